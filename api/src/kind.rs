@@ -1,0 +1,135 @@
+//! The table of kinds. Discovery, routes, tables, OpenAPI, decoding, defaulting and validation all derive from a row:
+//! adding a kind is adding a row (see `docs/adding-a-kind.md`).
+
+use std::hash::{Hash, Hasher};
+
+use serde_json::Value;
+
+use crate::field::Errors;
+use crate::status::Details;
+
+/// A row of the table. Rows made at run time (custom resources) are leaked once, so that every key is as cheap.
+pub type KindRef = &'static Kind;
+
+/// Everything that the server knows about one kind.
+pub struct Kind {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// API version within the group, such as `v1`.
+    pub version: &'static str,
+    /// `Pod`.
+    pub kind: &'static str,
+    /// `pods`.
+    pub plural: &'static str,
+    /// `pod`.
+    pub singular: &'static str,
+    /// `po`.
+    pub short_names: &'static [&'static str],
+    /// `all`.
+    pub categories: &'static [&'static str],
+    /// Whether objects live in a namespace.
+    pub namespaced: bool,
+    /// Name of the schema of the type, such as `io.k8s.api.core.v1.Pod`.
+    pub schema: &'static str,
+    /// `status`, `scale` and the like.
+    pub subresources: &'static [Subresource],
+    /// Fields that a field selector may name, beside `metadata.name` and `metadata.namespace`.
+    pub selectable: &'static [Selectable],
+    /// What happens to an object on its way in.
+    pub strategy: &'static Strategy,
+}
+
+/// A field that a field selector may name, and how its value is read from an object.
+pub struct Selectable {
+    /// The name in the selector, such as `spec.nodeName`.
+    pub field: &'static str,
+    /// The value to compare with; an absent field reads as its zero value, such as an empty string.
+    pub read: fn(&Value) -> String,
+}
+
+/// A path below an object.
+#[derive(Clone, Copy, Debug)]
+pub struct Subresource {
+    /// `scale`.
+    pub name: &'static str,
+    /// The group, version and kind that it reads and writes, where they are not the resource's own.
+    pub gvk: Option<(&'static str, &'static str, &'static str)>,
+    /// Its verbs, sorted, as discovery shows them.
+    pub verbs: &'static [&'static str],
+}
+
+/// What a schema cannot say of a kind: what upstream calls its strategy. All pure.
+pub struct Strategy {
+    /// Fills in defaults; must be idempotent.
+    pub default: fn(&mut Value),
+    /// Puts a new object in order before validation: drops its status, sets its generation.
+    pub prepare_create: fn(&mut Value),
+    /// Puts a changed object in order: keeps the old status, bumps the generation. (new, old)
+    pub prepare_update: fn(&mut Value, &Value),
+    /// The same for a write to `/status`: keeps everything but the status. (new, old)
+    pub prepare_status_update: fn(&mut Value, &Value),
+    /// Every rule for a new object, beyond those of `metadata`, which are the same for all kinds.
+    pub validate: fn(&Value, &mut Errors),
+    /// Every rule for a change, those for a new object included where upstream repeats them. (new, old)
+    pub validate_update: fn(&Value, &Value, &mut Errors),
+    /// Rules for a write to `/status`. (new, old)
+    pub validate_status_update: fn(&Value, &Value, &mut Errors),
+    /// Texts for `Warning:` headers about an object that is nevertheless accepted.
+    pub warnings: fn(&Value) -> Vec<String>,
+    /// What a plain delete answers: the object (pods, services), or a `Status` (most others).
+    pub delete_answers_object: bool,
+}
+
+impl Kind {
+    /// `deployments.apps`, or `pods`.
+    pub fn qualified_resource(&self) -> String {
+        if self.group.is_empty() { self.plural.into() } else { format!("{}.{}", self.plural, self.group) }
+    }
+
+    /// `Deployment.apps`, or `Pod`.
+    pub fn qualified_kind(&self) -> String {
+        if self.group.is_empty() { self.kind.into() } else { format!("{}.{}", self.kind, self.group) }
+    }
+
+    /// `apps/v1`, or `v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.into() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// What a `Status` about the object `name` of this kind carries.
+    pub fn details(&self, name: &str) -> Details {
+        Details { name: name.into(), group: self.group.into(), kind: self.plural.into(), ..Details::default() }
+    }
+}
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Kind) -> bool {
+        (self.group, self.version, self.plural) == (other.group, other.version, other.plural)
+    }
+}
+
+impl Eq for Kind {}
+
+impl PartialOrd for Kind {
+    fn partial_cmp(&self, other: &Kind) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Kind {
+    fn cmp(&self, other: &Kind) -> std::cmp::Ordering {
+        (self.group, self.plural, self.version).cmp(&(other.group, other.plural, other.version))
+    }
+}
+
+impl Hash for Kind {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.group, self.plural).hash(state);
+    }
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.qualified_resource())
+    }
+}

@@ -1,0 +1,20 @@
+//! The resource model, without I/O: what an object is, and everything that can be said about one without
+//! asking anybody.
+//!
+//! ```text
+//!  bytes --decode--> Value --default--> --validate--> Value --encode--> bytes
+//!            ^ schema      ^ kind's row     ^ kind's row         ^ schema
+//! ```
+//!
+//! Objects are plain [`serde_json::Value`]s here. Their shape is told once, in the schemas; what a schema cannot
+//! say (defaults that depend, cross-field rules, immutability, table cells) hangs on the kind's row in [`kind`].
+
+pub mod field;
+pub mod kind;
+pub mod object;
+pub mod status;
+
+pub use field::{Errors, FieldError, Path};
+pub use kind::{Kind, KindRef};
+pub use object::{Key, Object, Revision};
+pub use status::Status;

@@ -1,0 +1,183 @@
+//! The one error that crosses the API: a Kubernetes `Status`, with upstream's reasons, codes and texts.
+
+use serde::{Deserialize, Serialize};
+
+use crate::field::Errors;
+use crate::kind::Kind;
+
+/// A failed request's answer (or a delete's success), in upstream's key order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    kind: String,
+    #[serde(rename = "apiVersion")]
+    api_version: String,
+    metadata: serde_json::Value,
+    /// `Success` or `Failure`.
+    pub status: String,
+    /// A text for people; clients match on it all the same.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// A word for machines, such as `NotFound`; empty where upstream has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// What the failure is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Details>,
+    /// The HTTP status code; 0 (left out) for a success.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub code: u16,
+}
+
+fn is_zero(code: &u16) -> bool {
+    *code == 0
+}
+
+/// What a [`Status`] is about.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Details {
+    /// The object's name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Its API group; empty for the core group.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
+    /// Its resource (`pods`), or its Kind (`Pod`) in validation errors: upstream mixes the two.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// Its uid.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+    /// One entry for each fault.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
+    /// When to try again.
+    #[serde(rename = "retryAfterSeconds", default, skip_serializing_if = "is_zero_seconds")]
+    pub retry_after_seconds: i32,
+}
+
+fn is_zero_seconds(seconds: &i32) -> bool {
+    *seconds == 0
+}
+
+/// One fault of many.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cause {
+    /// A word for machines, such as `FieldValueInvalid`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// The text without the path.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The path.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub field: String,
+}
+
+impl Status {
+    /// A failure without details. Every other constructor ends here.
+    pub fn failure(code: u16, reason: &str, message: impl Into<String>) -> Status {
+        Status {
+            kind: "Status".into(),
+            api_version: "v1".into(),
+            metadata: serde_json::json!({}),
+            status: "Failure".into(),
+            message: message.into(),
+            reason: reason.into(),
+            details: None,
+            code,
+        }
+    }
+
+    /// What a delete answers that has nothing left to show.
+    pub fn success(details: Details) -> Status {
+        Status { status: "Success".into(), details: Some(details), ..Status::failure(0, "", "") }
+    }
+
+    /// The same failure with details.
+    #[must_use]
+    pub fn with_details(mut self, details: Details) -> Status {
+        self.details = Some(details);
+        self
+    }
+
+    /// 404: the object is not there.
+    pub fn not_found(kind: &Kind, name: &str) -> Status {
+        let message = format!("{} \"{name}\" not found", kind.qualified_resource());
+        Status::failure(404, "NotFound", message).with_details(kind.details(name))
+    }
+
+    /// 409: the name is taken.
+    pub fn already_exists(kind: &Kind, name: &str) -> Status {
+        let message = format!("{} \"{name}\" already exists", kind.qualified_resource());
+        Status::failure(409, "AlreadyExists", message).with_details(kind.details(name))
+    }
+
+    /// 409: somebody wrote first, or a precondition does not hold; `why` is the text behind the colon.
+    pub fn conflict(kind: &Kind, name: &str, why: &str) -> Status {
+        let message =
+            format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.qualified_resource());
+        Status::failure(409, "Conflict", message).with_details(kind.details(name))
+    }
+
+    /// 403: the user may not, or admission says no; `why` is the text behind the colon.
+    pub fn forbidden(kind: &Kind, name: &str, why: &str) -> Status {
+        let resource = kind.qualified_resource();
+        let message = if name.is_empty() {
+            format!("{resource} is forbidden: {why}")
+        } else {
+            format!("{resource} \"{name}\" is forbidden: {why}")
+        };
+        Status::failure(403, "Forbidden", message).with_details(kind.details(name))
+    }
+
+    /// 400: the request makes no sense.
+    pub fn bad_request(message: impl Into<String>) -> Status {
+        Status::failure(400, "BadRequest", message)
+    }
+
+    /// 410: the revision asked for is no longer kept.
+    pub fn expired(message: impl Into<String>) -> Status {
+        Status::failure(410, "Expired", message)
+    }
+
+    /// 500: our fault; the text is for the person who reports it.
+    pub fn internal(message: impl std::fmt::Display) -> Status {
+        let text = message.to_string();
+        let cause = Cause { message: text.clone(), ..Cause::default() };
+        Status::failure(500, "InternalError", format!("Internal error occurred: {text}"))
+            .with_details(Details { causes: vec![cause], ..Details::default() })
+    }
+
+    /// 422: the object breaks rules. `message` drops repeated errors, `causes` keeps them, as upstream does.
+    pub fn invalid(kind: &Kind, name: &str, errors: &Errors) -> Status {
+        let mut texts: Vec<String> = Vec::new();
+        for error in &errors.0 {
+            let text = error.to_string();
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        let all = if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) };
+        let message = format!("{} \"{name}\" is invalid: {all}", kind.qualified_kind());
+        let causes = errors
+            .0
+            .iter()
+            .map(|e| Cause { reason: e.fault.reason().into(), message: e.body.clone(), field: e.field.clone() })
+            .collect();
+        Status::failure(422, "Invalid", message).with_details(Details {
+            name: name.into(),
+            group: kind.group.into(),
+            kind: kind.kind.into(),
+            causes,
+            ..Details::default()
+        })
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Status {}

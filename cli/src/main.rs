@@ -1,0 +1,2 @@
+//! Coracle.
+fn main() {}
