@@ -146,7 +146,8 @@ impl Errors {
 
     /// `Required value`, with a colon and the detail only where there is one.
     pub fn required(&mut self, at: &Path<'_>, detail: &str) {
-        let body = if detail.is_empty() { "Required value".into() } else { format!("Required value: {detail}") };
+        let body =
+            if detail.is_empty() { "Required value".into() } else { format!("Required value: {detail}") };
         self.push(at, Fault::Required, body);
     }
 
@@ -174,8 +175,13 @@ impl Errors {
     pub fn not_supported(&mut self, at: &Path<'_>, value: impl Into<Value>, supported: &[&str]) {
         let mut names: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
         names.sort();
-        let detail = if names.is_empty() { String::new() } else { format!("supported values: {}", names.join(", ")) };
-        self.push(at, Fault::NotSupported, with_detail(format!("Unsupported value: {}", value.into()), &detail));
+        let detail =
+            if names.is_empty() { String::new() } else { format!("supported values: {}", names.join(", ")) };
+        self.push(
+            at,
+            Fault::NotSupported,
+            with_detail(format!("Unsupported value: {}", value.into()), &detail),
+        );
     }
 
     /// `Too long: may not be more than N bytes`.
@@ -185,7 +191,11 @@ impl Errors {
 
     /// `Too many: N: must have at most M items`.
     pub fn too_many(&mut self, at: &Path<'_>, count: usize, most: usize) {
-        self.push(at, Fault::TooMany, format!("Too many: {count}: must have at most {most} item{}", if most == 1 { "" } else { "s" }));
+        self.push(
+            at,
+            Fault::TooMany,
+            format!("Too many: {count}: must have at most {most} item{}", if most == 1 { "" } else { "s" }),
+        );
     }
 
     /// Any other fault, its text made by the caller.

@@ -98,7 +98,12 @@ impl Kind {
 
     /// What a `Status` about the object `name` of this kind carries.
     pub fn details(&self, name: &str) -> Details {
-        Details { name: name.into(), group: self.group.into(), kind: self.plural.into(), ..Details::default() }
+        Details {
+            name: name.into(),
+            group: self.group.into(),
+            kind: self.plural.into(),
+            ..Details::default()
+        }
     }
 }
 
