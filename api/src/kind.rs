@@ -31,20 +31,75 @@ pub struct Kind {
     pub namespaced: bool,
     /// Name of the schema of the type, such as `io.k8s.api.core.v1.Pod`.
     pub schema: &'static str,
-    /// `status`, `scale` and the like.
+    /// What may be done with the resource itself, sorted, as discovery shows it.
+    pub verbs: &'static [&'static str],
+    /// How `metadata.name` must look.
+    pub name_rule: NameRule,
+    /// `status`, `scale` and the like, sorted.
     pub subresources: &'static [Subresource],
     /// Fields that a field selector may name, beside `metadata.name` and `metadata.namespace`.
     pub selectable: &'static [Selectable],
+    /// The columns that a client sees when it asks for a table; their cells come from the object.
+    pub columns: &'static [Column],
     /// What happens to an object on its way in.
     pub strategy: &'static Strategy,
 }
 
-/// A field that a field selector may name, and how its value is read from an object.
+/// How the name of an object must look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameRule {
+    /// Labels of lower case letters, digits and `-`, with dots between them; 253 bytes: most kinds.
+    Subdomain,
+    /// One such label; 63 bytes: namespaces, services.
+    Label,
+    /// A label that starts with a letter; 63 bytes.
+    Label1035,
+    /// Anything that can stand in a URL's path: roles.
+    PathSegment,
+}
+
+/// A column of a kind's table.
+pub struct Column {
+    /// `Ready`.
+    pub name: &'static str,
+    /// `string`, `integer`, `number`, `boolean` or `date`.
+    pub of_type: &'static str,
+    /// `name` marks the column that holds the object's name; else empty.
+    pub format: &'static str,
+    /// What discovery-minded clients show beside the column.
+    pub description: &'static str,
+    /// 0 always shows; 1 only with `-o wide`.
+    pub priority: i32,
+    /// The cell of an object, at a moment.
+    pub cell: fn(&Value, jiff::Timestamp) -> Value,
+}
+
+/// A field that a field selector may name, and where its value is read from an object.
+#[derive(Clone, Copy, Debug)]
 pub struct Selectable {
     /// The name in the selector, such as `spec.nodeName`.
     pub field: &'static str,
-    /// The value to compare with; an absent field reads as its zero value, such as an empty string.
-    pub read: fn(&Value) -> String,
+    /// Where the value stands, as JSON pointers; the first that is there and not empty counts.
+    pub read: &'static [&'static str],
+    /// What an absent field reads as: the zero value of its type, as text.
+    pub zero: &'static str,
+}
+
+impl Selectable {
+    /// A field of text.
+    pub const fn text(field: &'static str, read: &'static [&'static str]) -> Selectable {
+        Selectable { field, read, zero: "" }
+    }
+
+    /// The value of the field in an object, as a selector compares it.
+    pub fn value(&self, object: &Value) -> String {
+        let texts = self.read.iter().filter_map(|pointer| object.pointer(pointer)).map(|value| match value {
+            Value::String(text) => text.clone(),
+            Value::Null => String::new(),
+            other => other.to_string(),
+        });
+        texts.into_iter().find(|text| !text.is_empty()).unwrap_or_else(|| self.zero.into())
+    }
 }
 
 /// A path below an object.
@@ -74,8 +129,12 @@ pub struct Strategy {
     pub validate_update: fn(&Value, &Value, &mut Errors),
     /// Rules for a write to `/status`. (new, old)
     pub validate_status_update: fn(&Value, &Value, &mut Errors),
-    /// Texts for `Warning:` headers about an object that is nevertheless accepted.
-    pub warnings: fn(&Value) -> Vec<String>,
+    /// Texts for `Warning:` headers about an object that is nevertheless accepted. (new, old if there is one)
+    pub warnings: fn(&Value, Option<&Value>) -> Vec<String>,
+    /// Whether a PUT or an apply patch of an object that does not exist creates it.
+    pub create_on_update: bool,
+    /// Whether a PUT without `resourceVersion` overwrites, rather than being refused.
+    pub unconditional_update: bool,
     /// What a plain delete answers: the object (pods, services), or a `Status` (most others).
     pub delete_answers_object: bool,
 }

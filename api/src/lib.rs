@@ -11,6 +11,7 @@
 
 pub mod field;
 pub mod kind;
+pub mod kinds;
 pub mod object;
 pub mod status;
 

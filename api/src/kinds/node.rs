@@ -1,0 +1,26 @@
+//! `Node`.
+
+use super::strategy::PLAIN;
+use super::{PROXY_VERBS, STATUS, VERBS, core};
+use crate::kind::{Kind, NameRule, Selectable, Strategy};
+
+/// The row of `Node`.
+pub static NODE: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "Node",
+    plural: "nodes",
+    singular: "node",
+    short_names: &["no"],
+    categories: &[],
+    namespaced: false,
+    schema: "io.k8s.api.core.v1.Node",
+    verbs: VERBS,
+    name_rule: NameRule::Subdomain,
+    subresources: &[core("proxy", "NodeProxyOptions", PROXY_VERBS), STATUS],
+    selectable: &[Selectable { field: "spec.unschedulable", read: &["/spec/unschedulable"], zero: "false" }],
+    columns: &[],
+    strategy: &STRATEGY,
+};
+
+static STRATEGY: Strategy = Strategy { ..PLAIN };

@@ -1,0 +1,29 @@
+//! `Service`.
+
+use super::strategy::PLAIN;
+use super::{PROXY_VERBS, STATUS, VERBS, core};
+use crate::kind::{Kind, NameRule, Selectable, Strategy};
+
+/// The row of `Service`.
+pub static SERVICE: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "Service",
+    plural: "services",
+    singular: "service",
+    short_names: &["svc"],
+    categories: &["all"],
+    namespaced: true,
+    schema: "io.k8s.api.core.v1.Service",
+    verbs: VERBS,
+    name_rule: NameRule::Label,
+    subresources: &[core("proxy", "ServiceProxyOptions", PROXY_VERBS), STATUS],
+    selectable: &[
+        Selectable::text("spec.clusterIP", &["/spec/clusterIP"]),
+        Selectable::text("spec.type", &["/spec/type"]),
+    ],
+    columns: &[],
+    strategy: &STRATEGY,
+};
+
+static STRATEGY: Strategy = Strategy { create_on_update: true, delete_answers_object: true, ..PLAIN };

@@ -1,0 +1,83 @@
+//! What kinds have in common around their own rules: what a write may touch, and when the generation counts.
+
+use serde_json::{Map, Value, json};
+
+use crate::kind::Strategy;
+
+/// The strategy of a kind that has no status and needs no generation; rows override what differs.
+pub const PLAIN: Strategy = Strategy {
+    default: |_| {},
+    prepare_create: |_| {},
+    prepare_update: |_, _| {},
+    prepare_status_update: keep_all_but_status,
+    validate: |_, _| {},
+    validate_update: |_, _, _| {},
+    validate_status_update: |_, _, _| {},
+    warnings: |_, _| Vec::new(),
+    create_on_update: false,
+    unconditional_update: true,
+    delete_answers_object: false,
+};
+
+/// Takes the value of the top-level `field` over from `old`, absence included.
+pub fn keep(new: &mut Value, old: &Value, field: &str) {
+    let Some(new) = new.as_object_mut() else { return };
+    match old.get(field) {
+        Some(value) => drop(new.insert(field.into(), value.clone())),
+        None => drop(new.shift_remove(field)),
+    }
+}
+
+/// Drops the top-level `field`.
+pub fn clear(object: &mut Value, field: &str) {
+    if let Some(object) = object.as_object_mut() {
+        object.shift_remove(field);
+    }
+}
+
+/// The map at the top-level `field`, made if it is not there.
+pub fn map<'a>(object: &'a mut Value, field: &str) -> &'a mut Map<String, Value> {
+    if !object.is_object() {
+        *object = json!({});
+    }
+    let slot = &mut object[field];
+    if !slot.is_object() {
+        *slot = json!({});
+    }
+    match slot {
+        Value::Object(map) => map,
+        _ => unreachable!("made just above"),
+    }
+}
+
+/// The generation that an object carries; 0 if none.
+pub fn generation(object: &Value) -> i64 {
+    object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0)
+}
+
+/// Writes `metadata.generation`.
+pub fn set_generation(object: &mut Value, generation: i64) {
+    map(object, "metadata").insert("generation".into(), generation.into());
+}
+
+/// Starts a counted object: no status yet, generation 1.
+pub fn start_counting(object: &mut Value) {
+    clear(object, "status");
+    set_generation(object, 1);
+}
+
+/// A write to the object leaves its status alone, and counts if the spec changed.
+pub fn count_spec_changes(new: &mut Value, old: &Value) {
+    keep(new, old, "status");
+    let counted = generation(old) + i64::from(new.get("spec") != old.get("spec"));
+    set_generation(new, counted);
+}
+
+/// A write to `/status` leaves everything else alone, but for `metadata`, whose labels, annotations and finalizers it may
+/// change.
+pub fn keep_all_but_status(new: &mut Value, old: &Value) {
+    keep(new, old, "spec");
+    if generation(old) != 0 {
+        set_generation(new, generation(old));
+    }
+}
