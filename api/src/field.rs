@@ -1,6 +1,10 @@
 //! Where in an object a fault lies, and what the fault is: upstream's field paths and error texts.
+//!
+//! Rules are functions over a [`Field`]: a value together with its path, so that a rule can look and complain
+//! with one argument.
 
 use std::fmt;
+use std::ops::Deref;
 
 use serde_json::Value;
 
@@ -60,6 +64,126 @@ impl fmt::Display for Path<'_> {
             Step::Index(index) => write!(f, "[{index}]"),
             Step::Key(key) => write!(f, "[{key}]"),
         }
+    }
+}
+
+/// A value and where in its object it lies. Absent values read as null, which counts as not set, so rules need no
+/// `Option`s: what the schema allows to be absent is simply [`Field::is_set`] or not.
+///
+/// ```
+/// use coracle_api::{Field, Path};
+/// let spec = serde_json::json!({"ports": [{"port": 80}, {"port": 81}]});
+/// let path = Path::root("spec");
+/// let spec = Field::new(&path, &spec);
+/// let last = spec.get("ports").items().last().map(|p| (p.get("port").to_string(), p.int("port")));
+/// assert_eq!(last, Some(("spec.ports[1].port".to_owned(), Some(81))));
+/// assert!(!spec.get("selector").is_set());
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Field<'a> {
+    path: Path<'a>,
+    /// The value; null where there is none.
+    pub value: &'a Value,
+}
+
+static NULL: Value = Value::Null;
+
+impl<'a> Field<'a> {
+    /// The value at a path.
+    pub fn new(path: &Path<'a>, value: &'a Value) -> Field<'a> {
+        Field { path: *path, value }
+    }
+
+    /// A field of this object.
+    pub fn get(&'a self, name: &'a str) -> Field<'a> {
+        Field { path: self.path.child(name), value: self.raw(name) }
+    }
+
+    /// The items of this list with their indexes; none if it is no list.
+    pub fn items(&'a self) -> impl DoubleEndedIterator<Item = Field<'a>> + ExactSizeIterator {
+        let items = self.value.as_array().map_or(&[][..], Vec::as_slice);
+        items.iter().enumerate().map(|(i, value)| Field { path: self.path.index(i), value })
+    }
+
+    /// The entries of this map, sorted by key, each with its path in brackets; none if it is no map.
+    pub fn entries(&'a self) -> Vec<(&'a str, Field<'a>)> {
+        let mut entries: Vec<_> = self.value.as_object().into_iter().flatten().collect();
+        entries.sort_by_key(|(key, _)| *key);
+        let field = |(key, value): (&'a String, &'a Value)| {
+            (key.as_str(), Field { path: self.path.key(key), value })
+        };
+        entries.into_iter().map(field).collect()
+    }
+
+    /// The fields that are set, in the order of `names`.
+    pub fn among(&'a self, names: &'a [&'a str]) -> impl Iterator<Item = Field<'a>> {
+        names.iter().map(|name| self.get(name)).filter(Field::is_set)
+    }
+
+    /// The plain value of a field of this object; null where there is none.
+    pub fn raw(&self, name: &str) -> &'a Value {
+        self.value.get(name).unwrap_or(&NULL)
+    }
+
+    /// Whether there is a value at all.
+    pub fn is_set(&self) -> bool {
+        !self.value.is_null()
+    }
+
+    /// Whether this is what Go calls a zero value: nothing, an empty string, list or map, zero or false.
+    pub fn is_empty(&self) -> bool {
+        is_zero(self.value)
+    }
+
+    /// Whether the field `name` of this object holds more than a zero value.
+    pub fn has(&self, name: &str) -> bool {
+        !is_zero(self.raw(name))
+    }
+
+    /// This string; empty if it is none.
+    pub fn text(&self) -> &'a str {
+        self.value.as_str().unwrap_or_default()
+    }
+
+    /// The string field `name` of this object; empty if there is none.
+    pub fn str(&self, name: &str) -> &'a str {
+        self.raw(name).as_str().unwrap_or_default()
+    }
+
+    /// The integer field `name` of this object.
+    pub fn int(&self, name: &str) -> Option<i64> {
+        self.raw(name).as_i64()
+    }
+
+    /// Whether the boolean field `name` of this object is true.
+    pub fn is_true(&self, name: &str) -> bool {
+        self.raw(name) == &Value::Bool(true)
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path<'a> {
+        &self.path
+    }
+}
+
+/// A field stands for its path wherever a path is asked for.
+impl<'a> Deref for Field<'a> {
+    type Target = Path<'a>;
+
+    fn deref(&self) -> &Path<'a> {
+        &self.path
+    }
+}
+
+/// Whether a value is what Go calls a zero value: nothing, an empty string, list or map, zero or false.
+pub fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(b) => !b,
+        Value::Number(n) => n.as_f64() == Some(0.0),
+        Value::String(s) => s.is_empty(),
+        Value::Array(a) => a.is_empty(),
+        Value::Object(o) => o.is_empty(),
     }
 }
 
@@ -161,6 +285,13 @@ impl Errors {
         self.push(at, Fault::Duplicate, format!("Duplicate value: {}", value.into()));
     }
 
+    /// One `Invalid value` for each of `problems`, as the rules for names give them.
+    pub fn all_invalid(&mut self, at: &Path<'_>, value: &str, problems: Vec<String>) {
+        for problem in problems {
+            self.invalid(at, value, &problem);
+        }
+    }
+
     /// `Not found: <value as JSON>`.
     pub fn not_found(&mut self, at: &Path<'_>, value: impl Into<Value>) {
         self.push(at, Fault::NotFound, format!("Not found: {}", value.into()));
@@ -171,17 +302,12 @@ impl Errors {
         self.push(at, Fault::Forbidden, with_detail("Forbidden".into(), detail));
     }
 
-    /// `Unsupported value: "x": supported values: "a", "b"`; the values come sorted, as upstream's sets do.
+    /// `Unsupported value: "x": supported values: "a", "b"`. Upstream prints sets sorted, but lists in their own
+    /// order, so the order is the caller's.
     pub fn not_supported(&mut self, at: &Path<'_>, value: impl Into<Value>, supported: &[&str]) {
-        let mut names: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
-        names.sort();
-        let detail =
-            if names.is_empty() { String::new() } else { format!("supported values: {}", names.join(", ")) };
-        self.push(
-            at,
-            Fault::NotSupported,
-            with_detail(format!("Unsupported value: {}", value.into()), &detail),
-        );
+        let names: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
+        let detail = if names.is_empty() { String::new() } else { format!("supported values: {}", names.join(", ")) };
+        self.push(at, Fault::NotSupported, with_detail(format!("Unsupported value: {}", value.into()), &detail));
     }
 
     /// `Too long: may not be more than N bytes`.

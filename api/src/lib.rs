@@ -12,10 +12,13 @@
 pub mod field;
 pub mod kind;
 pub mod kinds;
+pub mod names;
 pub mod object;
+pub mod pod;
 pub mod status;
+pub mod validate;
 
-pub use field::{Errors, FieldError, Path};
+pub use field::{Errors, Field, FieldError, Path};
 pub use kind::{Kind, KindRef};
 pub use object::{Key, Object, Revision};
 pub use status::Status;

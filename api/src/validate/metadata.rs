@@ -1,0 +1,206 @@
+//! The rules for `metadata`, the same for all kinds but for what a name may look like.
+//!
+//! Source: `k8s.io/apimachinery/pkg/api/validation/objectmeta.go`.
+
+use serde_json::Value;
+
+use crate::field::{Errors, Field, Path};
+use crate::names::{self, Rule};
+use crate::validate::rules;
+
+/// The most bytes of all annotations of an object together, keys and values.
+const ANNOTATIONS_MAX: usize = 256 * 1024;
+
+/// Finalizers that need no domain.
+const STANDARD_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
+
+/// What a kind wants of `metadata`.
+#[derive(Clone, Copy)]
+pub struct MetaRules {
+    /// What a name may look like.
+    pub name: Rule,
+    /// Whether there must be a namespace; otherwise there may be none.
+    pub namespaced: bool,
+    /// Whether finalizers must be standard or have a domain. Custom resources are free.
+    pub strict_finalizers: bool,
+}
+
+/// The `metadata` of a new object.
+pub fn validate_metadata(object: &Value, rules: MetaRules, errors: &mut Errors) {
+    let path = Path::root("metadata");
+    let empty = Value::Null;
+    let meta = Field::new(&path, object.get("metadata").unwrap_or(&empty));
+    names_of(&meta, rules, errors);
+    rules::non_negative(&meta.get("generation"), errors);
+    labels(&meta.get("labels"), errors);
+    annotations(&meta.get("annotations"), errors);
+    owner_references(&meta.get("ownerReferences"), errors);
+    finalizers(&meta.get("finalizers"), errors);
+    if rules.strict_finalizers {
+        finalizer_domains(&meta.get("finalizers"), errors);
+    }
+}
+
+/// The `metadata` of a changed object. What the server itself keeps (uid, creation) was put back before.
+pub fn validate_metadata_update(new: &Value, old: &Value, rules: MetaRules, errors: &mut Errors) {
+    let path = Path::root("metadata");
+    let empty = Value::Null;
+    let new = Field::new(&path, new.get("metadata").unwrap_or(&empty));
+    let old = Field::new(&path, old.get("metadata").unwrap_or(&empty));
+    if old.has("deletionTimestamp") {
+        no_new_finalizers(&new.get("finalizers"), &old.get("finalizers"), errors);
+    }
+    if !new.has("resourceVersion") {
+        errors.invalid(&new.get("resourceVersion"), new.str("resourceVersion"), "must be specified for an update");
+    }
+    let generation = new.int("generation").unwrap_or(0);
+    if generation < old.int("generation").unwrap_or(0) {
+        errors.invalid(&new.get("generation"), generation, "must not be decremented");
+    }
+    for name in
+        ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"]
+    {
+        rules::immutable(&new.get(name), &old.get(name), errors);
+    }
+    labels(&new.get("labels"), errors);
+    annotations(&new.get("annotations"), errors);
+    owner_references(&new.get("ownerReferences"), errors);
+    if rules.strict_finalizers {
+        finalizer_domains(&new.get("finalizers"), errors);
+    }
+}
+
+fn names_of(meta: &Field, rules: MetaRules, errors: &mut Errors) {
+    let generate_name = meta.str("generateName");
+    if !generate_name.is_empty() {
+        let problems = (rules.name)(&without_trailing_dash(generate_name));
+        errors.all_invalid(&meta.get("generateName"), generate_name, problems);
+    }
+    let name = meta.get("name");
+    if name.is_empty() {
+        errors.required(&name, "name or generateName is required");
+    } else {
+        rules::follows(&name, rules.name, errors);
+    }
+    let namespace = meta.get("namespace");
+    if rules.namespaced {
+        rules::required_name(&namespace, names::dns_label, errors);
+    } else if !namespace.is_empty() {
+        errors.forbidden(&namespace, "not allowed on this type");
+    }
+}
+
+/// A prefix of names usually ends with a dash, which a name may not: stands in for it with a letter.
+pub fn without_trailing_dash(prefix: &str) -> String {
+    match prefix.strip_suffix('-') {
+        Some(head) if !head.is_empty() => {
+            let mut name = head.to_owned();
+            name.pop();
+            name.push('a');
+            name
+        }
+        _ => prefix.to_owned(),
+    }
+}
+
+/// Keys and values of labels.
+pub fn labels(labels: &Field, errors: &mut Errors) {
+    for (key, value) in labels.entries() {
+        errors.all_invalid(labels, key, names::qualified_name(key));
+        errors.all_invalid(labels, value.text(), names::label_value(value.text()));
+    }
+}
+
+/// Keys of annotations, and how much they hold in all. Unlike a label's, a key's prefix may be in upper case.
+pub fn annotations(annotations: &Field, errors: &mut Errors) {
+    let mut bytes = 0;
+    for (key, value) in annotations.entries() {
+        errors.all_invalid(annotations, key, names::qualified_name(&key.to_lowercase()));
+        bytes += key.len() + value.text().len();
+    }
+    if bytes > ANNOTATIONS_MAX {
+        errors.too_long(annotations, ANNOTATIONS_MAX);
+    }
+}
+
+/// Complete references, no events, and at most one controller.
+pub fn owner_references(references: &Field, errors: &mut Errors) {
+    let mut controller: Option<String> = None;
+    for reference in references.items() {
+        // Upstream's paths leave out the index here.
+        let reference = Field::new(references, reference.value);
+        let api_version = reference.str("apiVersion");
+        let (group, version) = match api_version.split('/').collect::<Vec<_>>()[..] {
+            [version] => ("", version),
+            [group, version] => (group, version),
+            _ => ("", ""),
+        };
+        if version.is_empty() {
+            errors.invalid(&reference.get("apiVersion"), api_version, "version must not be empty");
+        }
+        for name in ["kind", "name", "uid"] {
+            if !reference.has(name) {
+                errors.invalid(&reference.get(name), "", "must not be empty");
+            }
+        }
+        let (kind, name) = (reference.str("kind"), reference.str("name"));
+        if (group, version, kind) == ("", "v1", "Event") {
+            errors.invalid(&reference, in_order(reference.value), "/v1, Kind=Event is disallowed from being an owner");
+        }
+        if reference.is_true("controller") {
+            let this = format!("{kind}/{name}");
+            if let Some(other) = &controller {
+                let all = references.items().map(|r| in_order(r.value)).collect::<Vec<_>>();
+                let detail = format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {other} and {this}"
+                );
+                errors.invalid(references, all, &detail);
+            } else {
+                controller = Some(this);
+            }
+        }
+    }
+}
+
+/// A reference with its fields in the order of the type, however the client wrote them.
+fn in_order(reference: &Value) -> Value {
+    let names = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+    let field = |name: &&str| reference.get(*name).map(|value| ((*name).to_owned(), value.clone()));
+    Value::Object(names.iter().filter_map(field).collect())
+}
+
+/// Names of finalizers, and the two that exclude each other.
+fn finalizers(finalizers: &Field, errors: &mut Errors) {
+    for finalizer in finalizers.items() {
+        errors.all_invalid(finalizers, finalizer.text(), names::qualified_name(finalizer.text()));
+    }
+    let has = |name: &str| finalizers.items().any(|f| f.text() == name);
+    if has("orphan") && has("foregroundDeletion") {
+        let detail = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.invalid(finalizers, finalizers.value.clone(), detail);
+    }
+}
+
+fn finalizer_domains(finalizers: &Field, errors: &mut Errors) {
+    for finalizer in finalizers.items() {
+        let name = finalizer.text();
+        if !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
+            errors.invalid(&finalizer, name, "name is neither a standard finalizer name nor is it fully qualified");
+        }
+    }
+}
+
+fn no_new_finalizers(new: &Field, old: &Field, errors: &mut Errors) {
+    let had: Vec<&str> = old.value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let mut extra: Vec<&str> = new.value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    extra.retain(|finalizer| !had.contains(finalizer));
+    extra.sort_unstable();
+    extra.dedup();
+    if !extra.is_empty() {
+        let list = extra.iter().map(|e| format!("{e:?}")).collect::<Vec<_>>().join(", ");
+        let detail = format!(
+            "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{list}}}"
+        );
+        errors.forbidden(new, &detail);
+    }
+}

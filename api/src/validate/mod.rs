@@ -1,0 +1,4 @@
+//! Rules that many kinds share. A kind's own rules stand in its file in [`crate::kinds`].
+
+pub mod metadata;
+pub mod rules;
