@@ -109,9 +109,8 @@ impl<'a> Field<'a> {
     pub fn entries(&'a self) -> Vec<(&'a str, Field<'a>)> {
         let mut entries: Vec<_> = self.value.as_object().into_iter().flatten().collect();
         entries.sort_by_key(|(key, _)| *key);
-        let field = |(key, value): (&'a String, &'a Value)| {
-            (key.as_str(), Field { path: self.path.key(key), value })
-        };
+        let field =
+            |(key, value): (&'a String, &'a Value)| (key.as_str(), Field { path: self.path.key(key), value });
         entries.into_iter().map(field).collect()
     }
 
@@ -306,8 +305,13 @@ impl Errors {
     /// order, so the order is the caller's.
     pub fn not_supported(&mut self, at: &Path<'_>, value: impl Into<Value>, supported: &[&str]) {
         let names: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
-        let detail = if names.is_empty() { String::new() } else { format!("supported values: {}", names.join(", ")) };
-        self.push(at, Fault::NotSupported, with_detail(format!("Unsupported value: {}", value.into()), &detail));
+        let detail =
+            if names.is_empty() { String::new() } else { format!("supported values: {}", names.join(", ")) };
+        self.push(
+            at,
+            Fault::NotSupported,
+            with_detail(format!("Unsupported value: {}", value.into()), &detail),
+        );
     }
 
     /// `Too long: may not be more than N bytes`.

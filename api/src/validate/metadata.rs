@@ -51,7 +51,11 @@ pub fn validate_metadata_update(new: &Value, old: &Value, rules: MetaRules, erro
         no_new_finalizers(&new.get("finalizers"), &old.get("finalizers"), errors);
     }
     if !new.has("resourceVersion") {
-        errors.invalid(&new.get("resourceVersion"), new.str("resourceVersion"), "must be specified for an update");
+        errors.invalid(
+            &new.get("resourceVersion"),
+            new.str("resourceVersion"),
+            "must be specified for an update",
+        );
     }
     let generation = new.int("generation").unwrap_or(0);
     if generation < old.int("generation").unwrap_or(0) {
@@ -145,7 +149,11 @@ pub fn owner_references(references: &Field, errors: &mut Errors) {
         }
         let (kind, name) = (reference.str("kind"), reference.str("name"));
         if (group, version, kind) == ("", "v1", "Event") {
-            errors.invalid(&reference, in_order(reference.value), "/v1, Kind=Event is disallowed from being an owner");
+            errors.invalid(
+                &reference,
+                in_order(reference.value),
+                "/v1, Kind=Event is disallowed from being an owner",
+            );
         }
         if reference.is_true("controller") {
             let this = format!("{kind}/{name}");
@@ -185,7 +193,11 @@ fn finalizer_domains(finalizers: &Field, errors: &mut Errors) {
     for finalizer in finalizers.items() {
         let name = finalizer.text();
         if !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
-            errors.invalid(&finalizer, name, "name is neither a standard finalizer name nor is it fully qualified");
+            errors.invalid(
+                &finalizer,
+                name,
+                "name is neither a standard finalizer name nor is it fully qualified",
+            );
         }
     }
 }

@@ -58,7 +58,11 @@ pub fn port_number(field: &Field, errors: &mut Errors) {
 
 /// The number or the name of a port; a missing one is 0, and wrong.
 pub fn port_number_or_name(field: &Field, errors: &mut Errors) {
-    if field.value.is_string() { follows(field, names::port_name, errors) } else { port_number(field, errors) }
+    if field.value.is_string() {
+        follows(field, names::port_name, errors)
+    } else {
+        port_number(field, errors)
+    }
 }
 
 /// `field is immutable`, unless both are equal.
