@@ -2,7 +2,7 @@
 
 use super::strategy::PLAIN;
 use super::{SCALE, STATUS, VERBS};
-use crate::kind::{Kind, NameRule, Selectable, Strategy};
+use crate::kind::{Kind, NameRule, Strategy};
 
 /// The row of `ReplicaSet`.
 pub static REPLICA_SET: Kind = Kind {
@@ -18,7 +18,7 @@ pub static REPLICA_SET: Kind = Kind {
     verbs: VERBS,
     name_rule: NameRule::Subdomain,
     subresources: &[SCALE, STATUS],
-    selectable: &[Selectable { field: "status.replicas", read: &["/status/replicas"], zero: "0" }],
+    selectable: &[],
     columns: &[],
     strategy: &STRATEGY,
 };
