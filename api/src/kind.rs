@@ -6,7 +6,9 @@ use std::hash::{Hash, Hasher};
 use serde_json::Value;
 
 use crate::field::Errors;
+use crate::names;
 use crate::status::Details;
+use crate::table::Table;
 
 /// A row of the table. Rows made at run time (custom resources) are leaked once, so that every key is as cheap.
 pub type KindRef = &'static Kind;
@@ -34,44 +36,15 @@ pub struct Kind {
     /// What may be done with the resource itself, sorted, as discovery shows it.
     pub verbs: &'static [&'static str],
     /// How `metadata.name` must look.
-    pub name_rule: NameRule,
+    pub name_rule: names::Rule,
     /// `status`, `scale` and the like, sorted.
     pub subresources: &'static [Subresource],
     /// Fields that a field selector may name, beside `metadata.name` and `metadata.namespace`.
     pub selectable: &'static [Selectable],
-    /// The columns that a client sees when it asks for a table; their cells come from the object.
-    pub columns: &'static [Column],
+    /// What a client sees when it asks for a table.
+    pub table: &'static Table,
     /// What happens to an object on its way in.
     pub strategy: &'static Strategy,
-}
-
-/// How the name of an object must look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameRule {
-    /// Labels of lower case letters, digits and `-`, with dots between them; 253 bytes: most kinds.
-    Subdomain,
-    /// One such label; 63 bytes: namespaces, services.
-    Label,
-    /// A label that starts with a letter; 63 bytes.
-    Label1035,
-    /// Anything that can stand in a URL's path: roles.
-    PathSegment,
-}
-
-/// A column of a kind's table.
-pub struct Column {
-    /// `Ready`.
-    pub name: &'static str,
-    /// `string`, `integer`, `number`, `boolean` or `date`.
-    pub of_type: &'static str,
-    /// `name` marks the column that holds the object's name; else empty.
-    pub format: &'static str,
-    /// What discovery-minded clients show beside the column.
-    pub description: &'static str,
-    /// 0 always shows; 1 only with `-o wide`.
-    pub priority: i32,
-    /// The cell of an object, at a moment.
-    pub cell: fn(&Value, jiff::Timestamp) -> Value,
 }
 
 /// A field that a field selector may name, and where its value is read from an object.

@@ -15,7 +15,10 @@ pub mod kinds;
 pub mod names;
 pub mod object;
 pub mod pod;
+pub mod read;
+pub mod selector;
 pub mod status;
+pub mod table;
 pub mod validate;
 
 pub use field::{Errors, Field, FieldError, Path};

@@ -2,7 +2,10 @@
 
 use super::VERBS;
 use super::strategy::PLAIN;
-use crate::kind::{Kind, NameRule, Strategy};
+use crate::kind::{Kind, Strategy};
+use crate::names;
+use crate::table::cells::count;
+use crate::table::{Column, Table};
 
 /// The row of `ConfigMap`.
 pub static CONFIG_MAP: Kind = Kind {
@@ -16,11 +19,19 @@ pub static CONFIG_MAP: Kind = Kind {
     namespaced: true,
     schema: "io.k8s.api.core.v1.ConfigMap",
     verbs: VERBS,
-    name_rule: NameRule::Subdomain,
+    name_rule: names::dns_subdomain,
     subresources: &[],
     selectable: &[],
-    columns: &[],
+    table: &TABLE,
     strategy: &STRATEGY,
 };
+
+static TABLE: Table = Table::of(&[
+    Column::name(),
+    Column::text("Data", "How many entries it has.", |map, _| {
+        (count(map, "/data") + count(map, "/binaryData")).into()
+    }),
+    Column::age(),
+]);
 
 static STRATEGY: Strategy = Strategy { ..PLAIN };

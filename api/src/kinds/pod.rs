@@ -2,7 +2,8 @@
 
 use super::strategy::PLAIN;
 use super::{PROXY_VERBS, STATUS, VERBS, core, same};
-use crate::kind::{Kind, NameRule, Selectable, Strategy, Subresource};
+use crate::kind::{Kind, Selectable, Strategy, Subresource};
+use crate::names;
 
 /// The row of `Pod`.
 pub static POD: Kind = Kind {
@@ -16,7 +17,7 @@ pub static POD: Kind = Kind {
     namespaced: true,
     schema: "io.k8s.api.core.v1.Pod",
     verbs: VERBS,
-    name_rule: NameRule::Subdomain,
+    name_rule: names::dns_subdomain,
     subresources: &[
         core("attach", "PodAttachOptions", &["create", "get"]),
         core("binding", "Binding", &["create"]),
@@ -40,7 +41,7 @@ pub static POD: Kind = Kind {
         Selectable::text("status.podIPs", &["/status/podIP"]),
         Selectable::text("status.nominatedNodeName", &["/status/nominatedNodeName"]),
     ],
-    columns: &[],
+    table: &crate::pod::table::TABLE,
     strategy: &STRATEGY,
 };
 

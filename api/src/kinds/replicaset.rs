@@ -2,7 +2,10 @@
 
 use super::strategy::PLAIN;
 use super::{SCALE, STATUS, VERBS};
-use crate::kind::{Kind, NameRule, Strategy};
+use crate::kind::{Kind, Strategy};
+use crate::names;
+use crate::read::int;
+use crate::table::{Column, Table, cells};
 
 /// The row of `ReplicaSet`.
 pub static REPLICA_SET: Kind = Kind {
@@ -16,11 +19,22 @@ pub static REPLICA_SET: Kind = Kind {
     namespaced: true,
     schema: "io.k8s.api.apps.v1.ReplicaSet",
     verbs: VERBS,
-    name_rule: NameRule::Subdomain,
+    name_rule: names::dns_subdomain,
     subresources: &[SCALE, STATUS],
     selectable: &[],
-    columns: &[],
+    table: &TABLE,
     strategy: &STRATEGY,
 };
+
+static TABLE: Table = Table::of(&[
+    Column::name(),
+    Column::integer("Desired", "How many pods are wanted.", |set, _| int(set, "/spec/replicas").into()),
+    Column::integer("Current", "How many pods there are.", |set, _| int(set, "/status/replicas").into()),
+    Column::integer("Ready", "How many pods are ready.", |set, _| int(set, "/status/readyReplicas").into()),
+    Column::age(),
+    Column::text("Containers", "Names of the template's containers.", cells::template_containers).wide(),
+    Column::text("Images", "Images of the template's containers.", cells::template_images).wide(),
+    Column::text("Selector", "Which pods it owns.", cells::selector).wide(),
+]);
 
 static STRATEGY: Strategy = Strategy { ..PLAIN };

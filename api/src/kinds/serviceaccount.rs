@@ -2,7 +2,10 @@
 
 use super::VERBS;
 use super::strategy::PLAIN;
-use crate::kind::{Kind, NameRule, Strategy, Subresource};
+use crate::kind::{Kind, Strategy, Subresource};
+use crate::names;
+use crate::table::cells::count;
+use crate::table::{Column, Table};
 
 /// The row of `ServiceAccount`.
 pub static SERVICE_ACCOUNT: Kind = Kind {
@@ -16,15 +19,23 @@ pub static SERVICE_ACCOUNT: Kind = Kind {
     namespaced: true,
     schema: "io.k8s.api.core.v1.ServiceAccount",
     verbs: VERBS,
-    name_rule: NameRule::Subdomain,
+    name_rule: names::dns_subdomain,
     subresources: &[Subresource {
         name: "token",
         gvk: Some(("authentication.k8s.io", "v1", "TokenRequest")),
         verbs: &["create"],
     }],
     selectable: &[],
-    columns: &[],
+    table: &TABLE,
     strategy: &STRATEGY,
 };
+
+static TABLE: Table = Table::of(&[
+    Column::name(),
+    Column::text("Secrets", "How many secrets its pods may use.", |account, _| {
+        count(account, "/secrets").into()
+    }),
+    Column::age(),
+]);
 
 static STRATEGY: Strategy = Strategy { delete_answers_object: true, ..PLAIN };

@@ -132,7 +132,8 @@ mod tests {
     #[test]
     fn fields_match_or_do_not() {
         let pod = json!({"metadata": {"name": "a", "namespace": "n"}, "spec": {"hostNetwork": true}, "status": {"phase": "Running"}});
-        let event = json!({"metadata": {"name": "e"}, "reportingComponent": "c", "source": {"component": ""}});
+        let event =
+            json!({"metadata": {"name": "e"}, "reportingComponent": "c", "source": {"component": ""}});
         let cases = [
             (&POD, &pod, "", true),
             (&POD, &pod, "metadata.name=a,status.phase!=Failed", true),

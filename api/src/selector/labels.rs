@@ -245,7 +245,9 @@ impl<'a> Parser<'a> {
             match self.peek_name() {
                 (Token::Word | Token::Not, _) => {}
                 (Token::End, _) => return Ok(found),
-                (_, text) => return Err(format!("found '{text}', expected: !, identifier, or 'end of string'")),
+                (_, text) => {
+                    return Err(format!("found '{text}', expected: !, identifier, or 'end of string'"));
+                }
             }
             let requirement =
                 self.requirement().map_err(|fault| format!("unable to parse requirement: {fault}"))?;

@@ -37,7 +37,9 @@ pub fn from_object(object: &Value) -> Result<Selector, String> {
 pub fn from_map(map: &Value) -> Selector {
     let pairs = map.as_object().into_iter().flatten();
     Selector::new(
-        pairs.filter_map(|(key, value)| Requirement::new(key, Operator::Equals, [text(value)]).ok()).collect(),
+        pairs
+            .filter_map(|(key, value)| Requirement::new(key, Operator::Equals, [text(value)]).ok())
+            .collect(),
     )
 }
 
@@ -72,7 +74,8 @@ fn invalid_expression(expression: &Value, at: &Path<'_>, any_value: bool, errors
             errors.required(&values_at, "must be specified when `operator` is 'In' or 'NotIn'");
         }
         "Exists" | "DoesNotExist" if !values.is_empty() => {
-            errors.forbidden(&values_at, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+            errors
+                .forbidden(&values_at, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
         }
         "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
         other => errors.invalid(&at.child("operator"), other, "not a valid selector operator"),

@@ -1,8 +1,11 @@
 //! `Event`.
 
 use super::VERBS;
+mod table;
+
 use super::strategy::PLAIN;
-use crate::kind::{Kind, NameRule, Selectable, Strategy};
+use crate::kind::{Kind, Selectable, Strategy};
+use crate::names;
 
 /// The row of `Event`.
 pub static EVENT: Kind = Kind {
@@ -16,7 +19,7 @@ pub static EVENT: Kind = Kind {
     namespaced: true,
     schema: "io.k8s.api.core.v1.Event",
     verbs: VERBS,
-    name_rule: NameRule::Subdomain,
+    name_rule: names::dns_subdomain,
     subresources: &[],
     selectable: &[
         Selectable::text("involvedObject.kind", &["/involvedObject/kind"]),
@@ -31,7 +34,7 @@ pub static EVENT: Kind = Kind {
         Selectable::text("source", &["/source/component", "/reportingComponent"]),
         Selectable::text("type", &["/type"]),
     ],
-    columns: &[],
+    table: &table::TABLE,
     strategy: &STRATEGY,
 };
 

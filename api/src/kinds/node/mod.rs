@@ -1,8 +1,11 @@
 //! `Node`.
 
+mod table;
+
 use super::strategy::PLAIN;
 use super::{PROXY_VERBS, STATUS, VERBS, core};
-use crate::kind::{Kind, NameRule, Selectable, Strategy};
+use crate::kind::{Kind, Selectable, Strategy};
+use crate::names;
 
 /// The row of `Node`.
 pub static NODE: Kind = Kind {
@@ -16,10 +19,10 @@ pub static NODE: Kind = Kind {
     namespaced: false,
     schema: "io.k8s.api.core.v1.Node",
     verbs: VERBS,
-    name_rule: NameRule::Subdomain,
+    name_rule: names::dns_subdomain,
     subresources: &[core("proxy", "NodeProxyOptions", PROXY_VERBS), STATUS],
     selectable: &[Selectable { field: "spec.unschedulable", read: &["/spec/unschedulable"], zero: "false" }],
-    columns: &[],
+    table: &table::TABLE,
     strategy: &STRATEGY,
 };
 

@@ -1,8 +1,11 @@
 //! `Service`.
 
+mod table;
+
 use super::strategy::PLAIN;
 use super::{PROXY_VERBS, STATUS, VERBS, core};
-use crate::kind::{Kind, NameRule, Selectable, Strategy};
+use crate::kind::{Kind, Selectable, Strategy};
+use crate::names;
 
 /// The row of `Service`.
 pub static SERVICE: Kind = Kind {
@@ -16,13 +19,13 @@ pub static SERVICE: Kind = Kind {
     namespaced: true,
     schema: "io.k8s.api.core.v1.Service",
     verbs: VERBS,
-    name_rule: NameRule::Label,
+    name_rule: names::dns_label,
     subresources: &[core("proxy", "ServiceProxyOptions", PROXY_VERBS), STATUS],
     selectable: &[
         Selectable::text("spec.clusterIP", &["/spec/clusterIP"]),
         Selectable::text("spec.type", &["/spec/type"]),
     ],
-    columns: &[],
+    table: &table::TABLE,
     strategy: &STRATEGY,
 };
 

@@ -1,0 +1,281 @@
+//! How a pod shows in `kubectl get pods`: what its containers' states come down to in one word.
+//!
+//! Source: `printPod` in `pkg/printers/internalversion/printers.go`.
+
+use serde_json::{Value, json};
+
+use crate::read::{int, is_true, list, text};
+use crate::table::cells::or_none;
+use crate::table::time::since;
+use crate::table::{Column, Table};
+
+/// The table of pods.
+pub static TABLE: Table = Table {
+    columns: &[
+        Column::name(),
+        Column::text("Ready", "How many of its containers are ready.", |pod, _| {
+            let summary = summary(pod);
+            format!("{}/{}", summary.ready, summary.containers).into()
+        }),
+        Column::text("Status", "What its containers' states come down to.", |pod, _| {
+            summary(pod).status.into()
+        }),
+        Column::text(
+            "Restarts",
+            "How often its containers restarted, and when the last one did.",
+            |pod, now| {
+                let Summary { restarts, last_restart, .. } = summary(pod);
+                match last_restart {
+                    Some(last) if restarts != 0 => {
+                        format!("{restarts} ({} ago)", since(Some(last), now)).into()
+                    }
+                    _ => restarts.to_string().into(),
+                }
+            },
+        ),
+        Column::age(),
+        Column::text("IP", "The first address of the pod.", |pod, _| {
+            or_none(text(pod, "/status/podIPs/0/ip"))
+        })
+        .wide(),
+        Column::text("Node", "Where the pod runs.", |pod, _| or_none(text(pod, "/spec/nodeName"))).wide(),
+        Column::text("Nominated Node", "Where others make room for the pod.", |pod, _| {
+            or_none(text(pod, "/status/nominatedNodeName"))
+        })
+        .wide(),
+        Column::text("Readiness Gates", "How many of its readiness gates are open.", |pod, _| gates(pod))
+            .wide(),
+    ],
+    conditions: |pod| match text(pod, "/status/phase") {
+        "Succeeded" => completed("Succeeded", "The pod has completed successfully."),
+        "Failed" => completed("Failed", "The pod failed."),
+        _ => Value::Null,
+    },
+};
+
+fn completed(reason: &str, message: &str) -> Value {
+    json!([{"type": "Completed", "status": "True", "reason": reason, "message": message}])
+}
+
+/// What a pod's containers come down to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Summary<'a> {
+    /// How many containers are ready, sidecars included.
+    pub ready: usize,
+    /// How many there are, sidecars included.
+    pub containers: usize,
+    /// `Running`, `Init:0/2`, `CrashLoopBackOff`, `Terminating` and so on.
+    pub status: String,
+    /// How often containers restarted; those of init containers count only while they run.
+    pub restarts: i64,
+    /// When a container that was restarted last ended.
+    pub last_restart: Option<&'a Value>,
+}
+
+/// What the containers of a pod come down to.
+pub fn summary(pod: &Value) -> Summary<'_> {
+    let mut summary = Summary {
+        ready: 0,
+        containers: list(pod, "/spec/containers").len()
+            + list(pod, "/spec/initContainers").iter().filter(|c| is_sidecar(c)).count(),
+        status: first_of(&[text(pod, "/status/reason"), text(pod, "/status/phase")]).into(),
+        restarts: 0,
+        last_restart: None,
+    };
+    let gated = |c: &Value| text(c, "/type") == "PodScheduled" && text(c, "/reason") == "SchedulingGated";
+    if list(pod, "/status/conditions").iter().any(gated) {
+        summary.status = "SchedulingGated".into();
+    }
+    let statuses = list(pod, "/status/initContainerStatuses");
+    let unfinished = summary.add_init_containers(pod, statuses);
+    if unfinished.is_none() || has_condition(pod, "Initialized") {
+        summary.restarts = 0;
+        summary.last_restart = None;
+        let seen = unfinished.map_or(statuses, |index| &statuses[..=index]);
+        for status in seen.iter().filter(|status| is_sidecar_name(pod, text(status, "/name"))) {
+            summary.count_restarts(status);
+        }
+        summary.add_containers(pod);
+    }
+    if pod.pointer("/metadata/deletionTimestamp").is_some() {
+        if text(pod, "/status/reason") == "NodeLost" {
+            summary.status = "Unknown".into();
+        } else if !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed") {
+            summary.status = "Terminating".into();
+        }
+    }
+    summary
+}
+
+impl<'a> Summary<'a> {
+    /// Looks at init containers up to the first that has not done its work, and says which it is.
+    fn add_init_containers(&mut self, pod: &'a Value, statuses: &'a [Value]) -> Option<usize> {
+        for (index, status) in statuses.iter().enumerate() {
+            self.count_restarts(status);
+            let waiting = text(status, "/state/waiting/reason");
+            if let Some(terminated) = status.pointer("/state/terminated") {
+                if int(terminated, "/exitCode") == 0 {
+                    continue;
+                }
+                self.status = format!("Init:{}", ended(terminated));
+            } else if is_true(status, "/started") && is_sidecar_name(pod, text(status, "/name")) {
+                self.ready += usize::from(is_true(status, "/ready"));
+                continue;
+            } else if !matches!(waiting, "" | "PodInitializing") {
+                self.status = format!("Init:{waiting}");
+            } else {
+                self.status = format!("Init:{index}/{}", list(pod, "/spec/initContainers").len());
+            }
+            return Some(index);
+        }
+        None
+    }
+
+    /// Looks at the containers from the last to the first: the first that has something to say decides.
+    fn add_containers(&mut self, pod: &'a Value) {
+        let mut running = false;
+        for status in list(pod, "/status/containerStatuses").iter().rev() {
+            self.count_restarts(status);
+            let waiting = text(status, "/state/waiting/reason");
+            if !waiting.is_empty() {
+                self.status = waiting.into();
+            } else if let Some(terminated) = status.pointer("/state/terminated") {
+                self.status = ended(terminated);
+            } else if is_true(status, "/ready") && status.pointer("/state/running").is_some() {
+                running = true;
+                self.ready += 1;
+            }
+        }
+        if self.status == "Completed" && running {
+            self.status = if has_condition(pod, "Ready") { "Running".into() } else { "NotReady".into() };
+        }
+    }
+
+    fn count_restarts(&mut self, status: &'a Value) {
+        self.restarts += int(status, "/restartCount");
+        let ended = status.pointer("/lastState/terminated/finishedAt").filter(|time| time.is_string());
+        // Times in RFC 3339 and UTC sort as text.
+        if ended.is_some() && ended.and_then(Value::as_str) > self.last_restart.and_then(Value::as_str) {
+            self.last_restart = ended;
+        }
+    }
+}
+
+/// Why a container ended: its reason, else the signal, else the exit code.
+fn ended(terminated: &Value) -> String {
+    match (text(terminated, "/reason"), int(terminated, "/signal")) {
+        ("", 0) => format!("ExitCode:{}", int(terminated, "/exitCode")),
+        ("", signal) => format!("Signal:{signal}"),
+        (reason, _) => reason.into(),
+    }
+}
+
+fn first_of<'a>(texts: &[&'a str]) -> &'a str {
+    texts.iter().copied().find(|text| !text.is_empty()).unwrap_or_default()
+}
+
+fn is_sidecar(container: &Value) -> bool {
+    text(container, "/restartPolicy") == "Always"
+}
+
+fn is_sidecar_name(pod: &Value, name: &str) -> bool {
+    list(pod, "/spec/initContainers")
+        .iter()
+        .any(|container| text(container, "/name") == name && is_sidecar(container))
+}
+
+fn has_condition(pod: &Value, name: &str) -> bool {
+    let conditions = list(pod, "/status/conditions").iter();
+    conditions.filter(|c| text(c, "/type") == name).any(|c| text(c, "/status") == "True")
+}
+
+fn gates(pod: &Value) -> Value {
+    let gates = list(pod, "/spec/readinessGates");
+    if gates.is_empty() {
+        return "<none>".into();
+    }
+    let open = |gate: &&Value| {
+        let conditions = list(pod, "/status/conditions").iter();
+        let of_gate = conditions.filter(|c| text(c, "/type") == text(gate, "/conditionType"));
+        of_gate.take(1).any(|c| text(c, "/status") == "True")
+    };
+    format!("{}/{}", gates.iter().filter(open).count(), gates.len()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(containers: usize, init: Value, status: Value) -> Value {
+        json!({"spec": {"containers": vec![json!({}); containers], "initContainers": init}, "status": status})
+    }
+
+    #[test]
+    fn states_of_containers_come_down_to_a_word() {
+        let running = json!({"state": {"running": {}}, "ready": true});
+        let completed = json!({"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}});
+        let crash = json!({"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "restartCount": 7});
+        let initializing = json!({"name": "i", "state": {"running": {}}, "restartCount": 5});
+        let sidecar = json!([{"name": "i", "restartPolicy": "Always"}]);
+        let started =
+            json!({"name": "i", "state": {"running": {}}, "started": true, "ready": true, "restartCount": 2});
+        let cases = [
+            ("pending", pod(1, json!([]), json!({"phase": "Pending"})), "0/1 Pending 0"),
+            ("evicted", pod(1, json!([]), json!({"phase": "Failed", "reason": "Evicted"})), "0/1 Evicted 0"),
+            (
+                "running",
+                pod(1, json!([]), json!({"phase": "Running", "containerStatuses": [running]})),
+                "1/1 Running 0",
+            ),
+            (
+                "the first that waits decides, and one that ended does not hide it",
+                pod(
+                    3,
+                    json!([]),
+                    json!({"phase": "Running", "containerStatuses": [running, completed, crash]}),
+                ),
+                "1/3 NotReady 7",
+            ),
+            (
+                "an exit code where nobody gave a reason",
+                pod(1, json!([]), json!({"containerStatuses": [{"state": {"terminated": {"exitCode": 0}}}]})),
+                "0/1 ExitCode:0 0",
+            ),
+            (
+                "init containers' restarts count while they run",
+                pod(
+                    1,
+                    json!([{"name": "i"}]),
+                    json!({"initContainerStatuses": [initializing], "containerStatuses": [running]}),
+                ),
+                "0/1 Init:0/1 5",
+            ),
+            (
+                "sidecars count as containers, and so do their restarts",
+                pod(
+                    1,
+                    sidecar,
+                    json!({"phase": "Running", "initContainerStatuses": [started], "containerStatuses": [running]}),
+                ),
+                "2/2 Running 2",
+            ),
+        ];
+        for (name, pod, expected) in cases {
+            let Summary { ready, containers, status, restarts, .. } = summary(&pod);
+            assert_eq!(format!("{ready}/{containers} {status} {restarts}"), expected, "case: {name}");
+        }
+    }
+
+    #[test]
+    fn a_deleted_pod_terminates_unless_it_has_ended() {
+        let cases = [
+            (json!({"phase": "Running"}), "Terminating"),
+            (json!({"phase": "Succeeded"}), "Succeeded"),
+            (json!({"phase": "Running", "reason": "NodeLost"}), "Unknown"),
+        ];
+        for (status, expected) in cases {
+            let pod = json!({"metadata": {"deletionTimestamp": "2026-01-02T03:04:05Z"}, "status": status});
+            assert_eq!(summary(&pod).status, expected, "case: {status}");
+        }
+    }
+}

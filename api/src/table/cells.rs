@@ -1,0 +1,70 @@
+//! Cells that many tables share.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::time::since;
+use crate::read::{entries, list, text};
+use crate::selector;
+
+/// The object's name.
+pub fn name(object: &Value, _: Timestamp) -> Value {
+    text(object, "/metadata/name").into()
+}
+
+/// Time since the object's creation.
+pub fn age(object: &Value, now: Timestamp) -> Value {
+    since(object.pointer("/metadata/creationTimestamp"), now).into()
+}
+
+/// The text, or `<none>` where it is empty.
+pub fn or_none(text: &str) -> Value {
+    or(text, "<none>")
+}
+
+/// The text, or another where it is empty.
+pub fn or(text: &str, otherwise: &str) -> Value {
+    if text.is_empty() { otherwise.into() } else { text.into() }
+}
+
+/// How many entries a map or a list has.
+pub fn count(object: &Value, pointer: &str) -> usize {
+    match object.pointer(pointer) {
+        Some(Value::Object(map)) => map.len(),
+        Some(Value::Array(list)) => list.len(),
+        _ => 0,
+    }
+}
+
+/// `a=1,b=2`, sorted; `<none>` for an empty map.
+pub fn labels(object: &Value, pointer: &str) -> Value {
+    let mut pairs: Vec<String> = entries(object, pointer)
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    pairs.sort_unstable();
+    or_none(&pairs.join(","))
+}
+
+/// The names of the containers of a workload's template.
+pub fn template_containers(object: &Value, _: Timestamp) -> Value {
+    template(object, "/name")
+}
+
+/// The images of the containers of a workload's template.
+pub fn template_images(object: &Value, _: Timestamp) -> Value {
+    template(object, "/image")
+}
+
+fn template(object: &Value, pointer: &str) -> Value {
+    let containers = list(object, "/spec/template/spec/containers").iter();
+    containers.map(|container| text(container, pointer)).collect::<Vec<_>>().join(",").into()
+}
+
+/// A workload's selector, in the language of `-l`.
+pub fn selector(object: &Value, _: Timestamp) -> Value {
+    match object.pointer("/spec/selector").map(selector::from_object) {
+        None => "<none>".into(),
+        Some(Ok(selector)) => or_none(&selector.to_string()),
+        Some(Err(_)) => "<error>".into(),
+    }
+}

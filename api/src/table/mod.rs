@@ -1,0 +1,193 @@
+//! Tables: how the server prints objects for `kubectl get`. A kind's row holds its columns; here they become a `Table`.
+//!
+//! Source: `pkg/printers/internalversion/printers.go` for the cells,
+//! `k8s.io/apiserver/pkg/endpoints/handlers/response.go` for the form.
+
+pub mod cells;
+pub mod time;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::kind::Kind;
+
+/// A kind's table.
+pub struct Table {
+    /// Its columns, in order.
+    pub columns: &'static [Column],
+    /// What is marked on an object's row, such as that the pod has completed; usually null.
+    pub conditions: fn(&Value) -> Value,
+}
+
+impl Table {
+    /// A table without marks on its rows.
+    pub const fn of(columns: &'static [Column]) -> Table {
+        Table { columns, conditions: |_| Value::Null }
+    }
+}
+
+/// A column of a kind's table.
+pub struct Column {
+    /// `Ready`.
+    pub name: &'static str,
+    /// `string`, `integer`, `number`, `boolean` or `date`.
+    pub of_type: &'static str,
+    /// `name` marks the column that holds the object's name; else empty.
+    pub format: &'static str,
+    /// What a person may want to know of the column.
+    pub description: &'static str,
+    /// 0 always shows; 1 only with `-o wide`.
+    pub priority: i32,
+    /// The cell of an object, at a moment.
+    pub cell: fn(&Value, Timestamp) -> Value,
+}
+
+impl Column {
+    /// A column of text.
+    pub const fn text(
+        name: &'static str,
+        description: &'static str,
+        cell: fn(&Value, Timestamp) -> Value,
+    ) -> Column {
+        Column { name, of_type: "string", format: "", description, priority: 0, cell }
+    }
+
+    /// A column of whole numbers.
+    pub const fn integer(
+        name: &'static str,
+        description: &'static str,
+        cell: fn(&Value, Timestamp) -> Value,
+    ) -> Column {
+        Column { of_type: "integer", ..Column::text(name, description, cell) }
+    }
+
+    /// The object's name, first in nearly every table.
+    pub const fn name() -> Column {
+        Column {
+            format: "name",
+            ..Column::text("Name", "Unique within its kind and namespace.", cells::name)
+        }
+    }
+
+    /// Time since creation.
+    pub const fn age() -> Column {
+        Column::text("Age", "Time since the object was created.", cells::age)
+    }
+
+    /// The same column, shown only with `-o wide`.
+    pub const fn wide(self) -> Column {
+        Column { priority: 1, ..self }
+    }
+
+    fn definition(&self) -> Value {
+        json!({
+            "name": self.name,
+            "type": self.of_type,
+            "format": self.format,
+            "description": self.description,
+            "priority": self.priority,
+        })
+    }
+}
+
+/// How much of each object its row carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Include {
+    /// Nothing.
+    None,
+    /// Its metadata.
+    #[default]
+    Metadata,
+    /// All of it.
+    Object,
+}
+
+impl Include {
+    /// Reads the parameter `includeObject`.
+    ///
+    /// # Errors
+    /// Upstream's text for any other value.
+    pub fn parse(text: &str) -> Result<Include, String> {
+        match text {
+            "" | "Metadata" => Ok(Include::Metadata),
+            "None" => Ok(Include::None),
+            "Object" => Ok(Include::Object),
+            other => Err(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {}: must be 'Metadata', 'Object', 'None', or empty",
+                Value::from(other)
+            )),
+        }
+    }
+}
+
+/// How a table is to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Form<'a> {
+    /// `meta.k8s.io/v1`, or `meta.k8s.io/v1beta1`.
+    pub api_version: &'a str,
+    /// What its rows carry.
+    pub include: Include,
+    /// Whether it has column definitions; in a watch only the first does.
+    pub headed: bool,
+    /// The moment that ages are counted to.
+    pub now: Timestamp,
+}
+
+impl Table {
+    /// The `Table` of these objects. `metadata` is the list's, or holds the one object's `resourceVersion`.
+    pub fn print<'a>(
+        &self,
+        objects: impl IntoIterator<Item = &'a Value>,
+        metadata: Value,
+        form: Form<'_>,
+    ) -> Value {
+        let definitions = self.columns.iter().map(Column::definition).collect::<Vec<_>>();
+        json!({
+            "kind": "Table",
+            "apiVersion": form.api_version,
+            "metadata": metadata,
+            "columnDefinitions": if form.headed { Value::from(definitions) } else { Value::Null },
+            "rows": objects.into_iter().map(|object| self.row(object, form)).collect::<Vec<_>>(),
+        })
+    }
+
+    /// The `Table` of one object.
+    pub fn print_one(&self, object: &Value, form: Form<'_>) -> Value {
+        let revision = object.pointer("/metadata/resourceVersion");
+        let metadata = revision.map_or_else(|| json!({}), |revision| json!({"resourceVersion": revision}));
+        self.print([object], metadata, form)
+    }
+
+    fn row(&self, object: &Value, form: Form<'_>) -> Value {
+        let cells = self.columns.iter().map(|column| (column.cell)(object, form.now)).collect::<Vec<_>>();
+        let mut row = json!({"cells": cells});
+        match (self.conditions)(object) {
+            Value::Null => {}
+            marks => row["conditions"] = marks,
+        }
+        row["object"] = match form.include {
+            Include::None => Value::Null,
+            Include::Object => object.clone(),
+            Include::Metadata => partial_metadata(object, form.api_version),
+        };
+        row
+    }
+}
+
+/// The `PartialObjectMetadata` of an object.
+pub fn partial_metadata(object: &Value, api_version: &str) -> Value {
+    let metadata = object.get("metadata").cloned().unwrap_or_else(|| json!({}));
+    json!({"kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": metadata})
+}
+
+impl Kind {
+    /// The `Table` of these objects of this kind.
+    pub fn table_of<'a>(
+        &self,
+        objects: impl IntoIterator<Item = &'a Value>,
+        metadata: Value,
+        form: Form<'_>,
+    ) -> Value {
+        self.table.print(objects, metadata, form)
+    }
+}
