@@ -9,6 +9,7 @@ use crate::field::Errors;
 use crate::names;
 use crate::status::Details;
 use crate::table::Table;
+use crate::validate::metadata::{MetaRules, validate_metadata, validate_metadata_update};
 
 /// A row of the table. Rows made at run time (custom resources) are leaked once, so that every key is as cheap.
 pub type KindRef = &'static Kind;
@@ -86,6 +87,12 @@ pub struct Subresource {
     pub verbs: &'static [&'static str],
 }
 
+/// Looks at a new object of a kind and notes what is wrong with it.
+pub type Check = fn(&Kind, &Value, &mut Errors);
+
+/// Looks at a changed object of a kind and at what it was before, and notes what is wrong with the change. (new, old)
+pub type CheckChange = fn(&Kind, &Value, &Value, &mut Errors);
+
 /// What a schema cannot say of a kind: what upstream calls its strategy. All pure.
 pub struct Strategy {
     /// Fills in defaults; must be idempotent.
@@ -96,12 +103,12 @@ pub struct Strategy {
     pub prepare_update: fn(&mut Value, &Value),
     /// The same for a write to `/status`: keeps everything but the status. (new, old)
     pub prepare_status_update: fn(&mut Value, &Value),
-    /// Every rule for a new object, beyond those of `metadata`, which are the same for all kinds.
-    pub validate: fn(&Value, &mut Errors),
+    /// Every rule for a new object, those for `metadata` included: see [`Kind::check_metadata`].
+    pub validate: Check,
     /// Every rule for a change, those for a new object included where upstream repeats them. (new, old)
-    pub validate_update: fn(&Value, &Value, &mut Errors),
+    pub validate_update: CheckChange,
     /// Rules for a write to `/status`. (new, old)
-    pub validate_status_update: fn(&Value, &Value, &mut Errors),
+    pub validate_status_update: CheckChange,
     /// Texts for `Warning:` headers about an object that is nevertheless accepted. (new, old if there is one)
     pub warnings: fn(&Value, Option<&Value>) -> Vec<String>,
     /// Whether a PUT or an apply patch of an object that does not exist creates it.
@@ -126,6 +133,21 @@ impl Kind {
     /// `apps/v1`, or `v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.into() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// The rules for `metadata` of a new object. They are the same for all kinds but for how a name looks; where in the
+    /// order of causes they come, and how often, is a kind's own.
+    pub fn check_metadata(&self, object: &Value, errors: &mut Errors) {
+        validate_metadata(object, self.metadata_rules(), errors);
+    }
+
+    /// The rules for a change of `metadata`. (new, old)
+    pub fn check_metadata_update(&self, new: &Value, old: &Value, errors: &mut Errors) {
+        validate_metadata_update(new, old, self.metadata_rules(), errors);
+    }
+
+    fn metadata_rules(&self) -> MetaRules {
+        MetaRules { name: self.name_rule, namespaced: self.namespaced, strict_finalizers: true }
     }
 
     /// What a `Status` about the object `name` of this kind carries.
