@@ -8,7 +8,15 @@
 //! In one process the client calls the registry directly and passes `Arc`s; over the network it is gRPC. A component
 //! cannot tell.
 
+pub mod backoff;
 pub mod clock;
+pub mod gate;
+pub mod informers;
+pub mod queue;
+pub mod recorder;
+pub mod runner;
+pub mod typed;
+pub mod write;
 
 use std::sync::Arc;
 
@@ -16,6 +24,15 @@ use async_trait::async_trait;
 use coracle_api::{Key, KindRef, Object, Revision, Status};
 use futures::stream::BoxStream;
 use serde_json::Value;
+
+pub use clock::Clock;
+pub use gate::Gate;
+pub use informers::{Change, Index, Informers, Store};
+pub use queue::Queue;
+pub use recorder::EventRecorder;
+pub use runner::{Ctx, Requeue, Runner};
+pub use typed::Typed;
+pub use write::{Op, PatchForm, Propagation, Write};
 
 /// The one door to the cluster for every component.
 ///
@@ -40,6 +57,10 @@ pub trait Client: Send + Sync + 'static {
     /// Writes a batch and answers when all of it is on disk: an outcome for each item, in order. Items do not depend
     /// on each other: one that fails leaves the others as they are.
     async fn write(&self, writes: Vec<Write>) -> Result<Vec<Result<Arc<Object>, Status>>, Error>;
+
+    /// Leaves the scheduler's verdicts with the server, which serves the latest of each pod at
+    /// `/coracle/v1/verdicts/NAMESPACE/POD`. They are explanations, not objects: not kept over a restart.
+    async fn report(&self, verdicts: Vec<(Key, Value)>) -> Result<(), Error>;
 }
 
 /// Which objects of one kind somebody is interested in.
@@ -59,6 +80,27 @@ impl Interest {
     /// All objects of a kind.
     pub fn all(kind: KindRef) -> Interest {
         Interest { kind, namespace: None, labels: String::new(), fields: String::new() }
+    }
+
+    /// The same, in one namespace only.
+    #[must_use]
+    pub fn within(mut self, namespace: impl Into<String>) -> Interest {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    /// The same, where a label selector holds.
+    #[must_use]
+    pub fn labelled(mut self, selector: impl Into<String>) -> Interest {
+        self.labels = selector.into();
+        self
+    }
+
+    /// The same, where a field selector holds.
+    #[must_use]
+    pub fn where_fields(mut self, selector: impl Into<String>) -> Interest {
+        self.fields = selector.into();
+        self
     }
 }
 
@@ -85,86 +127,6 @@ impl Event {
     }
 }
 
-/// One write, and the revisions that made its writer act. They make the change log a graph that `coracle trace` walks.
-#[derive(Clone, Debug)]
-pub struct Write {
-    /// What to do.
-    pub op: Op,
-    /// Why: the revisions whose changes woke the writer. Empty for a person's own act.
-    pub causes: Vec<Revision>,
-}
-
-/// What a write does. Defaulting, validation and admission apply to each alike.
-#[derive(Clone, Debug)]
-pub enum Op {
-    /// Makes a new object; or, with a subresource, posts to it (`binding`, `eviction`) under the parent's name.
-    Create {
-        /// The kind of the object, or of the subresource's parent.
-        kind: KindRef,
-        /// Empty for cluster-scoped kinds.
-        namespace: String,
-        /// The parent's name and the subresource.
-        sub: Option<(String, &'static str)>,
-        /// The object.
-        object: Value,
-    },
-    /// Replaces an object, or its `status`. A `resourceVersion` inside must match.
-    Update {
-        /// Whose.
-        key: Key,
-        /// Such as `status`.
-        sub: Option<&'static str>,
-        /// The whole new object.
-        object: Value,
-    },
-    /// Changes parts of an object. A `resourceVersion` or `uid` in the patch must match.
-    Patch {
-        /// Whose.
-        key: Key,
-        /// Such as `status`.
-        sub: Option<&'static str>,
-        /// What form the patch has.
-        form: PatchForm,
-        /// The patch.
-        patch: Value,
-    },
-    /// Asks for an object to go.
-    Delete {
-        /// Which.
-        key: Key,
-        /// Only this one, not a namesake.
-        uid: Option<String>,
-        /// Only if it has not changed since.
-        revision: Option<Revision>,
-        /// Seconds; `None` for the object's own.
-        grace_seconds: Option<i64>,
-        /// What happens to its dependents; `None` for the kind's default.
-        propagation: Option<Propagation>,
-    },
-}
-
-/// The forms of a patch that components use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PatchForm {
-    /// `application/merge-patch+json`.
-    Merge,
-    /// `application/strategic-merge-patch+json`.
-    Strategic,
-    /// `application/json-patch+json`.
-    Json,
-}
-
-/// What becomes of the dependents of a deleted object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Propagation {
-    /// They go after it.
-    Background,
-    /// They go before it.
-    Foreground,
-    /// They stay.
-    Orphan,
-}
-
 /// Why a call as a whole failed. What happened to one item of a write is its [`Status`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -183,4 +145,17 @@ pub enum Error {
     /// The server answered what this version cannot read.
     #[error("unexpected answer from the API server: {0}")]
     Malformed(String),
+    /// The gate is closed: the plan is on show instead of done.
+    #[error("the gate is closed; the plan is held")]
+    Held,
+    /// A reconcile function panicked, which is a fault of ours.
+    #[error("the reconcile function panicked")]
+    Panicked,
+}
+
+impl Error {
+    /// Whether the server said no for this reason, such as `Conflict` or `NotFound`.
+    pub fn is(&self, reason: &str) -> bool {
+        matches!(self, Error::Refused(status) if status.reason == reason)
+    }
 }

@@ -1,0 +1,59 @@
+//! How long to wait before trying again.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+/// Waits that double from `first` up to `most`, with jitter, until something succeeds.
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    first: Duration,
+    most: Duration,
+    failures: u32,
+}
+
+impl Backoff {
+    /// Starts at `first`, never exceeds `most`.
+    pub fn new(first: Duration, most: Duration) -> Backoff {
+        Backoff { first, most, failures: 0 }
+    }
+
+    /// The next wait: between half and all of the doubled one, so that many who failed together do not return together.
+    pub fn next_wait(&mut self) -> Duration {
+        let whole = exponential(self.first, self.most, self.failures);
+        self.failures = self.failures.saturating_add(1);
+        whole.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+
+    /// It worked: the next failure waits `first` again.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+/// `first`, doubled for each failure, at most `most`.
+pub fn exponential(first: Duration, most: Duration, failures: u32) -> Duration {
+    let factor = 1u32.checked_shl(failures).unwrap_or(u32::MAX);
+    first.checked_mul(factor).map_or(most, |wait| wait.min(most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_up_to_the_bound_and_starts_again() {
+        let (first, most) = (Duration::from_millis(100), Duration::from_secs(1));
+        let plain: Vec<u128> = (0..6).map(|n| exponential(first, most, n).as_millis()).collect();
+        assert_eq!(plain, [100, 200, 400, 800, 1000, 1000]);
+        assert_eq!(exponential(first, most, 1000), most);
+
+        let mut backoff = Backoff::new(first, most);
+        for expected in plain {
+            let got = backoff.next_wait().as_millis();
+            assert!(expected / 2 <= got && got <= expected, "{got} is not within half of {expected}");
+        }
+        backoff.reset();
+        assert!(backoff.next_wait() <= first);
+    }
+}

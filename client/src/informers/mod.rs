@@ -1,0 +1,229 @@
+//! Typed copies of the cluster's objects, kept by one watch for a whole process.
+//!
+//! ```text
+//!  list each kind --> Store<K> ... --> handlers
+//!  one watch behind all lists --> the store of the event's kind --> handlers --> revision moves on
+//!     | broke off: again from the same revision, after a wait
+//!     | 410:       list again, hand out the differences
+//! ```
+
+mod index;
+mod store;
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::{KindRef, Revision};
+use futures::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use index::Index;
+use store::Sink;
+pub use store::{Change, NsName, Store};
+
+use crate::backoff::Backoff;
+use crate::typed::Typed;
+use crate::{Client, Error, Event, Interest};
+
+/// First and longest wait before a broken watch is resumed.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// The stores of a process. Cheap to clone.
+#[derive(Clone)]
+pub struct Informers(Arc<Shared>);
+
+struct Shared {
+    client: Arc<dyn Client>,
+    kinds: Mutex<HashMap<KindRef, Registered>>,
+    /// Rung when a kind is added.
+    added: Notify,
+    progress: watch::Sender<Progress>,
+}
+
+struct Registered {
+    interest: Interest,
+    sink: Arc<dyn Sink>,
+    /// The same store, to be handed out under its type.
+    store: Arc<dyn Any + Send + Sync>,
+    /// The revision of the latest list; `None` before the first.
+    listed: Option<Revision>,
+}
+
+/// How far the stores are.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Progress {
+    /// Every change up to here is in the stores.
+    revision: Revision,
+    /// Whether every kind has been listed.
+    synced: bool,
+}
+
+/// What a store does with the object of an event.
+#[derive(Clone, Copy)]
+enum Step {
+    Put,
+    Drop,
+}
+
+impl Informers {
+    /// Without stores yet; nothing is asked of the client before [`Informers::run`].
+    pub fn new(client: Arc<dyn Client>) -> Informers {
+        let (progress, _) = watch::channel(Progress::default());
+        Informers(Arc::new(Shared { client, kinds: Mutex::default(), added: Notify::new(), progress }))
+    }
+
+    /// The store of a type, with all its objects. Asking again gives the same store.
+    pub fn store<K: Typed>(&self) -> Store<K> {
+        self.store_of(Interest::all(K::kind()))
+    }
+
+    /// The store of a type with only the objects of an interest, which must be in the type's kind. The first to ask
+    /// for a type decides its interest; asking again gives the same store.
+    pub fn store_of<K: Typed>(&self, interest: Interest) -> Store<K> {
+        let mut kinds = self.0.kinds.lock();
+        if let Some(store) = kinds.get(&K::kind()).and_then(|known| known.store.downcast_ref::<Store<K>>()) {
+            return store.clone();
+        }
+        let store = Store::<K>::new();
+        let registered = Registered {
+            interest,
+            sink: Arc::new(store.clone()),
+            store: Arc::new(store.clone()),
+            listed: None,
+        };
+        kinds.insert(K::kind(), registered);
+        self.0.progress.send_modify(|progress| progress.synced = false);
+        drop(kinds);
+        self.0.added.notify_one();
+        store
+    }
+
+    /// Whether all objects of a kind are in a store here, so that every write to it will be seen.
+    pub fn holds_all_of(&self, kind: KindRef) -> bool {
+        self.0.kinds.lock().get(&kind).is_some_and(|known| known.interest == Interest::all(kind))
+    }
+
+    /// The revision up to which every change is in the stores.
+    pub fn revision(&self) -> Revision {
+        self.0.progress.borrow().revision
+    }
+
+    /// Waits until every store has been filled once.
+    pub async fn synced(&self) {
+        self.until(|progress| progress.synced).await;
+    }
+
+    /// Waits until the stores hold every change up to `revision`.
+    pub async fn wait_for(&self, revision: Revision) {
+        self.until(|progress| progress.synced && progress.revision >= revision).await;
+    }
+
+    async fn until(&self, holds: impl Fn(&Progress) -> bool) {
+        let mut progress = self.0.progress.subscribe();
+        // Cannot fail: `self` owns the sender.
+        let _ = progress.wait_for(|progress| holds(progress)).await;
+    }
+
+    /// Fills the stores and keeps them up to date until cancelled.
+    pub async fn run(&self, cancel: CancellationToken) {
+        cancel.run_until_cancelled(self.keep()).await;
+    }
+
+    async fn keep(&self) {
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        loop {
+            let broken = match self.list_unlisted().await {
+                Ok(()) => self.follow(&mut backoff).await,
+                Err(error) => Err(error),
+            };
+            match broken {
+                // A kind was added: list it and go on.
+                Ok(()) => continue,
+                Err(Error::Expired { since }) => {
+                    tracing::info!(%since, "watch expired; listing again");
+                    self.0.kinds.lock().values_mut().for_each(|known| known.listed = None);
+                }
+                Err(error) => tracing::debug!(%error, "watch broke off; resuming"),
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+
+    /// Lists every kind that has not been listed, or not since it expired.
+    async fn list_unlisted(&self) -> Result<(), Error> {
+        loop {
+            let unlisted = {
+                let kinds = self.0.kinds.lock();
+                kinds.values().find(|k| k.listed.is_none()).map(|k| (k.interest.clone(), k.sink.clone()))
+            };
+            let Some((interest, sink)) = unlisted else { break };
+            let (objects, revision) = self.0.client.list(&interest).await?;
+            sink.replace(&objects, revision);
+            if let Some(known) = self.0.kinds.lock().get_mut(&interest.kind) {
+                known.listed = Some(revision);
+            }
+        }
+        // All stores are complete up to the oldest list; the watch starts there.
+        let kinds = self.0.kinds.lock();
+        let oldest = kinds.values().filter_map(|known| known.listed).min();
+        self.0.progress.send_modify(|progress| {
+            progress.revision = progress.revision.max(oldest.unwrap_or_default());
+            progress.synced = true;
+        });
+        Ok(())
+    }
+
+    /// Follows one watch for all kinds. `Ok` when a kind was added.
+    async fn follow(&self, backoff: &mut Backoff) -> Result<(), Error> {
+        let Some((interests, sinks)) = self.listed() else { return Ok(()) };
+        let mut events = self.0.client.watch(interests, self.revision()).await?;
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = self.0.added.notified() => {
+                    if self.listed().is_none() { return Ok(()) }
+                    continue;
+                }
+            };
+            let event = event.unwrap_or_else(|| Err(Error::Unreachable("the watch ended".into())))?;
+            backoff.reset();
+            let (object, step) = match &event {
+                Event::Added(object) | Event::Modified(object) => (Some(object), Step::Put),
+                Event::Deleted(object) => (Some(object), Step::Drop),
+                Event::Bookmark(_) => (None, Step::Drop),
+            };
+            let sink = object.and_then(|object| Some((object, sinks.get(&object.key.kind)?)));
+            // The watch starts where the oldest list ends; the younger ones have these changes already.
+            if let Some((object, (listed, sink))) = sink
+                && object.revision > *listed
+            {
+                sink.apply(step, object);
+            }
+            self.0.progress.send_if_modified(|progress| {
+                let moved = event.revision() > progress.revision;
+                progress.revision = progress.revision.max(event.revision());
+                moved
+            });
+        }
+    }
+
+    /// What to watch, and where its changes go; `None` while a kind has yet to be listed.
+    fn listed(&self) -> Option<(Vec<Interest>, Sinks)> {
+        let kinds = self.0.kinds.lock();
+        let interests = kinds.values().map(|known| known.interest.clone()).collect();
+        let sinks: Option<Sinks> =
+            kinds.iter().map(|(kind, known)| Some((*kind, (known.listed?, known.sink.clone())))).collect();
+        Some((interests, sinks?))
+    }
+}
+
+/// For each kind the revision of its list and its store.
+type Sinks = HashMap<KindRef, (Revision, Arc<dyn Sink>)>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,297 @@
+//! Events for people: what a component did to an object, or why it could not.
+//!
+//! ```text
+//!  emit --bounded queue--> correlate (same event? count; too many alike? combine; too many? drop) --> create or patch
+//! ```
+
+mod correlate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::{Key, kinds};
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::backoff::Backoff;
+use crate::typed::Typed;
+use crate::{Client, Clock, Error, Op, Write};
+use correlate::{Correlator, Verdict};
+
+/// How many events wait to be written; more are dropped, because an event must never hold up what it tells of.
+const QUEUE: usize = 1000;
+/// How often an event is tried, with waits in between, before it is dropped.
+const ATTEMPTS: u32 = 12;
+
+/// Which of the two forms a component writes, as its upstream counterpart does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// With `source`, `count` and first and last time: controllers and the kubelet.
+    Counted,
+    /// With `reportingController`, `action`, `eventTime` and a series: the scheduler.
+    Series,
+}
+
+/// One thing to tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Happening {
+    /// About what.
+    pub about: ObjectReference,
+    /// Another object that is part of it.
+    pub related: Option<ObjectReference>,
+    /// `Normal` or `Warning`.
+    pub kind: &'static str,
+    /// One word, such as `ScalingReplicaSet`.
+    pub reason: String,
+    /// What was done, such as `Binding`; only in the series form.
+    pub action: String,
+    /// A sentence.
+    pub message: String,
+    /// Annotations on the event.
+    pub annotations: Vec<(String, String)>,
+    at: Timestamp,
+}
+
+/// Writes events on behalf of one component. Cheap to clone; never blocks, never fails.
+#[derive(Clone)]
+pub struct EventRecorder {
+    send: mpsc::Sender<Happening>,
+    clock: Clock,
+}
+
+impl EventRecorder {
+    /// For a controller or an agent: `component` as upstream names it (`deployment-controller`, `kubelet`), `host` the node, or empty.
+    /// Must be called inside a tokio runtime; the writing task ends with the last clone of the recorder.
+    pub fn new(client: Arc<dyn Client>, clock: Clock, component: &str, host: &str) -> EventRecorder {
+        EventRecorder::start(client, clock, Form::Counted, component, host)
+    }
+
+    /// For a component that reports through `events.k8s.io`, such as `default-scheduler`; `instance` is `default-scheduler-HOST`.
+    pub fn reporting(client: Arc<dyn Client>, clock: Clock, controller: &str, instance: &str) -> EventRecorder {
+        EventRecorder::start(client, clock, Form::Series, controller, instance)
+    }
+
+    /// A recorder that drops everything.
+    pub fn silent(clock: Clock) -> EventRecorder {
+        EventRecorder { send: mpsc::channel(1).0, clock }
+    }
+
+    fn start(client: Arc<dyn Client>, clock: Clock, form: Form, who: &str, at: &str) -> EventRecorder {
+        let (send, receive) = mpsc::channel(QUEUE);
+        let writer = Writer {
+            client,
+            clock: clock.clone(),
+            form,
+            who: who.into(),
+            at: at.into(),
+            correlator: Correlator::default(),
+        };
+        tokio::spawn(writer.run(receive));
+        EventRecorder { send, clock }
+    }
+
+    /// Tells something ordinary about an object.
+    pub fn normal<T: Typed>(&self, about: &T, reason: &str, message: impl Into<String>) {
+        self.emit(reference(about), "Normal", reason, "", message);
+    }
+
+    /// Tells something about an object that a person may have to act on.
+    pub fn warning<T: Typed>(&self, about: &T, reason: &str, message: impl Into<String>) {
+        self.emit(reference(about), "Warning", reason, "", message);
+    }
+
+    /// Tells something; `kind` is `Normal` or `Warning`, `action` matters to reporting components only.
+    pub fn emit(
+        &self,
+        about: ObjectReference,
+        kind: &'static str,
+        reason: &str,
+        action: &str,
+        message: impl Into<String>,
+    ) {
+        self.tell(Happening {
+            about,
+            related: None,
+            kind,
+            reason: reason.into(),
+            action: action.into(),
+            message: message.into(),
+            annotations: Vec::new(),
+            at: self.clock.now(),
+        });
+    }
+
+    fn tell(&self, happening: Happening) {
+        if let Err(mpsc::error::TrySendError::Full(lost)) = self.send.try_send(happening) {
+            tracing::warn!(reason = lost.reason, message = lost.message, "too many events waiting; dropped");
+        }
+    }
+}
+
+/// What an event says about which object it is about.
+pub fn reference<T: Typed>(object: &T) -> ObjectReference {
+    let meta = object.metadata();
+    ObjectReference {
+        api_version: Some(T::API_VERSION.into()),
+        kind: Some(T::KIND.into()),
+        namespace: meta.namespace.clone(),
+        name: meta.name.clone(),
+        uid: meta.uid.clone(),
+        resource_version: meta.resource_version.clone(),
+        field_path: None,
+    }
+}
+
+/// What an event says about a pod's container: `spec.containers{name}`.
+pub fn container_reference<T: Typed>(pod: &T, list: &str, container: &str) -> ObjectReference {
+    ObjectReference { field_path: Some(format!("spec.{list}{{{container}}}")), ..reference(pod) }
+}
+
+/// An object that is known only through somebody's reference to it.
+pub fn owner_reference(owner: &OwnerReference, namespace: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(owner.api_version.clone()),
+        kind: Some(owner.kind.clone()),
+        namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
+        name: Some(owner.name.clone()),
+        uid: Some(owner.uid.clone()),
+        ..ObjectReference::default()
+    }
+}
+
+/// The task behind a recorder.
+struct Writer {
+    client: Arc<dyn Client>,
+    clock: Clock,
+    form: Form,
+    who: String,
+    at: String,
+    correlator: Correlator,
+}
+
+impl Writer {
+    async fn run(mut self, mut receive: mpsc::Receiver<Happening>) {
+        while let Some(happening) = receive.recv().await {
+            let verdict = match self.form {
+                Form::Counted => self.correlator.counted(happening),
+                Form::Series => self.correlator.series(happening),
+            };
+            match verdict {
+                Verdict::Drop => {}
+                Verdict::Create { name, happening } => {
+                    let event = self.event(&name, &happening);
+                    self.write(create(event)).await;
+                }
+                Verdict::Count { name, happening, first, count } => {
+                    let key = Key::new(&kinds::EVENT, namespace_of(&happening), name.clone());
+                    let patch = self.count_patch(&happening, count);
+                    let patched = self.write(Op::merge(key, patch)).await;
+                    if matches!(patched, Some(Error::Refused(status)) if status.code == 404) {
+                        // The old one has gone by its age: go on counting in a new one.
+                        let mut event = self.event(&name, &happening);
+                        if self.form == Form::Counted {
+                            event["count"] = json!(count);
+                            event["firstTimestamp"] = json!(seconds(first));
+                        }
+                        self.write(create(event)).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tries until it is written, refused, or not worth more. Returns why it was not.
+    async fn write(&self, op: Op) -> Option<Error> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+        let write = Write { actor: self.who.clone(), ..Write::from(op) };
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            match self.client.write_one(write.clone()).await {
+                Ok(_) => return None,
+                Err(Error::Unreachable(why)) => last = Some(Error::Unreachable(why)),
+                Err(error) => {
+                    // Namespaces that are going away refuse events; so do names that have gone.
+                    tracing::debug!(%error, "event refused");
+                    return Some(error);
+                }
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+        tracing::warn!(error = last.as_ref().map(tracing::field::display), "event not written");
+        last
+    }
+
+    fn event(&self, name: &str, told: &Happening) -> Value {
+        let mut metadata = json!({"name": name, "namespace": namespace_of(told)});
+        if !told.annotations.is_empty() {
+            metadata["annotations"] = told.annotations.iter().cloned().collect();
+        }
+        let mut event = json!({
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": metadata,
+            "involvedObject": told.about,
+            "reason": told.reason,
+            "message": told.message,
+            "type": told.kind,
+            "reportingComponent": self.who,
+            "reportingInstance": self.at,
+        });
+        match self.form {
+            Form::Counted => {
+                let mut source = json!({"component": self.who});
+                if !self.at.is_empty() {
+                    source["host"] = json!(self.at);
+                }
+                event["source"] = source;
+                event["firstTimestamp"] = json!(seconds(told.at));
+                event["lastTimestamp"] = json!(seconds(told.at));
+                event["count"] = json!(1);
+                event["eventTime"] = Value::Null;
+            }
+            Form::Series => {
+                event["source"] = json!({});
+                event["firstTimestamp"] = Value::Null;
+                event["lastTimestamp"] = Value::Null;
+                event["eventTime"] = json!(micros(told.at));
+                event["action"] = json!(told.action);
+            }
+        }
+        if let Some(related) = &told.related {
+            event["related"] = json!(related);
+        }
+        event
+    }
+
+    fn count_patch(&self, told: &Happening, count: i32) -> Value {
+        match self.form {
+            Form::Counted => {
+                json!({"count": count, "lastTimestamp": seconds(told.at), "message": told.message})
+            }
+            Form::Series => {
+                json!({"series": {"count": count, "lastObservedTime": micros(self.clock.now())}})
+            }
+        }
+    }
+}
+
+fn create(event: Value) -> Op {
+    let namespace = event["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
+    Op::Create { kind: &kinds::EVENT, namespace, sub: None, object: event }
+}
+
+/// Events about cluster-scoped objects live in `default`.
+fn namespace_of(told: &Happening) -> String {
+    told.about.namespace.clone().filter(|ns| !ns.is_empty()).unwrap_or_else(|| "default".into())
+}
+
+fn seconds(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn micros(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
