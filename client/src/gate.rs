@@ -125,7 +125,8 @@ impl Gate {
     /// The keys of a controller that may try again: those on hold, and those that were.
     pub(crate) fn retry(&self, controller: &str) -> Vec<Key> {
         let mut state = self.0.state.lock();
-        let (mine, others) = std::mem::take(&mut state.released).into_iter().partition(|(c, _)| c == controller);
+        let (mine, others) =
+            std::mem::take(&mut state.released).into_iter().partition(|(c, _)| c == controller);
         state.released = others;
         let mine: BTreeSet<(String, Key)> = mine;
         let held = state.held.keys().filter(|(c, _)| c == controller).map(|(_, key)| key.clone());

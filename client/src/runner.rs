@@ -91,7 +91,10 @@ impl Runner {
     /// Looks at the keys that `keys` names whenever an object of type `K` changes; the change's revision is among the causes.
     /// An event says where to look, never what to do.
     #[must_use]
-    pub fn watches<K: Typed>(self, keys: impl Fn(&Change<'_, K>) -> Vec<Key> + Send + Sync + 'static) -> Runner {
+    pub fn watches<K: Typed>(
+        self,
+        keys: impl Fn(&Change<'_, K>) -> Vec<Key> + Send + Sync + 'static,
+    ) -> Runner {
         let queue = self.queue.clone();
         self.informers.store::<K>().on_change(move |change| {
             for key in keys(change) {
@@ -112,7 +115,8 @@ impl Runner {
     pub fn watches_owned<K: Typed, O: Typed>(self) -> Runner {
         self.watches::<K>(|change| {
             let states = [change.old, change.new];
-            let mut keys: Vec<Key> = states.into_iter().flatten().filter_map(|o| controller_of::<K, O>(o)).collect();
+            let mut keys: Vec<Key> =
+                states.into_iter().flatten().filter_map(|o| controller_of::<K, O>(o)).collect();
             keys.dedup();
             keys
         })

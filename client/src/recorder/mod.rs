@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::{Key, kinds};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -70,7 +70,12 @@ impl EventRecorder {
     }
 
     /// For a component that reports through `events.k8s.io`, such as `default-scheduler`; `instance` is `default-scheduler-HOST`.
-    pub fn reporting(client: Arc<dyn Client>, clock: Clock, controller: &str, instance: &str) -> EventRecorder {
+    pub fn reporting(
+        client: Arc<dyn Client>,
+        clock: Clock,
+        controller: &str,
+        instance: &str,
+    ) -> EventRecorder {
         EventRecorder::start(client, clock, Form::Series, controller, instance)
     }
 
