@@ -1,2 +1,35 @@
-//! Coracle.
-fn main() {}
+//! Reads arguments and runs the command they name.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use coracle::args::{Args, Command};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    log_to_stderr(args.command.is_server());
+    if let Command::Completions { shell } = args.command {
+        clap_complete::generate(shell, &mut Args::command(), "coracle", &mut std::io::stdout());
+        return ExitCode::SUCCESS;
+    }
+    match args.run().await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("coracle: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `CORACLE_LOG` (as `RUST_LOG` elsewhere) says how much; servers tell what they do, commands only what went wrong.
+fn log_to_stderr(server: bool) {
+    let default = if server { "info,h2=warn,hyper=warn,sled=warn" } else { "warn" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("CORACLE_LOG").unwrap_or_else(|_| default.into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}

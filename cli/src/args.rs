@@ -1,0 +1,73 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::cluster::Selection;
+use crate::{components, down, node, status, up};
+
+/// Coracle: a container orchestrator small enough to read. It speaks the Kubernetes API, runs pods on Docker, and
+/// says why.
+#[derive(Debug, clap::Parser)]
+#[command(name = "coracle", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "First steps:
+  coracle demo           a guided tour: deploy, update, break and heal, in two minutes
+  coracle up             start a cluster of three nodes on this machine's Docker
+  kubectl get nodes      use it with kubectl, or with `coracle get nodes`
+  coracle down --purge   remove all of it")]
+pub struct Args {
+    /// Which cluster
+    #[command(flatten)]
+    pub selection: Selection,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, clap::Subcommand)]
+#[allow(missing_docs)]
+pub enum Command {
+    Up(up::Up),
+    Down(down::Down),
+    Status(status::StatusArgs),
+    Node(node::Node),
+    Apiserver(components::ApiServer),
+    /// Print a script that completes commands in your shell
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Command {
+    /// Whether it runs until it is told to stop.
+    pub fn is_server(&self) -> bool {
+        match self {
+            Command::Up(up) => up.foreground,
+            Command::Apiserver(_) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Args {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What went wrong, for a person to read.
+    pub async fn run(self) -> Result<ExitCode> {
+        let selection = &self.selection;
+        match self.command {
+            Command::Up(up) => up.run(selection).await?,
+            Command::Down(down) => down.run(selection).await?,
+            Command::Status(status) => status.run(selection).await?,
+            Command::Node(node) => node.run(selection).await?,
+            Command::Apiserver(component) => component.run(selection).await?,
+            // Handled where the whole command line is known.
+            Command::Completions { .. } => {}
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,325 @@
+//! Where a cluster lives on disk, whether it runs, and which one a command means.
+//!
+//! `~/.coracle/NAME/` holds `data/` (the store), `pki/`, `kubeconfig`, `cluster.json` (what `up` was asked for), `log`,
+//! `lock` (held by the running cluster) and `control.sock`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::parts::Parts;
+use crate::size::NodeSize;
+
+/// How every command names its cluster.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Selection {
+    /// Name of the cluster
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Which cluster")]
+    pub name: Option<String>,
+    /// Folder of the cluster, instead of ~/.coracle/NAME
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Which cluster")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// The name where none is given.
+pub const DEFAULT_NAME: &str = "demo";
+
+/// A cluster's folder.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Its name; labels on containers and the kubeconfig context carry it.
+    pub name: String,
+    /// Its folder.
+    pub dir: PathBuf,
+}
+
+/// What `up` was asked for, kept so that `up` after a crash goes on where it was.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Spec {
+    /// The cluster's name.
+    pub name: String,
+    /// Port of the API server; kept, so that kubeconfigs stay valid.
+    pub port: u16,
+    /// `docker` or `sim`.
+    pub runtime: Runtime,
+    /// `demo` or `kubernetes`.
+    pub timing: Timing,
+    /// Which components run.
+    pub parts: Parts,
+    /// The nodes whose agents run here.
+    pub nodes: Vec<NodeSpec>,
+}
+
+/// What runs the containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// Real containers on the local Docker Engine.
+    #[default]
+    Docker,
+    /// Simulated containers.
+    Sim,
+}
+
+/// How fast the cluster notices and reacts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Timing {
+    /// Short leases and tolerations: a lost node is noticed in seconds.
+    #[default]
+    Demo,
+    /// Upstream's defaults: 40 s to notice a lost node, 300 s before its pods move.
+    Kubernetes,
+}
+
+/// One node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSpec {
+    /// Its name.
+    pub name: String,
+    /// Its declared size.
+    #[serde(default)]
+    pub size: NodeSize,
+    /// Label `topology.kubernetes.io/zone`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// More labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Taints, as `key=value:Effect`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<String>,
+    /// Whether its agent is to run; `coracle node stop` says no.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub running: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(flag: &bool) -> bool {
+    *flag
+}
+
+/// The folder of all clusters: `$CORACLE_HOME`, or `~/.coracle`.
+fn home() -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os("CORACLE_HOME") {
+        return Ok(dir.into());
+    }
+    let home = std::env::home_dir().context("no home directory; say where with --data-dir DIR")?;
+    Ok(home.join(".coracle"))
+}
+
+impl Selection {
+    /// The cluster that `up` makes or finds.
+    ///
+    /// # Errors
+    /// A name that cannot be one.
+    pub fn to_make(&self) -> Result<Cluster> {
+        let name = self.name.clone().unwrap_or_else(|| DEFAULT_NAME.into());
+        let dir = match &self.data_dir {
+            Some(dir) => std::path::absolute(dir)?,
+            None => home()?.join(&name),
+        };
+        // A folder that already holds a cluster keeps that cluster's name.
+        let name = match (Cluster { name: name.clone(), dir: dir.clone() }.spec(), &self.name) {
+            (Ok(Some(spec)), None) => spec.name,
+            (Ok(Some(spec)), Some(asked)) if spec.name != *asked => {
+                bail!("{} holds the cluster {:?}, not {asked:?}", dir.display(), spec.name)
+            }
+            _ => name,
+        };
+        check_name(&name)?;
+        Ok(Cluster { name, dir })
+    }
+
+    /// The cluster that a command means: the named one, or the only one there is.
+    ///
+    /// # Errors
+    /// None, or several to choose from.
+    pub fn find(&self) -> Result<Cluster> {
+        if self.name.is_some() || self.data_dir.is_some() {
+            let cluster = self.to_make()?;
+            if cluster.spec()?.is_none() {
+                bail!("there is no cluster {:?} in {}; `coracle up` makes one", cluster.name, cluster.dir.display());
+            }
+            return Ok(cluster);
+        }
+        let all = Cluster::all()?;
+        let running: Vec<&Cluster> = all.iter().filter(|c| c.is_running()).collect();
+        match (running.as_slice(), all.as_slice()) {
+            ([one], _) => Ok((*one).clone()),
+            ([], [one]) => Ok(one.clone()),
+            ([], []) => bail!("there is no cluster; `coracle up` makes one"),
+            ([], some) => bail!("which cluster? None runs; say --name with one of {}", names(some.iter())),
+            (some, _) => bail!("which cluster? Say --name with one of {}", names(some.iter().copied())),
+        }
+    }
+}
+
+fn names<'a>(clusters: impl Iterator<Item = &'a Cluster>) -> String {
+    clusters.map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// Names go into container names, labels and file names: a DNS label, short enough to leave room for the rest.
+fn check_name(name: &str) -> Result<()> {
+    let fine = (1..=30).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if fine { Ok(()) } else { bail!("{name:?} cannot name a cluster; use up to 30 of a-z, 0-9 and inner dashes") }
+}
+
+impl Cluster {
+    /// Every cluster below the home folder.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn all() -> Result<Vec<Cluster>> {
+        let home = home()?;
+        let entries = match fs::read_dir(&home) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", home.display())),
+        };
+        let mut all = Vec::new();
+        for entry in entries {
+            let dir = entry?.path();
+            let Some(name) = dir.file_name().and_then(|n| n.to_str()) else { continue };
+            if dir.join("cluster.json").exists() {
+                all.push(Cluster { name: name.into(), dir: dir.clone() });
+            }
+        }
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    /// Path of the kubeconfig that the API server writes.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.join("kubeconfig")
+    }
+
+    /// Path of the log of a detached cluster.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    /// Path of the socket on which the running cluster takes orders.
+    pub fn control_socket(&self) -> PathBuf {
+        self.dir.join("control.sock")
+    }
+
+    /// Name of the kubeconfig context.
+    pub fn context(&self) -> String {
+        format!("coracle-{}", self.name)
+    }
+
+    /// What `up` was asked for; `None` where there was no `up` yet.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    pub fn spec(&self) -> Result<Option<Spec>> {
+        let path = self.dir.join("cluster.json");
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let spec = serde_json::from_slice(&bytes)
+                    .with_context(|| format!("{} is damaged; remove it and run `coracle up`", path.display()))?;
+                Ok(Some(spec))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Keeps what `up` was asked for: whole or not at all, even if the machine stops in the middle.
+    ///
+    /// # Errors
+    /// The disk says no.
+    pub fn save(&self, spec: &Spec) -> Result<()> {
+        write_whole(&self.dir.join("cluster.json"), &serde_json::to_vec_pretty(spec)?)
+    }
+
+    /// Makes the folder, for its owner only.
+    ///
+    /// # Errors
+    /// The disk says no.
+    pub fn make_dir(&self) -> Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.dir)
+            .with_context(|| format!("cannot make {}", self.dir.display()))
+    }
+
+    /// Takes the cluster's lock, which the kernel lets go when the process ends, however it ends. `None`: it runs.
+    ///
+    /// # Errors
+    /// The lock file cannot be made.
+    pub fn lock(&self) -> Result<Option<File>> {
+        let path = self.dir.join("lock");
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
+    }
+
+    /// Whether a process runs this cluster now.
+    pub fn is_running(&self) -> bool {
+        self.dir.join("lock").exists() && matches!(self.lock(), Ok(None))
+    }
+}
+
+/// Writes a file for its owner only, whole or not at all.
+///
+/// # Errors
+/// The disk says no.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let beside = path.with_extension(format!("new-{}", std::process::id()));
+    let write = || -> std::io::Result<()> {
+        let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_short_dns_labels() {
+        for (name, fine) in [("demo", true), ("a-1", true), ("", false), ("A", false), ("-a", false), ("a/b", false)] {
+            assert_eq!(check_name(name).is_ok(), fine, "case: {name:?}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_runs_as_long_as_its_lock_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let cluster = Cluster { name: "x".into(), dir: dir.path().into() };
+        assert!(!cluster.is_running());
+        let lock = cluster.lock().unwrap();
+        assert!(lock.is_some() && cluster.is_running());
+        drop(lock);
+        assert!(!cluster.is_running());
+    }
+}

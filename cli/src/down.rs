@@ -1,0 +1,78 @@
+//! `coracle down`: ends a cluster and removes everything that it made, and looks whether that is so.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cluster::{Cluster, Runtime, Selection};
+use crate::control::{self, Order};
+use crate::report::Report;
+use crate::{context, wire};
+
+/// End a cluster: remove its containers, network, volumes and kubeconfig context.
+///
+/// The objects stay on disk, so that `coracle up` brings the same pods back, unless --purge is given.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:
+  coracle down                 the only running cluster; its objects stay for the next up
+  coracle down --name demo --purge   also forget its objects, keys and log")]
+pub struct Down {
+    /// Forget the cluster's objects, keys and log, too
+    #[arg(long)]
+    pub purge: bool,
+}
+
+/// How long the cluster's process may take to end after it agreed to.
+const END_WITHIN: Duration = Duration::from_secs(30);
+
+impl Down {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Something is left; the text says what.
+    pub async fn run(self, selection: &Selection) -> Result<()> {
+        let cluster = selection.find()?;
+        end(&cluster, self.purge, Report::new()).await
+    }
+}
+
+/// Ends the cluster and proves that nothing of it is left.
+///
+/// # Errors
+/// Something is left; the text says what.
+pub async fn end(cluster: &Cluster, purge: bool, report: Report) -> Result<()> {
+    let started = Instant::now();
+    if cluster.is_running() {
+        control::ask(cluster, Order::Stop).await?;
+        wait_ended(cluster).await?;
+        report.timed("the control plane and the agents have ended", started.elapsed());
+    }
+    let runtime = cluster.spec()?.map(|spec| spec.runtime).unwrap_or_default();
+    if runtime == Runtime::Docker {
+        let before = Instant::now();
+        let removed = wire::remove_everything(&cluster.name).await.context("on the Docker Engine")?;
+        report.timed(removed, before.elapsed());
+    }
+    if context::remove(cluster)? {
+        report.done(format!("context {} is gone from your kubeconfig", cluster.context()));
+    }
+    if purge {
+        std::fs::remove_dir_all(&cluster.dir)
+            .with_context(|| format!("cannot remove {}", cluster.dir.display()))?;
+        report.done(format!("{} is gone", cluster.dir.display()));
+    }
+    report.done(format!("nothing of cluster {} is left on the engine", cluster.name));
+    Ok(())
+}
+
+async fn wait_ended(cluster: &Cluster) -> Result<()> {
+    let deadline = Instant::now() + END_WITHIN;
+    while cluster.is_running() {
+        if Instant::now() > deadline {
+            bail!("the cluster's process does not end; see {}", cluster.log().display());
+        }
+        // The kernel frees the lock when the process ends; there is no event to wait for.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}

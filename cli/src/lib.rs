@@ -1,0 +1,21 @@
+//! The `coracle` command: it finds clusters, starts and stops them, and shows what happens inside.
+//!
+//! ```text
+//!  coracle up --spawns--> coracle up --foreground: [apiserver + controllers + scheduler + agents]  <--control.sock-- coracle node|down
+//!  coracle get, why, trace ... --HTTPS--> apiserver
+//! ```
+
+pub mod args;
+pub mod cluster;
+pub mod components;
+pub mod context;
+pub mod control;
+pub mod down;
+pub mod node;
+pub mod parts;
+pub mod report;
+pub mod run;
+pub mod size;
+pub mod status;
+pub mod up;
+mod wire;

@@ -1,0 +1,183 @@
+//! A cluster in one process: starts the parts, takes orders, and ends in good order.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::{Cluster, NodeSpec, Spec};
+use crate::control::{self, Order, Ordered, Reply, Running};
+use crate::up::Progress;
+use crate::wire::{Agent, ControlPlane};
+
+/// Set for a cluster in the background: it outlives its terminal, and speaks [`Progress`] on standard output.
+pub const DETACHED: &str = "CORACLE_DETACHED";
+
+/// How long parts may take to end; they hold nothing that a SIGKILL would lose.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// A running cluster.
+struct Host {
+    cluster: Cluster,
+    spec: Spec,
+    plane: ControlPlane,
+    agents: BTreeMap<String, Agent>,
+}
+
+/// Runs the cluster until it is told to stop. `_lock` is held all the while.
+///
+/// # Errors
+/// A part does not start.
+pub async fn run(cluster: Cluster, mut spec: Spec, _lock: File) -> Result<()> {
+    let stop = CancellationToken::new();
+    let detached = std::env::var_os(DETACHED).is_some();
+    let outcome = async {
+        let plane = ControlPlane::start(&cluster, &spec).await?;
+        spec.port = plane.address().port();
+        cluster.save(&spec)?;
+        say(&Progress::Answers(plane.address().to_string()));
+        let mut host = Host { cluster, spec, plane, agents: BTreeMap::new() };
+        let (sink, orders) = mpsc::channel(16);
+        control::listen(&host.cluster, sink, stop.clone())?;
+        host.start_agents().await?;
+        say(&Progress::Up);
+        host.serve(orders, detached).await?;
+        host.end().await;
+        Ok(())
+    }
+    .await;
+    stop.cancel();
+    if let Err(error) = &outcome {
+        let error: &anyhow::Error = error;
+        say(&Progress::Failed(format!("{error:#}")));
+    }
+    outcome
+}
+
+/// Tells the waiting `up`. It stops listening once all is up, so a failure to write is none.
+fn say(progress: &Progress) {
+    let mut out = std::io::stdout().lock();
+    if let Ok(line) = serde_json::to_string(progress) {
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
+}
+
+impl Host {
+    async fn start_agents(&mut self) -> Result<()> {
+        if !self.spec.parts.agents {
+            return Ok(());
+        }
+        let nodes: Vec<NodeSpec> = self.spec.nodes.iter().filter(|node| node.running).cloned().collect();
+        let started = nodes.iter().map(|node| Agent::start(&self.cluster, &self.spec, &self.plane, node));
+        for (node, agent) in nodes.iter().zip(futures::future::join_all(started).await) {
+            let agent = agent.with_context(|| format!("cannot start the agent of {}", node.name))?;
+            self.agents.insert(node.name.clone(), agent);
+        }
+        let names: Vec<String> = self.agents.keys().cloned().collect();
+        self.plane.wait_nodes_ready(&names).await?;
+        say(&Progress::NodesReady(names.len()));
+        Ok(())
+    }
+
+    async fn serve(&mut self, mut orders: mpsc::Receiver<Ordered>, detached: bool) -> Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        loop {
+            let (order, back) = tokio::select! {
+                Some(ordered) = orders.recv() => ordered,
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = hangup.recv() => if detached { continue } else { return Ok(()) },
+            };
+            tracing::info!(?order, "order");
+            let ending = matches!(order, Order::Stop);
+            let reply = match self.obey(order).await {
+                Ok(reply) => reply,
+                Err(error) => Reply::Failed(format!("{error:#}")),
+            };
+            let _ = back.send(reply);
+            if ending {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn obey(&mut self, order: Order) -> Result<Reply> {
+        Ok(match order {
+            Order::Status => Reply::Status(Running {
+                pid: std::process::id(),
+                address: self.plane.address().to_string(),
+                agents: self.agents.keys().cloned().collect(),
+            }),
+            Order::Stop => Reply::Done("ending".into()),
+            Order::NodeAdd { node } => {
+                if self.spec.nodes.iter().any(|known| known.name == node.name) {
+                    bail!("there is a node {0:?} already; `coracle node start {0}` starts its agent", node.name);
+                }
+                let name = node.name.clone();
+                self.spec.nodes.push(node);
+                self.start_node(&name).await?
+            }
+            Order::NodeStart { name } => self.start_node(&name).await?,
+            Order::NodeStop { name } => {
+                self.take_agent(&name)?.stop(END_WITHIN).await;
+                self.set_running(&name, false)?;
+                Reply::Done(format!("agent of {name} ended; its containers go on"))
+            }
+            Order::NodeKill { name } => {
+                // The agent first, and at once: it must not see its containers go and report it.
+                self.take_agent(&name)?.kill();
+                let gone = self.plane.remove_containers(&self.cluster, Some(&name)).await?;
+                self.set_running(&name, false)?;
+                Reply::Done(format!("{name} lost power: its agent and {gone} containers are gone"))
+            }
+        })
+    }
+
+    async fn start_node(&mut self, name: &str) -> Result<Reply> {
+        if !self.spec.parts.agents {
+            bail!("this cluster runs without agents");
+        }
+        if self.agents.contains_key(name) {
+            bail!("the agent of {name} runs already");
+        }
+        let node = self.node(name)?.clone();
+        let agent = Agent::start(&self.cluster, &self.spec, &self.plane, &node).await?;
+        self.agents.insert(name.into(), agent);
+        self.set_running(name, true)?;
+        self.plane.wait_nodes_ready(&[name.to_owned()]).await?;
+        Ok(Reply::Done(format!("{name} is Ready")))
+    }
+
+    fn take_agent(&mut self, name: &str) -> Result<Agent> {
+        self.node(name)?;
+        self.agents.remove(name).with_context(|| format!("the agent of {name} does not run"))
+    }
+
+    fn node(&mut self, name: &str) -> Result<&mut NodeSpec> {
+        let known = self.spec.nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(", ");
+        self.spec
+            .nodes
+            .iter_mut()
+            .find(|node| node.name == name)
+            .with_context(|| format!("there is no node {name:?}; there are {known}"))
+    }
+
+    fn set_running(&mut self, name: &str, running: bool) -> Result<()> {
+        self.node(name)?.running = running;
+        self.cluster.save(&self.spec)
+    }
+
+    async fn end(self) {
+        let stops = self.agents.into_values().map(|agent| agent.stop(END_WITHIN));
+        futures::future::join_all(stops).await;
+        self.plane.stop(END_WITHIN).await;
+        let _ = std::fs::remove_file(self.cluster.control_socket());
+    }
+}
