@@ -1,0 +1,152 @@
+//! Plays recorded answers of a real Kubernetes against this API server, where the recording lies beside the checkout.
+//!
+//! `reference/known-differences.txt` names the cases that differ, each with its reason. The list only shrinks: a case outside
+//! it that differs fails the test.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{TestCluster, docker, kubectl, repository};
+
+/// The recording, or `None` (the test is then skipped: a clone without it has the unit tests of the same rules).
+fn reference() -> Option<PathBuf> {
+    let folder = repository().parent()?.join("shared").join("reference");
+    let python = Command::new("python3").arg("--version").output().is_ok();
+    if folder.join("check.py").exists() && python {
+        return Some(folder);
+    }
+    eprintln!("SKIPPED: no reference beside the checkout, or no python3");
+    None
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(String::from).collect()
+}
+
+/// Known differences: name -> reason.
+fn known() -> BTreeMap<String, String> {
+    let file = repository().join("cli/tests/reference/known-differences.txt");
+    lines(&file)
+        .into_iter()
+        .map(|line| {
+            let (name, why) = line.split_once(char::is_whitespace).unwrap_or_else(|| panic!("no reason: {line}"));
+            (name.to_owned(), why.trim().to_owned())
+        })
+        .collect()
+}
+
+/// What a case asks to be running, as its lines in the recording say.
+fn needs(line: &str) -> Vec<String> {
+    let case: serde_json::Value = serde_json::from_str(line).expect("a case is JSON");
+    match case["needs"].as_array() {
+        Some(parts) => parts.iter().filter_map(|p| p.as_str()).map(String::from).collect(),
+        None => vec!["api".into()],
+    }
+}
+
+/// Copies the cases that `wanted` picks into a folder for the player.
+fn pick(reference: &Path, to: &Path, wanted: impl Fn(&str, &[String]) -> bool) -> usize {
+    let mut count = 0;
+    for entry in std::fs::read_dir(reference.join("cases")).expect("cases") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("cases are text");
+        let mut picked = String::new();
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let case: serde_json::Value = serde_json::from_str(line).expect("a case is JSON");
+            if wanted(case["name"].as_str().expect("a name"), &needs(line)) {
+                picked += line;
+                picked.push('\n');
+                count += 1;
+            }
+        }
+        if !picked.is_empty() {
+            std::fs::write(to.join(path.file_name().expect("a file name")), picked).expect("written");
+        }
+    }
+    count
+}
+
+/// Plays the picked cases against a cluster of these parts; fails where one differs that is not known to.
+fn play(up: &[&str], jobs: &str, wanted: impl Fn(&str, &[String]) -> bool) {
+    let (Some(reference), Some(kubectl)) = (reference(), kubectl()) else { return };
+    let first: BTreeSet<String> = lines(&reference.join("first.txt")).into_iter().collect();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let count = pick(&reference, folder.path(), |name, needs| first.contains(name) && wanted(name, needs));
+    assert!(count > 0, "no case was picked");
+    let cluster = TestCluster::up(up);
+    let out = Command::new("python3")
+        .arg(reference.join("check.py"))
+        .args(["--json", "--jobs", jobs, "--kubectl"])
+        .arg(&kubectl)
+        .arg("--kubeconfig")
+        .arg(cluster.kubeconfig())
+        .arg("--cases")
+        .arg(folder.path())
+        .output()
+        .expect("python3 runs");
+    let known = known();
+    let (mut played, mut lost, mut agree_now) = (0, Vec::new(), Vec::new());
+    for line in String::from_utf8_lossy(&out.stdout).lines() {
+        let result: serde_json::Value = serde_json::from_str(line).expect("check.py prints JSON lines");
+        let name = result["name"].as_str().unwrap_or_default();
+        played += 1;
+        match (result["agrees"] == true, known.contains_key(name)) {
+            (true, true) => agree_now.push(name.to_owned()),
+            (false, false) => lost.push(format!("{name}\n    {}", result["differences"])),
+            _ => {}
+        }
+    }
+    assert_eq!(played, count, "check.py: {}", common::text(&out));
+    println!("{played} cases played; these agree now and can leave the known differences: {agree_now:?}");
+    assert!(lost.is_empty(), "{} cases differ that are not known to:\n{}", lost.len(), lost.join("\n"));
+}
+
+fn exactly(needs: &[String], parts: &[&str]) -> bool {
+    needs.len() == parts.len() && parts.iter().all(|part| needs.iter().any(|need| need == part))
+}
+
+#[test]
+fn an_api_server_alone_answers_as_upstream_does() {
+    play(&["--parts", "apiserver"], "4", |_, needs| exactly(needs, &["api"]));
+}
+
+#[test]
+fn controllers_act_as_upstream_s_do() {
+    play(&["--parts", "apiserver,controllers"], "4", |_, needs| exactly(needs, &["api", "controllers"]));
+}
+
+#[test]
+fn the_scheduler_decides_as_upstream_s_does() {
+    let parts = ["--parts", "apiserver,controllers,scheduler"];
+    play(&parts, "1", |_, needs| exactly(needs, &["api", "scheduler"]));
+}
+
+/// The agent's cases take many minutes as a whole: a sample of them, another one each day.
+#[test]
+fn an_agent_runs_pods_as_a_kubelet_does() {
+    if docker().is_none() {
+        return;
+    }
+    let Some(reference) = reference() else { return };
+    let made = Command::new(reference.join("images.sh")).output().expect("images.sh runs");
+    assert!(made.status.success(), "{}", common::text(&made));
+    let seed = std::env::var("CORACLE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(today);
+    println!("CORACLE_SEED={seed}");
+    play(&["--nodes", "1", "--node-size", "8cpu,16Gi"], "4", |name, needs| {
+        needs.iter().any(|need| need == "agents") && hash(name, seed) % 8 == 0
+    });
+}
+
+fn today() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs() / 86_400)
+}
+
+/// FNV-1a over the seed and the name: the same sample for the same seed, everywhere.
+fn hash(name: &str, seed: u64) -> u64 {
+    let bytes = seed.to_le_bytes().into_iter().chain(name.bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
