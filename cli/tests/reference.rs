@@ -78,31 +78,56 @@ fn play(up: &[&str], jobs: &str, wanted: impl Fn(&str, &[String]) -> bool) {
     let count = pick(&reference, folder.path(), |name, needs| first.contains(name) && wanted(name, needs));
     assert!(count > 0, "no case was picked");
     let cluster = TestCluster::up(up);
+    let known = known();
+    let results = run_player(&reference, &kubectl, &cluster, folder.path(), jobs);
+    assert_eq!(results.len(), count, "every case has an outcome");
+    let again: BTreeSet<&String> =
+        results.iter().filter(|(name, wrong)| wrong.is_some() && !known.contains_key(*name)).map(|r| r.0).collect();
+    let agree_now: Vec<&String> =
+        results.iter().filter(|(name, wrong)| wrong.is_none() && known.contains_key(*name)).map(|r| r.0).collect();
+    println!("{count} cases played; these agree now and can leave the known differences: {agree_now:?}");
+    if again.is_empty() {
+        return;
+    }
+    // Once more, one by one: what differs only on a busy machine is no difference.
+    let second = tempfile::tempdir().expect("a temporary folder");
+    pick(&reference, second.path(), |name, _| again.contains(&name.to_owned()));
+    let lost: Vec<String> = run_player(&reference, &kubectl, &cluster, second.path(), "1")
+        .into_iter()
+        .filter_map(|(name, wrong)| Some(format!("{name}\n    {}", wrong?)))
+        .collect();
+    assert!(lost.is_empty(), "{} cases differ that are not known to:\n{}", lost.len(), lost.join("\n"));
+}
+
+/// Runs check.py over a folder of cases: name -> differences, `None` where the case agrees.
+fn run_player(
+    reference: &Path,
+    kubectl: &Path,
+    cluster: &TestCluster,
+    cases: &Path,
+    jobs: &str,
+) -> BTreeMap<String, Option<String>> {
     let out = Command::new("python3")
         .arg(reference.join("check.py"))
         .args(["--json", "--jobs", jobs, "--kubectl"])
-        .arg(&kubectl)
+        .arg(kubectl)
         .arg("--kubeconfig")
         .arg(cluster.kubeconfig())
         .arg("--cases")
-        .arg(folder.path())
+        .arg(cases)
         .output()
         .expect("python3 runs");
-    let known = known();
-    let (mut played, mut lost, mut agree_now) = (0, Vec::new(), Vec::new());
-    for line in String::from_utf8_lossy(&out.stdout).lines() {
-        let result: serde_json::Value = serde_json::from_str(line).expect("check.py prints JSON lines");
-        let name = result["name"].as_str().unwrap_or_default();
-        played += 1;
-        match (result["agrees"] == true, known.contains_key(name)) {
-            (true, true) => agree_now.push(name.to_owned()),
-            (false, false) => lost.push(format!("{name}\n    {}", result["differences"])),
-            _ => {}
-        }
-    }
-    assert_eq!(played, count, "check.py: {}", common::text(&out));
-    println!("{played} cases played; these agree now and can leave the known differences: {agree_now:?}");
-    assert!(lost.is_empty(), "{} cases differ that are not known to:\n{}", lost.len(), lost.join("\n"));
+    let lines = String::from_utf8_lossy(&out.stdout).into_owned();
+    let results: BTreeMap<String, Option<String>> = lines
+        .lines()
+        .map(|line| {
+            let result: serde_json::Value = serde_json::from_str(line).expect("check.py prints JSON lines");
+            let wrong = (result["agrees"] != true).then(|| result["differences"].to_string());
+            (result["name"].as_str().unwrap_or_default().to_owned(), wrong)
+        })
+        .collect();
+    assert!(!results.is_empty(), "check.py: {}", common::text(&out));
+    results
 }
 
 fn exactly(needs: &[String], parts: &[&str]) -> bool {
@@ -125,7 +150,7 @@ fn the_scheduler_decides_as_upstream_s_does() {
     play(&parts, "1", |_, needs| exactly(needs, &["api", "scheduler"]));
 }
 
-/// The agent's cases take many minutes as a whole: a sample of them, another one each day.
+/// The agent's cases take many minutes as a whole: a sample of them, another one with another `CORACLE_SEED`.
 #[test]
 fn an_agent_runs_pods_as_a_kubelet_does() {
     if docker().is_none() {
@@ -134,15 +159,11 @@ fn an_agent_runs_pods_as_a_kubelet_does() {
     let Some(reference) = reference() else { return };
     let made = Command::new(reference.join("images.sh")).output().expect("images.sh runs");
     assert!(made.status.success(), "{}", common::text(&made));
-    let seed = std::env::var("CORACLE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(today);
+    let seed = std::env::var("CORACLE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     println!("CORACLE_SEED={seed}");
     play(&["--nodes", "1", "--node-size", "8cpu,16Gi"], "4", |name, needs| {
         needs.iter().any(|need| need == "agents") && hash(name, seed) % 8 == 0
     });
-}
-
-fn today() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs() / 86_400)
 }
 
 /// FNV-1a over the seed and the name: the same sample for the same seed, everywhere.

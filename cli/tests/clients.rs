@@ -1,0 +1,69 @@
+//! Every kubectl that is here does the daily work against a simulated cluster.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{TestCluster, eventually, kubectls, need, text};
+
+#[test]
+fn every_kubectl_from_1_29_does_the_daily_work() {
+    let found: Vec<_> = kubectls().into_iter().filter(|(minor, _)| *minor >= 29).collect();
+    let Some(found) = need("kubectl", (!found.is_empty()).then_some(found)) else { return };
+    let cluster = TestCluster::up(&["--runtime", "sim", "--nodes", "2"]);
+    for (minor, kubectl) in found {
+        let name = format!("web-{minor}");
+        let target = format!("deployment/{name}");
+        let run = |arguments: &[&str]| cluster.kubectl(&kubectl, arguments);
+        // Protobuf bodies from 1.32 on.
+        run(&["create", "deployment", &name, "--image=coracle.dev/demo:v1", "--replicas=2"]);
+        run(&["rollout", "status", &target, "--timeout=30s"]);
+        assert!(run(&["get", "deployment", &name]).contains("2/2"), "kubectl 1.{minor}");
+        run(&["set", "image", &target, "demo=coracle.dev/demo:v2"]);
+        run(&["rollout", "status", &target, "--timeout=30s"]);
+        assert!(run(&["rollout", "history", &target]).contains('2'), "kubectl 1.{minor}");
+        run(&["rollout", "undo", &target]);
+        run(&["rollout", "restart", &target]);
+        run(&["rollout", "pause", &target]);
+        run(&["rollout", "resume", &target]);
+        run(&["rollout", "status", &target, "--timeout=30s"]);
+        run(&["scale", &target, "--replicas=3"]);
+        run(&["wait", &target, "--for=condition=Available", "--timeout=30s"]);
+        run(&["label", "deployment", &name, "tier=front"]);
+        run(&["annotate", "deployment", &name, "note=hello"]);
+        assert!(run(&["get", "deployments", "-l", "tier=front", "-o", "name"]).contains(&name));
+        assert!(run(&["describe", "deployment", &name]).contains("NewReplicaSet:"), "kubectl 1.{minor}");
+        assert!(run(&["explain", "deployment.spec.replicas"]).contains("replicas"), "kubectl 1.{minor}");
+        run(&["create", "configmap", &name, "--from-literal=a=b"]);
+        run(&["create", "secret", "generic", &name, "--from-literal=a=b"]);
+        run(&["cordon", "node-1"]);
+        run(&["uncordon", "node-1"]);
+        run(&["taint", "node", "node-1", "k=v:NoSchedule"]);
+        run(&["taint", "node", "node-1", "k-"]);
+        run(&["events"]);
+        run(&["delete", "deployment,configmap,secret", &name]);
+        eventually("its pods are gone", Duration::from_secs(30), || {
+            let out = cluster.try_kubectl(&kubectl, &["get", "pods", "-l", &format!("app={name}"), "-o", "name"]);
+            if out.stdout.is_empty() { Ok(()) } else { Err(text(&out)) }
+        });
+    }
+}
+
+/// The examples are accepted as they stand, by the server's own strict validation.
+#[test]
+fn every_example_is_accepted() {
+    let Some(kubectl) = common::kubectl() else { return };
+    let cluster = TestCluster::up(&["--parts", "apiserver,controllers"]);
+    let mut count = 0;
+    for entry in std::fs::read_dir(common::repository().join("examples")).expect("examples") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        if !name.ends_with(".yaml") || name == "cluster.yaml" {
+            continue;
+        }
+        let out = cluster.kubectl(&kubectl, &["apply", "--validate=strict", "-f", path.to_str().expect("a path")]);
+        assert!(out.contains("created") || out.contains("configured"), "{name}: {out}");
+        count += 1;
+    }
+    assert!(count >= 8, "only {count} examples");
+}
