@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::cluster::Selection;
-use crate::{components, down, node, status, up};
+use crate::{demo, down, node, status, up};
 
 /// Coracle: a container orchestrator small enough to read. It speaks the Kubernetes API, runs pods on Docker, and
 /// says why.
@@ -33,7 +33,7 @@ pub enum Command {
     Down(down::Down),
     Status(status::StatusArgs),
     Node(node::Node),
-    Apiserver(components::ApiServer),
+    Demo(demo::Demo),
     /// Print a script that completes commands in your shell
     Completions {
         /// For which shell
@@ -46,7 +46,6 @@ impl Command {
     pub fn is_server(&self) -> bool {
         match self {
             Command::Up(up) => up.foreground,
-            Command::Apiserver(_) => true,
             _ => false,
         }
     }
@@ -64,10 +63,18 @@ impl Args {
             Command::Down(down) => down.run(selection).await?,
             Command::Status(status) => status.run(selection).await?,
             Command::Node(node) => node.run(selection).await?,
-            Command::Apiserver(component) => component.run(selection).await?,
+            Command::Demo(demo) => demo.run(selection).await?,
             // Handled where the whole command line is known.
             Command::Completions { .. } => {}
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Arguments of one command, read as if it stood alone: how one command runs another with its defaults.
+#[derive(clap::Parser)]
+pub struct Standalone<T: clap::Args> {
+    /// The command's own arguments.
+    #[command(flatten)]
+    pub arguments: T,
 }

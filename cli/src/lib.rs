@@ -7,9 +7,10 @@
 
 pub mod args;
 pub mod cluster;
-pub mod components;
+pub mod connection;
 pub mod context;
 pub mod control;
+pub mod demo;
 pub mod down;
 pub mod node;
 pub mod parts;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -10,6 +11,7 @@ use kube::{Client, ResourceExt};
 use serde_json::json;
 
 use super::meter::Meter;
+use crate::args::Standalone;
 use super::{connect, is_ready, node_is_ready, wait_pods};
 use crate::cluster::{Cluster, Selection};
 use crate::control::{Order, ask};
@@ -37,8 +39,7 @@ pub async fn take(cluster: &Cluster, selection: &Selection, report: Report) -> R
 
 async fn start(cluster: &Cluster, selection: &Selection, report: Report) -> Result<Client> {
     report.title("1. A cluster of three nodes, on this machine's Docker");
-    let arguments = <up::Up as crate::args::Standalone>::parse_from(["up", "--no-context"]);
-    arguments.run(selection).await?;
+    Standalone::<up::Up>::parse_from(["up", "--no-context"]).arguments.run(selection).await?;
     connect(cluster).await
 }
 
