@@ -147,7 +147,11 @@ impl Selection {
         if self.name.is_some() || self.data_dir.is_some() {
             let cluster = self.to_make()?;
             if cluster.spec()?.is_none() {
-                bail!("there is no cluster {:?} in {}; `coracle up` makes one", cluster.name, cluster.dir.display());
+                bail!(
+                    "there is no cluster {:?} in {}; `coracle up` makes one",
+                    cluster.name,
+                    cluster.dir.display()
+                );
             }
             return Ok(cluster);
         }
@@ -173,7 +177,11 @@ fn check_name(name: &str) -> Result<()> {
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !name.starts_with('-')
         && !name.ends_with('-');
-    if fine { Ok(()) } else { bail!("{name:?} cannot name a cluster; use up to 30 of a-z, 0-9 and inner dashes") }
+    if fine {
+        Ok(())
+    } else {
+        bail!("{name:?} cannot name a cluster; use up to 30 of a-z, 0-9 and inner dashes")
+    }
 }
 
 impl Cluster {
@@ -228,8 +236,9 @@ impl Cluster {
         let path = self.dir.join("cluster.json");
         match fs::read(&path) {
             Ok(bytes) => {
-                let spec = serde_json::from_slice(&bytes)
-                    .with_context(|| format!("{} is damaged; remove it and run `coracle up`", path.display()))?;
+                let spec = serde_json::from_slice(&bytes).with_context(|| {
+                    format!("{} is damaged; remove it and run `coracle up`", path.display())
+                })?;
                 Ok(Some(spec))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -307,7 +316,9 @@ mod tests {
 
     #[test]
     fn names_are_short_dns_labels() {
-        for (name, fine) in [("demo", true), ("a-1", true), ("", false), ("A", false), ("-a", false), ("a/b", false)] {
+        for (name, fine) in
+            [("demo", true), ("a-1", true), ("", false), ("A", false), ("-a", false), ("a/b", false)]
+        {
             assert_eq!(check_name(name).is_ok(), fine, "case: {name:?}");
         }
     }

@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn an_empty_kubeconfig_gains_all_lists() {
-        let ours = json!({"clusters": [{"name": "c"}], "contexts": [{"name": "c"}], "users": [{"name": "c"}]});
+        let ours =
+            json!({"clusters": [{"name": "c"}], "contexts": [{"name": "c"}], "users": [{"name": "c"}]});
         let merged = merge(json!({"clusters": null}), &ours, "coracle-x");
         for list in LISTS {
             assert_eq!(merged[list][0]["name"], "coracle-x", "list: {list}");

@@ -82,7 +82,8 @@ pub fn listen(cluster: &Cluster, sink: mpsc::Sender<Ordered>, stop: Cancellation
     let path = cluster.control_socket();
     // A socket left by a crash: we hold the cluster's lock, so nobody listens on it.
     let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    let listener =
+        UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
     tokio::spawn(async move {
         while let Some(Ok((stream, _))) = stop.run_until_cancelled(listener.accept()).await {
             let sink = sink.clone();
@@ -119,16 +120,16 @@ async fn serve(stream: UnixStream, sink: mpsc::Sender<Ordered>) -> Result<()> {
 /// The cluster does not run, does not answer, or says no.
 pub async fn ask(cluster: &Cluster, order: Order) -> Result<Reply> {
     let path = cluster.control_socket();
-    let stream = UnixStream::connect(&path)
-        .await
-        .with_context(|| format!("cluster {} does not run; `coracle up --name {0}` starts it", cluster.name))?;
+    let stream = UnixStream::connect(&path).await.with_context(|| {
+        format!("cluster {} does not run; `coracle up --name {0}` starts it", cluster.name)
+    })?;
     let (reader, mut writer) = stream.into_split();
     writer.write_all(format!("{}\n", serde_json::to_string(&order)?).as_bytes()).await?;
     let mut line = String::new();
     let mut reader = BufReader::new(reader.take(MOST_BYTES));
-    tokio::time::timeout(REPLY_WITHIN, reader.read_line(&mut line))
-        .await
-        .with_context(|| format!("cluster {} does not answer; see {}", cluster.name, cluster.log().display()))??;
+    tokio::time::timeout(REPLY_WITHIN, reader.read_line(&mut line)).await.with_context(|| {
+        format!("cluster {} does not answer; see {}", cluster.name, cluster.log().display())
+    })??;
     match serde_json::from_str(&line).context("the cluster went away before it answered")? {
         Reply::Failed(why) => bail!(why),
         reply => Ok(reply),

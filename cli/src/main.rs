@@ -26,7 +26,8 @@ async fn main() -> ExitCode {
 /// `CORACLE_LOG` (as `RUST_LOG` elsewhere) says how much; servers tell what they do, commands only what went wrong.
 fn log_to_stderr(server: bool) {
     let default = if server { "info,h2=warn,hyper=warn,sled=warn" } else { "warn" };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("CORACLE_LOG").unwrap_or_else(|_| default.into());
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_env("CORACLE_LOG").unwrap_or_else(|_| default.into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -107,7 +107,12 @@ async fn list(cluster: &crate::cluster::Cluster) -> Result<()> {
             (false, true) => "down",
             (false, false) => "stopped",
         };
-        println!("{:<24} {:<18} {:<10} {state}", node.name, node.size.to_string(), node.zone.as_deref().unwrap_or("-"));
+        println!(
+            "{:<24} {:<18} {:<10} {state}",
+            node.name,
+            node.size.to_string(),
+            node.zone.as_deref().unwrap_or("-")
+        );
     }
     Ok(())
 }

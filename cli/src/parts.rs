@@ -33,10 +33,18 @@ impl FromStr for Parts {
                 "scheduler" => parts.scheduler = true,
                 "agents" => parts.agents = true,
                 "all" => (apiserver, parts) = (true, Parts::ALL),
-                _ => return Err(format!("{name:?} is no part; choose of apiserver, controllers, scheduler, agents")),
+                _ => {
+                    return Err(format!(
+                        "{name:?} is no part; choose of apiserver, controllers, scheduler, agents"
+                    ));
+                }
             }
         }
-        if apiserver { Ok(parts) } else { Err("the apiserver must be one of the parts: the others talk to it".into()) }
+        if apiserver {
+            Ok(parts)
+        } else {
+            Err("the apiserver must be one of the parts: the others talk to it".into())
+        }
     }
 }
 

@@ -118,7 +118,10 @@ impl Host {
             Order::Stop => Reply::Done("ending".into()),
             Order::NodeAdd { node } => {
                 if self.spec.nodes.iter().any(|known| known.name == node.name) {
-                    bail!("there is a node {0:?} already; `coracle node start {0}` starts its agent", node.name);
+                    bail!(
+                        "there is a node {0:?} already; `coracle node start {0}` starts its agent",
+                        node.name
+                    );
                 }
                 let name = node.name.clone();
                 self.spec.nodes.push(node);

@@ -35,14 +35,20 @@ impl FromStr for NodeSize {
             let digits = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
             let number = &part[..part.len() - digits.len()];
             if number.is_empty() {
-                return Err(format!("{part:?} is no amount; write a size as 2cpu,2Gi or 500m cpu as 500mcpu,512Mi"));
+                return Err(format!(
+                    "{part:?} is no amount; write a size as 2cpu,2Gi or 500m cpu as 500mcpu,512Mi"
+                ));
             }
             match digits {
                 "cpu" => size.cpu = number.into(),
                 "mcpu" => size.cpu = format!("{number}m"),
                 "pods" => size.pods = number.parse().map_err(|_| format!("{part:?} is no number of pods"))?,
                 "Ki" | "Mi" | "Gi" | "Ti" | "k" | "M" | "G" | "T" => size.memory = part.into(),
-                _ => return Err(format!("{part:?} has no unit that a node's size knows (cpu, mcpu, Mi, Gi, pods)")),
+                _ => {
+                    return Err(format!(
+                        "{part:?} has no unit that a node's size knows (cpu, mcpu, Mi, Gi, pods)"
+                    ));
+                }
             }
         }
         match (size.cpu.is_empty(), size.memory.is_empty()) {

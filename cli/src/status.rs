@@ -24,7 +24,10 @@ impl StatusArgs {
             println!("there is no cluster; `coracle up` makes one");
             return Ok(());
         }
-        println!("{:<16} {:<9} {:<22} {:>6} {:>8} {:>10}", "CLUSTER", "STATE", "API SERVER", "NODES", "PID", "MEMORY");
+        println!(
+            "{:<16} {:<9} {:<22} {:>6} {:>8} {:>10}",
+            "CLUSTER", "STATE", "API SERVER", "NODES", "PID", "MEMORY"
+        );
         for cluster in clusters {
             let nodes = cluster.spec()?.map_or(0, |spec| spec.nodes.len());
             let (state, address, pid, memory) = match ask(&cluster, Order::Status).await {

@@ -142,7 +142,8 @@ impl Up {
 
 fn read_nodes(file: &std::path::Path) -> Result<Vec<NodeSpec>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let parsed: ClusterFile = serde_saphyr::from_str(&text).with_context(|| format!("in {}", file.display()))?;
+    let parsed: ClusterFile =
+        serde_saphyr::from_str(&text).with_context(|| format!("in {}", file.display()))?;
     let mut names: Vec<&str> = parsed.nodes.iter().map(|node| node.name.as_str()).collect();
     names.sort_unstable();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -160,7 +161,13 @@ async fn start_detached(cluster: &Cluster, up: &Up, report: Report) -> Result<()
         .open(cluster.log())
         .with_context(|| format!("cannot write {}", cluster.log().display()))?;
     let mut command = tokio::process::Command::new(std::env::current_exe()?);
-    command.arg("up").arg("--foreground").arg("--name").arg(&cluster.name).arg("--data-dir").arg(&cluster.dir);
+    command
+        .arg("up")
+        .arg("--foreground")
+        .arg("--name")
+        .arg(&cluster.name)
+        .arg("--data-dir")
+        .arg(&cluster.dir);
     command.arg("--port").arg(up.port.to_string());
     command.arg("--runtime").arg(clap_name(up.runtime)).arg("--timing").arg(clap_name(up.timing));
     command.arg("--parts").arg(up.parts.to_string());
@@ -211,7 +218,9 @@ fn finish(cluster: &Cluster, up: &Up, report: Report) -> Result<()> {
     }
     match context::add(cluster) {
         Ok(Some(file)) => report.done(format!("context {} is in {}", cluster.context(), file.display())),
-        Ok(None) => report.note(format!("no kubeconfig of yours was found; use {}", cluster.kubeconfig().display())),
+        Ok(None) => {
+            report.note(format!("no kubeconfig of yours was found; use {}", cluster.kubeconfig().display()))
+        }
         // Somebody else's broken kubeconfig is no reason to fail.
         Err(error) => {
             report.failed(format!("{error:#}; use --kubeconfig {}", cluster.kubeconfig().display()));

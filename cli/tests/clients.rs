@@ -43,7 +43,8 @@ fn every_kubectl_from_1_29_does_the_daily_work() {
         run(&["events"]);
         run(&["delete", "deployment,configmap,secret", &name]);
         eventually("its pods are gone", Duration::from_secs(30), || {
-            let out = cluster.try_kubectl(&kubectl, &["get", "pods", "-l", &format!("app={name}"), "-o", "name"]);
+            let out =
+                cluster.try_kubectl(&kubectl, &["get", "pods", "-l", &format!("app={name}"), "-o", "name"]);
             if out.stdout.is_empty() { Ok(()) } else { Err(text(&out)) }
         });
     }
@@ -61,7 +62,8 @@ fn every_example_is_accepted() {
         if !name.ends_with(".yaml") || name == "cluster.yaml" {
             continue;
         }
-        let out = cluster.kubectl(&kubectl, &["apply", "--validate=strict", "-f", path.to_str().expect("a path")]);
+        let out =
+            cluster.kubectl(&kubectl, &["apply", "--validate=strict", "-f", path.to_str().expect("a path")]);
         assert!(out.contains("created") || out.contains("configured"), "{name}: {out}");
         count += 1;
     }

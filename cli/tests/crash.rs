@@ -29,7 +29,12 @@ fn map(name: &str) -> ConfigMap {
 }
 
 /// Creates ConfigMaps as fast as it can and remembers what was acknowledged, with its revision.
-async fn write(client: Client, writer: usize, done: Arc<AtomicBool>, acknowledged: Arc<Mutex<BTreeMap<String, String>>>) {
+async fn write(
+    client: Client,
+    writer: usize,
+    done: Arc<AtomicBool>,
+    acknowledged: Arc<Mutex<BTreeMap<String, String>>>,
+) {
     let maps: Api<ConfigMap> = Api::default_namespaced(client);
     for number in 0.. {
         if done.load(Ordering::Relaxed) {
@@ -72,7 +77,9 @@ async fn nothing_acknowledged_is_lost_and_no_container_is_restarted() {
             "metadata": {"name": format!("app-{number}")},
             "spec": {"containers": [{"name": "app", "image": "coracle.dev/demo:v1"}]},
         });
-        pods.create(&PostParams::default(), &serde_json::from_value(pod).expect("a pod")).await.expect("made");
+        pods.create(&PostParams::default(), &serde_json::from_value(pod).expect("a pod"))
+            .await
+            .expect("made");
     }
     let before = loop {
         let now = running(&pods).await;
@@ -107,7 +114,8 @@ async fn nothing_acknowledged_is_lost_and_no_container_is_restarted() {
         random ^= random << 17;
         tokio::time::sleep(Duration::from_millis(random % 300)).await;
         let pid = cluster.pid().expect("it runs");
-        let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill");
+        let killed =
+            std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill");
         assert!(killed.success());
         done.store(true, Ordering::Relaxed);
         for writer in writers {
@@ -127,7 +135,8 @@ async fn nothing_acknowledged_is_lost_and_no_container_is_restarted() {
         .map(|map| (map.name_any(), map.resource_version().unwrap_or_default()))
         .collect();
     let acknowledged = acknowledged.lock().expect("no panic");
-    let lost: Vec<_> = acknowledged.iter().filter(|(name, revision)| stored.get(*name) != Some(revision)).collect();
+    let lost: Vec<_> =
+        acknowledged.iter().filter(|(name, revision)| stored.get(*name) != Some(revision)).collect();
     println!("{} writes acknowledged over {KILLS} kills, {} lost", acknowledged.len(), lost.len());
     assert!(acknowledged.len() > 100, "too little load to tell: {}", acknowledged.len());
     assert!(lost.is_empty(), "lost: {lost:?}");

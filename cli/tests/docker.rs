@@ -21,8 +21,9 @@ fn in_namespace<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
 }
 
 fn ready_pods(cluster: &TestCluster, kubectl: &Path) -> usize {
-    json(cluster, kubectl, &["get", "deployment", "backend-api"])["status"]["readyReplicas"].as_u64().unwrap_or(0)
-        as usize
+    json(cluster, kubectl, &["get", "deployment", "backend-api"])["status"]["readyReplicas"]
+        .as_u64()
+        .unwrap_or(0) as usize
 }
 
 /// From manifest to containers and back, as a user of kubectl does it.
@@ -50,13 +51,19 @@ fn a_production_service_is_deployed_updated_rolled_back_scaled_and_removed() {
     watch.kill().expect("killed");
     let seen = String::from_utf8(watch.wait_with_output().expect("its output").stdout).expect("text");
     let availability: Vec<u32> = seen.lines().map(|line| line.trim().parse().unwrap_or(0)).collect();
-    assert!(availability.len() > 2 && availability.iter().all(|count| *count >= 3), "available: {availability:?}");
+    assert!(
+        availability.len() > 2 && availability.iter().all(|count| *count >= 3),
+        "available: {availability:?}"
+    );
 
     // A version that never becomes ready stalls, and goes back.
     let deadline = r#"{"spec":{"progressDeadlineSeconds":5}}"#;
     run(&in_namespace(&["patch", "deployment", "backend-api", "-p", deadline]));
     run(&in_namespace(&["set", "image", "deployment/backend-api", "api=coracle.dev/demo:broken"]));
-    let out = cluster.try_kubectl(&kubectl, &in_namespace(&["rollout", "status", "deployment/backend-api", "--timeout=60s"]));
+    let out = cluster.try_kubectl(
+        &kubectl,
+        &in_namespace(&["rollout", "status", "deployment/backend-api", "--timeout=60s"]),
+    );
     assert!(text(&out).contains("exceeded its progress deadline"), "{}", text(&out));
     assert_eq!(ready_pods(&cluster, &kubectl), 3, "the old version goes on");
     run(&in_namespace(&["rollout", "undo", "deployment/backend-api"]));
@@ -95,10 +102,14 @@ fn what_breaks_heals() {
     };
 
     // A container dies.
-    let id = |pod: &Value| pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap_or_default().to_owned();
+    let id = |pod: &Value| {
+        pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap_or_default().to_owned()
+    };
     let victim = pods().remove(0);
     let container = id(&victim).trim_start_matches("docker://").to_owned();
-    assert!(Command::new("docker").args(["kill", &container]).output().expect("docker runs").status.success());
+    assert!(
+        Command::new("docker").args(["kill", &container]).output().expect("docker runs").status.success()
+    );
     eventually("it is Ready again, restarted once", Duration::from_secs(10), || {
         let now = pods().into_iter().find(|pod| pod["metadata"]["uid"] == victim["metadata"]["uid"]);
         let now = now.ok_or("the pod is gone")?;

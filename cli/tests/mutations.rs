@@ -54,8 +54,17 @@ fn bodies() -> Vec<(String, Value)> {
 
 fn served(path: &str) -> bool {
     const KINDS: [&str; 11] = [
-        "pods", "nodes", "namespaces", "events", "configmaps", "secrets", "services", "serviceaccounts", "leases",
-        "deployments", "replicasets",
+        "pods",
+        "nodes",
+        "namespaces",
+        "events",
+        "configmaps",
+        "secrets",
+        "services",
+        "serviceaccounts",
+        "leases",
+        "deployments",
+        "replicasets",
     ];
     let path = path.split('?').next().unwrap_or_default();
     KINDS.iter().any(|kind| path.ends_with(&format!("/{kind}")))
@@ -171,10 +180,17 @@ async fn no_body_makes_the_server_stumble() {
         }
         let bytes = serde_json::to_vec(&body).expect("JSON");
         let separator = if path.contains('?') { '&' } else { '?' };
-        let status = send(&client, "POST", &format!("{path}{separator}fieldManager=m"), "application/json", &bytes).await;
-        let status = status.unwrap_or_else(|why| panic!("seed {seed}, mutation {number}, {path}: {why}\n{body}"));
+        let status =
+            send(&client, "POST", &format!("{path}{separator}fieldManager=m"), "application/json", &bytes)
+                .await;
+        let status =
+            status.unwrap_or_else(|why| panic!("seed {seed}, mutation {number}, {path}: {why}\n{body}"));
         assert_ne!(status, 500, "seed {seed}, mutation {number}, {path}: {body}");
-        if status < 300 { accepted += 1 } else { refused += 1 }
+        if status < 300 {
+            accepted += 1
+        } else {
+            refused += 1
+        }
         if status < 300 && random.below(2) == 0 {
             let plain = path.split('?').next().unwrap_or_default();
             let target = format!("{plain}/m{number}?fieldManager=p");
@@ -182,7 +198,8 @@ async fn no_body_makes_the_server_stumble() {
             mutate(&mut patch, &mut random);
             let bytes = serde_json::to_vec(&patch).expect("JSON");
             let status = send(&client, "PATCH", &target, "application/merge-patch+json", &bytes).await;
-            let status = status.unwrap_or_else(|why| panic!("seed {seed}, patch {number}, {target}: {why}\n{patch}"));
+            let status =
+                status.unwrap_or_else(|why| panic!("seed {seed}, patch {number}, {target}: {why}\n{patch}"));
             assert_ne!(status, 500, "seed {seed}, patch {number}, {target}: {patch}");
         }
     }

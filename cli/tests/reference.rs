@@ -24,7 +24,11 @@ fn reference() -> Option<PathBuf> {
 
 fn lines(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(String::from).collect()
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(String::from)
+        .collect()
 }
 
 /// Known differences: name -> reason.
@@ -33,7 +37,8 @@ fn known() -> BTreeMap<String, String> {
     lines(&file)
         .into_iter()
         .map(|line| {
-            let (name, why) = line.split_once(char::is_whitespace).unwrap_or_else(|| panic!("no reason: {line}"));
+            let (name, why) =
+                line.split_once(char::is_whitespace).unwrap_or_else(|| panic!("no reason: {line}"));
             (name.to_owned(), why.trim().to_owned())
         })
         .collect()
@@ -81,10 +86,16 @@ fn play(up: &[&str], jobs: &str, wanted: impl Fn(&str, &[String]) -> bool) {
     let known = known();
     let results = run_player(&reference, &kubectl, &cluster, folder.path(), jobs);
     assert_eq!(results.len(), count, "every case has an outcome");
-    let again: BTreeSet<&String> =
-        results.iter().filter(|(name, wrong)| wrong.is_some() && !known.contains_key(*name)).map(|r| r.0).collect();
-    let agree_now: Vec<&String> =
-        results.iter().filter(|(name, wrong)| wrong.is_none() && known.contains_key(*name)).map(|r| r.0).collect();
+    let again: BTreeSet<&String> = results
+        .iter()
+        .filter(|(name, wrong)| wrong.is_some() && !known.contains_key(*name))
+        .map(|r| r.0)
+        .collect();
+    let agree_now: Vec<&String> = results
+        .iter()
+        .filter(|(name, wrong)| wrong.is_none() && known.contains_key(*name))
+        .map(|r| r.0)
+        .collect();
     println!("{count} cases played; these agree now and can leave the known differences: {agree_now:?}");
     if again.is_empty() {
         return;

@@ -135,8 +135,7 @@ async fn follow(
 ) -> Result<impl Future<Output = ()>> {
     let list = pods.list(&kube::api::ListParams::default().labels(&labels)).await?;
     let mut version = list.metadata.resource_version.unwrap_or_default();
-    let mut known: BTreeMap<String, Pod> =
-        list.items.into_iter().map(|pod| (pod.name_any(), pod)).collect();
+    let mut known: BTreeMap<String, Pod> = list.items.into_iter().map(|pod| (pod.name_any(), pod)).collect();
     let _ = sink.send(askable(&known));
     Ok(async move {
         loop {
@@ -207,7 +206,8 @@ mod tests {
 
     #[test]
     fn only_ready_pods_that_stay_are_asked() {
-        let pods = BTreeMap::from([pod("a", "True", false), pod("b", "False", false), pod("c", "True", true)]);
+        let pods =
+            BTreeMap::from([pod("a", "True", false), pod("b", "False", false), pod("c", "True", true)]);
         assert_eq!(askable(&pods), ["ip-of-a"]);
     }
 

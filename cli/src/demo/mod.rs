@@ -43,7 +43,10 @@ impl Demo {
         let report = Report::new();
         let started = Instant::now();
         if cluster.spec()?.is_some() {
-            report.title(format!("Cluster {} is there from an earlier tour: taking it down first", cluster.name));
+            report.title(format!(
+                "Cluster {} is there from an earlier tour: taking it down first",
+                cluster.name
+            ));
             down::end(&cluster, true, report).await?;
         }
         let outcome = tokio::select! {
@@ -55,7 +58,8 @@ impl Demo {
         }
         if self.keep {
             report.title("The cluster stays");
-            report.note(format!("coracle --name {} get pods    coracle --name {0} down --purge", cluster.name));
+            report
+                .note(format!("coracle --name {} get pods    coracle --name {0} down --purge", cluster.name));
         } else {
             report.title("Down: everything that was made is removed");
             down::end(&cluster, true, report).await?;

@@ -11,8 +11,8 @@ use kube::{Client, ResourceExt};
 use serde_json::json;
 
 use super::meter::Meter;
-use crate::args::Standalone;
 use super::{connect, is_ready, node_is_ready, wait_pods};
+use crate::args::Standalone;
 use crate::cluster::{Cluster, Selection};
 use crate::control::{Order, ask};
 use crate::report::Report;
@@ -90,7 +90,11 @@ async fn update(client: &Client, pods: &Api<Pod>, report: Report) -> Result<()> 
     let versions: Vec<String> = outcome.versions.iter().map(|(v, count)| format!("{count} by {v}")).collect();
     report.done(format!("{} requests ({}), {} failed", outcome.sent, versions.join(", "), outcome.failed));
     if let Some(failure) = outcome.last_failure {
-        bail!("{} of {} requests failed during the update; the last: {failure}", outcome.failed, outcome.sent);
+        bail!(
+            "{} of {} requests failed during the update; the last: {failure}",
+            outcome.failed,
+            outcome.sent
+        );
     }
     Ok(())
 }
@@ -120,7 +124,9 @@ async fn lose_a_node(cluster: &Cluster, client: &Client, pods: &Api<Pod>, report
     let node = node.context("no pod is bound")?;
     let before = Instant::now();
     ask(cluster, Order::NodeKill { name: node.clone() }).await?;
-    report.done(format!("{node} is dead; its lease runs out, its pods get an unreachable taint and are evicted"));
+    report.done(format!(
+        "{node} is dead; its lease runs out, its pods get an unreachable taint and are evicted"
+    ));
     let elsewhere = |pods: &[Pod]| {
         let well = pods.iter().filter(|pod| {
             pod.metadata.deletion_timestamp.is_none()
@@ -129,7 +135,8 @@ async fn lose_a_node(cluster: &Cluster, client: &Client, pods: &Api<Pod>, report
         });
         well.count() == 3
     };
-    let now = wait_pods(pods, LABELS, Duration::from_secs(60), "three ready pods elsewhere", elsewhere).await?;
+    let now =
+        wait_pods(pods, LABELS, Duration::from_secs(60), "three ready pods elsewhere", elsewhere).await?;
     report.timed("three pods are Ready on the other nodes", before.elapsed());
     let here: Vec<Pod> = now.into_iter().filter(|p| p.metadata.deletion_timestamp.is_none()).collect();
     show(&here, report);
