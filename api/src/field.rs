@@ -94,6 +94,11 @@ impl<'a> Field<'a> {
         Field { path: *path, value }
     }
 
+    /// The field `name` of a whole object, with which a path begins.
+    pub fn top(object: &'a Value, name: &'a str) -> Field<'a> {
+        Field { path: Path::root(name), value: object.get(name).unwrap_or(&NULL) }
+    }
+
     /// A field of this object.
     pub fn get(&'a self, name: &'a str) -> Field<'a> {
         Field { path: self.path.child(name), value: self.raw(name) }

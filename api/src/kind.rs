@@ -46,6 +46,22 @@ pub struct Kind {
     pub table: &'static Table,
     /// What happens to an object on its way in.
     pub strategy: &'static Strategy,
+    /// Set where objects of this kind are kept as another kind, and this one is only how they are shown.
+    pub view: Option<&'static View>,
+}
+
+/// How objects that are kept as one kind are shown as another, such as events of the core group as `events.k8s.io`.
+///
+/// What is kept, watched, printed in tables, defaulted and validated is always the stored form: only documents on their
+/// way in and out pass here. The row of the view has its own schema, fields of selectors (read from the stored form) and
+/// rules (which look at the stored form, too).
+pub struct View {
+    /// The kind that is kept.
+    pub of: KindRef,
+    /// From the shown form to the stored form.
+    pub store: fn(Value) -> Value,
+    /// From the stored form to the shown form.
+    pub show: fn(Value) -> Value,
 }
 
 /// A field that a field selector may name, and where its value is read from an object.

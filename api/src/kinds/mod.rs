@@ -11,7 +11,7 @@ mod configmap;
 mod deployment;
 mod event;
 mod lease;
-mod namespace;
+pub mod namespace;
 mod node;
 mod pod;
 mod replicaset;
@@ -20,8 +20,16 @@ mod service;
 mod serviceaccount;
 
 pub use {
-    configmap::CONFIG_MAP, deployment::DEPLOYMENT, event::EVENT, lease::LEASE, namespace::NAMESPACE,
-    node::NODE, pod::POD, replicaset::REPLICA_SET, secret::SECRET, service::SERVICE,
+    configmap::CONFIG_MAP,
+    deployment::DEPLOYMENT,
+    event::{EVENT, EVENT_V1},
+    lease::LEASE,
+    namespace::NAMESPACE,
+    node::NODE,
+    pod::POD,
+    replicaset::REPLICA_SET,
+    secret::SECRET,
+    service::SERVICE,
     serviceaccount::SERVICE_ACCOUNT,
 };
 
@@ -40,19 +48,27 @@ static ALL: [KindRef; 11] = [
     &LEASE,
 ];
 
-/// Every kind, the core group first.
+/// Rows that only show objects of another kind ([`Kind::view`]).
+static VIEWS: [KindRef; 1] = [&EVENT_V1];
+
+/// Every kind that is kept, the core group first.
 pub fn all() -> &'static [KindRef] {
     &ALL
 }
 
+/// Every kind that can be asked for: those that are kept, and those that only show them in another form.
+pub fn served() -> impl Iterator<Item = KindRef> {
+    ALL.iter().chain(&VIEWS).copied()
+}
+
 /// The kind that a path of the API names: `("apps", "v1", "deployments")`.
 pub fn by_resource(group: &str, version: &str, plural: &str) -> Option<KindRef> {
-    ALL.iter().copied().find(|k| (k.group, k.version, k.plural) == (group, version, plural))
+    served().find(|k| (k.group, k.version, k.plural) == (group, version, plural))
 }
 
 /// The kind that an object names: `("apps/v1", "Deployment")`.
 pub fn by_kind(api_version: &str, kind: &str) -> Option<KindRef> {
-    ALL.iter().copied().find(|k| k.kind == kind && k.api_version() == api_version)
+    served().find(|k| k.kind == kind && k.api_version() == api_version)
 }
 
 /// The kind that a person names, by plural, singular or short name in any case, with its group where that is in doubt:
@@ -62,7 +78,7 @@ pub fn by_word(word: &str) -> Option<KindRef> {
     let (name, group) =
         word.split_once('.').map_or((word.as_str(), None), |(name, group)| (name, Some(group)));
     let called = |k: &Kind| k.plural == name || k.singular == name || k.short_names.contains(&name);
-    ALL.iter().copied().find(|k| {
+    served().find(|k| {
         called(k) && group.is_none_or(|g| g == k.group || g == format!("{}.{}", k.version, k.group))
     })
 }
@@ -116,10 +132,10 @@ mod tests {
 
     #[test]
     fn every_row_can_be_found_and_is_in_order() {
-        for kind in all() {
-            assert_eq!(by_resource(kind.group, kind.version, kind.plural), Some(*kind));
-            assert_eq!(by_kind(&kind.api_version(), kind.kind), Some(*kind));
-            assert_eq!(by_word(kind.singular), Some(*kind));
+        for kind in served() {
+            assert_eq!(by_resource(kind.group, kind.version, kind.plural), Some(kind));
+            assert_eq!(by_kind(&kind.api_version(), kind.kind), Some(kind));
+            assert_eq!(by_word(&kind.qualified_resource()), Some(kind));
             assert!(
                 kind.subresources.is_sorted_by_key(|s| s.name),
                 "{kind:?}: discovery shows subresources sorted"

@@ -1,7 +1,10 @@
 //! `Namespace`.
 
+use serde_json::{Value, json};
+
 use super::STATUS;
-use super::strategy::PLAIN;
+use super::strategy::{PLAIN, keep, map};
+use crate::field::{Errors, Field, Path};
 use crate::kind::{Kind, Selectable, Strategy, Subresource};
 use crate::names;
 use crate::read::text;
@@ -24,6 +27,7 @@ pub static NAMESPACE: Kind = Kind {
     selectable: &[Selectable::text("status.phase", &["/status/phase"])],
     table: &TABLE,
     strategy: &STRATEGY,
+    view: None,
 };
 
 static TABLE: Table = Table::of(&[
@@ -32,4 +36,123 @@ static TABLE: Table = Table::of(&[
     Column::age(),
 ]);
 
-static STRATEGY: Strategy = Strategy { ..PLAIN };
+static STRATEGY: Strategy = Strategy {
+    default,
+    prepare_create,
+    prepare_update,
+    validate,
+    validate_update,
+    validate_status_update,
+    ..PLAIN
+};
+
+/// Names the namespace to those who select namespaces by label.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+fn default(namespace: &mut Value) {
+    let name = text(namespace, "/metadata/name").to_owned();
+    if !name.is_empty() {
+        let metadata = map(namespace, "metadata");
+        if !metadata.get("labels").is_some_and(Value::is_object) {
+            metadata.insert("labels".into(), json!({}));
+        }
+        metadata["labels"][NAME_LABEL] = name.into();
+    }
+}
+
+fn prepare_create(namespace: &mut Value) {
+    // The name may have been generated since defaults were filled in.
+    default(namespace);
+    namespace["status"] = json!({"phase": "Active"});
+    let finalizers = map(namespace, "spec").entry("finalizers").or_insert_with(|| json!([]));
+    if let Some(finalizers) = finalizers.as_array_mut()
+        && !finalizers.iter().any(|finalizer| finalizer == "kubernetes")
+    {
+        finalizers.push("kubernetes".into());
+    }
+}
+
+fn prepare_update(new: &mut Value, old: &Value) {
+    keep(new, old, "spec");
+    keep(new, old, "status");
+}
+
+/// A write to `/finalize` changes the spec's finalizers and nothing else.
+pub fn prepare_finalize(new: &mut Value, old: &Value) {
+    keep(new, old, "status");
+}
+
+fn validate(kind: &Kind, namespace: &Value, errors: &mut Errors) {
+    kind.check_metadata(namespace, errors);
+    let spec = Field::top(namespace, "spec");
+    let finalizers = spec.get("finalizers");
+    for finalizer in finalizers.items() {
+        // Upstream's path leaves out the index here.
+        errors.all_invalid(&finalizers, finalizer.text(), finalizer_problems(finalizer.text()));
+    }
+}
+
+/// What is wrong with a finalizer of the spec.
+fn finalizer_problems(name: &str) -> Vec<String> {
+    let mut problems = names::qualified_name(name);
+    if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
+        problems.push("name is neither a standard finalizer name nor is it fully qualified".into());
+    }
+    problems
+}
+
+fn validate_update(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {
+    validate(kind, new, errors);
+    kind.check_metadata_update(new, old, errors);
+}
+
+/// The rules for a write to `/finalize`.
+pub fn validate_finalize(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {
+    kind.check_metadata_update(new, old, errors);
+    let spec = Field::top(new, "spec");
+    for finalizer in spec.get("finalizers").items() {
+        errors.all_invalid(&finalizer, finalizer.text(), finalizer_problems(finalizer.text()));
+    }
+}
+
+fn validate_status_update(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {
+    kind.check_metadata_update(new, old, errors);
+    let phase = text(new, "/status/phase");
+    let (wanted, detail) = match new.pointer("/metadata/deletionTimestamp") {
+        None | Some(Value::Null) => ("Active", "may only be 'Active' if `deletionTimestamp` is empty"),
+        Some(_) => ("Terminating", "may only be 'Terminating' if `deletionTimestamp` is not empty"),
+    };
+    if phase != wanted {
+        errors.invalid(&Path::root("status").child("Phase"), phase, detail);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::NAMESPACE;
+
+    #[test]
+    fn a_new_namespace_is_active_and_held() {
+        let mut namespace = json!({"metadata": {"name": "a", "labels": {NAME_LABEL: "b", "c": "d"}}});
+        prepare_create(&mut namespace);
+        assert_eq!(
+            namespace,
+            json!({
+                "metadata": {"name": "a", "labels": {NAME_LABEL: "a", "c": "d"}},
+                "status": {"phase": "Active"},
+                "spec": {"finalizers": ["kubernetes"]},
+            })
+        );
+    }
+
+    #[test]
+    fn finalizers_need_a_domain() {
+        let namespace =
+            json!({"metadata": {"name": "a"}, "spec": {"finalizers": ["kubernetes", "a.b/c", "mine"]}});
+        let mut errors = Errors::new();
+        validate(&NAMESPACE, &namespace, &mut errors);
+        assert_eq!(errors.0.len(), 1);
+        assert_eq!(errors.0[0].field, "spec.finalizers");
+    }
+}

@@ -43,6 +43,7 @@ pub static POD: Kind = Kind {
     ],
     table: &crate::pod::table::TABLE,
     strategy: &STRATEGY,
+    view: None,
 };
 
 static STRATEGY: Strategy = Strategy { delete_answers_object: true, ..PLAIN };

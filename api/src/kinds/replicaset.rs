@@ -24,6 +24,7 @@ pub static REPLICA_SET: Kind = Kind {
     selectable: &[],
     table: &TABLE,
     strategy: &STRATEGY,
+    view: None,
 };
 
 static TABLE: Table = Table::of(&[

@@ -28,6 +28,7 @@ pub static SERVICE_ACCOUNT: Kind = Kind {
     selectable: &[],
     table: &TABLE,
     strategy: &STRATEGY,
+    view: None,
 };
 
 static TABLE: Table = Table::of(&[
@@ -38,4 +39,11 @@ static TABLE: Table = Table::of(&[
     Column::age(),
 ]);
 
-static STRATEGY: Strategy = Strategy { delete_answers_object: true, ..PLAIN };
+static STRATEGY: Strategy = Strategy {
+    validate_update: |kind, new, old, errors| {
+        kind.check_metadata_update(new, old, errors);
+        kind.check_metadata(new, errors);
+    },
+    delete_answers_object: true,
+    ..PLAIN
+};

@@ -24,6 +24,7 @@ pub static NODE: Kind = Kind {
     selectable: &[Selectable { field: "spec.unschedulable", read: &["/spec/unschedulable"], zero: "false" }],
     table: &table::TABLE,
     strategy: &STRATEGY,
+    view: None,
 };
 
 static STRATEGY: Strategy = Strategy { ..PLAIN };

@@ -27,6 +27,7 @@ pub static SERVICE: Kind = Kind {
     ],
     table: &table::TABLE,
     strategy: &STRATEGY,
+    view: None,
 };
 
 static STRATEGY: Strategy = Strategy { create_on_update: true, delete_answers_object: true, ..PLAIN };
