@@ -10,6 +10,8 @@
 
 pub mod backoff;
 pub mod clock;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 pub mod gate;
 pub mod informers;
 pub mod queue;
