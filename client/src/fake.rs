@@ -97,7 +97,8 @@ impl State {
             held.push(event);
             return;
         }
-        self.watchers.retain(|(interests, to)| !matches(interests, &event) || to.send(Ok(event.clone())).is_ok());
+        self.watchers
+            .retain(|(interests, to)| !matches(interests, &event) || to.send(Ok(event.clone())).is_ok());
     }
 
     fn store(&mut self, key: Key, mut object: Value) -> Arc<Object> {
@@ -216,7 +217,8 @@ impl Client for Fake {
     async fn list(&self, interest: &Interest) -> Result<(Vec<Arc<Object>>, Revision), Error> {
         let state = self.0.lock();
         let found = state.objects.iter().filter(|(key, _)| interested(interest, key));
-        let named = |key: &Key| !interest.fields.starts_with("metadata.name=") || interest.fields[14..] == key.name;
+        let named =
+            |key: &Key| !interest.fields.starts_with("metadata.name=") || interest.fields[14..] == key.name;
         let found = found.filter(|(key, _)| named(key)).map(|(_, object)| object.clone()).collect();
         Ok((found, Revision(state.revision)))
     }

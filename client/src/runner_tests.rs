@@ -43,7 +43,8 @@ impl Bench {
 }
 
 fn map(name: &str) -> Op {
-    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "a", "name": name}});
+    let object =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "a", "name": name}});
     Op::Create { kind: &kinds::CONFIG_MAP, namespace: "a".into(), sub: None, object }
 }
 
