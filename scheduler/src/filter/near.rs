@@ -1,0 +1,43 @@
+//! Required affinity and anti-affinity between pods, in both directions.
+
+use super::{Ask, Filter, NodeView, Reason};
+use crate::near::NearTerm;
+use crate::wake::Changes;
+
+/// Whom the pod must be near to is there, whom it must not is not, and nobody there minds the pod.
+pub struct GoodCompany;
+
+impl Filter for GoodCompany {
+    fn check(&self, ask: &Ask<'_>, view: NodeView<'_>) -> Result<(), Reason> {
+        let (rules, around, labels) = (&ask.pod.shape.near, ask.around, &view.facts.labels);
+        for (i, (term, found)) in rules.required.iter().zip(&around.required).enumerate() {
+            let company = labels.get(&term.key).is_some_and(|d| around.first_of_its_kind || found.contains(d));
+            if !company {
+                return Err(Reason::NoCompany(i));
+            }
+        }
+        for (i, (term, found)) in rules.forbidden.iter().zip(&around.forbidden).enumerate() {
+            if labels.get(&term.key).is_some_and(|d| found.contains(d)) {
+                return Err(Reason::BadCompany(i));
+            }
+        }
+        if around.unwelcome.iter().any(|(key, value)| labels.get(key) == Some(value)) {
+            return Err(Reason::Unwelcome);
+        }
+        Ok(())
+    }
+
+    fn helped_by(&self) -> Changes {
+        Changes::NODE_ADDED
+            | Changes::NODE_LABELS
+            | Changes::POD_GONE
+            | Changes::POD_PLACED
+            | Changes::POD_LABELS
+            | Changes::NAMESPACE
+    }
+}
+
+/// The label that a rule goes by.
+pub fn key(terms: &[NearTerm], index: usize) -> &str {
+    terms.get(index).map_or("domain", |t| &t.key)
+}
