@@ -166,8 +166,18 @@ mod tests {
             ("containers add", vec![], vec!["1", "500m"], 1500),
             ("an init container runs alone", vec![("2", false)], vec!["500m"], 2000),
             ("a sidecar runs beside", vec![("600m", true)], vec!["1500m"], 2100),
-            ("an init container before the sidecar does not", vec![("1500m", false), ("1", true)], vec!["100m"], 1500),
-            ("an init container behind the sidecar does", vec![("1", true), ("1500m", false)], vec!["100m"], 2500),
+            (
+                "an init container before the sidecar does not",
+                vec![("1500m", false), ("1", true)],
+                vec!["100m"],
+                1500,
+            ),
+            (
+                "an init container behind the sidecar does",
+                vec![("1", true), ("1500m", false)],
+                vec!["100m"],
+                2500,
+            ),
         ];
         for (name, init, containers, expected) in cases {
             let spec = PodSpec {
@@ -184,13 +194,15 @@ mod tests {
         let mut spec = PodSpec { containers: vec![container("1", false)], ..PodSpec::default() };
         spec.overhead = Some(BTreeMap::from([("cpu".into(), Quantity("250m".into()))]));
         assert_eq!(requests(&spec).cpu, 1250);
-        spec.resources = serde_json::from_value(serde_json::json!({ "requests": { "cpu": "3" } })).expect("resources");
+        spec.resources =
+            serde_json::from_value(serde_json::json!({ "requests": { "cpu": "3" } })).expect("resources");
         assert_eq!(requests(&spec).cpu, 3250);
     }
 
     #[test]
     fn silent_containers_weigh_something() {
-        let spec = PodSpec { containers: vec![Container::default(), container("1", false)], ..PodSpec::default() };
+        let spec =
+            PodSpec { containers: vec![Container::default(), container("1", false)], ..PodSpec::default() };
         let asked = requests(&spec);
         assert_eq!(weight(&spec, &asked), (1100, 2 * UNASKED_MEMORY));
     }

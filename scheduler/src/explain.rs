@@ -89,8 +89,15 @@ pub struct About<'a> {
 }
 
 /// Explains the placing of a pod, before it takes its room.
-pub fn placed(pod: &Pod, node: Slot, classes: &mut Classes, snapshot: &Snapshot, about: &About<'_>) -> Verdict {
-    let best = if snapshot.len() > ROWS_PLACED { classes.best(pod, snapshot, ROWS_PLACED) } else { Vec::new() };
+pub fn placed(
+    pod: &Pod,
+    node: Slot,
+    classes: &mut Classes,
+    snapshot: &Snapshot,
+    about: &About<'_>,
+) -> Verdict {
+    let best =
+        if snapshot.len() > ROWS_PLACED { classes.best(pod, snapshot, ROWS_PLACED) } else { Vec::new() };
     let decision = if best.is_empty() {
         classes.explain(pod, snapshot)
     } else {
@@ -101,7 +108,13 @@ pub fn placed(pod: &Pod, node: Slot, classes: &mut Classes, snapshot: &Snapshot,
 }
 
 /// Explains why no node was found.
-pub fn refused(pod: &Pod, decision: &Decision, profile: &Profile, snapshot: &Snapshot, about: &About<'_>) -> Verdict {
+pub fn refused(
+    pod: &Pod,
+    decision: &Decision,
+    profile: &Profile,
+    snapshot: &Snapshot,
+    about: &About<'_>,
+) -> Verdict {
     verdict(pod, decision, profile, snapshot, about, ROWS_REFUSED)
 }
 

@@ -79,8 +79,12 @@ impl NearRules {
             -1,
         ));
         NearRules {
-            required: terms(near.and_then(|n| n.required_during_scheduling_ignored_during_execution.as_ref())),
-            forbidden: terms(far.and_then(|f| f.required_during_scheduling_ignored_during_execution.as_ref())),
+            required: terms(
+                near.and_then(|n| n.required_during_scheduling_ignored_during_execution.as_ref()),
+            ),
+            forbidden: terms(
+                far.and_then(|f| f.required_during_scheduling_ignored_during_execution.as_ref()),
+            ),
             liked,
         }
     }

@@ -186,7 +186,8 @@ fn shape(spec: &k8s::PodSpec, labels: &Labels, namespace: &str) -> Shape {
     let affinity = spec.affinity.as_ref();
     let node = affinity.and_then(|a| a.node_affinity.as_ref());
     let terms = node.and_then(|n| n.required_during_scheduling_ignored_during_execution.as_ref());
-    let required: Option<Vec<NodeTerm>> = terms.map(|s| s.node_selector_terms.iter().map(NodeTerm::new).collect());
+    let required: Option<Vec<NodeTerm>> =
+        terms.map(|s| s.node_selector_terms.iter().map(NodeTerm::new).collect());
     let preferred = node.and_then(|n| n.preferred_during_scheduling_ignored_during_execution.as_ref());
     let containers = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let requests = amounts::requests(spec);
@@ -272,7 +273,11 @@ mod tests {
 
     #[test]
     fn ports_clash_by_address() {
-        let port = |address: &str, protocol: &str| HostPort { address: address.into(), protocol: protocol.into(), port: 80 };
+        let port = |address: &str, protocol: &str| HostPort {
+            address: address.into(),
+            protocol: protocol.into(),
+            port: 80,
+        };
         let cases = [
             (port(ANY, "TCP"), port("127.0.0.1", "TCP"), true),
             (port("127.0.0.1", "TCP"), port("127.0.0.1", "TCP"), true),
@@ -294,7 +299,8 @@ mod tests {
             .expect("a pod")
         };
         let mut shapes = Shapes::default();
-        let (a, b, c) = (shapes.read(&pod("a", "1")), shapes.read(&pod("b", "1")), shapes.read(&pod("c", "2")));
+        let (a, b, c) =
+            (shapes.read(&pod("a", "1")), shapes.read(&pod("b", "1")), shapes.read(&pod("c", "2")));
         assert!(Arc::ptr_eq(&a.pod.shape, &b.pod.shape));
         assert!(!Arc::ptr_eq(&a.pod.shape, &c.pod.shape));
     }

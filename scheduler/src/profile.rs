@@ -112,7 +112,12 @@ impl Config {
         }
         Profile::named(&self.profile).ok_or_else(|| ConfigError::NoSuchProfile {
             profile: self.profile.clone(),
-            known: BUILT_IN.iter().map(|(n, _)| *n).chain(self.profiles.keys().map(String::as_str)).collect::<Vec<_>>().join(", "),
+            known: BUILT_IN
+                .iter()
+                .map(|(n, _)| *n)
+                .chain(self.profiles.keys().map(String::as_str))
+                .collect::<Vec<_>>()
+                .join(", "),
         })
     }
 }
@@ -156,6 +161,8 @@ mod tests {
         assert_eq!(format!("{own:?}"), r#"Profile { name: "x", scores: [("Packed", 3)] }"#);
         let wrong = config(r#"{"profile":"x","profiles":{"x":{"Pakced":3}}}"#).chosen();
         assert!(wrong.is_err_and(|e| e.to_string().contains("Packed, Free")));
-        assert!(config(r#"{"profile":"y"}"#).chosen().is_err_and(|e| e.to_string().contains("bin-pack, spread")));
+        assert!(
+            config(r#"{"profile":"y"}"#).chosen().is_err_and(|e| e.to_string().contains("bin-pack, spread"))
+        );
     }
 }

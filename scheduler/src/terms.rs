@@ -43,7 +43,11 @@ impl Requirement {
     }
 
     fn node(requirement: &NodeSelectorRequirement) -> Requirement {
-        Requirement::new(&requirement.key, &requirement.operator, requirement.values.as_deref().unwrap_or(&[]))
+        Requirement::new(
+            &requirement.key,
+            &requirement.operator,
+            requirement.values.as_deref().unwrap_or(&[]),
+        )
     }
 
     fn holds(&self, value: Option<&str>) -> bool {
@@ -94,7 +98,10 @@ impl NodeTerm {
             _ => None,
         });
         let first: Vec<&str> = lists.next()?.iter().map(String::as_str).collect();
-        Some(lists.fold(first, |kept, list| kept.into_iter().filter(|n| list.iter().any(|m| m == n)).collect()))
+        Some(
+            lists
+                .fold(first, |kept, list| kept.into_iter().filter(|n| list.iter().any(|m| m == n)).collect()),
+        )
     }
 }
 
@@ -161,7 +168,10 @@ mod tests {
             (expression("gen", "Gt", &["six"]), false),
             (json!({}), false),
             (json!({ "matchFields": [{ "key": "metadata.name", "operator": "In", "values": ["a"] }] }), true),
-            (json!({ "matchFields": [{ "key": "metadata.name", "operator": "NotIn", "values": ["a"] }] }), false),
+            (
+                json!({ "matchFields": [{ "key": "metadata.name", "operator": "NotIn", "values": ["a"] }] }),
+                false,
+            ),
         ];
         for (value, expected) in cases {
             assert_eq!(term(value.clone()).matches("a", &labels), expected, "{value}");
@@ -171,8 +181,10 @@ mod tests {
     #[test]
     fn names_that_are_left() {
         let names = |lists: &[&[&str]]| {
-            let fields: Vec<_> =
-                lists.iter().map(|l| json!({ "key": "metadata.name", "operator": "In", "values": l })).collect();
+            let fields: Vec<_> = lists
+                .iter()
+                .map(|l| json!({ "key": "metadata.name", "operator": "In", "values": l }))
+                .collect();
             term(json!({ "matchFields": fields })).only_names().map(|n| n.join(","))
         };
         assert_eq!(names(&[]), None);
@@ -184,7 +196,8 @@ mod tests {
     #[test]
     fn label_selectors() {
         let own = Labels::from([("rev".into(), "2".into())]);
-        let some: LabelSelector = serde_json::from_value(json!({ "matchLabels": { "app": "web" } })).expect("selector");
+        let some: LabelSelector =
+            serde_json::from_value(json!({ "matchLabels": { "app": "web" } })).expect("selector");
         let web = |rev: &str| Labels::from([("app".into(), "web".into()), ("rev".into(), rev.into())]);
         let keys = Some(vec!["rev".to_string()]);
         assert!(!Selector::new(None, &own, None, None).matches(&web("1")));

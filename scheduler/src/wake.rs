@@ -49,10 +49,7 @@ impl Changes {
         when(old.labels != new.labels, Changes::NODE_LABELS)
             | when(old.taints != new.taints, Changes::NODE_TAINTS)
             | when(old.unschedulable && !new.unschedulable, Changes::NODE_UNCORDONED)
-            | when(
-                old.allocatable != new.allocatable || old.max_pods != new.max_pods,
-                Changes::NODE_ROOM,
-            )
+            | when(old.allocatable != new.allocatable || old.max_pods != new.max_pods, Changes::NODE_ROOM)
     }
 }
 

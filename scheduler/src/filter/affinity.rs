@@ -21,7 +21,10 @@ impl Filter for Suits {
 pub fn suits_selector(shape: &Shape, view: NodeView<'_>) -> bool {
     let labels = &view.facts.labels;
     shape.node_selector.iter().all(|(k, v)| labels.get(k) == Some(v))
-        && shape.required.as_ref().is_none_or(|terms| terms.iter().any(|t| t.matches(&view.node.name, labels)))
+        && shape
+            .required
+            .as_ref()
+            .is_none_or(|terms| terms.iter().any(|t| t.matches(&view.node.name, labels)))
 }
 
 /// Which label is wrong, or that no term matches.

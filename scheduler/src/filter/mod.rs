@@ -121,10 +121,16 @@ impl Reason {
             Reason::NoDomain => spread::missing(shape, view),
             Reason::TooSkewed(i) => spread::detail(ask, i, view),
             Reason::NoCompany(i) => {
-                format!("no pod that the affinity rule means shares its {}", near::key(&shape.near.required, i))
+                format!(
+                    "no pod that the affinity rule means shares its {}",
+                    near::key(&shape.near.required, i)
+                )
             }
             Reason::BadCompany(i) => {
-                format!("a pod that the anti-affinity rule means shares its {}", near::key(&shape.near.forbidden, i))
+                format!(
+                    "a pod that the anti-affinity rule means shares its {}",
+                    near::key(&shape.near.forbidden, i)
+                )
             }
             Reason::Unwelcome => "a pod there keeps this one away by its anti-affinity".into(),
         }

@@ -11,7 +11,8 @@ impl Filter for GoodCompany {
     fn check(&self, ask: &Ask<'_>, view: NodeView<'_>) -> Result<(), Reason> {
         let (rules, around, labels) = (&ask.pod.shape.near, ask.around, &view.facts.labels);
         for (i, (term, found)) in rules.required.iter().zip(&around.required).enumerate() {
-            let company = labels.get(&term.key).is_some_and(|d| around.first_of_its_kind || found.contains(d));
+            let company =
+                labels.get(&term.key).is_some_and(|d| around.first_of_its_kind || found.contains(d));
             if !company {
                 return Err(Reason::NoCompany(i));
             }

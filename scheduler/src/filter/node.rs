@@ -33,7 +33,11 @@ impl Filter for NotCordoned {
             value: String::new(),
             effect: "NoSchedule".into(),
         };
-        if ask.pod.shape.tolerations.iter().any(|t| t.tolerates(&taint)) { Ok(()) } else { Err(Reason::Cordoned) }
+        if ask.pod.shape.tolerations.iter().any(|t| t.tolerates(&taint)) {
+            Ok(())
+        } else {
+            Err(Reason::Cordoned)
+        }
     }
 
     fn helped_by(&self) -> Changes {

@@ -84,7 +84,8 @@ impl Lacks {
         }
         let mut part = |name: &str, want: i64, all: i64, used: i64, show: fn(i64) -> String| {
             let free = show(all.saturating_sub(used).max(0));
-            let whole = if want > all { format!(" (the whole node has {})", show(all)) } else { String::new() };
+            let whole =
+                if want > all { format!(" (the whole node has {})", show(all)) } else { String::new() };
             parts.push(format!("needs {} {name}, {free} free{whole}", show(want)));
         };
         if self.cpu {
