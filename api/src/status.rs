@@ -11,7 +11,8 @@ pub struct Status {
     kind: String,
     #[serde(rename = "apiVersion")]
     api_version: String,
-    metadata: serde_json::Value,
+    /// Where a list was cut short, `continue`; else empty.
+    pub metadata: serde_json::Value,
     /// `Success` or `Failure`.
     pub status: String,
     /// A text for people; clients match on it all the same.

@@ -1,0 +1,51 @@
+//! What a cluster has from its first moment.
+
+use std::net::SocketAddr;
+
+use coracle_api::{KindRef, kinds};
+use serde_json::{Value, json};
+
+use super::Registry;
+use super::operation::{Body, Context, Operation};
+use crate::identity::Identity;
+
+impl Registry {
+    /// Makes what every cluster has and nobody else makes; what is there already stays as it is.
+    pub async fn found_cluster(&self, address: SocketAddr) {
+        let user = Identity::new("system:apiserver", &["system:masters", "system:authenticated"]);
+        let context = Context::of(user);
+        for (kind, namespace, body) in founding(address) {
+            let operation = Operation::Create { kind, namespace: namespace.into(), sub: None, body: Body::Tree(body) };
+            match self.perform(&context, operation).await.result {
+                Ok(_) => {}
+                Err(status) if status.reason == "AlreadyExists" => {}
+                Err(status) => tracing::error!(kind = kind.kind, %status, "cannot found the cluster"),
+            }
+        }
+    }
+}
+
+fn founding(address: SocketAddr) -> Vec<(KindRef, &'static str, Value)> {
+    let namespace = |name: &str| {
+        let body = json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}});
+        (&kinds::NAMESPACE as KindRef, "", body)
+    };
+    let service = json!({
+        "kind": "Service",
+        "apiVersion": "v1",
+        "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {
+            "clusterIP": "10.96.0.1",
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": address.port()}],
+            "type": "ClusterIP",
+            "sessionAffinity": "None",
+        },
+    });
+    vec![
+        namespace("default"),
+        namespace("kube-system"),
+        namespace("kube-public"),
+        namespace("kube-node-lease"),
+        (&kinds::SERVICE as KindRef, "default", service),
+    ]
+}

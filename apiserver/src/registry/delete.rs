@@ -1,0 +1,218 @@
+//! Objects that are asked to go: grace, finalizers, dependents.
+//!
+//! Source: `k8s.io/apiserver/pkg/registry/rest/delete.go` and `generic/registry/store.go`.
+
+use coracle_api::{Key, Status};
+use coracle_client::Propagation;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::meta::{finalizers, is_deleting, meta, read_time, text, tidy, time_text};
+use super::operation::{Context, DeleteOptions, Written};
+use super::{Failure, Registry, TRIES};
+use crate::store::Verb;
+
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+/// Upstream's default for pods that do not say.
+const POD_GRACE: i64 = 30;
+
+/// What deleting an object comes to.
+#[derive(Debug, PartialEq)]
+enum Step {
+    /// It is on its way out already: nothing to do.
+    Pending,
+    /// It stays for now, marked so.
+    Mark(Value),
+    /// It goes now; its last state.
+    Remove(Value),
+}
+
+impl Registry {
+    pub(super) async fn delete(
+        &self,
+        context: &Context,
+        key: &Key,
+        options: &DeleteOptions,
+    ) -> Result<Written, Status> {
+        for _ in 0..TRIES {
+            let Some(old) = self.entry(key) else {
+                return Err(Status::not_found(key.kind, &key.name));
+            };
+            let value = old.value();
+            check_preconditions(key, &value, options)?;
+            crate::admission::admit_delete(context, key)?;
+            let outcome = match step(key, &value, options, self.clock().now()) {
+                Step::Pending => return Ok(Written::changed(old.object)),
+                Step::Mark(new) if new == value => return Ok(Written::changed(old.object)),
+                Step::Mark(new) => {
+                    self.commit(context, key, Some(&old), Verb::Update, &new).await.map(|entry| (entry, false))
+                }
+                Step::Remove(last) => {
+                    self.commit(context, key, Some(&old), Verb::Delete, &last).await.map(|entry| (entry, true))
+                }
+            };
+            match outcome {
+                Ok((entry, gone)) => return Ok(Written { gone, ..Written::changed(entry.object) }),
+                Err(Failure::Refused(status)) => return Err(status),
+                Err(Failure::Conflict) => {}
+            }
+        }
+        Err(Status::conflict(key.kind, &key.name, "the object is changing too fast"))
+    }
+}
+
+fn check_preconditions(key: &Key, object: &Value, options: &DeleteOptions) -> Result<(), Status> {
+    let found = text(object, "uid");
+    if let Some(wanted) = options.uid.as_deref().filter(|uid| *uid != found) {
+        let why = format!(
+            "the UID in the precondition ({wanted}) does not match the UID in record ({found}). The object might have been deleted and then recreated"
+        );
+        return Err(conflict_of_kind(key, &why));
+    }
+    let found = text(object, "resourceVersion");
+    if let Some(wanted) = options.revision.as_deref().filter(|revision| *revision != found) {
+        let why = format!(
+            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({found}). The object might have been modified"
+        );
+        return Err(conflict_of_kind(key, &why));
+    }
+    Ok(())
+}
+
+/// Here upstream names the kind where it names the resource elsewhere.
+fn conflict_of_kind(key: &Key, why: &str) -> Status {
+    let mut status = Status::conflict(key.kind, &key.name, why);
+    status.message =
+        format!("Operation cannot be fulfilled on {} \"{}\": {why}", key.kind.qualified_kind(), key.name);
+    if let Some(details) = &mut status.details {
+        details.kind = key.kind.kind.into();
+    }
+    status
+}
+
+/// Decides. Pure.
+fn step(key: &Key, object: &Value, options: &DeleteOptions, now: Timestamp) -> Step {
+    if key.kind.group.is_empty() && key.kind.plural == "namespaces" {
+        return namespace_step(object, now);
+    }
+    let grace = grace_of(key, object, options);
+    let deleting = is_deleting(object);
+    let mut new = object.clone();
+    let graceful = match (grace, deleting) {
+        (None, _) => false,
+        (Some(_), true) => {
+            // It may only be hurried.
+            let Some(had) = object["metadata"]["deletionGracePeriodSeconds"].as_i64() else {
+                return Step::Remove(new);
+            };
+            let Some(wanted) = options.grace_seconds.map(at_least_now).filter(|wanted| *wanted < had) else {
+                return Step::Pending;
+            };
+            let due = read_time(&object["metadata"]["deletionTimestamp"]).unwrap_or(now);
+            set_due(&mut new, later(due, wanted - had), wanted);
+            true
+        }
+        (Some(grace), false) => {
+            set_due(&mut new, later(now, grace), grace);
+            bump_generation(&mut new);
+            true
+        }
+    };
+    set_finalizers(&mut new, options);
+    let held = !finalizers(&new).is_empty();
+    tidy(&mut new);
+    match (graceful, held) {
+        (false, false) => Step::Remove(new),
+        (false, true) => {
+            if object["metadata"]["deletionGracePeriodSeconds"].is_null() {
+                bump_generation(&mut new);
+            }
+            let due = read_time(&object["metadata"]["deletionTimestamp"]).filter(|due| *due < now).unwrap_or(now);
+            set_due(&mut new, due, 0);
+            Step::Mark(new)
+        }
+        (true, false) if new["metadata"]["deletionGracePeriodSeconds"].as_i64() == Some(0) => Step::Remove(new),
+        (true, _) => Step::Mark(new),
+    }
+}
+
+/// A namespace is emptied by its controller before it goes.
+fn namespace_step(object: &Value, now: Timestamp) -> Step {
+    if !is_deleting(object) {
+        let mut new = object.clone();
+        meta(&mut new).insert("deletionTimestamp".into(), time_text(now).into());
+        new["status"]["phase"] = "Terminating".into();
+        let spec_finalizers = new["spec"]["finalizers"].as_array().map_or(0, Vec::len);
+        if spec_finalizers == 0 && finalizers(&new).is_empty() {
+            return Step::Remove(new);
+        }
+        return Step::Mark(new);
+    }
+    let spec_finalizers = object["spec"]["finalizers"].as_array().map_or(0, Vec::len);
+    if spec_finalizers == 0 && finalizers(object).is_empty() {
+        return Step::Remove(object.clone());
+    }
+    Step::Pending
+}
+
+/// How long a pod may take; `None` for kinds that go at once. A pod that was never bound, or has ended, has nobody to wait for.
+fn grace_of(key: &Key, pod: &Value, options: &DeleteOptions) -> Option<i64> {
+    if !(key.kind.group.is_empty() && key.kind.plural == "pods") {
+        return None;
+    }
+    let own = pod["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(POD_GRACE);
+    let unbound = pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty();
+    let ended = matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded"));
+    let wanted = at_least_now(options.grace_seconds.unwrap_or(own));
+    Some(if unbound || ended { 0 } else { wanted })
+}
+
+/// A negative period means: as soon as possible, but gracefully.
+fn at_least_now(seconds: i64) -> i64 {
+    if seconds < 0 { 1 } else { seconds }
+}
+
+fn later(time: Timestamp, seconds: i64) -> Timestamp {
+    time.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+}
+
+fn set_due(object: &mut Value, due: Timestamp, grace: i64) {
+    let meta = meta(object);
+    meta.insert("deletionTimestamp".into(), time_text(due).into());
+    meta.insert("deletionGracePeriodSeconds".into(), grace.into());
+}
+
+fn bump_generation(object: &mut Value) {
+    let generation = object["metadata"]["generation"].as_i64().unwrap_or(0);
+    if generation > 0 {
+        meta(object).insert("generation".into(), generation.saturating_add(1).into());
+    }
+}
+
+/// The two finalizers by which the garbage collector is asked to act first.
+fn set_finalizers(object: &mut Value, options: &DeleteOptions) {
+    let had = finalizers(object);
+    let has = |name: &str| had.iter().any(|f| f == name);
+    let orphan = match (options.orphan_dependents, options.propagation) {
+        (Some(orphan), _) => orphan,
+        (None, Some(propagation)) => propagation == Propagation::Orphan,
+        (None, None) => has(ORPHAN),
+    };
+    let foreground = match (options.orphan_dependents, options.propagation) {
+        (Some(_), _) => false,
+        (None, Some(propagation)) => propagation == Propagation::Foreground,
+        (None, None) => has(FOREGROUND) && !orphan,
+    };
+    if (orphan, foreground) == (has(ORPHAN), has(FOREGROUND)) {
+        return;
+    }
+    let mut list: Vec<String> = had.into_iter().filter(|f| f != ORPHAN && f != FOREGROUND).collect();
+    if orphan {
+        list.push(ORPHAN.into());
+    }
+    if foreground {
+        list.push(FOREGROUND.into());
+    }
+    meta(object).insert("finalizers".into(), list.into());
+}

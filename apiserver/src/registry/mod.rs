@@ -1,0 +1,197 @@
+//! Every live object in memory, and the one way to change them.
+//!
+//! ```text
+//!  decode -> default -> admit -> prepare -> validate -> commit --store--> shelf -> watches
+//!     ^ REST, gRPC and components in the same process come in here, as an Operation
+//! ```
+
+pub mod card;
+pub mod list;
+pub mod meta;
+pub mod operation;
+pub mod selection;
+pub mod shelf;
+pub mod watch;
+
+mod bootstrap;
+mod create;
+mod decode;
+mod delete;
+mod managed;
+mod patch;
+mod update;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use coracle_api::{Key, KindRef, Object, Revision, Status};
+use coracle_client::clock::Clock;
+use parking_lot::RwLock;
+use serde_json::Value;
+
+use crate::store::{self, Bounds, Embedded, Store, StoreError, Verb};
+use card::{Card, Entry};
+use operation::{Answer, Context, Operation, Written};
+use shelf::State;
+
+/// How often a write whose object changed under it is tried again before the client is told.
+const TRIES: usize = 8;
+
+/// See the module.
+pub struct Registry {
+    state: Arc<RwLock<State>>,
+    store: Box<dyn Store>,
+    clock: Clock,
+}
+
+/// Why a change did not happen.
+enum Failure {
+    /// Somebody wrote first: read again.
+    Conflict,
+    /// Anything else.
+    Refused(Status),
+}
+
+impl Registry {
+    /// Opens the store in a directory and takes everything in it to memory.
+    ///
+    /// # Errors
+    /// What [`Embedded::open`] says.
+    pub fn open(path: &Path, bounds: Bounds, clock: Clock) -> Result<Arc<Registry>, StoreError> {
+        let mut opened = Embedded::open(path)?;
+        let snapshot = std::mem::take(&mut opened.snapshot);
+        let marks = store::Marks::of(&snapshot);
+        let state = Arc::new(RwLock::new(State::new(snapshot, bounds)));
+        let shared = state.clone();
+        let publish = move |batch: Vec<store::Committed>| {
+            let mut kinds: Vec<KindRef> = batch.iter().map(|change| change.key.kind).collect();
+            kinds.sort_unstable();
+            kinds.dedup();
+            let mut state = shared.write();
+            for change in batch {
+                state.apply(change);
+            }
+            state.ring(&kinds);
+        };
+        let store = opened
+            .start(marks, bounds, clock.clone(), Box::new(publish))
+            .map_err(|error| StoreError::Disk(error.to_string()))?;
+        Ok(Arc::new(Registry { state, store: Box::new(store), clock }))
+    }
+
+    /// The object as it is now.
+    pub fn get(&self, key: &Key) -> Option<Arc<Object>> {
+        self.entry(key).map(|entry| entry.object)
+    }
+
+    /// The revision of the last change.
+    pub fn revision(&self) -> Revision {
+        self.state.read().revision
+    }
+
+    /// The clock that stamps objects.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Whether writes are still possible; the text says why not.
+    ///
+    /// # Errors
+    /// The text.
+    pub fn health(&self) -> Result<(), String> {
+        self.store.health()
+    }
+
+    /// Waits until everything queued is on disk and closes it.
+    pub async fn close(&self) {
+        self.store.close().await;
+    }
+
+    /// Does one write and answers when it is on disk.
+    pub async fn perform(&self, context: &Context, operation: Operation) -> Answer {
+        let mut warnings = Vec::new();
+        let result = self.dispatch(context, operation, &mut warnings).await;
+        Answer { result, warnings }
+    }
+
+    async fn dispatch(
+        &self,
+        context: &Context,
+        operation: Operation,
+        warnings: &mut Vec<String>,
+    ) -> Result<Written, Status> {
+        match operation {
+            Operation::Create { kind, namespace, sub: None, body } => {
+                self.create(context, kind, &namespace, body, warnings).await
+            }
+            Operation::Create { kind, namespace, sub: Some((name, sub)), body } => {
+                let _ = (namespace, body);
+                Err(Status::not_found(kind, &format!("{name}/{sub}")))
+            }
+            Operation::Update { key, sub, body } => self.update(context, &key, sub.as_deref(), body, warnings).await,
+            Operation::Patch { key, sub, form, body } => {
+                self.patch(context, &key, sub.as_deref(), form, body, warnings).await
+            }
+            Operation::Delete { key, options } => self.delete(context, &key, &options).await,
+        }
+    }
+
+    fn entry(&self, key: &Key) -> Option<Entry> {
+        self.state.read().get(key).cloned()
+    }
+
+    /// Makes a change durable. `expected` is the entry that the writer has read. In a dry run nothing is stored, but a
+    /// race is noticed all the same.
+    async fn commit(
+        &self,
+        context: &Context,
+        key: &Key,
+        expected: Option<&Entry>,
+        verb: Verb,
+        object: &Value,
+    ) -> Result<Entry, Failure> {
+        if context.dry_run {
+            return Ok(unstored(key, object));
+        }
+        let change = store::Change {
+            key: key.clone(),
+            expected: expected.map(|entry| entry.object.revision),
+            verb,
+            body: card::encode(key.kind, object),
+            actor: context.user.user.clone(),
+            causes: context.causes.clone(),
+            time: self.clock.now(),
+            card: Arc::new(Card::of(key.kind, object)),
+        };
+        let revision = self.store.commit(change).await.map_err(|error| match error {
+            StoreError::Conflict { .. } => Failure::Conflict,
+            StoreError::Busy => Failure::Refused(busy()),
+            other => Failure::Refused(Status::internal(other)),
+        })?;
+        self.at(key, revision).ok_or_else(|| {
+            Failure::Refused(Status::internal(format!("revision {revision} of {key} has passed out of memory")))
+        })
+    }
+
+    /// An object as a change left it, which need not be as it is now.
+    fn at(&self, key: &Key, revision: Revision) -> Option<Entry> {
+        let state = self.state.read();
+        let change = state.shelves.get(key.kind)?.since(Revision(revision.0.saturating_sub(1))).next()?;
+        (change.revision == revision).then(|| change.entry.clone())
+    }
+}
+
+/// An object that is only shown.
+fn unstored(key: &Key, object: &Value) -> Entry {
+    let revision = object["metadata"]["resourceVersion"].as_str().and_then(|r| r.parse().ok());
+    let json = card::encode_whole(key.kind, object).into();
+    let object = Object { key: key.clone(), revision: Revision(revision.unwrap_or_default()), json };
+    Entry { object: Arc::new(object), card: Arc::default() }
+}
+
+/// 429: the queue to the disk is full.
+fn busy() -> Status {
+    use coracle_api::status::Details;
+    Status::failure(429, "TooManyRequests", "the server has received too many requests and has asked us to try again later")
+        .with_details(Details { retry_after_seconds: 1, ..Details::default() })
+}

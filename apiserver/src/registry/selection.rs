@@ -1,0 +1,67 @@
+//! Which objects of a kind somebody wants.
+
+use coracle_api::selector::{FieldSelector, Selector};
+use coracle_api::{KindRef, Status};
+
+use super::card::Entry;
+
+/// Compiled from the texts of a request.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// The kind.
+    pub kind: KindRef,
+    /// One namespace; `None` for all.
+    pub namespace: Option<String>,
+    /// By label.
+    pub labels: Selector,
+    /// By field.
+    pub fields: FieldSelector,
+}
+
+impl Selection {
+    /// Everything of a kind, in one namespace or in all.
+    pub fn all(kind: KindRef, namespace: Option<String>) -> Selection {
+        Selection { kind, namespace, labels: Selector::everything(), fields: FieldSelector::default() }
+    }
+
+    /// Reads the selectors of a request.
+    ///
+    /// # Errors
+    /// 400, with upstream's text.
+    pub fn parse(
+        kind: KindRef,
+        namespace: Option<String>,
+        labels: &str,
+        fields: &str,
+    ) -> Result<Selection, Status> {
+        let bad = |text: String| Status::bad_request(text);
+        let labels = Selector::parse(labels).map_err(bad)?;
+        let fields = FieldSelector::parse(fields).map_err(bad)?.for_kind(kind).map_err(bad)?;
+        Ok(Selection { kind, namespace, labels, fields })
+    }
+
+    /// Whether it leaves anything out beside other namespaces.
+    pub fn selects(&self) -> bool {
+        !self.labels.is_everything() || !self.fields.0.is_empty()
+    }
+
+    /// Whether an object is wanted.
+    pub fn matches(&self, entry: &Entry) -> bool {
+        let (key, card) = (&entry.object.key, &entry.card);
+        self.namespace.as_ref().is_none_or(|n| *n == key.namespace)
+            && self.fields.0.iter().all(|term| (self.field(entry, &term.field) == term.value) == term.equal)
+            && self.labels.matches_by(|label| card.labels.get(label).map(String::as_str))
+    }
+
+    fn field<'a>(&self, entry: &'a Entry, field: &str) -> &'a str {
+        let key = &entry.object.key;
+        match field {
+            "metadata.name" => &key.name,
+            "metadata.namespace" => &key.namespace,
+            _ => {
+                let position = self.kind.selectable.iter().position(|s| s.field == field);
+                position.and_then(|i| entry.card.fields.get(i)).map_or("", String::as_str)
+            }
+        }
+    }
+}
