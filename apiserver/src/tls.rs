@@ -7,8 +7,8 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, KeyPair, KeyUsagePurpose,
 };
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -18,7 +18,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 ///
 /// # Errors
 /// Files that cannot be read or written, or do not hold what they should.
-pub fn prepare(dir: &Path, kubeconfig: &Path, address: std::net::SocketAddr) -> anyhow_free::Result<Arc<ServerConfig>> {
+pub fn prepare(
+    dir: &Path,
+    kubeconfig: &Path,
+    address: std::net::SocketAddr,
+) -> anyhow_free::Result<Arc<ServerConfig>> {
     let pki = dir;
     std::fs::create_dir_all(pki)?;
     let mut params = CertificateParams::new(Vec::<String>::new())?;
@@ -64,9 +68,10 @@ pub fn prepare(dir: &Path, kubeconfig: &Path, address: std::net::SocketAddr) -> 
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from(ca.der().to_vec()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .allow_unauthenticated()
-        .build()?;
+    let verifier =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            .allow_unauthenticated()
+            .build()?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)

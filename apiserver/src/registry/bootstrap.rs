@@ -15,7 +15,8 @@ impl Registry {
         let user = Identity::new("system:apiserver", &["system:masters", "system:authenticated"]);
         let context = Context::of(user);
         for (kind, namespace, body) in founding(address) {
-            let operation = Operation::Create { kind, namespace: namespace.into(), sub: None, body: Body::Tree(body) };
+            let operation =
+                Operation::Create { kind, namespace: namespace.into(), sub: None, body: Body::Tree(body) };
             match self.perform(&context, operation).await.result {
                 Ok(_) => {}
                 Err(status) if status.reason == "AlreadyExists" => {}

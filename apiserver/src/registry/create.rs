@@ -77,8 +77,10 @@ impl Registry {
             status.message = format!("object is being deleted: {}", status.message);
         }
         if generated {
-            status.message =
-                format!("{}, the server was not able to generate a unique name for the object", status.message);
+            status.message = format!(
+                "{}, the server was not able to generate a unique name for the object",
+                status.message
+            );
         }
         status
     }

@@ -21,12 +21,8 @@ pub fn object(
 pub fn tree(body: Body) -> Result<Value, Status> {
     match body {
         Body::Tree(value) => Ok(value),
-        Body::Json(bytes) => {
-            serde_json::from_slice(&bytes).map_err(|e| Status::bad_request(e.to_string()))
-        }
-        Body::Yaml(bytes) => {
-            serde_saphyr::from_slice(&bytes).map_err(|e| Status::bad_request(e.to_string()))
-        }
+        Body::Json(bytes) => serde_json::from_slice(&bytes).map_err(|e| Status::bad_request(e.to_string())),
+        Body::Yaml(bytes) => serde_saphyr::from_slice(&bytes).map_err(|e| Status::bad_request(e.to_string())),
         Body::Protobuf(_) => Err(Status::failure(415, "UnsupportedMediaType", "protobuf is not read yet")),
     }
 }

@@ -45,12 +45,14 @@ impl Registry {
             let outcome = match step(key, &value, options, self.clock().now()) {
                 Step::Pending => return Ok(Written::changed(old.object)),
                 Step::Mark(new) if new == value => return Ok(Written::changed(old.object)),
-                Step::Mark(new) => {
-                    self.commit(context, key, Some(&old), Verb::Update, &new).await.map(|entry| (entry, false))
-                }
-                Step::Remove(last) => {
-                    self.commit(context, key, Some(&old), Verb::Delete, &last).await.map(|entry| (entry, true))
-                }
+                Step::Mark(new) => self
+                    .commit(context, key, Some(&old), Verb::Update, &new)
+                    .await
+                    .map(|entry| (entry, false)),
+                Step::Remove(last) => self
+                    .commit(context, key, Some(&old), Verb::Delete, &last)
+                    .await
+                    .map(|entry| (entry, true)),
             };
             match outcome {
                 Ok((entry, gone)) => return Ok(Written { gone, ..Written::changed(entry.object) }),
@@ -128,11 +130,14 @@ fn step(key: &Key, object: &Value, options: &DeleteOptions, now: Timestamp) -> S
             if object["metadata"]["deletionGracePeriodSeconds"].is_null() {
                 bump_generation(&mut new);
             }
-            let due = read_time(&object["metadata"]["deletionTimestamp"]).filter(|due| *due < now).unwrap_or(now);
+            let due =
+                read_time(&object["metadata"]["deletionTimestamp"]).filter(|due| *due < now).unwrap_or(now);
             set_due(&mut new, due, 0);
             Step::Mark(new)
         }
-        (true, false) if new["metadata"]["deletionGracePeriodSeconds"].as_i64() == Some(0) => Step::Remove(new),
+        (true, false) if new["metadata"]["deletionGracePeriodSeconds"].as_i64() == Some(0) => {
+            Step::Remove(new)
+        }
         (true, _) => Step::Mark(new),
     }
 }

@@ -140,9 +140,7 @@ fn token(revision: Revision, place: &str, selection: &Selection, inconsistent: b
 
 fn read_token(text: &str) -> Result<Token, Status> {
     let bad = |why: String| Status::bad_request(format!("continue key is not valid: {why}"));
-    let bytes = URL_SAFE_NO_PAD
-        .decode(text)
-        .map_err(|e| bad(e.to_string()))?;
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| bad(e.to_string()))?;
     let token: Token = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
     if token.v != TOKEN_VERSION {
         return Err(bad(format!("server does not recognize this encoded version {:?}", token.v)));

@@ -128,7 +128,9 @@ impl Registry {
                 let _ = (namespace, body);
                 Err(Status::not_found(kind, &format!("{name}/{sub}")))
             }
-            Operation::Update { key, sub, body } => self.update(context, &key, sub.as_deref(), body, warnings).await,
+            Operation::Update { key, sub, body } => {
+                self.update(context, &key, sub.as_deref(), body, warnings).await
+            }
             Operation::Patch { key, sub, form, body } => {
                 self.patch(context, &key, sub.as_deref(), form, body, warnings).await
             }
@@ -169,7 +171,9 @@ impl Registry {
             other => Failure::Refused(Status::internal(other)),
         })?;
         self.at(key, revision).ok_or_else(|| {
-            Failure::Refused(Status::internal(format!("revision {revision} of {key} has passed out of memory")))
+            Failure::Refused(Status::internal(format!(
+                "revision {revision} of {key} has passed out of memory"
+            )))
         })
     }
 
@@ -192,6 +196,10 @@ fn unstored(key: &Key, object: &Value) -> Entry {
 /// 429: the queue to the disk is full.
 fn busy() -> Status {
     use coracle_api::status::Details;
-    Status::failure(429, "TooManyRequests", "the server has received too many requests and has asked us to try again later")
-        .with_details(Details { retry_after_seconds: 1, ..Details::default() })
+    Status::failure(
+        429,
+        "TooManyRequests",
+        "the server has received too many requests and has asked us to try again later",
+    )
+    .with_details(Details { retry_after_seconds: 1, ..Details::default() })
 }

@@ -100,8 +100,7 @@ impl State {
         let Committed { revision, time, actor, causes, verb, key, json, card } = change;
         let (kind, place) = (key.kind, place(&key));
         let object = Arc::new(Object { key, revision, json });
-        let card =
-            card.unwrap_or_else(|| Arc::new(Card::of(kind, &object.value().unwrap_or_default())));
+        let card = card.unwrap_or_else(|| Arc::new(Card::of(kind, &object.value().unwrap_or_default())));
         let entry = Entry { object, card };
         self.revision = revision;
         let Some(shelf) = self.shelves.get_mut(kind) else { return };
@@ -111,7 +110,16 @@ impl State {
         };
         self.bytes += before.as_ref().map_or(0, |e| e.object.json.len());
         let left = OnceLock::new();
-        shelf.history.push_back(Arc::new(Change { revision, time, actor, causes, verb, entry, before, left }));
+        shelf.history.push_back(Arc::new(Change {
+            revision,
+            time,
+            actor,
+            causes,
+            verb,
+            entry,
+            before,
+            left,
+        }));
         self.order.push_back(kind);
         while self.order.len() > self.bounds.count || self.bytes > HISTORY_BYTES {
             self.forget();

@@ -67,11 +67,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Expired`], at once or later from [`Watcher::next`].
-    pub fn watch(
-        self: &Arc<Self>,
-        selections: Vec<Selection>,
-        since: Revision,
-    ) -> Result<Watcher, Expired> {
+    pub fn watch(self: &Arc<Self>, selections: Vec<Selection>, since: Revision) -> Result<Watcher, Expired> {
         let state = self.state.read();
         if since < state.floor {
             return Err(Expired { since, floor: state.floor });

@@ -96,13 +96,17 @@ impl Opened {
     ///
     /// # Errors
     /// The operating system gives no thread.
-    pub fn start(self, marks: Marks, bounds: Bounds, clock: Clock, publish: Publish) -> std::io::Result<Embedded> {
+    pub fn start(
+        self,
+        marks: Marks,
+        bounds: Bounds,
+        clock: Clock,
+        publish: Publish,
+    ) -> std::io::Result<Embedded> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let failed = Arc::new(RwLock::new(None));
         let writer = Writer::new(self, marks, bounds, clock, publish, failed.clone());
-        let thread = std::thread::Builder::new()
-            .name("store".into())
-            .spawn(move || writer.run(receiver))?;
+        let thread = std::thread::Builder::new().name("store".into()).spawn(move || writer.run(receiver))?;
         Ok(Embedded { queue: Mutex::new(Some(sender)), writer: Mutex::new(Some(thread)), failed })
     }
 }
@@ -230,8 +234,7 @@ impl Writer {
         if committed.is_empty() {
             return;
         }
-        let durable =
-            self.db.apply_batch(batch).map_err(|e| e.to_string()).and_then(|()| self.sync());
+        let durable = self.db.apply_batch(batch).map_err(|e| e.to_string()).and_then(|()| self.sync());
         if let Err(error) = durable {
             // What sled holds in memory may still reach the disk, so nothing can be promised any more.
             self.fail(&error);
