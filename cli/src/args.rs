@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::cluster::Selection;
-use crate::{demo, down, node, status, up};
+use crate::{components, demo, down, node, status, up};
 
 /// Coracle: a container orchestrator small enough to read. It speaks the Kubernetes API, runs pods on Docker, and
 /// says why.
@@ -34,6 +34,7 @@ pub enum Command {
     Status(status::StatusArgs),
     Node(node::Node),
     Demo(demo::Demo),
+    Apiserver(components::ApiServer),
     /// Print a script that completes commands in your shell
     Completions {
         /// For which shell
@@ -46,6 +47,7 @@ impl Command {
     pub fn is_server(&self) -> bool {
         match self {
             Command::Up(up) => up.foreground,
+            Command::Apiserver(_) => true,
             _ => false,
         }
     }
@@ -64,6 +66,7 @@ impl Args {
             Command::Status(status) => status.run(selection).await?,
             Command::Node(node) => node.run(selection).await?,
             Command::Demo(demo) => demo.run(selection).await?,
+            Command::Apiserver(component) => component.run(selection).await?,
             // Handled where the whole command line is known.
             Command::Completions { .. } => {}
         }

@@ -7,6 +7,7 @@
 
 pub mod args;
 pub mod cluster;
+pub mod components;
 pub mod connection;
 pub mod context;
 pub mod control;

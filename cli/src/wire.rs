@@ -4,23 +4,25 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use coracle_apiserver::{Config, Server};
 
 use crate::cluster::{Cluster, NodeSpec, Spec};
 
 /// API server, controllers and scheduler of a running cluster.
 pub struct ControlPlane {
-    address: SocketAddr,
+    server: Server,
 }
 
 impl ControlPlane {
     /// Starts them; returns when the API server answers.
-    pub async fn start(_cluster: &Cluster, _spec: &Spec) -> Result<ControlPlane> {
-        bail!("the components are not wired yet")
+    pub async fn start(cluster: &Cluster, spec: &Spec) -> Result<ControlPlane> {
+        let server = start_server(cluster, SocketAddr::from(([127, 0, 0, 1], spec.port))).await?;
+        Ok(ControlPlane { server })
     }
 
     /// Where the API server listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address()
     }
 
     /// Waits until all of these nodes are Ready.
@@ -34,7 +36,16 @@ impl ControlPlane {
     }
 
     /// Ends all parts.
-    pub async fn stop(self, _within: Duration) {}
+    pub async fn stop(self, within: Duration) {
+        if tokio::time::timeout(within, self.server.shutdown()).await.is_err() {
+            tracing::warn!("the API server did not end in time");
+        }
+    }
+}
+
+/// Starts an API server in the cluster's folder.
+pub async fn start_server(cluster: &Cluster, listen: SocketAddr) -> Result<Server> {
+    Ok(Server::start(Config::new(&cluster.dir, listen)).await?)
 }
 
 /// A running agent.
