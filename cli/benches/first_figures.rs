@@ -92,11 +92,24 @@ fn start_up(bench: &Bench) -> Result<()> {
     let told = bench.coracle(&["up", "--nodes", "3", "--no-context"])?;
     let took = |what: &str| {
         let line = told.lines().find(|line| line.contains(what)).unwrap_or_default();
-        line.split_whitespace().rev().take(2).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join(" ")
+        line.split_whitespace()
+            .rev()
+            .take(2)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     row("up: first answer", took("answers"), "goal", "500 ms".into(), String::new());
     row("up: three nodes Ready", took("Ready"), "", String::new(), String::new());
-    row("resident, idle, three agents", format!("{:.1} MB", bench.resident()?), "goal", "40 MB".into(), String::new());
+    row(
+        "resident, idle, three agents",
+        format!("{:.1} MB", bench.resident()?),
+        "goal",
+        "40 MB".into(),
+        String::new(),
+    );
     Ok(())
 }
 
@@ -168,7 +181,10 @@ async fn pods(bench: &Bench) -> Result<()> {
     }
     loop {
         let list = pods.list(&ListParams::default()).await?;
-        let running = list.items.iter().filter(|p| p.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running"));
+        let running = list
+            .items
+            .iter()
+            .filter(|p| p.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running"));
         if running.count() == PODS {
             break;
         }
@@ -211,7 +227,8 @@ async fn bare_containers(label: &str) -> Result<Duration> {
             async move {
                 let sandbox = create(format!("{label}-bare-{number}-s"), "coracle.dev/pause:1", None).await?;
                 let app =
-                    create(format!("{label}-bare-{number}-c"), "coracle.dev/demo:v1", Some(sandbox.clone())).await?;
+                    create(format!("{label}-bare-{number}-c"), "coracle.dev/demo:v1", Some(sandbox.clone()))
+                        .await?;
                 anyhow::Ok((sandbox, app))
             }
         })
@@ -219,7 +236,8 @@ async fn bare_containers(label: &str) -> Result<Duration> {
         .collect()
         .await;
     let took = started.elapsed();
-    let ids: Vec<String> = pairs.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flat_map(|(a, b)| [b, a]).collect();
+    let ids: Vec<String> =
+        pairs.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flat_map(|(a, b)| [b, a]).collect();
     futures::stream::iter(ids)
         .map(|id| {
             let docker = docker.clone();
