@@ -9,17 +9,22 @@
 //! Objects are plain [`serde_json::Value`]s here. Their shape is told once, in the schemas; what a schema cannot
 //! say (defaults that depend, cross-field rules, immutability, table cells) hangs on the kind's row in [`kind`].
 
+pub mod decode;
 pub mod field;
 pub mod kind;
 pub mod kinds;
 pub mod names;
 pub mod object;
+pub mod patch;
 pub mod pod;
+pub mod protobuf;
 pub mod read;
+pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod table;
 pub mod validate;
+pub mod yaml;
 
 pub use field::{Errors, Field, FieldError, Path};
 pub use kind::{Kind, KindRef};

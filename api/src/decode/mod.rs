@@ -1,0 +1,247 @@
+//! Request bodies: from bytes to an object of the kind that the URL asks for, or upstream's error.
+
+pub mod json;
+mod node;
+pub mod quantity;
+mod shape;
+pub mod time;
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use crate::kind::Kind;
+use crate::schema::{Schema, internal_package, is_registered};
+use crate::status::Status;
+use crate::yaml;
+
+pub use node::Node;
+pub use shape::{Problems, Tongue, shape, zero};
+
+/// How a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `application/json`, and the default.
+    Json,
+    /// `application/yaml`.
+    Yaml,
+    /// `application/vnd.kubernetes.protobuf`.
+    Protobuf,
+}
+
+/// What becomes of unknown and repeated fields: the query parameter `fieldValidation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum FieldValidation {
+    /// They are dropped.
+    Ignore,
+    /// They are dropped, and a `Warning:` header names each.
+    #[default]
+    Warn,
+    /// They are an error.
+    Strict,
+}
+
+/// The type that a request's body must have.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// API group; empty for the core group.
+    pub group: &'a str,
+    /// API version.
+    pub version: &'a str,
+    /// Kind.
+    pub kind: &'a str,
+    /// The type's schema.
+    pub schema: &'static Schema,
+}
+
+impl<'a> Target<'a> {
+    /// The type of a kind's own objects.
+    pub fn of(kind: &'a Kind) -> Target<'a> {
+        let schema = Schema::of(kind.schema).unwrap_or(&crate::schema::ANYTHING);
+        Target { group: kind.group, version: kind.version, kind: kind.kind, schema }
+    }
+
+    /// The type that a subresource reads, such as `autoscaling/v1 Scale`; nothing for one that has no schema.
+    pub fn named(group: &'a str, version: &'a str, kind: &'a str) -> Option<Target<'a>> {
+        let suffix = format!(".{version}.{kind}");
+        let package = internal_package(group);
+        let name = Schema::names().find(|name| {
+            name.ends_with(&suffix) && (name.contains(&format!(".{package}.")) || (group.is_empty() && name.contains(".meta.")))
+        })?;
+        Schema::of(name).map(|schema| Target { group, version, kind, schema })
+    }
+
+    /// `apps/v1`, or `v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.into() } else { format!("{}/{}", self.group, self.version) }
+    }
+}
+
+/// An object that could be read.
+#[derive(Debug)]
+pub struct Decoded {
+    /// The object, `kind` and `apiVersion` first, fields in upstream's order, unknown ones gone.
+    pub value: Value,
+    /// Texts for `Warning:` headers.
+    pub warnings: Vec<String>,
+}
+
+/// Reads a request's body.
+///
+/// # Errors
+/// 400 with upstream's text for what cannot be read as the target.
+pub fn decode(target: &Target<'_>, format: Format, body: &[u8], validation: FieldValidation) -> Result<Decoded, Status> {
+    let text = String::from_utf8_lossy(body);
+    let mut repeated = Vec::new();
+    let node = match format {
+        Format::Json => json::parse(&text).map_err(|error| unrecognized(target, &interpret_error(&error), body))?,
+        Format::Yaml => {
+            let document = yaml::parse(&text).map_err(|error| unrecognized(target, &error, body))?;
+            repeated = document.repeated;
+            document.node
+        }
+        Format::Protobuf => {
+            let value = crate::protobuf::decode(target, body)?;
+            return finish(target, value, Vec::new(), Vec::new(), validation);
+        }
+    };
+    let (api_version, kind) = gvk(&node).map_err(|error| unrecognized(target, &error, body))?;
+    check_type(target, api_version.as_deref().unwrap_or(""), kind.as_deref().unwrap_or(""))?;
+    let (value, mut problems) = shape(node, target.schema, Tongue::Json);
+    if let Some(error) = problems.error() {
+        return Err(unusable(target, None, &error));
+    }
+    finish(target, value, repeated, problems.strict, validation)
+}
+
+/// Puts the type in place, and turns faults into warnings or an error.
+fn finish(
+    target: &Target<'_>,
+    value: Value,
+    repeated: Vec<String>,
+    strict: Vec<String>,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let warnings = match validation {
+        FieldValidation::Ignore => Vec::new(),
+        FieldValidation::Warn => repeated.into_iter().chain(strict).collect(),
+        FieldValidation::Strict => {
+            let mut faults = strict;
+            if !repeated.is_empty() {
+                faults.insert(0, format!("yaml: unmarshal errors:\n  {}", repeated.join("\n  ")));
+            }
+            if !faults.is_empty() {
+                return Err(unusable(target, None, &format!("strict decoding error: {}", faults.join(", "))));
+            }
+            Vec::new()
+        }
+    };
+    Ok(Decoded { value: with_type(value, target.kind, &target.api_version()), warnings })
+}
+
+/// The object with `kind` and `apiVersion` set, and first.
+pub fn with_type(value: Value, kind: &str, api_version: &str) -> Value {
+    let mut map = Map::new();
+    map.insert("kind".into(), kind.into());
+    map.insert("apiVersion".into(), api_version.into());
+    if let Value::Object(fields) = value {
+        map.extend(fields.into_iter().filter(|(key, _)| key != "kind" && key != "apiVersion"));
+    }
+    Value::Object(map)
+}
+
+fn interpret_error(error: &str) -> String {
+    format!("couldn't get version/kind; json parse error: {error}")
+}
+
+type TypeNames<'n> = (Option<Cow<'n, str>>, Option<Cow<'n, str>>);
+
+/// The `apiVersion` and `kind` that a document claims.
+///
+/// # Errors
+/// Upstream's text for a document that is no map, or whose type is no string.
+pub fn gvk<'n>(node: &'n Node<'_>) -> Result<TypeNames<'n>, String> {
+    const TYPE: &str =
+        r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    match node {
+        Node::Null | Node::Map(_) => {}
+        other => return Err(interpret_error(&format!("json: cannot unmarshal {} into Go value of type {TYPE}", other.go_name()))),
+    }
+    let text = |key: &str| match node.get(key) {
+        None | Some(Node::Null) => Ok(None),
+        Some(Node::Text(text)) => Ok(Some(Cow::Borrowed(text.as_ref()))),
+        Some(other) => Err(interpret_error(&format!(
+            "json: cannot unmarshal {} into Go struct field .{key} of type string",
+            other.go_name()
+        ))),
+    };
+    let names = (text("apiVersion")?, text("kind")?);
+    if let Some(version) = names.0.as_deref().filter(|version| version.matches('/').count() > 1) {
+        return Err(format!("unexpected GroupVersion string: {version}"));
+    }
+    Ok(names)
+}
+
+/// Whether the type that a document claims is the one that the URL asks for; what it leaves out is taken from there.
+fn check_type(target: &Target<'_>, api_version: &str, kind: &str) -> Result<(), Status> {
+    let expected = target.api_version();
+    let api_version = if api_version.is_empty() { expected.as_str() } else { api_version };
+    let kind = if kind.is_empty() { target.kind } else { kind };
+    match type_fault(target, api_version, kind) {
+        Some(fault) => Err(unusable(target, Some((kind, api_version)), &fault)),
+        None if api_version != expected => Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Why a document of this type cannot become the target, but for its version.
+pub(crate) fn type_fault(target: &Target<'_>, api_version: &str, kind: &str) -> Option<String> {
+    if api_version == target.api_version() && kind == target.kind {
+        return None;
+    }
+    if !is_registered(api_version, kind) {
+        return Some(format!(
+            "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        ));
+    }
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let bygone = matches!((group, target.group), ("extensions", "apps" | "networking.k8s.io" | "autoscaling") | ("apps", "autoscaling"));
+    if kind != target.kind || (group != target.group && !bygone) {
+        let package = internal_package(target.group);
+        return Some(format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", target.kind));
+    }
+    None
+}
+
+/// 400 for a body whose type could not be told.
+fn unrecognized(target: &Target<'_>, error: &str, body: &[u8]) -> Status {
+    let summary = summary(body);
+    Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {error} ({summary})", target.kind))
+}
+
+/// 400 for a body of a known type that cannot be read.
+fn unusable(target: &Target<'_>, claimed: Option<(&str, &str)>, error: &str) -> Status {
+    let (kind, version) = claimed.unwrap_or((target.kind, target.version));
+    let version = version.rsplit('/').next().unwrap_or(version);
+    Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {}: {error}", target.kind))
+}
+
+/// The beginning of a body: as text if it looks like JSON, else in hexadecimal digits.
+fn summary(body: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    let shown = &body[..body.len().min(SHOWN)];
+    let more = if body.len() > SHOWN { " ..." } else { "" };
+    match body.first() {
+        None => "<empty>".into(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(shown)),
+        Some(_) => {
+            let hex: String = shown.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{hex}{more}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

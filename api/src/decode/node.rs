@@ -1,0 +1,84 @@
+//! A document as it was written, before any schema: the common form of JSON, YAML and patched objects.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+/// One value of a document. Keeps what a [`Value`] loses: repeated keys, and the spelling of numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Node<'a> {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number, as spelled (`80.0` and `80` differ).
+    Number(Cow<'a, str>),
+    /// A string without its quotes and escapes.
+    Text(Cow<'a, str>),
+    /// A list.
+    List(Vec<Node<'a>>),
+    /// A map, in the order of the document, repeated keys included.
+    Map(Vec<(Cow<'a, str>, Node<'a>)>),
+}
+
+impl<'a> Node<'a> {
+    /// What Go's decoder calls this kind of value in its errors.
+    pub fn go_name(&self) -> &'static str {
+        match self {
+            Node::Null => "null",
+            Node::Bool(_) => "bool",
+            Node::Number(_) => "number",
+            Node::Text(_) => "string",
+            Node::List(_) => "array",
+            Node::Map(_) => "object",
+        }
+    }
+
+    /// The last entry `key` of a map.
+    pub fn get(&self, key: &str) -> Option<&Node<'a>> {
+        match self {
+            Node::Map(entries) => entries.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v),
+            _ => None,
+        }
+    }
+
+    /// The tree of a patched object, its keys sorted: upstream writes such objects as Go maps before it decodes them.
+    pub fn sorted(value: &'a Value) -> Node<'a> {
+        match value {
+            Value::Null => Node::Null,
+            Value::Bool(b) => Node::Bool(*b),
+            Value::Number(n) => Node::Number(Cow::Owned(n.to_string())),
+            Value::String(s) => Node::Text(Cow::Borrowed(s)),
+            Value::Array(items) => Node::List(items.iter().map(Node::sorted).collect()),
+            Value::Object(map) => {
+                let mut entries: Vec<_> =
+                    map.iter().map(|(k, v)| (Cow::Borrowed(k.as_str()), Node::sorted(v))).collect();
+                entries.sort_by(|a, b| a.0.cmp(&b.0));
+                Node::Map(entries)
+            }
+        }
+    }
+
+    /// The value as plain JSON, without a schema: of repeated keys the last wins, keys are sorted, as in a Go map.
+    pub fn into_value(self) -> Value {
+        match self {
+            Node::Null => Value::Null,
+            Node::Bool(b) => Value::Bool(b),
+            Node::Number(text) => number(&text),
+            Node::Text(text) => Value::String(text.into_owned()),
+            Node::List(items) => Value::Array(items.into_iter().map(Node::into_value).collect()),
+            Node::Map(mut entries) => {
+                entries.sort_by(|a, b| a.0.cmp(&b.0));
+                Value::Object(entries.into_iter().map(|(k, v)| (k.into_owned(), v.into_value())).collect())
+            }
+        }
+    }
+}
+
+/// A number as Go keeps it in an untyped tree: an integer where it is spelled as one, else a float.
+pub fn number(text: &str) -> Value {
+    if let Ok(whole) = text.parse::<i64>() {
+        return Value::from(whole);
+    }
+    text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map_or(Value::Null, Value::Number)
+}

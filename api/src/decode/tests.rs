@@ -1,0 +1,109 @@
+use super::*;
+
+const POD: &str = "io.k8s.api.core.v1.Pod";
+
+fn target(name: &'static str) -> Target<'static> {
+    let kind = name.rsplit('.').next().unwrap();
+    let group = if name.contains(".apps.") { "apps" } else { "" };
+    Target { group, version: "v1", kind, schema: Schema::of(name).unwrap() }
+}
+
+fn read(name: &'static str, text: &str, validation: FieldValidation) -> Result<Decoded, Status> {
+    decode(&target(name), Format::Json, text.as_bytes(), validation)
+}
+
+#[test]
+fn wrong_types_are_told_in_gos_words() {
+    let cases = [
+        (r#"{"spec":{"hostNetwork":"yes"}}"#, "json: cannot unmarshal string into Go struct field PodSpec.spec.hostNetwork of type bool"),
+        (
+            r#"{"spec":{"containers":[{"livenessProbe":{"tcpSocket":{"port":true}}}]}}"#,
+            "json: cannot unmarshal bool into Go struct field TCPSocketAction.spec.containers.livenessProbe.ProbeHandler.tcpSocket.port of type int32",
+        ),
+        (
+            r#"{"spec":{"volumes":[{"emptyDir":""}]}}"#,
+            "json: cannot unmarshal string into Go struct field Volume.spec.volumes.VolumeSource.emptyDir of type v1.EmptyDirVolumeSource",
+        ),
+        (r#"{"spec":{"containers":{}}}"#, "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container"),
+        (r#"{"spec":{"volumes":["v"]}}"#, "json: cannot unmarshal string into Go struct field PodSpec.spec.volumes of type v1.Volume"),
+        (
+            r#"{"spec":{"containers":[{"resources":{"limits":["cpu"]}}]}}"#,
+            "json: cannot unmarshal array into Go struct field ResourceRequirements.spec.containers.resources.limits of type v1.ResourceList",
+        ),
+        (r#"{"status":{"phase":1}}"#, "json: cannot unmarshal number into Go struct field PodStatus.status.phase of type v1.PodPhase"),
+        (r#"{"metadata":"x"}"#, "json: cannot unmarshal string into Go struct field Pod.metadata of type v1.ObjectMeta"),
+        (
+            r#"{"spec":{"containers":[{"ports":[{"containerPort":80.0}]}]}}"#,
+            "json: cannot unmarshal number 80.0 into Go struct field ContainerPort.spec.containers.ports.containerPort of type int32",
+        ),
+        // The first wrong type is told, but a malformed scalar that reads itself ends the reading.
+        (r#"{"metadata":{"labels":{"a":1}},"spec":{"hostNetwork":1}}"#, "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string"),
+        (r#"{"spec":{"hostNetwork":1,"overhead":{"cpu":"1MB"}}}"#, quantity::FORMAT),
+    ];
+    for (text, expected) in cases {
+        let status = read(POD, text, FieldValidation::Warn).unwrap_err();
+        assert_eq!(status.message, format!("Pod in version \"v1\" cannot be handled as a Pod: {expected}"), "case: {text}");
+    }
+    let secret = read("io.k8s.api.core.v1.Secret", r#"{"data":{"a":5}}"#, FieldValidation::Warn).unwrap_err();
+    assert!(secret.message.ends_with("cannot unmarshal number into Go struct field Secret.data of type []uint8"), "{secret}");
+}
+
+#[test]
+fn bodies_that_are_no_objects_of_the_kind() {
+    let cases = [
+        ("", "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)"),
+        ("5", r#"the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: json: cannot unmarshal number into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" } (35)"#),
+        (r#"{"apiVersion": "a/b/c", "kind": "Pod"}"#, r#"the object provided is unrecognized (must be of type Pod): unexpected GroupVersion string: a/b/c ({"apiVersion": "a/b/c", "kind" ...)"#),
+        (r#"{"apiVersion": "v1", "kind": 5}"#, r#"the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: json: cannot unmarshal number into Go struct field .kind of type string ({"apiVersion": "v1", "kind": 5 ...)"#),
+        (r#"{"kind":"pod"}"#, r#"pod in version "v1" cannot be handled as a Pod: no kind "pod" is registered for version "v1" in scheme "pkg/api/legacyscheme/scheme.go:30""#),
+        (r#"{"kind":"Pod","apiVersion":"v9"}"#, r#"Pod in version "v9" cannot be handled as a Pod: no kind "Pod" is registered for version "v9" in scheme "pkg/api/legacyscheme/scheme.go:30""#),
+        (r#"{"kind":"Secret"}"#, r#"Secret in version "v1" cannot be handled as a Pod: converting (v1.Secret) to (core.Pod): unknown conversion"#),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(read(POD, text, FieldValidation::Warn).unwrap_err().message, expected, "case: {text}");
+    }
+    let old = read("io.k8s.api.apps.v1.Deployment", r#"{"apiVersion":"apps/v1beta1","kind":"Deployment"}"#, FieldValidation::Warn);
+    assert_eq!(old.unwrap_err().message, "the API version in the data (apps/v1beta1) does not match the expected API version (apps/v1)");
+}
+
+#[test]
+fn unknown_and_repeated_fields() {
+    let text = r#"{"bb":4,"spec":{"containers":[{"zz":1,"aa":2,"name":"x","name":"y"}],"mm":3,"mm":4}}"#;
+    let decoded = read(POD, text, FieldValidation::Warn).unwrap();
+    let expected = [
+        r#"unknown field "bb""#,
+        r#"unknown field "spec.containers[0].zz""#,
+        r#"unknown field "spec.containers[0].aa""#,
+        r#"duplicate field "spec.containers[0].name""#,
+        r#"unknown field "spec.mm""#,
+    ];
+    assert_eq!(decoded.warnings, expected);
+    assert_eq!(decoded.value["spec"]["containers"][0]["name"], "y");
+    assert!(decoded.value.get("bb").is_none());
+    let strict = read(POD, r#"{"a":1,"b":2}"#, FieldValidation::Strict).unwrap_err();
+    assert!(strict.message.ends_with(r#"strict decoding error: unknown field "a", unknown field "b""#));
+    assert!(read(POD, text, FieldValidation::Ignore).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn objects_come_out_as_go_prints_them() {
+    let text = r#"{"status":{},"spec":{"hostNetwork":false,"automountServiceAccountToken":false,"nodeSelector":{},
+        "containers":[{"image":"i","name":"c","args":[],"resources":{"limits":{"memory":"1024Mi","cpu":"0.5"}}}]},
+        "metadata":{"name":"x","labels":{"b":"2","a":null},"creationTimestamp":null}}"#;
+    let decoded = read(POD, text, FieldValidation::Strict).unwrap();
+    let expected = r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"x","labels":{"a":"","b":"2"}},"spec":{"containers":[{"name":"c","image":"i","resources":{"limits":{"cpu":"500m","memory":"1Gi"}}}],"automountServiceAccountToken":false},"status":{}}"#;
+    assert_eq!(decoded.value.to_string(), expected);
+    let empty = read(POD, "null", FieldValidation::Strict).unwrap();
+    assert_eq!(empty.value.to_string(), r#"{"kind":"Pod","apiVersion":"v1","metadata":{},"spec":{"containers":null},"status":{}}"#);
+}
+
+#[test]
+fn yaml_keeps_its_own_words_for_repeated_keys() {
+    let text = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\ndata:\n  a: b\n  a: c\nodd: 1\n";
+    let target = target("io.k8s.api.core.v1.ConfigMap");
+    let decoded = decode(&target, Format::Yaml, text, FieldValidation::Warn).unwrap();
+    assert_eq!(decoded.warnings, ["line 7: key \"a\" already set in map", "unknown field \"odd\""]);
+    let strict = decode(&target, Format::Yaml, text, FieldValidation::Strict).unwrap_err();
+    let expected = "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: yaml: unmarshal errors:\n  line 7: key \"a\" already set in map, unknown field \"odd\"";
+    assert_eq!(strict.message, expected);
+}

@@ -1,0 +1,213 @@
+//! JSON patch (RFC 6902), with the liberties of the library that upstream uses: `replace` of a missing map key adds
+//! it, `copy` and `test` read a missing one as null, `add` without a value adds null, indexes may be negative or have
+//! leading zeros.
+//!
+//! The crate `json-patch` follows the RFC more closely than upstream does.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::not_decoded;
+use crate::decode::{Node, json as reader};
+use crate::status::Status;
+
+/// Upstream's limit.
+const MOST_OPERATIONS: usize = 10_000;
+
+/// One operation. What is no string where one must be fails when the operation is applied.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Operation {
+    op: String,
+    path: Option<String>,
+    from: Option<String>,
+    value: Value,
+}
+
+/// An operation that does not apply. Upstream tells the client no more than that.
+pub(super) struct Misfit;
+
+pub(super) fn rejected() -> Status {
+    Status::rejected()
+}
+
+/// Reads the operations of a patch, and names their unknown and repeated fields.
+pub(super) fn operations(text: &str, validate: bool) -> Result<(Vec<Operation>, Vec<String>), Status> {
+    let node = reader::parse(text).map_err(|error| not_decoded(&error))?;
+    let items = match node {
+        Node::List(items) => items,
+        Node::Null => Vec::new(),
+        other => {
+            let error = format!("json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp", other.go_name());
+            return Err(not_decoded(&error));
+        }
+    };
+    if items.len() > MOST_OPERATIONS {
+        let count = items.len();
+        let message = format!("The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {count}");
+        return Err(Status::failure(413, "RequestEntityTooLarge", message));
+    }
+    let mut faults = Vec::new();
+    let mut operations = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        operations.push(operation(item, index, &mut faults)?);
+    }
+    Ok((operations, if validate { faults } else { Vec::new() }))
+}
+
+fn operation(item: Node<'_>, index: usize, faults: &mut Vec<String>) -> Result<Operation, Status> {
+    let entries = match item {
+        Node::Map(entries) => entries,
+        Node::Null => return Ok(Operation::default()),
+        other => {
+            let error = format!("json: cannot unmarshal {} into Go value of type handlers.jsonPatchOp", other.go_name());
+            return Err(not_decoded(&error));
+        }
+    };
+    let mut operation = Operation::default();
+    let mut seen: Vec<Cow<'_, str>> = Vec::new();
+    for (key, node) in entries {
+        let text = |node: Node<'_>| match node {
+            Node::Text(text) => Ok(Some(text.into_owned())),
+            Node::Null => Ok(None),
+            other => Err(not_decoded(&format!(
+                "json: cannot unmarshal {} into Go struct field jsonPatchOp.{key} of type string",
+                other.go_name()
+            ))),
+        };
+        match key.as_ref() {
+            "op" => operation.op = text(node)?.unwrap_or_default(),
+            "path" => operation.path = text(node)?,
+            "from" => operation.from = text(node)?,
+            "value" => operation.value = node.into_value(),
+            _ => {
+                faults.push(format!("json patch unknown field \"[{index}].{key}\""));
+                continue;
+            }
+        }
+        if seen.contains(&key) {
+            faults.push(format!("json patch duplicate field \"[{index}].{key}\""));
+        }
+        seen.push(key);
+    }
+    Ok(operation)
+}
+
+/// Applies the operations in turn.
+pub(super) fn apply(mut document: Value, operations: &[Operation]) -> Result<Value, Misfit> {
+    for operation in operations {
+        let path = operation.path.as_deref().ok_or(Misfit)?;
+        match operation.op.as_str() {
+            "add" => add(&mut document, path, operation.value.clone())?,
+            "remove" => drop(remove(&mut document, path)?),
+            "replace" => replace(&mut document, path, operation.value.clone())?,
+            "move" => {
+                let from = operation.from.as_deref().ok_or(Misfit)?;
+                let value = remove(&mut document, from)?;
+                add(&mut document, path, value)?;
+            }
+            "copy" => {
+                let from = operation.from.as_deref().ok_or(Misfit)?;
+                let value = read(&mut document, from)?.unwrap_or(Value::Null);
+                add(&mut document, path, value)?;
+            }
+            "test" => test(&mut document, path, &operation.value)?,
+            _ => return Err(Misfit),
+        }
+    }
+    Ok(document)
+}
+
+/// The container that a pointer's last token names a place in, and that token.
+fn container<'d>(document: &'d mut Value, pointer: &str) -> Result<(&'d mut Value, String), Misfit> {
+    let mut tokens = pointer.split('/').map(|token| token.replace("~1", "/").replace("~0", "~"));
+    tokens.next();
+    let mut tokens: Vec<String> = tokens.collect();
+    let last = tokens.pop().ok_or(Misfit)?;
+    let mut here = document;
+    for token in tokens {
+        here = match here {
+            Value::Object(map) => map.get_mut(&token).ok_or(Misfit)?,
+            Value::Array(items) => {
+                let at = position(&token, items.len(), items.len()).ok_or(Misfit)?;
+                items.get_mut(at).ok_or(Misfit)?
+            }
+            _ => return Err(Misfit),
+        };
+    }
+    if here.is_object() || here.is_array() { Ok((here, last)) } else { Err(Misfit) }
+}
+
+/// An index below `bound`; a negative one counts from `bound` backwards.
+fn position(token: &str, length: usize, bound: usize) -> Option<usize> {
+    let index: i64 = token.parse().ok()?;
+    let bound = i64::try_from(bound).ok()?;
+    if index >= bound || index < -bound {
+        return None;
+    }
+    usize::try_from(if index < 0 { index + bound } else { index }).ok().filter(|&at| at <= length)
+}
+
+fn add(document: &mut Value, path: &str, value: Value) -> Result<(), Misfit> {
+    let (place, token) = container(document, path)?;
+    match place {
+        Value::Object(map) => drop(map.insert(token, value)),
+        Value::Array(items) if token == "-" => items.push(value),
+        Value::Array(items) => {
+            let at = position(&token, items.len(), items.len() + 1).ok_or(Misfit)?;
+            items.insert(at, value);
+        }
+        _ => return Err(Misfit),
+    }
+    Ok(())
+}
+
+fn remove(document: &mut Value, path: &str) -> Result<Value, Misfit> {
+    let (place, token) = container(document, path)?;
+    match place {
+        Value::Object(map) => map.shift_remove(&token).ok_or(Misfit),
+        Value::Array(items) => {
+            let at = position(&token, items.len(), items.len()).ok_or(Misfit)?;
+            Ok(items.remove(at))
+        }
+        _ => Err(Misfit),
+    }
+}
+
+fn replace(document: &mut Value, path: &str, value: Value) -> Result<(), Misfit> {
+    if path.is_empty() {
+        if !value.is_object() && !value.is_array() {
+            return Err(Misfit);
+        }
+        *document = value;
+        return Ok(());
+    }
+    let (place, token) = container(document, path)?;
+    match place {
+        Value::Object(map) => drop(map.insert(token, value)),
+        Value::Array(items) => {
+            let at = position(&token, items.len(), items.len()).ok_or(Misfit)?;
+            items[at] = value;
+        }
+        _ => return Err(Misfit),
+    }
+    Ok(())
+}
+
+/// What a pointer names; nothing for a key that a map does not have.
+fn read(document: &mut Value, path: &str) -> Result<Option<Value>, Misfit> {
+    let (place, token) = container(document, path)?;
+    match place {
+        Value::Object(map) => Ok(map.get(&token).cloned()),
+        Value::Array(items) => {
+            let at = position(&token, items.len(), items.len()).ok_or(Misfit)?;
+            Ok(items.get(at).cloned())
+        }
+        _ => Err(Misfit),
+    }
+}
+
+fn test(document: &mut Value, path: &str, expected: &Value) -> Result<(), Misfit> {
+    let found = if path.is_empty() { document.clone() } else { read(document, path)?.unwrap_or(Value::Null) };
+    if found == *expected { Ok(()) } else { Err(Misfit) }
+}

@@ -1,0 +1,356 @@
+//! Strategic merge patch: a merge patch whose lists are merged by the keys that the schema declares, with directives.
+//!
+//! Source: `k8s.io/apimachinery/pkg/util/strategicpatch/patch.go` for the directives, the order of merged lists and
+//! the errors.
+
+use std::cmp::Ordering;
+
+use serde_json::{Map, Value};
+
+use super::go::{as_string, printed};
+use super::{struct_name, unforeseen};
+use crate::schema::{ANYTHING, Schema, Shape, Strategy};
+use crate::status::Status;
+
+const DIRECTIVE: &str = "$patch";
+const RETAIN_KEYS: &str = "$retainKeys";
+const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
+const ORDER: &str = "$setElementOrder/";
+
+type Object = Map<String, Value>;
+
+/// The object as the patch leaves it; not yet decoded.
+pub(super) fn apply(current: Value, patch: Value, schema: &Schema) -> Result<Value, Status> {
+    let (Value::Object(current), Value::Object(patch)) = (current, patch) else {
+        return Err(Status::bad_request("invalid JSON document"));
+    };
+    merge_map(current, patch, schema).map(Value::Object)
+}
+
+fn bad_order() -> Status {
+    Status::bad_request("invalid patch format of setElementOrder list")
+}
+
+fn no_merge_key(map: &Value, key: &str) -> Status {
+    unforeseen(format!("map: {} does not contain declared merge key: {key}", printed(map)))
+}
+
+fn bad_directive(directive: &Value, map: &Value) -> Status {
+    unforeseen(format!("unknown patch type: {} in map: {}", as_string(directive), printed(map)))
+}
+
+/// The shape and strategy of a field; values of a map have no strategy.
+fn lookup<'s>(schema: &'s Schema, key: &str) -> Result<(&'s Schema, Strategy), Status> {
+    match &schema.shape {
+        Shape::Struct(fields) => match fields.field(key) {
+            Some(field) => Ok((field.link.get(), field.patch)),
+            None => Err(unforeseen(format!(
+                "unable to find api field in struct {} for the json field {key:?}",
+                struct_name(schema)
+            ))),
+        },
+        Shape::Map { values } => Ok((values.get(), Strategy::default())),
+        _ => Ok((&ANYTHING, Strategy::default())),
+    }
+}
+
+fn merge_map(mut original: Object, mut patch: Object, schema: &Schema) -> Result<Object, Status> {
+    if let Some(directive) = patch.get(DIRECTIVE) {
+        return match directive.as_str() {
+            Some("replace") => {
+                patch.shift_remove(DIRECTIVE);
+                Ok(patch)
+            }
+            Some("delete") => Ok(Object::new()),
+            _ => Err(bad_directive(directive, &Value::Object(patch.clone()))),
+        };
+    }
+    retain_keys(&mut original, &mut patch)?;
+    set_orders(&mut original, &mut patch, schema)?;
+    for (key, value) in patch {
+        let (key, deletes) = match key.strip_prefix(DELETE_FROM) {
+            Some(key) => (key.to_owned(), true),
+            None => (key, false),
+        };
+        if value.is_null() {
+            original.shift_remove(&key);
+            continue;
+        }
+        let merged = match (original.get_mut(&key), value) {
+            (None, _) if deletes => continue,
+            (None, value) => without_nulls(value),
+            (Some(Value::Object(old)), Value::Object(new)) => {
+                let (child, strategy) = lookup(schema, &key)?;
+                if strategy.replace { Value::Object(new) } else { Value::Object(merge_map(std::mem::take(old), new, child)?) }
+            }
+            (Some(Value::Array(old)), Value::Array(new)) => {
+                let (child, strategy) = lookup(schema, &key)?;
+                if strategy.merge || deletes {
+                    Value::Array(merge_list(std::mem::take(old), new, child, strategy, deletes)?)
+                } else {
+                    Value::Array(new)
+                }
+            }
+            (Some(_), _) if deletes => continue,
+            (Some(_), value) => without_nulls(value),
+        };
+        original.insert(key, merged);
+    }
+    Ok(original)
+}
+
+/// Nulls in what is new would only say that nothing is to be removed.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            Value::Object(map.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect())
+        }
+        other => other,
+    }
+}
+
+/// `$retainKeys`: what it does not name goes.
+fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), Status> {
+    let Some(keys) = patch.shift_remove(RETAIN_KEYS) else { return Ok(()) };
+    let bad = || Status::bad_request("invalid patch format of retainKeys");
+    let keys = keys.as_array().ok_or_else(bad)?;
+    let named = |key: &String| keys.iter().any(|named| named.as_str() == Some(key));
+    let directive = |key: &String| key.starts_with(DELETE_FROM) || key.starts_with(ORDER);
+    if patch.iter().any(|(key, value)| !value.is_null() && !directive(key) && !named(key)) {
+        return Err(bad());
+    }
+    original.retain(|key, _| named(key));
+    Ok(())
+}
+
+/// `$setElementOrder/LIST`: merges that list and puts it in order. What is done here leaves the patch.
+fn set_orders(original: &mut Object, patch: &mut Object, schema: &Schema) -> Result<(), Status> {
+    let directives: Vec<String> = patch.keys().filter(|key| key.starts_with(ORDER)).cloned().collect();
+    for directive in directives {
+        let order = patch.shift_remove(&directive).unwrap_or_default();
+        let key = directive[ORDER.len()..].to_owned();
+        let Value::Array(order) = order else { return Err(wrong_kind(&order)) };
+        let old = list(original.get(&key))?;
+        let new = list(patch.get(&key))?;
+        let (child, strategy) = lookup(schema, &key)?;
+        check_order(new.as_deref().unwrap_or(&[]), &order, strategy.key)?;
+        let server = old.clone().unwrap_or_default();
+        let merged = match (old, new) {
+            (None, None) => continue,
+            (Some(old), None) => old,
+            (None, Some(new)) => without_directives(new),
+            (Some(old), Some(new)) if strategy.merge => merge_list(old, new, child, strategy, false)?,
+            (Some(_), Some(new)) => new,
+        };
+        let ordered = in_order(merged, &order, &server, strategy.key)?;
+        patch.shift_remove(&key);
+        original.insert(key, Value::Array(ordered));
+    }
+    Ok(())
+}
+
+fn list(value: Option<&Value>) -> Result<Option<Vec<Value>>, Status> {
+    match value {
+        None => Ok(None),
+        Some(Value::Array(items)) => Ok(Some(items.clone())),
+        Some(other) => Err(wrong_kind(other)),
+    }
+}
+
+fn wrong_kind(value: &Value) -> Status {
+    unforeseen(format!("expected a []interface {{}}, but received a {}", type_name(value)))
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "%!s(<nil>)",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_i64() => "int64",
+        Value::Number(_) => "float64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}
+
+/// Items of a list that nobody had before, without `$patch: delete` items and other directives.
+fn without_directives(items: Vec<Value>) -> Vec<Value> {
+    let clean = |item: Value| match item {
+        Value::Object(map) if map.get(DIRECTIVE).is_some_and(|directive| directive == "delete") => None,
+        Value::Object(map) => Some(Value::Object(map.into_iter().filter(|(key, _)| !key.starts_with('$')).collect())),
+        other => Some(other),
+    };
+    items.into_iter().filter_map(clean).collect()
+}
+
+fn is_deletion(item: &Value) -> bool {
+    item.get(DIRECTIVE).is_some_and(|directive| directive == "delete")
+}
+
+/// The items of the patch must come in the order that the directive gives.
+fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Result<(), Status> {
+    let mut kept = patch.iter().filter(|item| key.is_none() || !is_deletion(item)).peekable();
+    for place in order {
+        let Some(item) = kept.peek() else { return Ok(()) };
+        let same = match key {
+            None => *item == place,
+            Some(key) => key_of(item, key)? == key_of(place, key)?,
+        };
+        if same {
+            kept.next();
+        }
+    }
+    if kept.next().is_none() {
+        return Ok(());
+    }
+    let shown = |items: &[Value]| printed(&Value::Array(items.to_vec()));
+    Err(unforeseen(format!(
+        "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
+        shown(patch),
+        shown(order)
+    )))
+}
+
+fn key_of<'v>(item: &'v Value, key: &str) -> Result<&'v Value, Status> {
+    if !item.is_object() {
+        return Err(bad_order());
+    }
+    item.get(key).ok_or_else(|| no_merge_key(item, key))
+}
+
+/// What all items of both lists are, maps or scalars.
+fn holds_maps(original: &[Value], patch: &[Value]) -> Result<bool, Status> {
+    let mut types = original.iter().chain(patch).map(type_name);
+    let Some(first) = types.next() else { return Err(unforeseen("no elements in any of the given slices")) };
+    if first == "[]interface {}" {
+        return Err(Status::failure(422, "", "lists of lists are not supported"));
+    }
+    if types.any(|other| other != first) {
+        let shown = printed(&Value::Array(vec![Value::Array(original.to_vec()), Value::Array(patch.to_vec())]));
+        return Err(unforeseen(format!("list element types are not identical: {shown}")));
+    }
+    Ok(first.starts_with("map"))
+}
+
+fn merge_list(
+    original: Vec<Value>,
+    patch: Vec<Value>,
+    schema: &Schema,
+    strategy: Strategy,
+    deletes: bool,
+) -> Result<Vec<Value>, Status> {
+    if original.is_empty() && patch.is_empty() {
+        return Ok(original);
+    }
+    if !holds_maps(&original, &patch)? {
+        if deletes {
+            return Ok(original.into_iter().filter(|item| !patch.contains(item)).collect());
+        }
+        let mut merged: Vec<Value> = Vec::new();
+        for item in original.iter().chain(&patch) {
+            if !merged.contains(item) {
+                merged.push(item.clone());
+            }
+        }
+        return in_order(merged, &patch, &original, None);
+    }
+    let items = schema.items().unwrap_or(&ANYTHING);
+    let Some(key) = strategy.key else {
+        return Err(unforeseen(format!("cannot merge lists without merge key for {}", items.short_name())));
+    };
+    let (original, patch) = special_items(original, patch, key)?;
+    let mut merged = original.clone();
+    for item in &patch {
+        let value = item.get(key).ok_or_else(|| no_merge_key(item, key))?;
+        let Value::Object(change) = item else { continue };
+        match find(&merged, key, value)? {
+            Some(at) => {
+                let Value::Object(old) = std::mem::take(&mut merged[at]) else { continue };
+                merged[at] = Value::Object(merge_map(old, change.clone(), items)?);
+            }
+            None => merged.push(item.clone()),
+        }
+    }
+    in_order(merged, &patch, &original, Some(key))
+}
+
+/// Obeys `$patch` items. Answers what is left of the original, and of the patch.
+fn special_items(mut original: Vec<Value>, patch: Vec<Value>, key: &str) -> Result<(Vec<Value>, Vec<Value>), Status> {
+    let mut plain = Vec::with_capacity(patch.len());
+    let mut replaces = false;
+    for item in patch {
+        let Some(directive) = item.get(DIRECTIVE) else {
+            plain.push(item);
+            continue;
+        };
+        match directive.as_str() {
+            Some("delete") => {
+                let value = item.get(key).ok_or_else(|| no_merge_key(&item, key))?;
+                original.retain(|old| old.get(key) != Some(value));
+            }
+            Some("replace") => replaces = true,
+            Some("merge") => return Err(unforeseen("merging lists cannot yet be specified in the patch")),
+            _ => return Err(bad_directive(directive, &item)),
+        }
+    }
+    Ok(if replaces { (plain, Vec::new()) } else { (original, plain) })
+}
+
+fn find(items: &[Value], key: &str, value: &Value) -> Result<Option<usize>, Status> {
+    for (at, item) in items.iter().enumerate() {
+        let Value::Object(map) = item else {
+            return Err(unforeseen(format!("value for key {at} is not a map")));
+        };
+        if map.get(key) == Some(value) {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
+/// Where `item` stands in `order`, by its key or by itself.
+fn place(order: &[Value], item: &Value, key: Option<&str>) -> Option<usize> {
+    match key {
+        None => order.iter().position(|other| other == item),
+        Some(key) => {
+            let value = item.get(key)?;
+            order.iter().position(|other| other.get(key) == Some(value))
+        }
+    }
+}
+
+/// Puts a merged list in order: items that the patch names in the patch's order, the others in the server's, each of
+/// those in front of the patch's items that the server has behind it. Items new to the server come first.
+fn in_order(merged: Vec<Value>, wanted: &[Value], server: &[Value], key: Option<&str>) -> Result<Vec<Value>, Status> {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for item in merged {
+        let named = match key {
+            None => wanted.contains(&item),
+            Some(key) => {
+                let value = item.get(key).ok_or_else(|| no_merge_key(&item, key))?;
+                find(wanted, key, value)?.is_some()
+            }
+        };
+        if named { ours.push(item) } else { theirs.push(item) }
+    }
+    let sort = |items: &mut Vec<Value>, order: &[Value]| {
+        items.sort_by(|a, b| match (place(order, a, key), place(order, b, key)) {
+            (Some(a), Some(b)) => a.cmp(&b),
+            _ => Ordering::Equal,
+        });
+    };
+    sort(&mut ours, wanted);
+    sort(&mut theirs, server);
+    let mut out = Vec::with_capacity(ours.len() + theirs.len());
+    let (mut ours, mut theirs) = (ours.into_iter().peekable(), theirs.into_iter().peekable());
+    while let (Some(mine), Some(other)) = (ours.peek(), theirs.peek()) {
+        let other_first = match (place(server, other, key), place(server, mine, key)) {
+            (Some(other), Some(mine)) => other < mine,
+            _ => false,
+        };
+        out.extend(if other_first { theirs.next() } else { ours.next() });
+    }
+    out.extend(ours);
+    out.extend(theirs);
+    Ok(out)
+}
