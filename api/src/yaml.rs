@@ -30,7 +30,13 @@ pub struct Document {
 /// # Errors
 /// `yaml: line N: ...` for what is no YAML.
 pub fn parse(text: &str) -> Result<Document, String> {
-    let mut reader = Reader { text, parser: Parser::new_from_str(text), anchors: HashMap::new(), repeated: Vec::new(), values: 0 };
+    let mut reader = Reader {
+        text,
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        repeated: Vec::new(),
+        values: 0,
+    };
     loop {
         let Some((event, span)) = reader.next()? else {
             return Ok(Document { node: Node::Null, repeated: Vec::new() });
@@ -150,7 +156,8 @@ impl<'a> Reader<'a> {
 /// Whether an event is part of the data: comments and names of anchors are not.
 fn is_data(event: &Event<'_>) -> bool {
     use Event::{DocumentEnd, DocumentStart, MappingEnd, SequenceEnd, StreamEnd, StreamStart};
-    let ends = matches!(event, StreamStart | StreamEnd | DocumentStart(..) | DocumentEnd | SequenceEnd | MappingEnd);
+    let ends =
+        matches!(event, StreamStart | StreamEnd | DocumentStart(..) | DocumentEnd | SequenceEnd | MappingEnd);
     ends || event.is_node()
 }
 
@@ -189,8 +196,12 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&str>) -> Node<'static> {
     }
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Node::Null,
-        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => return Node::Bool(true),
-        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => return Node::Bool(false),
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            return Node::Bool(true);
+        }
+        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+            return Node::Bool(false);
+        }
         _ => {}
     }
     let first = text.as_bytes().first().copied().unwrap_or(b' ');
@@ -209,7 +220,8 @@ fn plain_number(text: &str) -> Option<String> {
         Some(rest) => ("-", rest),
         None => ("", text.strip_prefix('+').unwrap_or(text)),
     };
-    let based = |digits: &str, base| i64::from_str_radix(digits, base).ok().map(|value| format!("{sign}{value}"));
+    let based =
+        |digits: &str, base| i64::from_str_radix(digits, base).ok().map(|value| format!("{sign}{value}"));
     if let Some(rest) = digits.strip_prefix("0b") {
         return based(rest, 2);
     }
@@ -230,7 +242,9 @@ fn plain_number(text: &str) -> Option<String> {
         && digits.bytes().all(|b| b.is_ascii_digit() || b".eE+-".contains(&b));
     let value: f64 = float.then(|| text.parse().ok())??;
     // Go writes a float without a fraction as an integer: `1e3` becomes `1000`.
-    value.is_finite().then(|| if value.fract() == 0.0 && value.abs() < 1e21 { format!("{value:.0}") } else { value.to_string() })
+    value.is_finite().then(|| {
+        if value.fract() == 0.0 && value.abs() < 1e21 { format!("{value:.0}") } else { value.to_string() }
+    })
 }
 
 /// The error in the words of Go's parser, where they are known.
@@ -272,9 +286,15 @@ mod tests {
 
     #[test]
     fn the_first_document_counts_and_keys_are_sorted() {
-        assert_eq!(json("# hello\n---\nb: 1\na: [x, {d: 1, c: 2}]\n---\nc: 3\n"), r#"{"a":["x",{"c":2,"d":1}],"b":1}"#);
+        assert_eq!(
+            json("# hello\n---\nb: 1\na: [x, {d: 1, c: 2}]\n---\nc: 3\n"),
+            r#"{"a":["x",{"c":2,"d":1}],"b":1}"#
+        );
         assert_eq!(json(""), "null");
-        assert_eq!(json("a: &l {k: v}\nb: *l\nc:\n  <<: *l\n  m: o\n"), r#"{"a":{"k":"v"},"b":{"k":"v"},"c":{"k":"v","m":"o"}}"#);
+        assert_eq!(
+            json("a: &l {k: v}\nb: *l\nc:\n  <<: *l\n  m: o\n"),
+            r#"{"a":{"k":"v"},"b":{"k":"v"},"c":{"k":"v","m":"o"}}"#
+        );
     }
 
     #[test]
@@ -282,6 +302,9 @@ mod tests {
         let document = parse("kind: Pod\nspec:\n- name: c\n  image: a\n  image: b\n").unwrap();
         assert_eq!(document.repeated, ["line 5: key \"image\" already set in map"]);
         assert_eq!(parse("a: [").unwrap_err(), "yaml: line 1: did not find expected node content");
-        assert_eq!(parse("a:\n  b: c\n\td: e\n").unwrap_err(), "yaml: line 3: found a tab character that violates indentation");
+        assert_eq!(
+            parse("a:\n  b: c\n\td: e\n").unwrap_err(),
+            "yaml: line 3: found a tab character that violates indentation"
+        );
     }
 }

@@ -66,7 +66,8 @@ impl<'a> Target<'a> {
         let suffix = format!(".{version}.{kind}");
         let package = internal_package(group);
         let name = Schema::names().find(|name| {
-            name.ends_with(&suffix) && (name.contains(&format!(".{package}.")) || (group.is_empty() && name.contains(".meta.")))
+            name.ends_with(&suffix)
+                && (name.contains(&format!(".{package}.")) || (group.is_empty() && name.contains(".meta.")))
         })?;
         Schema::of(name).map(|schema| Target { group, version, kind, schema })
     }
@@ -90,11 +91,18 @@ pub struct Decoded {
 ///
 /// # Errors
 /// 400 with upstream's text for what cannot be read as the target.
-pub fn decode(target: &Target<'_>, format: Format, body: &[u8], validation: FieldValidation) -> Result<Decoded, Status> {
+pub fn decode(
+    target: &Target<'_>,
+    format: Format,
+    body: &[u8],
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
     let text = String::from_utf8_lossy(body);
     let mut repeated = Vec::new();
     let node = match format {
-        Format::Json => json::parse(&text).map_err(|error| unrecognized(target, &interpret_error(&error), body))?,
+        Format::Json => {
+            json::parse(&text).map_err(|error| unrecognized(target, &interpret_error(&error), body))?
+        }
         Format::Yaml => {
             let document = yaml::parse(&text).map_err(|error| unrecognized(target, &error, body))?;
             repeated = document.repeated;
@@ -161,11 +169,15 @@ type TypeNames<'n> = (Option<Cow<'n, str>>, Option<Cow<'n, str>>);
 /// # Errors
 /// Upstream's text for a document that is no map, or whose type is no string.
 pub fn gvk<'n>(node: &'n Node<'_>) -> Result<TypeNames<'n>, String> {
-    const TYPE: &str =
-        r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    const TYPE: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
     match node {
         Node::Null | Node::Map(_) => {}
-        other => return Err(interpret_error(&format!("json: cannot unmarshal {} into Go value of type {TYPE}", other.go_name()))),
+        other => {
+            return Err(interpret_error(&format!(
+                "json: cannot unmarshal {} into Go value of type {TYPE}",
+                other.go_name()
+            )));
+        }
     }
     let text = |key: &str| match node.get(key) {
         None | Some(Node::Null) => Ok(None),
@@ -207,10 +219,16 @@ pub(crate) fn type_fault(target: &Target<'_>, api_version: &str, kind: &str) -> 
         ));
     }
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let bygone = matches!((group, target.group), ("extensions", "apps" | "networking.k8s.io" | "autoscaling") | ("apps", "autoscaling"));
+    let bygone = matches!(
+        (group, target.group),
+        ("extensions", "apps" | "networking.k8s.io" | "autoscaling") | ("apps", "autoscaling")
+    );
     if kind != target.kind || (group != target.group && !bygone) {
         let package = internal_package(target.group);
-        return Some(format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", target.kind));
+        return Some(format!(
+            "converting ({version}.{kind}) to ({package}.{}): unknown conversion",
+            target.kind
+        ));
     }
     None
 }
@@ -218,14 +236,20 @@ pub(crate) fn type_fault(target: &Target<'_>, api_version: &str, kind: &str) -> 
 /// 400 for a body whose type could not be told.
 fn unrecognized(target: &Target<'_>, error: &str, body: &[u8]) -> Status {
     let summary = summary(body);
-    Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {error} ({summary})", target.kind))
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {}): {error} ({summary})",
+        target.kind
+    ))
 }
 
 /// 400 for a body of a known type that cannot be read.
 fn unusable(target: &Target<'_>, claimed: Option<(&str, &str)>, error: &str) -> Status {
     let (kind, version) = claimed.unwrap_or((target.kind, target.version));
     let version = version.rsplit('/').next().unwrap_or(version);
-    Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {}: {error}", target.kind))
+    Status::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {}: {error}",
+        target.kind
+    ))
 }
 
 /// The beginning of a body: as text if it looks like JSON, else in hexadecimal digits.

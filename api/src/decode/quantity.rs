@@ -3,7 +3,8 @@
 //! Source: `k8s.io/apimachinery/pkg/api/resource/quantity.go` for grammar, limits and when a spelling is kept.
 
 /// The text of upstream's `ErrFormatWrong`.
-pub const FORMAT: &str = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+pub const FORMAT: &str =
+    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 const SUFFIX: &str = "unable to parse quantity's suffix";
 
 /// How finely a quantity is kept: what is finer is rounded up (away from zero).
@@ -150,7 +151,11 @@ fn print(value: i128, scale: i32, form: Form) -> (i128, i32, String) {
     }
     if form == Form::Binary {
         // Only whole numbers from 1024 print with a binary suffix.
-        let whole = if exponent >= 0 { mantissa.checked_mul(10i128.pow(exponent.unsigned_abs().min(30))) } else { None };
+        let whole = if exponent >= 0 {
+            mantissa.checked_mul(10i128.pow(exponent.unsigned_abs().min(30)))
+        } else {
+            None
+        };
         match whole {
             Some(mut whole) if whole >= 1024 => {
                 let mut step = 0;
@@ -194,13 +199,46 @@ mod tests {
     #[test]
     fn canonical_forms() {
         let milli = [
-            (".", "0"), ("1Ei", "1Ei"), ("12e2", "1200"), ("1e3", "1e3"), ("1e-3", "1e-3"), ("1E3", "1E3"),
-            ("1.5Gi", "1536Mi"), ("0.5", "500m"), ("1e30", "1e30"), ("2048Ki", "2Mi"), ("512Ki", "512Ki"), ("1k", "1k"),
-            ("1000k", "1M"), ("0001", "0001"), ("0.123456789123", "124m"), ("1000Mi", "1000Mi"), ("1536Mi", "1536Mi"),
-            ("129M", "129M"), ("1u", "1m"), ("1000u", "1m"), ("1000m", "1"), ("128974848", "128974848"), ("1.", "1."),
-            (".5", "500m"), ("2", "2"), ("5e0", "5e0"), ("0.25", "250m"), ("1.5", "1500m"), ("1.500", "1.500"),
-            ("9223372036854775808", "9223372036854775808"), ("2500T", "2500T"), ("+1", "+1"), ("-1", "-1"), ("Mi", "0"),
-            ("0.25Ti", "256Gi"), ("1000", "1k"), ("0e5", "0"), ("0.0", "0"), ("100m", "100m"), ("64Mi", "64Mi"),
+            (".", "0"),
+            ("1Ei", "1Ei"),
+            ("12e2", "1200"),
+            ("1e3", "1e3"),
+            ("1e-3", "1e-3"),
+            ("1E3", "1E3"),
+            ("1.5Gi", "1536Mi"),
+            ("0.5", "500m"),
+            ("1e30", "1e30"),
+            ("2048Ki", "2Mi"),
+            ("512Ki", "512Ki"),
+            ("1k", "1k"),
+            ("1000k", "1M"),
+            ("0001", "0001"),
+            ("0.123456789123", "124m"),
+            ("1000Mi", "1000Mi"),
+            ("1536Mi", "1536Mi"),
+            ("129M", "129M"),
+            ("1u", "1m"),
+            ("1000u", "1m"),
+            ("1000m", "1"),
+            ("128974848", "128974848"),
+            ("1.", "1."),
+            (".5", "500m"),
+            ("2", "2"),
+            ("5e0", "5e0"),
+            ("0.25", "250m"),
+            ("1.5", "1500m"),
+            ("1.500", "1.500"),
+            ("9223372036854775808", "9223372036854775808"),
+            ("2500T", "2500T"),
+            ("+1", "+1"),
+            ("-1", "-1"),
+            ("Mi", "0"),
+            ("0.25Ti", "256Gi"),
+            ("1000", "1k"),
+            ("0e5", "0"),
+            ("0.0", "0"),
+            ("100m", "100m"),
+            ("64Mi", "64Mi"),
         ];
         for (text, expected) in milli {
             assert_eq!(canonical(text, Finest::Milli).as_deref(), Ok(expected), "case: {text}");

@@ -153,7 +153,9 @@ impl Shaper {
                 let (kind, type_name) = untyped(node);
                 match schema.shape {
                     Shape::Map { .. } => format!("cannot restore map from {kind}"),
-                    Shape::List { .. } | Shape::Text(Text::Bytes) => format!("cannot restore slice from {kind}"),
+                    Shape::List { .. } | Shape::Text(Text::Bytes) => {
+                        format!("cannot restore slice from {kind}")
+                    }
                     Shape::Struct(_) => format!("cannot restore struct from: {kind}"),
                     _ => format!("cannot convert {type_name} to {go}"),
                 }
@@ -179,7 +181,13 @@ impl Shaper {
     }
 
     /// The shaped value, or nothing where Go would leave the field alone: for `null`, and for wrong types.
-    fn value(&mut self, node: Node<'_>, schema: &Schema, label: Option<&str>, place: &Place<'_>) -> Option<Value> {
+    fn value(
+        &mut self,
+        node: Node<'_>,
+        schema: &Schema,
+        label: Option<&str>,
+        place: &Place<'_>,
+    ) -> Option<Value> {
         if node == Node::Null {
             return None;
         }
@@ -202,7 +210,8 @@ impl Shaper {
             (Shape::List { items, .. }, Node::List(nodes)) => {
                 let items = items.get();
                 let values = nodes.into_iter().enumerate().map(|(index, node)| {
-                    self.value(node, items, None, &Place::Index { parent: place, index }).unwrap_or_else(|| zero(items))
+                    self.value(node, items, None, &Place::Index { parent: place, index })
+                        .unwrap_or_else(|| zero(items))
                 });
                 Some(Value::Array(values.collect()))
             }
@@ -278,7 +287,12 @@ impl Shaper {
     }
 
     /// A map, its keys sorted as upstream prints them.
-    fn map(&mut self, entries: Vec<(std::borrow::Cow<'_, str>, Node<'_>)>, values: &Schema, place: &Place<'_>) -> Value {
+    fn map(
+        &mut self,
+        entries: Vec<(std::borrow::Cow<'_, str>, Node<'_>)>,
+        values: &Schema,
+        place: &Place<'_>,
+    ) -> Value {
         let mut shaped: Vec<(String, Value)> = Vec::with_capacity(entries.len());
         for (key, node) in entries {
             let here = Place::Key { parent: place, key: &key };
@@ -351,7 +365,11 @@ fn assemble(fields: &Struct, slots: Vec<Option<Value>>, unknown: Option<Vec<(Str
     for (field, slot) in fields.fields.iter().zip(slots) {
         let value = match slot {
             Some(value) if field.zero == Zero::Omitted && is_zero(&value) => continue,
-            Some(value) if field.zero == Zero::Kept && is_empty_collection(&value, &field.link.get().shape) => continue,
+            Some(value)
+                if field.zero == Zero::Kept && is_empty_collection(&value, &field.link.get().shape) =>
+            {
+                continue;
+            }
             Some(value) => value,
             None if field.zero == Zero::Printed => zero(field.link.get()),
             None => continue,

@@ -15,7 +15,10 @@ fn read(name: &'static str, text: &str, validation: FieldValidation) -> Result<D
 #[test]
 fn wrong_types_are_told_in_gos_words() {
     let cases = [
-        (r#"{"spec":{"hostNetwork":"yes"}}"#, "json: cannot unmarshal string into Go struct field PodSpec.spec.hostNetwork of type bool"),
+        (
+            r#"{"spec":{"hostNetwork":"yes"}}"#,
+            "json: cannot unmarshal string into Go struct field PodSpec.spec.hostNetwork of type bool",
+        ),
         (
             r#"{"spec":{"containers":[{"livenessProbe":{"tcpSocket":{"port":true}}}]}}"#,
             "json: cannot unmarshal bool into Go struct field TCPSocketAction.spec.containers.livenessProbe.ProbeHandler.tcpSocket.port of type int32",
@@ -24,46 +27,96 @@ fn wrong_types_are_told_in_gos_words() {
             r#"{"spec":{"volumes":[{"emptyDir":""}]}}"#,
             "json: cannot unmarshal string into Go struct field Volume.spec.volumes.VolumeSource.emptyDir of type v1.EmptyDirVolumeSource",
         ),
-        (r#"{"spec":{"containers":{}}}"#, "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container"),
-        (r#"{"spec":{"volumes":["v"]}}"#, "json: cannot unmarshal string into Go struct field PodSpec.spec.volumes of type v1.Volume"),
+        (
+            r#"{"spec":{"containers":{}}}"#,
+            "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container",
+        ),
+        (
+            r#"{"spec":{"volumes":["v"]}}"#,
+            "json: cannot unmarshal string into Go struct field PodSpec.spec.volumes of type v1.Volume",
+        ),
         (
             r#"{"spec":{"containers":[{"resources":{"limits":["cpu"]}}]}}"#,
             "json: cannot unmarshal array into Go struct field ResourceRequirements.spec.containers.resources.limits of type v1.ResourceList",
         ),
-        (r#"{"status":{"phase":1}}"#, "json: cannot unmarshal number into Go struct field PodStatus.status.phase of type v1.PodPhase"),
-        (r#"{"metadata":"x"}"#, "json: cannot unmarshal string into Go struct field Pod.metadata of type v1.ObjectMeta"),
+        (
+            r#"{"status":{"phase":1}}"#,
+            "json: cannot unmarshal number into Go struct field PodStatus.status.phase of type v1.PodPhase",
+        ),
+        (
+            r#"{"metadata":"x"}"#,
+            "json: cannot unmarshal string into Go struct field Pod.metadata of type v1.ObjectMeta",
+        ),
         (
             r#"{"spec":{"containers":[{"ports":[{"containerPort":80.0}]}]}}"#,
             "json: cannot unmarshal number 80.0 into Go struct field ContainerPort.spec.containers.ports.containerPort of type int32",
         ),
         // The first wrong type is told, but a malformed scalar that reads itself ends the reading.
-        (r#"{"metadata":{"labels":{"a":1}},"spec":{"hostNetwork":1}}"#, "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string"),
+        (
+            r#"{"metadata":{"labels":{"a":1}},"spec":{"hostNetwork":1}}"#,
+            "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
+        ),
         (r#"{"spec":{"hostNetwork":1,"overhead":{"cpu":"1MB"}}}"#, quantity::FORMAT),
     ];
     for (text, expected) in cases {
         let status = read(POD, text, FieldValidation::Warn).unwrap_err();
-        assert_eq!(status.message, format!("Pod in version \"v1\" cannot be handled as a Pod: {expected}"), "case: {text}");
+        assert_eq!(
+            status.message,
+            format!("Pod in version \"v1\" cannot be handled as a Pod: {expected}"),
+            "case: {text}"
+        );
     }
     let secret = read("io.k8s.api.core.v1.Secret", r#"{"data":{"a":5}}"#, FieldValidation::Warn).unwrap_err();
-    assert!(secret.message.ends_with("cannot unmarshal number into Go struct field Secret.data of type []uint8"), "{secret}");
+    assert!(
+        secret.message.ends_with("cannot unmarshal number into Go struct field Secret.data of type []uint8"),
+        "{secret}"
+    );
 }
 
 #[test]
 fn bodies_that_are_no_objects_of_the_kind() {
     let cases = [
-        ("", "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)"),
-        ("5", r#"the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: json: cannot unmarshal number into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" } (35)"#),
-        (r#"{"apiVersion": "a/b/c", "kind": "Pod"}"#, r#"the object provided is unrecognized (must be of type Pod): unexpected GroupVersion string: a/b/c ({"apiVersion": "a/b/c", "kind" ...)"#),
-        (r#"{"apiVersion": "v1", "kind": 5}"#, r#"the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: json: cannot unmarshal number into Go struct field .kind of type string ({"apiVersion": "v1", "kind": 5 ...)"#),
-        (r#"{"kind":"pod"}"#, r#"pod in version "v1" cannot be handled as a Pod: no kind "pod" is registered for version "v1" in scheme "pkg/api/legacyscheme/scheme.go:30""#),
-        (r#"{"kind":"Pod","apiVersion":"v9"}"#, r#"Pod in version "v9" cannot be handled as a Pod: no kind "Pod" is registered for version "v9" in scheme "pkg/api/legacyscheme/scheme.go:30""#),
-        (r#"{"kind":"Secret"}"#, r#"Secret in version "v1" cannot be handled as a Pod: converting (v1.Secret) to (core.Pod): unknown conversion"#),
+        (
+            "",
+            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)",
+        ),
+        (
+            "5",
+            r#"the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: json: cannot unmarshal number into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" } (35)"#,
+        ),
+        (
+            r#"{"apiVersion": "a/b/c", "kind": "Pod"}"#,
+            r#"the object provided is unrecognized (must be of type Pod): unexpected GroupVersion string: a/b/c ({"apiVersion": "a/b/c", "kind" ...)"#,
+        ),
+        (
+            r#"{"apiVersion": "v1", "kind": 5}"#,
+            r#"the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: json: cannot unmarshal number into Go struct field .kind of type string ({"apiVersion": "v1", "kind": 5 ...)"#,
+        ),
+        (
+            r#"{"kind":"pod"}"#,
+            r#"pod in version "v1" cannot be handled as a Pod: no kind "pod" is registered for version "v1" in scheme "pkg/api/legacyscheme/scheme.go:30""#,
+        ),
+        (
+            r#"{"kind":"Pod","apiVersion":"v9"}"#,
+            r#"Pod in version "v9" cannot be handled as a Pod: no kind "Pod" is registered for version "v9" in scheme "pkg/api/legacyscheme/scheme.go:30""#,
+        ),
+        (
+            r#"{"kind":"Secret"}"#,
+            r#"Secret in version "v1" cannot be handled as a Pod: converting (v1.Secret) to (core.Pod): unknown conversion"#,
+        ),
     ];
     for (text, expected) in cases {
         assert_eq!(read(POD, text, FieldValidation::Warn).unwrap_err().message, expected, "case: {text}");
     }
-    let old = read("io.k8s.api.apps.v1.Deployment", r#"{"apiVersion":"apps/v1beta1","kind":"Deployment"}"#, FieldValidation::Warn);
-    assert_eq!(old.unwrap_err().message, "the API version in the data (apps/v1beta1) does not match the expected API version (apps/v1)");
+    let old = read(
+        "io.k8s.api.apps.v1.Deployment",
+        r#"{"apiVersion":"apps/v1beta1","kind":"Deployment"}"#,
+        FieldValidation::Warn,
+    );
+    assert_eq!(
+        old.unwrap_err().message,
+        "the API version in the data (apps/v1beta1) does not match the expected API version (apps/v1)"
+    );
 }
 
 #[test]
@@ -94,7 +147,10 @@ fn objects_come_out_as_go_prints_them() {
     let expected = r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"x","labels":{"a":"","b":"2"}},"spec":{"containers":[{"name":"c","image":"i","resources":{"limits":{"cpu":"500m","memory":"1Gi"}}}],"automountServiceAccountToken":false},"status":{}}"#;
     assert_eq!(decoded.value.to_string(), expected);
     let empty = read(POD, "null", FieldValidation::Strict).unwrap();
-    assert_eq!(empty.value.to_string(), r#"{"kind":"Pod","apiVersion":"v1","metadata":{},"spec":{"containers":null},"status":{}}"#);
+    assert_eq!(
+        empty.value.to_string(),
+        r#"{"kind":"Pod","apiVersion":"v1","metadata":{},"spec":{"containers":null},"status":{}}"#
+    );
 }
 
 #[test]

@@ -59,7 +59,10 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn failed<T>(&self, element: &str) -> Result<T, String> {
-        Err(format!("parsing time {:?} as {:?}: cannot parse {:?} as {element:?}", self.text, self.layout, self.rest))
+        Err(format!(
+            "parsing time {:?} as {:?}: cannot parse {:?} as {element:?}",
+            self.text, self.layout, self.rest
+        ))
     }
 
     fn digits(&mut self, count: usize, element: &str) -> Result<i32, String> {
@@ -96,7 +99,8 @@ impl Reader<'_> {
 
     /// Nanoseconds: any number of digits may follow the seconds, but MicroTime wants exactly six.
     fn fraction(&mut self, micro: bool) -> Result<i32, String> {
-        let digits = self.rest.strip_prefix('.').map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+        let digits =
+            self.rest.strip_prefix('.').map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
         if micro && digits != 6 {
             return self.failed(".000000");
         }
@@ -138,8 +142,16 @@ mod tests {
     #[test]
     fn errors_are_gos() {
         let cases = [
-            ("2020-01-01", false, r#"parsing time "2020-01-01" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "T""#),
-            ("soon", true, r#"parsing time "soon" as "2006-01-02T15:04:05.000000Z07:00": cannot parse "soon" as "2006""#),
+            (
+                "2020-01-01",
+                false,
+                r#"parsing time "2020-01-01" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "T""#,
+            ),
+            (
+                "soon",
+                true,
+                r#"parsing time "soon" as "2006-01-02T15:04:05.000000Z07:00": cannot parse "soon" as "2006""#,
+            ),
             (
                 "2020-01-02T03:04:05.123Z",
                 true,
@@ -151,6 +163,9 @@ mod tests {
         for (text, micro, expected) in cases {
             assert_eq!(canonical(text, micro).unwrap_err(), expected);
         }
-        assert_eq!(canonical("2020-01-02T03:04:05.123456Z", true).as_deref(), Ok("2020-01-02T03:04:05.123456Z"));
+        assert_eq!(
+            canonical("2020-01-02T03:04:05.123456Z", true).as_deref(),
+            Ok("2020-01-02T03:04:05.123456Z")
+        );
     }
 }

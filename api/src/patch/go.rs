@@ -14,7 +14,8 @@ pub fn printed(value: &Value) -> String {
         Value::Object(map) => {
             let mut entries: Vec<(&String, &Value)> = map.iter().collect();
             entries.sort_by_key(|(key, _)| *key);
-            let entries: Vec<String> = entries.iter().map(|(key, value)| format!("{key}:{}", printed(value))).collect();
+            let entries: Vec<String> =
+                entries.iter().map(|(key, value)| format!("{key}:{}", printed(value))).collect();
             format!("map[{}]", entries.join(" "))
         }
         Value::Number(number) => float(number),
@@ -25,7 +26,11 @@ pub fn printed(value: &Value) -> String {
 /// Go prints floats of a large or small exponent as `1e+06`.
 fn float(number: &serde_json::Number) -> String {
     match number.as_f64() {
-        Some(float) if !number.is_i64() && !number.is_u64() && (float.abs() >= 1e21 || (float != 0.0 && float.abs() < 1e-4)) => {
+        Some(float)
+            if !number.is_i64()
+                && !number.is_u64()
+                && (float.abs() >= 1e21 || (float != 0.0 && float.abs() < 1e-4)) =>
+        {
             let text = format!("{float:e}");
             let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
             let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));

@@ -38,13 +38,17 @@ pub(super) fn operations(text: &str, validate: bool) -> Result<(Vec<Operation>, 
         Node::List(items) => items,
         Node::Null => Vec::new(),
         other => {
-            let error = format!("json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp", other.go_name());
+            let error = format!(
+                "json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp",
+                other.go_name()
+            );
             return Err(not_decoded(&error));
         }
     };
     if items.len() > MOST_OPERATIONS {
         let count = items.len();
-        let message = format!("The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {count}");
+        let message =
+            format!("The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {count}");
         return Err(Status::failure(413, "RequestEntityTooLarge", message));
     }
     let mut faults = Vec::new();
@@ -60,7 +64,10 @@ fn operation(item: Node<'_>, index: usize, faults: &mut Vec<String>) -> Result<O
         Node::Map(entries) => entries,
         Node::Null => return Ok(Operation::default()),
         other => {
-            let error = format!("json: cannot unmarshal {} into Go value of type handlers.jsonPatchOp", other.go_name());
+            let error = format!(
+                "json: cannot unmarshal {} into Go value of type handlers.jsonPatchOp",
+                other.go_name()
+            );
             return Err(not_decoded(&error));
         }
     };

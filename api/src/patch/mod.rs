@@ -12,7 +12,9 @@ mod strategic;
 
 use serde_json::Value;
 
-use crate::decode::{Decoded, FieldValidation, Node, Target, Tongue, gvk, json as reader, shape, type_fault, with_type};
+use crate::decode::{
+    Decoded, FieldValidation, Node, Target, Tongue, gvk, json as reader, shape, type_fault, with_type,
+};
 use crate::field::{Errors, Path};
 use crate::schema::{Schema, Shape};
 use crate::status::{Cause, Details, Status};
@@ -116,9 +118,13 @@ fn invalid(value: impl Into<Value>, detail: &str) -> Status {
     let mut errors = Errors::new();
     errors.invalid(&Path::root("patch"), value, detail);
     let message = format!(" \"\" is invalid: {}", errors.0[0]);
-    let causes =
-        errors.0.iter().map(|e| Cause { reason: e.fault.reason().into(), message: e.body.clone(), field: e.field.clone() });
-    Status::failure(422, "Invalid", message).with_details(Details { causes: causes.collect(), ..Details::default() })
+    let causes = errors.0.iter().map(|e| Cause {
+        reason: e.fault.reason().into(),
+        message: e.body.clone(),
+        field: e.field.clone(),
+    });
+    Status::failure(422, "Invalid", message)
+        .with_details(Details { causes: causes.collect(), ..Details::default() })
 }
 
 /// Warnings, or the error of strict validation.
@@ -131,7 +137,9 @@ fn judge(
         FieldValidation::Ignore => Ok(Vec::new()),
         FieldValidation::Warn => Ok(faults),
         FieldValidation::Strict if faults.is_empty() => Ok(faults),
-        FieldValidation::Strict => Err(invalid(shown(), &format!("strict decoding error: {}", faults.join(", ")))),
+        FieldValidation::Strict => {
+            Err(invalid(shown(), &format!("strict decoding error: {}", faults.join(", "))))
+        }
     }
 }
 

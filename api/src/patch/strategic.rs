@@ -81,7 +81,11 @@ fn merge_map(mut original: Object, mut patch: Object, schema: &Schema) -> Result
             (None, value) => without_nulls(value),
             (Some(Value::Object(old)), Value::Object(new)) => {
                 let (child, strategy) = lookup(schema, &key)?;
-                if strategy.replace { Value::Object(new) } else { Value::Object(merge_map(std::mem::take(old), new, child)?) }
+                if strategy.replace {
+                    Value::Object(new)
+                } else {
+                    Value::Object(merge_map(std::mem::take(old), new, child)?)
+                }
             }
             (Some(Value::Array(old)), Value::Array(new)) => {
                 let (child, strategy) = lookup(schema, &key)?;
@@ -102,9 +106,9 @@ fn merge_map(mut original: Object, mut patch: Object, schema: &Schema) -> Result
 /// Nulls in what is new would only say that nothing is to be removed.
 fn without_nulls(value: Value) -> Value {
     match value {
-        Value::Object(map) => {
-            Value::Object(map.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect())
-        }
+        Value::Object(map) => Value::Object(
+            map.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect(),
+        ),
         other => other,
     }
 }
@@ -177,7 +181,9 @@ fn type_name(value: &Value) -> &'static str {
 fn without_directives(items: Vec<Value>) -> Vec<Value> {
     let clean = |item: Value| match item {
         Value::Object(map) if map.get(DIRECTIVE).is_some_and(|directive| directive == "delete") => None,
-        Value::Object(map) => Some(Value::Object(map.into_iter().filter(|(key, _)| !key.starts_with('$')).collect())),
+        Value::Object(map) => {
+            Some(Value::Object(map.into_iter().filter(|(key, _)| !key.starts_with('$')).collect()))
+        }
         other => Some(other),
     };
     items.into_iter().filter_map(clean).collect()
@@ -226,7 +232,8 @@ fn holds_maps(original: &[Value], patch: &[Value]) -> Result<bool, Status> {
         return Err(Status::failure(422, "", "lists of lists are not supported"));
     }
     if types.any(|other| other != first) {
-        let shown = printed(&Value::Array(vec![Value::Array(original.to_vec()), Value::Array(patch.to_vec())]));
+        let shown =
+            printed(&Value::Array(vec![Value::Array(original.to_vec()), Value::Array(patch.to_vec())]));
         return Err(unforeseen(format!("list element types are not identical: {shown}")));
     }
     Ok(first.starts_with("map"))
@@ -275,7 +282,11 @@ fn merge_list(
 }
 
 /// Obeys `$patch` items. Answers what is left of the original, and of the patch.
-fn special_items(mut original: Vec<Value>, patch: Vec<Value>, key: &str) -> Result<(Vec<Value>, Vec<Value>), Status> {
+fn special_items(
+    mut original: Vec<Value>,
+    patch: Vec<Value>,
+    key: &str,
+) -> Result<(Vec<Value>, Vec<Value>), Status> {
     let mut plain = Vec::with_capacity(patch.len());
     let mut replaces = false;
     for item in patch {
@@ -321,7 +332,12 @@ fn place(order: &[Value], item: &Value, key: Option<&str>) -> Option<usize> {
 
 /// Puts a merged list in order: items that the patch names in the patch's order, the others in the server's, each of
 /// those in front of the patch's items that the server has behind it. Items new to the server come first.
-fn in_order(merged: Vec<Value>, wanted: &[Value], server: &[Value], key: Option<&str>) -> Result<Vec<Value>, Status> {
+fn in_order(
+    merged: Vec<Value>,
+    wanted: &[Value],
+    server: &[Value],
+    key: Option<&str>,
+) -> Result<Vec<Value>, Status> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for item in merged {
         let named = match key {

@@ -3,7 +3,12 @@ use serde_json::json;
 use super::*;
 
 fn target(name: &'static str) -> Target<'static> {
-    Target { group: "", version: "v1", kind: name.rsplit('.').next().unwrap(), schema: Schema::of(name).unwrap() }
+    Target {
+        group: "",
+        version: "v1",
+        kind: name.rsplit('.').next().unwrap(),
+        schema: Schema::of(name).unwrap(),
+    }
 }
 
 fn template(patch_body: &Value, spec: &Value) -> Result<Value, Status> {
@@ -25,7 +30,10 @@ fn strategic_lists_merge_by_key_and_new_items_come_first() {
         (json!({"containers": [{"name": "z", "image": "2"}]}), vec!["z", "a", "b", "d"]),
         (json!({"containers": [{"name": "b", "$patch": "delete"}]}), vec!["a", "d"]),
         (json!({"containers": [{"$patch": "replace"}, {"name": "q"}]}), vec!["q"]),
-        (json!({"$setElementOrder/containers": [{"name": "d"}, {"name": "a"}, {"name": "b"}]}), vec!["d", "a", "b"]),
+        (
+            json!({"$setElementOrder/containers": [{"name": "d"}, {"name": "a"}, {"name": "b"}]}),
+            vec!["d", "a", "b"],
+        ),
         (
             json!({"$setElementOrder/containers": [{"name": "a"}, {"name": "z"}, {"name": "b"}, {"name": "d"}], "containers": [{"name": "z"}]}),
             vec!["a", "z", "b", "d"],
@@ -41,13 +49,33 @@ fn strategic_lists_merge_by_key_and_new_items_come_first() {
 fn strategic_errors_are_upstreams() {
     let spec = json!({"containers": [{"name": "a"}], "nodeSelector": {"a": "1"}, "volumes": [{"name": "v", "emptyDir": {}}]});
     let cases = [
-        (json!({"containers": [{"image": "n"}]}), 500, "map: map[image:n] does not contain declared merge key: name"),
-        (json!({"nodeSelector": {"$patch": 5}}), 500, "unknown patch type: %!s(int64=5) in map: map[$patch:5]"),
-        (json!({"containers": [{"name": "a", "$patch": "merge"}]}), 500, "merging lists cannot yet be specified in the patch"),
-        (json!({"$setElementOrder/nope": []}), 500, "unable to find api field in struct PodSpec for the json field \"nope\""),
+        (
+            json!({"containers": [{"image": "n"}]}),
+            500,
+            "map: map[image:n] does not contain declared merge key: name",
+        ),
+        (
+            json!({"nodeSelector": {"$patch": 5}}),
+            500,
+            "unknown patch type: %!s(int64=5) in map: map[$patch:5]",
+        ),
+        (
+            json!({"containers": [{"name": "a", "$patch": "merge"}]}),
+            500,
+            "merging lists cannot yet be specified in the patch",
+        ),
+        (
+            json!({"$setElementOrder/nope": []}),
+            500,
+            "unable to find api field in struct PodSpec for the json field \"nope\"",
+        ),
         (json!({"$setElementOrder/containers": ["a"]}), 500, "value for key 0 is not a map"),
         (json!({"containers": ["a"]}), 500, "list element types are not identical: [[map[name:a]] [a]]"),
-        (json!({"volumes": [{"name": "v", "$retainKeys": "name"}]}), 400, "invalid patch format of retainKeys"),
+        (
+            json!({"volumes": [{"name": "v", "$retainKeys": "name"}]}),
+            400,
+            "invalid patch format of retainKeys",
+        ),
         (
             json!({"containers": {"a": 1}}),
             422,
@@ -87,7 +115,10 @@ fn json_patches_take_upstreams_liberties() {
         (json!([{"op": "copy", "path": "/data/z", "from": "/data/q"}]), json!({"a": "1", "z": null})),
         (json!([{"op": "test", "path": "/data/zz", "value": null}]), json!({"a": "1"})),
         (json!([{"op": "add", "path": "/data/b"}]), json!({"a": "1", "b": null})),
-        (json!([{"op": "replace", "path": "/list/01", "value": 1}, {"op": "remove", "path": "/list/-1"}]), json!({"a": "1"})),
+        (
+            json!([{"op": "replace", "path": "/list/01", "value": 1}, {"op": "remove", "path": "/list/-1"}]),
+            json!({"a": "1"}),
+        ),
         (json!([{"op": "add", "path": "/data/a~1b", "value": "~1"}]), json!({"a": "1", "a/b": "~1"})),
     ];
     for (text, expected) in good {
@@ -115,14 +146,22 @@ fn json_patches_take_upstreams_liberties() {
 #[test]
 fn patched_objects_are_decoded_anew() {
     let map = target("io.k8s.api.core.v1.ConfigMap");
-    let current = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "x"}, "data": {"a": "1"}});
+    let current =
+        json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "x"}, "data": {"a": "1"}});
     let run = |body: &str, validation| patch(Kind::Merge, &map, &current, body.as_bytes(), validation);
-    let warned = run(r#"{"nope":1,"metadata":{"odd":2},"data":{"a":"8","a":"9"}}"#, FieldValidation::Warn).unwrap();
-    assert_eq!(warned.warnings, [r#"duplicate field "data.a""#, r#"unknown field "metadata.odd""#, r#"unknown field "nope""#]);
+    let warned =
+        run(r#"{"nope":1,"metadata":{"odd":2},"data":{"a":"8","a":"9"}}"#, FieldValidation::Warn).unwrap();
+    assert_eq!(
+        warned.warnings,
+        [r#"duplicate field "data.a""#, r#"unknown field "metadata.odd""#, r#"unknown field "nope""#]
+    );
     assert_eq!(warned.value["data"]["a"], "9");
     let strict = run(r#"{"nope":1}"#, FieldValidation::Strict).unwrap_err();
     assert_eq!((strict.code, strict.details.unwrap().causes[0].field.as_str()), (422, "patch"));
     let kind = run(r#"{"kind":"ServiceAccount"}"#, FieldValidation::Warn).unwrap_err();
-    assert!(kind.message.ends_with("converting (v1.ServiceAccount) to (core.ConfigMap): unknown conversion"), "{kind}");
+    assert!(
+        kind.message.ends_with("converting (v1.ServiceAccount) to (core.ConfigMap): unknown conversion"),
+        "{kind}"
+    );
     assert_eq!(run("null", FieldValidation::Warn).unwrap_err().message, "Invalid JSON Patch");
 }

@@ -141,8 +141,13 @@ fn describe(shape: &Shape) -> String {
 
 fn fields(name: &'static str, json: &Value, properties: &Map<String, Value>, order: &'static str) -> Shape {
     let mut fields = Vec::with_capacity(properties.len());
-    let required: Vec<&str> =
-        json.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> = json
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let mut embedded = None;
     for word in order.split(' ').filter(|word| !word.is_empty()) {
         let (word, opens) = match word.split_once('{') {

@@ -264,10 +264,15 @@ mod tests {
         assert_eq!(containers.link.get().go, "[]v1.Container");
         let container = containers.link.get().items().unwrap();
         let ports = container.child("ports").unwrap();
-        assert!(matches!(&ports.shape, Shape::List { kind: ListKind::Map(keys), .. } if *keys == ["containerPort", "protocol"]));
+        assert!(
+            matches!(&ports.shape, Shape::List { kind: ListKind::Map(keys), .. } if *keys == ["containerPort", "protocol"])
+        );
         let protocol = ports.items().unwrap().fields().unwrap().field("protocol").unwrap();
         assert_eq!(protocol.default, Some(Value::from("TCP")));
-        assert_eq!((pod.field("hostNetwork").unwrap().zero, pod.field("hostUsers").unwrap().zero), (Zero::Omitted, Zero::Kept));
+        assert_eq!(
+            (pod.field("hostNetwork").unwrap().zero, pod.field("hostUsers").unwrap().zero),
+            (Zero::Omitted, Zero::Kept)
+        );
         let probe = Schema::of("io.k8s.api.core.v1.Probe").unwrap().fields().unwrap();
         assert_eq!(probe.field("exec").unwrap().embedded, Some(("ProbeHandler", 1)));
         assert_eq!(pod.field("restartPolicy").unwrap().go.as_deref(), Some("v1.RestartPolicy"));

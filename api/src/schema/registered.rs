@@ -25,7 +25,11 @@ mod tests {
     #[test]
     fn served_and_bygone_kinds_are_registered() {
         assert!(is_registered("v1", "ConfigMap") && is_registered("apps/v1beta1", "Deployment"));
-        assert!(!is_registered("v1", "configmap") && !is_registered("v2", "ConfigMap") && !is_registered("apps/v1", "Pod"));
+        assert!(
+            !is_registered("v1", "configmap")
+                && !is_registered("v2", "ConfigMap")
+                && !is_registered("apps/v1", "Pod")
+        );
         assert_eq!(internal_package("rbac.authorization.k8s.io"), "rbac");
     }
 }
