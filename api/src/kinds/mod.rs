@@ -16,7 +16,7 @@ mod node;
 mod pod;
 mod replicaset;
 mod secret;
-mod service;
+pub mod service;
 mod serviceaccount;
 
 pub use {
