@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use crate::around::Around;
 use crate::decide::{Decision, Outcome, Rank, contradiction, decide, judge};
-use crate::filter::{Ask, NodeView};
+use crate::filter::{Ask, FILTERS, NodeView};
 use crate::pod::{Pod, Shape};
 use crate::profile::Profile;
+use crate::sentence::sentence;
 use crate::snapshot::{Slot, Snapshot};
+use crate::wake::Changes;
 
 /// How many classes are remembered. Each holds a few words for every node.
 const MOST: usize = 64;
@@ -24,6 +26,17 @@ struct Class {
     mark: Option<usize>,
     /// Turn of its last use.
     used: u64,
+    /// Why none fits, as long as no node changes.
+    refusal: Option<Arc<Refusal>>,
+}
+
+/// Why no node takes a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// Upstream's sentence.
+    pub sentence: String,
+    /// What would have to change before another look is worth while.
+    pub helped_by: Changes,
 }
 
 /// The classes met lately.
@@ -90,6 +103,26 @@ impl Classes {
         }
     }
 
+    /// Why no node takes a pod that [`Classes::choose`] found none for.
+    pub fn refusal(&mut self, pod: &Pod, snapshot: &Snapshot) -> Arc<Refusal> {
+        let shared = contradiction(pod).is_none() && !Around::matters(pod, snapshot);
+        if shared && let Some(refusal) = &self.class(pod, snapshot).refusal {
+            return refusal.clone();
+        }
+        let decision = self.explain(pod, snapshot);
+        let filters = decision.verdicts.iter().filter_map(|(_, outcome)| match outcome {
+            Outcome::Refused(index, _) => FILTERS.get(*index),
+            Outcome::Fits(_) => None,
+        });
+        let helped_by = filters.fold(Changes::NODE_ADDED, |all, (_, filter)| all | filter.helped_by());
+        let sentence = sentence(pod, &decision, snapshot.len());
+        let refusal = Arc::new(Refusal { sentence, helped_by });
+        if shared && let Some(class) = self.known.get_mut(&key(pod)) {
+            class.refusal = Some(refusal.clone());
+        }
+        refusal
+    }
+
     /// The best nodes for a pod, the best first, with what they scored.
     pub fn best(&mut self, pod: &Pod, snapshot: &Snapshot, most: usize) -> Vec<(Slot, Rank)> {
         if Around::matters(pod, snapshot) {
@@ -100,7 +133,7 @@ impl Classes {
 
     fn class(&mut self, pod: &Pod, snapshot: &Snapshot) -> &Class {
         self.turn += 1;
-        let key = Key(ByAddress(pod.shape.clone()), pod.namespace.clone());
+        let key = key(pod);
         if self.known.len() >= MOST && !self.known.contains_key(&key) {
             let oldest = self.known.values().map(|c| c.used).min().unwrap_or(0);
             self.known.retain(|_, class| class.used != oldest);
@@ -110,6 +143,10 @@ impl Classes {
         class.catch_up(pod, snapshot, &self.profile, self.seed);
         class
     }
+}
+
+fn key(pod: &Pod) -> Key {
+    Key(ByAddress(pod.shape.clone()), pod.namespace.clone())
 }
 
 impl Class {
@@ -144,5 +181,6 @@ impl Class {
             self.ranked.insert((rank, slot));
         }
         self.outcomes[slot] = outcome;
+        self.refusal = None;
     }
 }

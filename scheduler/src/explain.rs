@@ -11,10 +11,12 @@ use crate::profile::Profile;
 use crate::score::FULL;
 use crate::snapshot::{Slot, Snapshot};
 
-/// How many nodes the verdict on a placed pod names: the winner and the next best. All are named of a smaller cluster.
-const ROWS_PLACED: usize = 64;
+/// In a cluster of up to so many nodes, the verdict on a placed pod names them all.
+const ALL_ROWS: usize = 32;
+/// In a larger one it names the winner and the next best.
+const ROWS_PLACED: usize = 10;
 /// How many nodes the verdict on a refused pod names at most; the sentence counts all.
-const ROWS_REFUSED: usize = 1000;
+const ROWS_REFUSED: usize = 200;
 
 /// A decision, as people see it.
 #[derive(Clone, Debug, Serialize)]
@@ -96,15 +98,15 @@ pub fn placed(
     snapshot: &Snapshot,
     about: &About<'_>,
 ) -> Verdict {
-    let best =
-        if snapshot.len() > ROWS_PLACED { classes.best(pod, snapshot, ROWS_PLACED) } else { Vec::new() };
+    let large = snapshot.len() > ALL_ROWS;
+    let best = if large { classes.best(pod, snapshot, ROWS_PLACED) } else { Vec::new() };
     let decision = if best.is_empty() {
         classes.explain(pod, snapshot)
     } else {
         let verdicts = best.into_iter().map(|(slot, rank)| (slot, Outcome::Fits(rank))).collect();
         Decision { node: Some(node), verdicts, early: None }
     };
-    verdict(pod, &decision, classes.profile(), snapshot, about, ROWS_PLACED)
+    verdict(pod, &decision, classes.profile(), snapshot, about, if large { ROWS_PLACED } else { ALL_ROWS })
 }
 
 /// Explains why no node was found.

@@ -16,6 +16,7 @@
 
 pub mod amounts;
 pub mod around;
+pub mod brain;
 pub mod class;
 pub mod decide;
 pub mod explain;
@@ -26,8 +27,12 @@ pub mod pod;
 pub mod profile;
 mod quantity;
 pub mod queue;
+mod run;
 pub mod score;
 pub mod sentence;
 pub mod snapshot;
 pub mod terms;
 pub mod wake;
+
+pub use profile::{Config, ConfigError};
+pub use run::start;

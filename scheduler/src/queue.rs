@@ -122,8 +122,8 @@ impl Queue {
         self.later.insert((due, entry.arrival, key));
     }
 
-    /// Something changed in the cluster.
-    pub fn wake(&mut self, changes: Changes, now: Timestamp) {
+    /// Something changed in the cluster. Says whom it woke.
+    pub fn wake(&mut self, changes: Changes, now: Timestamp, mut woken: impl FnMut(&str)) {
         if changes.is_empty() {
             return;
         }
@@ -132,6 +132,7 @@ impl Queue {
             if !helped_by.touches(changes) {
                 continue;
             }
+            woken(key);
             self.later.remove(&(old_due, entry.arrival, key.clone()));
             if entry.not_before <= now {
                 entry.state = State::Ready;
@@ -210,9 +211,9 @@ mod tests {
             queue.refused(&p.key, Changes::POD_GONE, start);
         }
         let later = start + Duration::from_secs(2);
-        queue.wake(Changes::NODE_TAINTS, later);
+        queue.wake(Changes::NODE_TAINTS, later, |_| {});
         assert!(!queue.is_ready(), "taints do not make room");
-        queue.wake(Changes::POD_GONE, later);
+        queue.wake(Changes::POD_GONE, later, |_| {});
         assert_eq!(drain(&mut queue), "old new");
     }
 
@@ -224,7 +225,7 @@ mod tests {
         for _ in 0..6 {
             queue.pop().expect("it is ready");
             queue.refused("a", Changes::POD_GONE, now);
-            queue.wake(Changes::POD_GONE, now);
+            queue.wake(Changes::POD_GONE, now, |_| {});
             assert!(!queue.is_ready(), "woken at once, but not due");
             let due = queue.tick(now).expect("it is due some time");
             waits.push(due.duration_since(now).as_millis());
