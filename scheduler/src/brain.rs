@@ -174,7 +174,8 @@ impl Brain {
             (c.status.clone(), c.reason.clone().unwrap_or_default(), c.message.clone().unwrap_or_default())
         });
         let old = self.waiting.get(&pod.key).filter(|old| *old.uid == *pod.uid);
-        let (attempts, explained, woken_by) = old.map_or((0, None, None), |w| (w.attempts, w.explained, w.woken_by));
+        let (attempts, explained, woken_by) =
+            old.map_or((0, None, None), |w| (w.attempts, w.explained, w.woken_by));
         let waiting = Waiting {
             namespace: pod.namespace.to_string(),
             name: meta.name.clone().unwrap_or_default(),
@@ -235,7 +236,8 @@ impl Brain {
             };
             let is_news = !says("Unschedulable", &refusal.sentence);
             let turns_false = known.condition.as_ref().is_none_or(|(status, _, _)| status != "False");
-            let stale = known.explained.is_none_or(|at| now.duration_since(at).unsigned_abs() > EXPLAIN_AGAIN);
+            let stale =
+                known.explained.is_none_or(|at| now.duration_since(at).unsigned_abs() > EXPLAIN_AGAIN);
             let verdict = (is_news || stale).then(|| {
                 let decision = self.classes.explain(pod, &self.snapshot);
                 let about = About { message: Some(&refusal.sentence), ..about };

@@ -38,7 +38,12 @@ pub fn start(
     let shell = Arc::new(Shell {
         brain: Mutex::new(Brain::new(config)?),
         rung: Notify::new(),
-        recorder: EventRecorder::reporting(client.clone(), clock.clone(), &config.scheduler_name, &config.scheduler_name),
+        recorder: EventRecorder::reporting(
+            client.clone(),
+            clock.clone(),
+            &config.scheduler_name,
+            &config.scheduler_name,
+        ),
         name: config.scheduler_name.clone(),
         client,
         clock,

@@ -12,7 +12,11 @@ fn resources() {
     let cases = [
         ("exactly", asks(json!({ "cpu": "2", "memory": "4Gi" })), "a"),
         ("one too many", asks(json!({ "cpu": "2001m" })), "1 Insufficient cpu."),
-        ("several at once", asks(json!({ "cpu": "3", "memory": "5Gi" })), "1 Insufficient cpu, 1 Insufficient memory."),
+        (
+            "several at once",
+            asks(json!({ "cpu": "3", "memory": "5Gi" })),
+            "1 Insufficient cpu, 1 Insufficient memory.",
+        ),
         ("extended", asks(json!({ "example.com/gpu": "1" })), "1 Insufficient example.com/gpu."),
         ("disk", asks(json!({ "ephemeral-storage": "11Gi" })), "1 Insufficient ephemeral-storage."),
         ("nothing", json!({}), "a"),
@@ -46,7 +50,8 @@ fn a_terminating_pod_still_holds_its_room() {
 
 #[test]
 fn taints_and_cordons() {
-    let taint = |effect: &str| json!({ "spec": { "taints": [{ "key": "k", "value": "v", "effect": effect }] } });
+    let taint =
+        |effect: &str| json!({ "spec": { "taints": [{ "key": "k", "value": "v", "effect": effect }] } });
     let tolerate = |t: serde_json::Value| json!({ "spec": { "tolerations": [t] } });
     let cases = [
         ("NoSchedule refuses", taint("NoSchedule"), json!({}), "1 node(s) had untolerated taint(s)."),
@@ -59,7 +64,12 @@ fn taints_and_cordons() {
             tolerate(json!({ "key": "k", "value": "w" })),
             "1 node(s) had untolerated taint(s).",
         ),
-        ("cordoned", json!({ "spec": { "unschedulable": true } }), json!({}), "1 node(s) were unschedulable."),
+        (
+            "cordoned",
+            json!({ "spec": { "unschedulable": true } }),
+            json!({}),
+            "1 node(s) were unschedulable.",
+        ),
         (
             "cordon tolerated",
             json!({ "spec": { "unschedulable": true } }),
@@ -75,20 +85,24 @@ fn taints_and_cordons() {
 
 #[test]
 fn selectors_affinity_and_names() {
-    let affinity = |term: serde_json::Value| {
-        json!({ "spec": { "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [term] } } } } })
-    };
+    let affinity = |term: serde_json::Value| json!({ "spec": { "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [term] } } } } });
     let name = |operator: &str, values: &[&str]| json!({ "key": "metadata.name", "operator": operator, "values": values });
     let unsuited = "2 node(s) didn't match Pod's node affinity/selector.";
     let cases = [
         ("selector", json!({ "spec": { "nodeSelector": { "disk": "ssd" } } }), "b"),
         ("selector, other value", json!({ "spec": { "nodeSelector": { "disk": "hdd" } } }), unsuited),
-        ("expression", affinity(json!({ "matchExpressions": [{ "key": "disk", "operator": "Exists" }] })), "b"),
+        (
+            "expression",
+            affinity(json!({ "matchExpressions": [{ "key": "disk", "operator": "Exists" }] })),
+            "b",
+        ),
         ("by name", affinity(json!({ "matchFields": [name("In", &["b"])] })), "b"),
         ("not by name", affinity(json!({ "matchFields": [name("NotIn", &["b"])] })), "a"),
         (
             "by name, and an expression that fails",
-            affinity(json!({ "matchFields": [name("In", &["a"])], "matchExpressions": [{ "key": "x", "operator": "Exists" }] })),
+            affinity(
+                json!({ "matchFields": [name("In", &["a"])], "matchExpressions": [{ "key": "x", "operator": "Exists" }] }),
+            ),
             "1 node(s) didn't match Pod's node affinity/selector, 1 node(s) didn't satisfy plugin(s) [NodeAffinity].",
         ),
         (
@@ -100,7 +114,11 @@ fn selectors_affinity_and_names() {
     for (case, pod, expected) in cases {
         let mut cluster = Cluster::default();
         cluster.node("a", json!({})).node("b", json!({ "metadata": { "labels": { "disk": "ssd" } } }));
-        assert_eq!(cluster.outcome(pod).trim_start_matches("0/2 nodes are available: "), expected, "case: {case}");
+        assert_eq!(
+            cluster.outcome(pod).trim_start_matches("0/2 nodes are available: "),
+            expected,
+            "case: {case}"
+        );
     }
 }
 
@@ -135,9 +153,17 @@ fn company() {
     let cases = [
         ("near, by zone", near("podAffinity", "db", "zone"), "b"),
         ("far, by zone", near("podAntiAffinity", "db", "zone"), "a"),
-        ("near to nobody", near("podAffinity", "nobody", "zone"), "2 node(s) didn't match pod affinity rules."),
+        (
+            "near to nobody",
+            near("podAffinity", "nobody", "zone"),
+            "2 node(s) didn't match pod affinity rules.",
+        ),
         ("the first of its kind", near("podAffinity", "web", "kubernetes.io/hostname"), "ab"),
-        ("the first, without the label", near("podAffinity", "web", "rack"), "2 node(s) didn't match pod affinity rules."),
+        (
+            "the first, without the label",
+            near("podAffinity", "web", "rack"),
+            "2 node(s) didn't match pod affinity rules.",
+        ),
         ("far from nobody", near("podAntiAffinity", "nobody", "zone"), "ab"),
     ];
     for (name, pod, expected) in cases {
@@ -154,7 +180,10 @@ fn whom_a_pod_keeps_away() {
     let mut cluster = Cluster::default();
     cluster.node("a", json!({})).on("a", "loner", near("podAntiAffinity", "web", "kubernetes.io/hostname"));
     let web = json!({ "metadata": { "labels": { "app": "web" } } });
-    assert_eq!(cluster.outcome(web), format!("{NONE}1 node(s) didn't satisfy existing pods anti-affinity rules."));
+    assert_eq!(
+        cluster.outcome(web),
+        format!("{NONE}1 node(s) didn't satisfy existing pods anti-affinity rules.")
+    );
     assert_eq!(cluster.outcome(json!({})), "a");
     cluster.snapshot.displace("d/loner");
     assert!(!cluster.snapshot.has_rules());
@@ -172,13 +201,21 @@ fn spreading() {
     let skewed = "2 node(s) didn't match pod topology spread constraints";
     let cases = [
         ("to the emptier zone", rule(json!({})), "b".to_string()),
-        ("a missing label", rule(json!({ "topologyKey": "rack" })), format!("{skewed} (missing required label).")),
+        (
+            "a missing label",
+            rule(json!({ "topologyKey": "rack" })),
+            format!("{skewed} (missing required label)."),
+        ),
         ("domains that must be there", rule(json!({ "minDomains": 3, "maxSkew": 1 })), "b".to_string()),
     ];
     for (name, pod, expected) in cases {
         let mut cluster = Cluster::default();
         cluster.node("a", zone("1")).node("b", zone("2")).on("a", "one", web.clone());
-        assert_eq!(cluster.outcome(pod).trim_start_matches("0/2 nodes are available: "), expected, "case: {name}");
+        assert_eq!(
+            cluster.outcome(pod).trim_start_matches("0/2 nodes are available: "),
+            expected,
+            "case: {name}"
+        );
     }
 }
 
@@ -202,5 +239,10 @@ fn the_whole_sentence() {
         cluster.node(&format!("n{n}"), json!({ "status": { "allocatable": { "cpu": "1" } } }));
     }
     let sentence = cluster.sentence(&pod, &cluster.decide(&pod));
-    assert!(sentence.starts_with("0/12 nodes are available: 1 node(s) had untolerated taint(s), 11 Insufficient cpu."), "{sentence}");
+    assert!(
+        sentence.starts_with(
+            "0/12 nodes are available: 1 node(s) had untolerated taint(s), 11 Insufficient cpu."
+        ),
+        "{sentence}"
+    );
 }

@@ -52,16 +52,20 @@ fn object(kind: &PodKind) -> Value {
     let labelled = |spec: Value| json!({ "metadata": { "labels": { "app": "web" } }, "spec": spec });
     let selector = json!({ "matchLabels": { "app": "web" } });
     match kind {
-        PodKind::Plain { cpu, memory } => asks(json!({ "cpu": format!("{cpu}m"), "memory": format!("{memory}Mi") })),
+        PodKind::Plain { cpu, memory } => {
+            asks(json!({ "cpu": format!("{cpu}m"), "memory": format!("{memory}Mi") }))
+        }
         PodKind::Port(n) => port(8000 + i32::from(*n), ""),
         PodKind::OnSsd { cpu } => {
             let mut pod = asks(json!({ "cpu": format!("{cpu}m") }));
             pod["spec"]["nodeSelector"] = json!({ "disk": "ssd" });
             pod
         }
-        PodKind::Apart => labelled(json!({ "affinity": { "podAntiAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": [
+        PodKind::Apart => labelled(
+            json!({ "affinity": { "podAntiAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": [
             { "labelSelector": selector, "topologyKey": "kubernetes.io/hostname" }
-        ] } } })),
+        ] } } }),
+        ),
         PodKind::Spread => labelled(json!({ "topologySpreadConstraints": [
             { "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": selector }
         ] })),
@@ -77,7 +81,8 @@ fn play(steps: &[Step], profile: &str, seed: u64) -> Vec<Option<String>> {
     for (turn, step) in steps.iter().enumerate() {
         match step {
             Step::Node { name, cpu, tainted, disk } => {
-                let taints = if *tainted { json!([{ "key": "k", "effect": "NoSchedule" }]) } else { json!([]) };
+                let taints =
+                    if *tainted { json!([{ "key": "k", "effect": "NoSchedule" }]) } else { json!([]) };
                 let disk = if *disk { "ssd" } else { "hdd" };
                 cluster.node(
                     &format!("n{name}"),
@@ -110,11 +115,15 @@ fn play(steps: &[Step], profile: &str, seed: u64) -> Vec<Option<String>> {
                 let around = Around::look(&pod, &cluster.snapshot);
                 let node = &cluster.snapshot.nodes()[slot];
                 let facts = node.facts.as_ref().expect("a chosen node exists");
-                let outcome = judge(&Ask { pod: &pod, around: &around }, NodeView { node, facts }, &profile, seed);
+                let outcome =
+                    judge(&Ask { pod: &pod, around: &around }, NodeView { node, facts }, &profile, seed);
                 assert!(matches!(outcome, Outcome::Fits(_)), "bound against a filter: {outcome:?}");
                 let fits = |want: i64, all: i64, used: i64| want == 0 || want + used <= all;
                 let (want, all, used) = (&pod.shape.requests, &facts.allocatable, &node.used);
-                assert!(fits(want.cpu, all.cpu, used.cpu) && fits(want.memory, all.memory, used.memory), "overcommitted");
+                assert!(
+                    fits(want.cpu, all.cpu, used.cpu) && fits(want.memory, all.memory, used.memory),
+                    "overcommitted"
+                );
                 let name = node.name.clone();
                 alive.push(pod.key.clone());
                 cluster.snapshot.place(Arc::new(Pod { node: Some(name.clone()), ..pod }), &name);

@@ -60,7 +60,9 @@ impl Cluster {
         let decision = self.decide(&pod);
         match decision.node {
             Some(slot) => self.snapshot.nodes()[slot].name.to_string(),
-            None => self.sentence(&pod, &decision).split(" no new claims").next().unwrap_or_default().to_string(),
+            None => {
+                self.sentence(&pod, &decision).split(" no new claims").next().unwrap_or_default().to_string()
+            }
         }
     }
 
