@@ -10,14 +10,19 @@
 //! Watched: nothing. Written: whatever is asked for, once it has been decoded, defaulted, admitted and validated.
 
 pub mod admission;
+pub mod auth;
 pub mod identity;
+pub mod local;
+pub mod pki;
 pub mod registry;
 pub mod rest;
 pub mod server;
 pub mod store;
+pub mod verdicts;
 
 mod tls;
 
 pub use identity::Identity;
+pub use local::LocalClient;
 pub use registry::Registry;
 pub use server::{Config, Server, StartError};

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod fake;
 pub mod gate;
 pub mod informers;
+pub mod kubeconfig;
 pub mod queue;
 pub mod recorder;
 pub mod runner;

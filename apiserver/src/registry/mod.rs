@@ -160,7 +160,7 @@ impl Registry {
             expected: expected.map(|entry| entry.object.revision),
             verb,
             body: card::encode(key.kind, object),
-            actor: context.user.user.clone(),
+            actor: if context.actor.is_empty() { &context.user.user } else { &context.actor }.clone(),
             causes: context.causes.clone(),
             time: self.clock.now(),
             card: Arc::new(Card::of(key.kind, object)),

@@ -14,6 +14,8 @@ use crate::identity::Identity;
 pub struct Context {
     /// On whose behalf.
     pub user: Identity,
+    /// Which part of a component acts, for the change log; empty: the user's name says enough.
+    pub actor: String,
     /// The revisions that made the writer act.
     pub causes: Vec<Revision>,
     /// Under which name the fields are owned; empty: made from `user_agent`.

@@ -1,0 +1,125 @@
+//! What a node may write: its own Node, its own lease, events, the status of the pods bound to it, and their end.
+
+use coracle_api::{Key, Status, kinds};
+use coracle_client::Op;
+
+use crate::identity::Identity;
+use crate::registry::Registry;
+
+/// The group of all nodes.
+pub const NODES: &str = "system:nodes";
+const USER_PREFIX: &str = "system:node:";
+
+/// Which node an identity is, if it is one.
+pub fn node_of(user: &Identity) -> Option<&str> {
+    user.user.strip_prefix(USER_PREFIX).filter(|_| user.is_in(NODES))
+}
+
+/// Whether a component may do a write. Only nodes are restricted.
+///
+/// # Errors
+/// 403, in upstream's words where it has them.
+pub fn may_write(registry: &Registry, user: &Identity, op: &Op) -> Result<(), Status> {
+    let Some(node) = node_of(user) else { return Ok(()) };
+    let key = op.key();
+    let sub = match op {
+        Op::Create { sub, .. } => sub.as_ref().map(|(_, sub)| *sub),
+        Op::Update { sub, .. } | Op::Patch { sub, .. } => *sub,
+        Op::Delete { .. } => None,
+    };
+    let pods_node = || bound_to(registry, &key);
+    judge(node, op.verb(), &key, sub, &pods_node)
+}
+
+/// The node that a pod is bound to.
+pub fn bound_to(registry: &Registry, pod: &Key) -> Option<String> {
+    let pod = registry.get(pod)?.value().ok()?;
+    Some(pod["spec"]["nodeName"].as_str()?.to_owned())
+}
+
+/// The rule itself. `pods_node` tells where the pod `key` is bound.
+///
+/// # Errors
+/// 403.
+pub fn judge(
+    node: &str,
+    verb: &str,
+    key: &Key,
+    sub: Option<&str>,
+    pods_node: &dyn Fn() -> Option<String>,
+) -> Result<(), Status> {
+    let kind = key.kind;
+    let refuse = |why: String| Err(Status::forbidden(kind, &key.name, &why));
+    if kind == &kinds::NODE {
+        return match (key.name == node, verb) {
+            (true, "delete") => refuse(format!("node {node:?} is not allowed to delete node {:?}", key.name)),
+            (true, _) => Ok(()),
+            (false, _) => refuse(format!("node {node:?} is not allowed to modify node {:?}", key.name)),
+        };
+    }
+    if kind == &kinds::LEASE {
+        return match (key.namespace == "kube-node-lease", key.name == node) {
+            (true, true) => Ok(()),
+            (true, false) => refuse("can only access node lease with the same name as the requesting node".into()),
+            (false, _) => refuse("can only access leases in the \"kube-node-lease\" system namespace".into()),
+        };
+    }
+    if kind == &kinds::POD {
+        let mine = || pods_node().is_some_and(|bound| bound == node);
+        return match (verb, sub) {
+            ("delete", None) if mine() => Ok(()),
+            ("delete", None) => refuse(format!("node {node:?} can only delete pods with spec.nodeName set to itself")),
+            ("update" | "patch", Some("status")) if mine() => Ok(()),
+            ("update" | "patch", Some("status")) => {
+                refuse(format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself"))
+            }
+            _ => refuse(denied(node, verb, key, sub)),
+        };
+    }
+    if kind.plural == kinds::EVENT.plural && verb != "delete" {
+        return Ok(());
+    }
+    refuse(denied(node, verb, key, sub))
+}
+
+fn denied(node: &str, verb: &str, key: &Key, sub: Option<&str>) -> String {
+    let resource = match sub {
+        Some(sub) => format!("{}/{sub}", key.kind.plural),
+        None => key.kind.plural.to_owned(),
+    };
+    let user = format!("{USER_PREFIX}{node}");
+    super::authorize::cannot(&user, verb, &resource, key.kind.group, &key.namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_writes_its_own_and_nothing_else() {
+        let key = |kind, ns: &str, name: &str| Key::new(kind, ns, name);
+        let cases = [
+            ("its node", "patch", key(&kinds::NODE, "", "n1"), Some("status"), true),
+            ("makes itself", "create", key(&kinds::NODE, "", "n1"), None, true),
+            ("deletes itself", "delete", key(&kinds::NODE, "", "n1"), None, false),
+            ("another node", "patch", key(&kinds::NODE, "", "n2"), None, false),
+            ("its lease", "update", key(&kinds::LEASE, "kube-node-lease", "n1"), None, true),
+            ("another lease", "update", key(&kinds::LEASE, "kube-node-lease", "n2"), None, false),
+            ("a lease elsewhere", "update", key(&kinds::LEASE, "default", "n1"), None, false),
+            ("its pod's status", "patch", key(&kinds::POD, "a", "mine"), Some("status"), true),
+            ("its pod's end", "delete", key(&kinds::POD, "a", "mine"), None, true),
+            ("its pod's spec", "patch", key(&kinds::POD, "a", "mine"), None, false),
+            ("another pod's status", "patch", key(&kinds::POD, "a", "other"), Some("status"), false),
+            ("another pod's end", "delete", key(&kinds::POD, "a", "other"), None, false),
+            ("a new pod", "create", key(&kinds::POD, "a", "new"), None, false),
+            ("a binding", "create", key(&kinds::POD, "a", "mine"), Some("binding"), false),
+            ("an event", "create", key(&kinds::EVENT, "a", "e"), None, true),
+            ("a secret", "create", key(&kinds::SECRET, "a", "s"), None, false),
+        ];
+        for (name, verb, key, sub, expected) in cases {
+            let bound = if key.name == "mine" { "n1" } else { "n2" };
+            let got = judge("n1", verb, &key, sub, &|| Some(bound.to_owned()));
+            assert_eq!(got.is_ok(), expected, "case: {name}: {got:?}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+use coracle_client::Clock;
+use http::HeaderValue;
+use rustls_pki_types::pem::PemObject;
+
+use super::*;
+use crate::pki::Pki;
+use crate::pki::token::{Bound, Private};
+
+fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        headers.append(*name, HeaderValue::from_str(value).unwrap());
+    }
+    headers
+}
+
+struct Bench {
+    _dir: tempfile::TempDir,
+    pki: Pki,
+    authenticator: Authenticator,
+}
+
+fn bench() -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = Pki::open(dir.path(), Clock::system()).unwrap();
+    let authenticator = Authenticator::new(pki.accounts().clone());
+    Bench { _dir: dir, pki, authenticator }
+}
+
+impl Bench {
+    fn admin(&self) -> Identity {
+        let pem = self.pki.credentials("", "kubernetes-admin", Some(MASTERS)).unwrap().certificate;
+        certified(&CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn certificates_tokens_and_nothing() {
+    let bench = bench();
+    let admin = bench.admin();
+    assert_eq!(admin, Identity::new("kubernetes-admin", &[MASTERS, AUTHENTICATED]));
+    let who = |certificate: Option<&Identity>, authorization: &str| {
+        let headers = headers(&[("authorization", authorization)]);
+        bench.authenticator.identify(certificate, &headers).map(|user| user.user).map_err(|status| status.code)
+    };
+    assert_eq!(who(Some(&admin), "Bearer nonsense"), Ok("kubernetes-admin".into()));
+    assert_eq!(who(None, "Bearer nonsense"), Err(401));
+    assert_eq!(who(None, "Basic dTpw"), Ok(ANONYMOUS.into()));
+    assert_eq!(who(None, ""), Ok(ANONYMOUS.into()));
+    let bound = Bound { name: "builder".into(), uid: "u".into() };
+    let about =
+        Private { namespace: "ci".into(), node: None, pod: None, secret: None, serviceaccount: bound };
+    let (token, _) = bench.pki.accounts().issue(&[], 600, about).unwrap();
+    assert_eq!(who(None, &format!("bearer {token}")), Ok("system:serviceaccount:ci:builder".into()));
+}
+
+#[test]
+fn masters_impersonate_and_others_do_not() {
+    let bench = bench();
+    let admin = bench.admin();
+    let as_bob = headers(&[
+        ("impersonate-user", "bob"),
+        ("impersonate-group", "devs"),
+        ("impersonate-extra-acme.example%2fteam", "red"),
+    ]);
+    let bob = bench.authenticator.identify(Some(&admin), &as_bob).unwrap();
+    assert_eq!((bob.user.as_str(), bob.groups), ("bob", vec!["devs".to_owned(), AUTHENTICATED.into()]));
+    assert_eq!(bob.extra["acme.example/team"], ["red"]);
+
+    let account = headers(&[("impersonate-user", "system:serviceaccount:ci:builder")]);
+    let account = bench.authenticator.identify(Some(&admin), &account).unwrap();
+    assert_eq!(account.groups, ["system:serviceaccounts", "system:serviceaccounts:ci", AUTHENTICATED]);
+
+    let nobody = bench.authenticator.identify(None, &as_bob).unwrap_err();
+    assert_eq!(
+        nobody.message,
+        r#"users "bob" is forbidden: User "system:anonymous" cannot impersonate resource "users" in API group "" at the cluster scope"#
+    );
+}
+
+#[test]
+fn a_nodes_certificate_names_the_node_whatever_it_asked_for() {
+    let bench = bench();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut wish = rcgen::CertificateParams::new(vec!["kubernetes".into()]).unwrap();
+    wish.distinguished_name.push(rcgen::DnType::OrganizationName, MASTERS);
+    let request = wish.serialize_request(&key).unwrap().pem().unwrap();
+    let pem = bench.pki.sign_node("n1", &request).unwrap();
+    let user = certified(&CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+    assert_eq!(user, Identity::new("system:node:n1", &[node::NODES, AUTHENTICATED]));
+    assert_eq!(node::node_of(&user), Some("n1"));
+}

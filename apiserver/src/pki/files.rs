@@ -1,0 +1,46 @@
+//! Private files: readable by their owner only, whole or not there at all.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::PkiError;
+
+/// Makes a folder that only its owner can enter.
+pub(super) fn make_private_dir(path: &Path) -> Result<(), PkiError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| PkiError::at(path, error))
+}
+
+/// Writes a file with mode 0600 beside its place, makes it durable, and moves it there.
+pub fn write_private(path: &Path, contents: &str) -> Result<(), PkiError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = Path::new(&beside);
+    let written = (|| {
+        // A leftover of a crash may have another mode, which opening would keep.
+        match fs::remove_file(beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
+        file.write_all(contents.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(beside, path)?;
+        match path.parent() {
+            Some(parent) => fs::File::open(parent)?.sync_all(),
+            None => Ok(()),
+        }
+    })();
+    written.map_err(|error| PkiError::at(path, error))
+}
+
+/// What a file says; `None` where there is none.
+pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(PkiError::at(path, error)),
+    }
+}
