@@ -76,7 +76,8 @@ preferences: {{}}
             serde_saphyr::from_str(text).map_err(|e| KubeconfigError::Malformed(e.to_string()))?;
         let missing = |what: &str| KubeconfigError::Incomplete(format!("no {what}"));
         let current = find(file.contexts, &file.current_context).ok_or_else(|| missing("current context"))?;
-        let cluster = find(file.clusters, &current.cluster).ok_or_else(|| missing("cluster of the context"))?;
+        let cluster =
+            find(file.clusters, &current.cluster).ok_or_else(|| missing("cluster of the context"))?;
         let user = find(file.users, &current.user).ok_or_else(|| missing("user of the context"))?;
         Ok(Credentials {
             server: cluster.server,

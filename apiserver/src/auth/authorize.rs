@@ -92,7 +92,10 @@ fn named_by(fields: &str) -> Option<String> {
 
 fn form_urlencoded(query: &str) -> Vec<(String, String)> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(k, v)| (decode(k), decode(v))).collect()
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(k, v)| (decode(k), decode(v)))
+        .collect()
 }
 
 /// Percent-decoding; what is not well formed stays as it is.
@@ -159,8 +162,11 @@ fn forbidden(user: &Identity, request: &Attributes) -> Status {
         sub => format!("{}/{sub}", request.resource),
     };
     let why = cannot(&user.user, &request.verb, &resource, &request.group, &request.namespace);
-    let qualified =
-        if request.group.is_empty() { request.resource.clone() } else { format!("{}.{}", request.resource, request.group) };
+    let qualified = if request.group.is_empty() {
+        request.resource.clone()
+    } else {
+        format!("{}.{}", request.resource, request.group)
+    };
     let named = if request.name.is_empty() { String::new() } else { format!(" {:?}", request.name) };
     let details = Details {
         name: request.name.clone(),

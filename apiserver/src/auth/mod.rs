@@ -105,8 +105,12 @@ fn impersonate(user: Identity, headers: &HeaderMap) -> Result<Identity, Status> 
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let name = text("impersonate-user");
     let uid = text("impersonate-uid");
-    let groups: Vec<String> =
-        headers.get_all("impersonate-group").iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect();
+    let groups: Vec<String> = headers
+        .get_all("impersonate-group")
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .map(str::to_owned)
+        .collect();
     let extra: Vec<(String, String)> = headers
         .iter()
         .filter_map(|(header, value)| {
@@ -128,7 +132,8 @@ fn impersonate(user: Identity, headers: &HeaderMap) -> Result<Identity, Status> 
     for (field, value) in extra {
         other.extra.entry(field).or_default().push(value);
     }
-    if let Some((namespace, _)) = other.user.strip_prefix("system:serviceaccount:").and_then(|n| n.split_once(':'))
+    if let Some((namespace, _)) =
+        other.user.strip_prefix("system:serviceaccount:").and_then(|n| n.split_once(':'))
         && other.groups.is_empty()
     {
         other.groups = vec![ACCOUNTS.into(), format!("{ACCOUNTS}:{namespace}")];

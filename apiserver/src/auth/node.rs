@@ -60,7 +60,9 @@ pub fn judge(
     if kind == &kinds::LEASE {
         return match (key.namespace == "kube-node-lease", key.name == node) {
             (true, true) => Ok(()),
-            (true, false) => refuse("can only access node lease with the same name as the requesting node".into()),
+            (true, false) => {
+                refuse("can only access node lease with the same name as the requesting node".into())
+            }
             (false, _) => refuse("can only access leases in the \"kube-node-lease\" system namespace".into()),
         };
     }
@@ -68,11 +70,13 @@ pub fn judge(
         let mine = || pods_node().is_some_and(|bound| bound == node);
         return match (verb, sub) {
             ("delete", None) if mine() => Ok(()),
-            ("delete", None) => refuse(format!("node {node:?} can only delete pods with spec.nodeName set to itself")),
-            ("update" | "patch", Some("status")) if mine() => Ok(()),
-            ("update" | "patch", Some("status")) => {
-                refuse(format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself"))
+            ("delete", None) => {
+                refuse(format!("node {node:?} can only delete pods with spec.nodeName set to itself"))
             }
+            ("update" | "patch", Some("status")) if mine() => Ok(()),
+            ("update" | "patch", Some("status")) => refuse(format!(
+                "node {node:?} can only update pod status for pods with spec.nodeName set to itself"
+            )),
             _ => refuse(denied(node, verb, key, sub)),
         };
     }

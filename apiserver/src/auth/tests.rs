@@ -41,7 +41,11 @@ fn certificates_tokens_and_nothing() {
     assert_eq!(admin, Identity::new("kubernetes-admin", &[MASTERS, AUTHENTICATED]));
     let who = |certificate: Option<&Identity>, authorization: &str| {
         let headers = headers(&[("authorization", authorization)]);
-        bench.authenticator.identify(certificate, &headers).map(|user| user.user).map_err(|status| status.code)
+        bench
+            .authenticator
+            .identify(certificate, &headers)
+            .map(|user| user.user)
+            .map_err(|status| status.code)
     };
     assert_eq!(who(Some(&admin), "Bearer nonsense"), Ok("kubernetes-admin".into()));
     assert_eq!(who(None, "Bearer nonsense"), Err(401));

@@ -120,8 +120,7 @@ impl Pki {
                 (cert, key)
             }
         };
-        let issuer =
-            Issuer::from_ca_cert_pem(&ca_pem, key).map_err(|e| PkiError::damaged(&cert_path, e))?;
+        let issuer = Issuer::from_ca_cert_pem(&ca_pem, key).map_err(|e| PkiError::damaged(&cert_path, e))?;
         let accounts = Arc::new(AccountTokens::open(&dir.join("accounts.key"), clock.clone())?);
         let bootstrap = bootstrap::Tokens::open(&dir.join("bootstrap-tokens"))?;
         Ok(Pki { dir, ca_pem, issuer, accounts, bootstrap, clock })
@@ -172,8 +171,8 @@ impl Pki {
             .allow_unauthenticated()
             .build()
             .map_err(|e| PkiError::Crypto(e.to_string()))?;
-        let private = PrivateKeyDer::try_from(key.serialize_der())
-            .map_err(|e| PkiError::Crypto(e.to_string()))?;
+        let private =
+            PrivateKeyDer::try_from(key.serialize_der()).map_err(|e| PkiError::Crypto(e.to_string()))?;
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(verifier)
@@ -186,12 +185,22 @@ impl Pki {
     ///
     /// # Errors
     /// Only for names that cannot stand in a certificate.
-    pub fn credentials(&self, server: &str, user: &str, group: Option<&str>) -> Result<Credentials, PkiError> {
+    pub fn credentials(
+        &self,
+        server: &str,
+        user: &str,
+        group: Option<&str>,
+    ) -> Result<Credentials, PkiError> {
         let key = KeyPair::generate()?;
         let mut params = self.leaf(user, group, Vec::new())?;
         params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ClientAuth);
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(Credentials { server: server.into(), ca: self.ca_pem.clone(), certificate, key: key.serialize_pem() })
+        Ok(Credentials {
+            server: server.into(),
+            ca: self.ca_pem.clone(),
+            certificate,
+            key: key.serialize_pem(),
+        })
     }
 
     /// The administrator's credentials, the same at every start.
@@ -237,7 +246,12 @@ impl Pki {
         self.bootstrap.check(token, self.clock.now())
     }
 
-    fn leaf(&self, user: &str, group: Option<&str>, names: Vec<String>) -> Result<CertificateParams, PkiError> {
+    fn leaf(
+        &self,
+        user: &str,
+        group: Option<&str>,
+        names: Vec<String>,
+    ) -> Result<CertificateParams, PkiError> {
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name = DistinguishedName::new();
         if let Some(group) = group {

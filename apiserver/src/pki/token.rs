@@ -79,7 +79,9 @@ impl AccountTokens {
     pub(super) fn open(path: &Path, clock: Clock) -> Result<AccountTokens, PkiError> {
         let random = SystemRandom::new();
         let pkcs8 = match files::read(path)? {
-            Some(pem) => decode_pem(&pem).ok_or_else(|| PkiError::damaged(path, "not a private key in PEM"))?,
+            Some(pem) => {
+                decode_pem(&pem).ok_or_else(|| PkiError::damaged(path, "not a private key in PEM"))?
+            }
             None => {
                 let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random);
                 let made = made.map_err(|e| PkiError::Crypto(e.to_string()))?;
@@ -97,7 +99,12 @@ impl AccountTokens {
     ///
     /// # Errors
     /// Only where the machine has no randomness.
-    pub fn issue(&self, audiences: &[String], seconds: i64, about: Private) -> Result<(String, Timestamp), PkiError> {
+    pub fn issue(
+        &self,
+        audiences: &[String],
+        seconds: i64,
+        about: Private,
+    ) -> Result<(String, Timestamp), PkiError> {
         let now = self.clock.now();
         let start = now.as_second();
         let sub = format!("system:serviceaccount:{}:{}", about.namespace, about.serviceaccount.name);
