@@ -68,8 +68,12 @@ impl Allocations {
 
     /// Undoes what a write took that failed later.
     pub fn give_back(&mut self, taken: Taken) {
-        self.addresses.retain(|address| !taken.addresses.contains(address));
-        self.ports.retain(|port| !taken.ports.contains(port));
+        for address in &taken.addresses {
+            self.addresses.remove(address);
+        }
+        for port in &taken.ports {
+            self.ports.remove(port);
+        }
     }
 
     /// Forgets what a service held before a write that went well, and no longer holds.
