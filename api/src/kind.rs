@@ -162,6 +162,33 @@ impl Kind {
         validate_metadata_update(new, old, self.metadata_rules(), errors);
     }
 
+    /// What is wrong with a new object, in upstream's order.
+    pub fn validate(&self, object: &Value) -> Errors {
+        let mut errors = Errors::new();
+        (self.strategy.validate)(self, object, &mut errors);
+        if errors.is_empty() {
+            // Kinds that ask nothing of `metadata` themselves still get what every object needs.
+            validate_metadata(object, self.common_rules(), &mut errors);
+        }
+        errors
+    }
+
+    /// What is wrong with a change, by one of the strategy's rules for changes. (new, old)
+    ///
+    /// Upstream looks at `metadata` for every kind alike before it asks the kind, whose own rules may repeat it: the
+    /// causes stand as often as they were found.
+    pub fn validate_change(&self, check: CheckChange, new: &Value, old: &Value) -> Errors {
+        let mut errors = Errors::new();
+        validate_metadata(new, self.common_rules(), &mut errors);
+        validate_metadata_update(new, old, self.common_rules(), &mut errors);
+        check(self, new, old, &mut errors);
+        errors
+    }
+
+    fn common_rules(&self) -> MetaRules {
+        MetaRules { name: names::path_segment, namespaced: self.namespaced, strict_finalizers: false }
+    }
+
     fn metadata_rules(&self) -> MetaRules {
         MetaRules { name: self.name_rule, namespaced: self.namespaced, strict_finalizers: true }
     }

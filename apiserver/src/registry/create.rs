@@ -1,6 +1,6 @@
 //! New objects.
 
-use coracle_api::{Errors, Key, KindRef, Status};
+use coracle_api::{Key, KindRef, Status};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -101,8 +101,7 @@ pub(super) fn settle_namespace(kind: KindRef, namespace: &str, object: &mut Valu
 }
 
 fn validate_new(kind: KindRef, object: &Value) -> Result<(), Status> {
-    let mut errors = Errors::new();
-    (kind.strategy.validate)(kind, object, &mut errors);
+    let errors = kind.validate(object);
     if errors.is_empty() {
         return Ok(());
     }

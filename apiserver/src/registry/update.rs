@@ -67,11 +67,11 @@ impl Registry {
             None => (kind.strategy.prepare_update)(&mut new, &old),
             Some(_) => (kind.strategy.prepare_status_update)(&mut new, &old),
         }
-        let mut errors = Errors::new();
-        match sub {
-            None => (kind.strategy.validate_update)(kind, &new, &old, &mut errors),
-            Some(_) => (kind.strategy.validate_status_update)(kind, &new, &old, &mut errors),
-        }
+        let check = match sub {
+            None => kind.strategy.validate_update,
+            Some(_) => kind.strategy.validate_status_update,
+        };
+        let errors = kind.validate_change(check, &new, &old);
         if !errors.is_empty() {
             return Err(Failure::Refused(Status::invalid(kind, &key.name, &errors)));
         }

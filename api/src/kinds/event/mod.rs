@@ -10,7 +10,6 @@ use crate::field::{Errors, Field, Path};
 use crate::kind::{Kind, Selectable, Strategy, View};
 use crate::names;
 use crate::read::text;
-use crate::validate::metadata::{MetaRules, validate_metadata};
 use crate::validate::rules;
 
 /// The row of `Event`.
@@ -168,11 +167,6 @@ fn validate(event: &Value, reporter: &str, errors: &mut Errors) {
         }
     }
     errors.all_invalid(&Path::root("namespace"), namespace, names::dns_subdomain(namespace));
-    if errors.is_empty() {
-        // Names of events of the core group are nearly free, as those of any object must at least be.
-        let rules = MetaRules { name: names::path_segment, namespaced: true, strict_finalizers: false };
-        validate_metadata(event, rules, errors);
-    }
 }
 
 fn validate_v1(kind: &Kind, event: &Value, errors: &mut Errors) {
