@@ -1,0 +1,59 @@
+//! What every controller asks of a pod: does it count, is it ready, and for how long.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
+
+/// The pod's phase; `Pending` where it has none yet.
+pub fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
+}
+
+/// Whether its containers have ended for good.
+pub fn is_finished(pod: &Pod) -> bool {
+    matches!(phase(pod), "Succeeded" | "Failed")
+}
+
+/// Whether it counts as a replica: neither finished nor on its way out.
+pub fn is_active(pod: &Pod) -> bool {
+    !is_finished(pod) && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// Whether it is on its way out and its containers may still run.
+pub fn is_terminating(pod: &Pod) -> bool {
+    !is_finished(pod) && pod.metadata.deletion_timestamp.is_some()
+}
+
+/// One of the pod's conditions.
+pub fn condition<'a>(pod: &'a Pod, of_type: &str) -> Option<&'a PodCondition> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == of_type)
+}
+
+/// Whether its condition `Ready` is true.
+pub fn is_ready(pod: &Pod) -> bool {
+    condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
+}
+
+/// Since when it is ready; `None` for a pod that is not, or does not say.
+pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
+    let ready = condition(pod, "Ready").filter(|ready| ready.status == "True")?;
+    ready.last_transition_time.as_ref().map(|time| time.0)
+}
+
+/// When a ready pod counts as available. A ready pod that does not say since when never does, if a wait is asked for.
+pub fn available_at(pod: &Pod, min_ready: Duration) -> Option<Timestamp> {
+    if !is_ready(pod) {
+        return None;
+    }
+    if min_ready.is_zero() {
+        return Some(ready_since(pod).unwrap_or(Timestamp::MIN));
+    }
+    ready_since(pod)?.checked_add(min_ready).ok()
+}
+
+/// Whether it has been ready for as long as it takes to count as available.
+pub fn is_available(pod: &Pod, min_ready: Duration, now: Timestamp) -> bool {
+    min_ready.is_zero() && is_ready(pod) || available_at(pod, min_ready).is_some_and(|at| at <= now)
+}
