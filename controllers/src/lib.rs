@@ -1,1 +1,32 @@
-//! Coracle.
+//! The controllers: each watches some kinds, plans from one snapshot, and writes through the client.
+//!
+//! ```text
+//! Deployment --> ReplicaSet --> Pod            deployment, replicaset
+//! owner gone --> dependents go                 garbage
+//! Namespace deleted --> all that is in it      namespace
+//! Lease silent --> Node taints --> Pods leave  node_lifecycle
+//! Pods nobody cares for                        podgc
+//! Namespace --> default account, trusted CA    serviceaccount
+//! ```
+//!
+//! Deciding is pure: `plan(observed, now)` is a function, beside which its tests stand. Acting is thin: the runner of
+//! `coracle_client` wakes, gates and repeats.
+
+mod deployment;
+mod labels;
+mod owner;
+mod patch;
+mod pods;
+mod replicaset;
+mod shared;
+#[cfg(test)]
+mod sim;
+mod start;
+#[cfg(test)]
+mod testing;
+mod time;
+mod timing;
+
+pub(crate) use shared::Shared;
+pub use start::{Config, start, start_gated};
+pub use timing::Timing;

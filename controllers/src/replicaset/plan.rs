@@ -14,8 +14,6 @@ use super::victims::victims;
 use crate::owner::{self, Claim, claim, uid};
 use crate::{labels, pods};
 
-/// The most pods made or removed in one go; the rest follows when these are seen.
-pub const BURST: usize = 500;
 
 /// All that `plan` may look at.
 pub struct Observed<'a> {
@@ -71,8 +69,12 @@ pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Vec<Action> {
     let set = observed.set;
     let mut actions = Vec::new();
     let claimed = claim_pods(observed, &mut actions);
-    if set.metadata.deletion_timestamp.is_none() {
-        actions.extend(manage(observed, &claimed.active, now));
+    if set.metadata.deletion_timestamp.is_none()
+        && let Some(action) = manage(observed, &claimed.active, now)
+    {
+        // The pods' own changes wake the set again: then the status is told, once instead of twice.
+        actions.push(action);
+        return actions;
     }
     let new = status(set, &claimed.active, claimed.terminating, None, now);
     if set.status.as_ref() != Some(&new) {
@@ -109,12 +111,12 @@ pub fn claim_pods(observed: &Observed<'_>, actions: &mut Vec<Action>) -> Claimed
 fn manage(observed: &Observed<'_>, active: &[Arc<Pod>], now: Timestamp) -> Option<Action> {
     let want = replicas(observed.set);
     if active.len() < want {
-        return Some(Action::Create { count: (want - active.len()).min(BURST) });
+        return Some(Action::Create { count: want - active.len() });
     }
     if active.len() == want {
         return None;
     }
-    let excess = (active.len() - want).min(BURST);
+    let excess = active.len() - want;
     let chosen = victims(active, observed.related, excess, now);
     Some(Action::Delete { pods: chosen.iter().map(|pod| (pod.key(), uid(&pod.metadata).to_owned())).collect() })
 }

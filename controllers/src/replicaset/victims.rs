@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn of_pods_alike_the_one_among_siblings_goes() {
         let alone = Arc::new(pod("a").node("n2").ready(0).build());
-        let together = ["b", "c"].map(|name| Arc::new(pod(name).node("n1").ready(0).build()));
+        let together = ["b", "c"].map(|name| Arc::<Pod>::new(pod(name).node("n1").ready(0).build()));
         let all = [alone, together[0].clone(), together[1].clone()];
         let got = victims(&all, &all, 1, time(10).0);
         assert_eq!(got[0].metadata.name.as_deref(), Some("b"));

@@ -1,0 +1,304 @@
+//! The plan in the making: the Deployment's sets as they will be, and what changes on the way there.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use coracle_client::Typed;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, ReplicaSet, ReplicaSetSpec};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Value, json};
+
+use super::hash;
+use super::limits::Limits;
+use super::plan::{Action, Observed};
+use super::{conditions, revision};
+use crate::owner::{self, name, uid};
+use crate::patch;
+
+/// Where a set stands in [`Draft::sets`].
+pub type Index = usize;
+
+/// A plan in the making.
+pub struct Draft<'a> {
+    /// Whose.
+    pub deployment: &'a Deployment,
+    /// How far it may stray.
+    pub limits: Limits,
+    /// The time.
+    pub now: Timestamp,
+    /// The Deployment's sets, oldest first.
+    pub sets: Vec<Draught>,
+    /// Which of them has the Deployment's template.
+    pub new: Option<Index>,
+    /// The Deployment's conditions so far.
+    pub conditions: Vec<DeploymentCondition>,
+    /// Names that were taken by other sets.
+    pub collisions: Option<i32>,
+    /// The Deployment's version, as its annotation will tell.
+    pub revision: Option<String>,
+    taken: &'a std::collections::BTreeSet<String>,
+}
+
+/// A set as it was and as it will be.
+pub struct Draught {
+    /// As observed; `None` for one that is to be made.
+    pub old: Option<ReplicaSet>,
+    /// As planned.
+    pub set: ReplicaSet,
+    /// Whether it is to be deleted.
+    pub delete: bool,
+}
+
+impl<'a> Draft<'a> {
+    /// A plan that changes nothing yet.
+    pub fn new(observed: &Observed<'a>, mut sets: Vec<ReplicaSet>, now: Timestamp) -> Draft<'a> {
+        let deployment = observed.deployment;
+        sets.sort_by(by_age);
+        let status = deployment.status.as_ref();
+        let template = template(deployment);
+        let new = sets.iter().position(|set| same_template(set, template));
+        let annotations = deployment.metadata.annotations.as_ref();
+        Draft {
+            deployment,
+            limits: Limits::of(deployment),
+            now,
+            sets: sets.into_iter().map(|set| Draught { old: Some(set.clone()), set, delete: false }).collect(),
+            new,
+            conditions: status.and_then(|status| status.conditions.clone()).unwrap_or_default(),
+            collisions: status.and_then(|status| status.collision_count),
+            revision: annotations.and_then(|annotations| annotations.get(revision::REVISION)).cloned(),
+            taken: observed.taken,
+        }
+    }
+
+    /// The set with the Deployment's template.
+    pub fn new_set(&self) -> Option<&ReplicaSet> {
+        self.new.map(|index| &self.sets[index].set)
+    }
+
+    /// All sets, the new one included.
+    pub fn all(&self) -> impl Iterator<Item = &ReplicaSet> {
+        self.sets.iter().map(|draught| &draught.set)
+    }
+
+    /// The sets of other versions, oldest first.
+    pub fn old(&self) -> impl Iterator<Item = Index> + use<> {
+        let new = self.new;
+        (0..self.sets.len()).filter(move |index| Some(*index) != new)
+    }
+
+    /// The sets that ask for pods.
+    pub fn active(&self) -> Vec<Index> {
+        (0..self.sets.len()).filter(|index| self.replicas(*index) > 0).collect()
+    }
+
+    /// The pods that a set asks for.
+    pub fn replicas(&self, index: Index) -> i32 {
+        replicas(&self.sets[index].set)
+    }
+
+    /// Changes a set's size and notes what the Deployment asks for.
+    pub fn scale(&mut self, index: Index, size: i32) {
+        let limits = self.limits;
+        let set = &mut self.sets[index].set;
+        set.spec.get_or_insert_default().replicas = Some(size);
+        revision::note_size(set.metadata.annotations.get_or_insert_default(), limits);
+    }
+
+    /// Numbers the new set, if it is there, and gives it what the Deployment's own annotations and settings say.
+    pub fn sync_revision(&mut self) {
+        let Some(index) = self.new else { return };
+        let next = self.old().map(|old| revision::revision(&self.sets[old].set)).max().unwrap_or(0).max(0) + 1;
+        let deployment = self.deployment;
+        let set = &mut self.sets[index].set;
+        let annotations = set.metadata.annotations.get_or_insert_default();
+        revision::copy(deployment.metadata.annotations.as_ref(), annotations);
+        revision::renumber(annotations, next);
+        self.revision = annotations.get(revision::REVISION).cloned();
+        let min_ready = deployment.spec.as_ref().and_then(|spec| spec.min_ready_seconds);
+        let spec = set.spec.get_or_insert_default();
+        if spec.min_ready_seconds.unwrap_or(0) != min_ready.unwrap_or(0) {
+            spec.min_ready_seconds = min_ready;
+        }
+        let message = format!("Found new replica set \"{}\"", name(&set.metadata));
+        if self.deadline().is_some() && conditions::get(&self.conditions, conditions::PROGRESSING).is_none() {
+            self.progress("True", "FoundNewReplicaSet", message);
+        }
+    }
+
+    /// Makes the set with the Deployment's template, of a size that the limits allow.
+    pub fn create_new(&mut self) -> Index {
+        if let Some(index) = self.new {
+            return index;
+        }
+        let template = template(self.deployment).clone();
+        let (hash, name) = self.free_name(&template);
+        let next = self.all().map(revision::revision).max().unwrap_or(0).max(0) + 1;
+        let set = self.new_replica_set(template, &hash, name.clone());
+        let index = self.sets.len();
+        self.sets.push(Draught { old: None, set, delete: false });
+        self.new = Some(index);
+        let annotations = self.sets[index].set.metadata.annotations.get_or_insert_default();
+        revision::copy(self.deployment.metadata.annotations.as_ref(), annotations);
+        revision::renumber(annotations, next);
+        self.revision = Some(next.to_string());
+        let size = self.room_for_new(index);
+        self.scale(index, size);
+        if self.deadline().is_some() {
+            self.progress("True", "NewReplicaSetCreated", format!("Created new replica set \"{name}\""));
+        }
+        index
+    }
+
+    /// How large the new set may be: as large as asked for, as far as all sets together stay within the limits.
+    pub fn room_for_new(&self, index: Index) -> i32 {
+        let size = self.replicas(index);
+        let limits = self.limits;
+        if !limits.rolling {
+            return limits.replicas;
+        }
+        let all: i32 = self.all().map(replicas).sum();
+        if all >= limits.most() {
+            return size;
+        }
+        size + (limits.most() - all).min(limits.replicas - size)
+    }
+
+    /// A name that no other set has; each that is taken counts as a collision and changes the hash.
+    fn free_name(&mut self, template: &PodTemplateSpec) -> (String, String) {
+        loop {
+            let hash = hash::template_hash(template, self.collisions);
+            let name = format!("{}-{hash}", name(&self.deployment.metadata));
+            if !self.taken.contains(&name) {
+                return (hash, name);
+            }
+            self.collisions = Some(self.collisions.unwrap_or(0) + 1);
+        }
+    }
+
+    fn new_replica_set(&self, mut template: PodTemplateSpec, hash: &str, name: String) -> ReplicaSet {
+        let spec = self.deployment.spec.as_ref();
+        let mut selector = spec.map(|spec| spec.selector.clone()).unwrap_or_default();
+        selector.match_labels.get_or_insert_default().insert(hash::LABEL.into(), hash.into());
+        let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
+        labels.insert(hash::LABEL.into(), hash.into());
+        ReplicaSet {
+            metadata: ObjectMeta {
+                name: Some(name),
+                namespace: self.deployment.metadata.namespace.clone(),
+                labels: Some(labels.clone()),
+                annotations: Some(BTreeMap::new()),
+                owner_references: Some(vec![owner::controller_reference(self.deployment)]),
+                ..ObjectMeta::default()
+            },
+            spec: Some(ReplicaSetSpec {
+                replicas: Some(0),
+                min_ready_seconds: spec.and_then(|spec| spec.min_ready_seconds),
+                selector,
+                template: Some(template),
+            }),
+            status: None,
+        }
+    }
+
+    /// After how many seconds without progress the version counts as stuck; `None`: never.
+    pub fn deadline(&self) -> Option<i32> {
+        let seconds = self.deployment.spec.as_ref().and_then(|spec| spec.progress_deadline_seconds);
+        seconds.filter(|seconds| *seconds != i32::MAX)
+    }
+
+    /// Sets the condition `Progressing`.
+    pub fn progress(&mut self, status: &str, reason: &str, message: String) {
+        let new = conditions::condition(conditions::PROGRESSING, status, reason, message, self.now);
+        conditions::set(&mut self.conditions, new);
+    }
+
+    /// What has to be done to the sets, those that come to be first.
+    pub fn actions(self) -> Vec<Action> {
+        let (made, known): (Vec<Draught>, Vec<Draught>) = self.sets.into_iter().partition(|d| d.old.is_none());
+        let made = made.into_iter().map(|draught| Action::Create(Box::new(draught.set)));
+        made.chain(known.into_iter().filter_map(change)).collect()
+    }
+}
+
+fn change(draught: Draught) -> Option<Action> {
+    let old = draught.old?;
+    let key = old.key();
+    if draught.delete {
+        return Some(Action::Delete { set: key, uid: uid(&old.metadata).into() });
+    }
+    let patch = set_patch(&old, &draught.set)?;
+    let (from, to) = (replicas(&old), replicas(&draught.set));
+    Some(Action::Update { set: key, patch, scaled: (from != to).then_some((from, to)) })
+}
+
+/// A merge patch of the few fields that a Deployment changes in its sets.
+fn set_patch(old: &ReplicaSet, new: &ReplicaSet) -> Option<Value> {
+    let view = |set: &ReplicaSet| {
+        let spec = set.spec.as_ref();
+        json!({
+            "metadata": {"annotations": set.metadata.annotations.clone().unwrap_or_default()},
+            "spec": {
+                "replicas": replicas(set),
+                "minReadySeconds": spec.and_then(|spec| spec.min_ready_seconds).unwrap_or(0),
+            },
+        })
+    };
+    let mut patch = patch::difference(&view(old), &view(new))?;
+    // Sized by what was observed: if somebody else changed it meanwhile, plan again.
+    patch["metadata"]["uid"] = json!(old.metadata.uid);
+    if patch.get("spec").is_some() {
+        patch["metadata"]["resourceVersion"] = json!(old.metadata.resource_version);
+    }
+    Some(patch)
+}
+
+
+/// The pods that a set asks for.
+pub fn replicas(set: &ReplicaSet) -> i32 {
+    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+}
+
+/// The pods of a set that count as available.
+pub fn available(set: &ReplicaSet) -> i32 {
+    set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0)
+}
+
+/// The same, but no more than the set asks for: surplus pods are about to go and must not be relied on.
+pub fn lasting(set: &ReplicaSet) -> i32 {
+    available(set).min(replicas(set))
+}
+
+/// Whether the set's counts were made before its size last changed.
+pub fn is_stale(set: &ReplicaSet) -> bool {
+    let observed = set.status.as_ref().and_then(|status| status.observed_generation).unwrap_or(0);
+    observed != 0 && observed < set.metadata.generation.unwrap_or(0)
+}
+
+/// Older sets first.
+pub fn by_age(a: &ReplicaSet, b: &ReplicaSet) -> Ordering {
+    let key = |set: &ReplicaSet| (set.metadata.creation_timestamp.clone(), set.metadata.name.clone());
+    key(a).cmp(&key(b))
+}
+
+/// The Deployment's template.
+pub fn template(deployment: &Deployment) -> &PodTemplateSpec {
+    static NONE: PodTemplateSpec = PodTemplateSpec { metadata: None, spec: None };
+    deployment.spec.as_ref().map_or(&NONE, |spec| &spec.template)
+}
+
+/// Whether a set was made from this template: equal but for the hash.
+fn same_template(set: &ReplicaSet, template: &PodTemplateSpec) -> bool {
+    let Some(of_set) = set.spec.as_ref().and_then(|spec| spec.template.as_ref()) else { return false };
+    let labels = |template: &PodTemplateSpec| {
+        let labels = template.metadata.as_ref().and_then(|meta| meta.labels.clone()).unwrap_or_default();
+        labels.into_iter().filter(|(key, _)| key != hash::LABEL).collect::<BTreeMap<_, _>>()
+    };
+    let rest = |template: &PodTemplateSpec| {
+        let meta = template.metadata.clone().unwrap_or_default();
+        ObjectMeta { labels: None, ..meta }
+    };
+    of_set.spec == template.spec && labels(of_set) == labels(template) && rest(of_set) == rest(template)
+}
