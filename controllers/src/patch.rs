@@ -36,7 +36,12 @@ mod tests {
             ("equal", json!({"a": 1}), json!({"a": 1}), None),
             ("changed", json!({"a": 1, "b": 2}), json!({"a": 1, "b": 3}), Some(json!({"b": 3}))),
             ("gone", json!({"a": 1, "b": 2}), json!({"a": 1}), Some(json!({"b": null}))),
-            ("new, and deep", json!({"s": {"a": 1}}), json!({"s": {"a": 1, "n": 2}}), Some(json!({"s": {"n": 2}}))),
+            (
+                "new, and deep",
+                json!({"s": {"a": 1}}),
+                json!({"s": {"a": 1, "n": 2}}),
+                Some(json!({"s": {"n": 2}})),
+            ),
             ("lists whole", json!({"l": [1, 2]}), json!({"l": [1, 3]}), Some(json!({"l": [1, 3]}))),
         ];
         for (name, old, new, expected) in cases {

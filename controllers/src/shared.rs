@@ -24,7 +24,8 @@ pub(crate) struct Shared {
 impl Shared {
     /// A runner for the controller of this name.
     pub fn runner(&self, name: &'static str) -> Runner {
-        Runner::new(name, self.informers.clone(), self.client.clone(), self.clock.clone()).gate(self.gate.clone())
+        Runner::new(name, self.informers.clone(), self.client.clone(), self.clock.clone())
+            .gate(self.gate.clone())
     }
 
     /// A recorder of events in this component's name.

@@ -32,7 +32,8 @@ impl Sim {
         let pods: Vec<_> = self.pods.values().cloned().collect();
         let taken: BTreeSet<String> = self.sets.keys().cloned().collect();
         let deployment = self.deployment.clone();
-        let observed = deployment::Observed { deployment: &deployment, sets: &sets, pods: &pods, taken: &taken };
+        let observed =
+            deployment::Observed { deployment: &deployment, sets: &sets, pods: &pods, taken: &taken };
         let actions = deployment::plan(&observed, time(self.clock).0).actions;
         for action in &actions {
             self.apply(action);
@@ -51,7 +52,9 @@ impl Sim {
                 let taken = self.sets.insert(name(&set.metadata).to_owned(), Arc::new(set));
                 assert!(taken.is_none(), "made twice");
             }
-            Action::Update { set, patch, .. } | Action::Adopt { set, patch } | Action::Release { set, patch } => {
+            Action::Update { set, patch, .. }
+            | Action::Adopt { set, patch }
+            | Action::Release { set, patch } => {
                 let old = &self.sets[&set.name];
                 let mut new: ReplicaSet = merged(&**old, patch);
                 if new.spec != old.spec {
@@ -157,18 +160,24 @@ impl Sim {
 
     /// How large each set is, by the value of its template's label `v`.
     pub fn sizes(&self) -> Vec<(String, i32)> {
-        let mut sizes: Vec<_> = self.sets.values().map(|set| {
-            let spec = set.spec.clone().unwrap_or_default();
-            let labels = spec.template.and_then(|t| t.metadata).and_then(|m| m.labels).unwrap_or_default();
-            (labels.get("v").cloned().unwrap_or_default(), spec.replicas.unwrap_or(1))
-        }).collect();
+        let mut sizes: Vec<_> = self
+            .sets
+            .values()
+            .map(|set| {
+                let spec = set.spec.clone().unwrap_or_default();
+                let labels =
+                    spec.template.and_then(|t| t.metadata).and_then(|m| m.labels).unwrap_or_default();
+                (labels.get("v").cloned().unwrap_or_default(), spec.replicas.unwrap_or(1))
+            })
+            .collect();
         sizes.sort();
         sizes
     }
 
     /// The uids of the sets that own pods.
     pub fn owners(&self) -> BTreeSet<String> {
-        let owner = |pod: &Arc<Pod>| crate::owner::controller_of(&pod.metadata).map(|owner| owner.uid.clone());
+        let owner =
+            |pod: &Arc<Pod>| crate::owner::controller_of(&pod.metadata).map(|owner| owner.uid.clone());
         self.pods.values().filter_map(owner).collect()
     }
 

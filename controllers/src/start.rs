@@ -19,7 +19,12 @@ pub struct Config {
 }
 
 /// Runs all controllers on this client until `stop`. The handle ends when all of them have ended.
-pub fn start(client: Arc<dyn Client>, config: Config, clock: Clock, stop: CancellationToken) -> JoinHandle<()> {
+pub fn start(
+    client: Arc<dyn Client>,
+    config: Config,
+    clock: Clock,
+    stop: CancellationToken,
+) -> JoinHandle<()> {
     start_gated(client, config, clock, Gate::open(), stop)
 }
 

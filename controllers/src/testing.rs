@@ -76,7 +76,8 @@ impl Make {
     }
 
     pub fn restarts(self, count: i32) -> Make {
-        let status = json!([{"name": "c", "image": "i", "imageID": "i", "ready": true, "restartCount": count}]);
+        let status =
+            json!([{"name": "c", "image": "i", "imageID": "i", "ready": true, "restartCount": count}]);
         self.with("status.containerStatuses", status)
     }
 
@@ -125,10 +126,8 @@ pub fn pod(name: &str) -> Make {
 
 fn workload(kind: &str, name: &str) -> Make {
     let template = json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c"}]}});
-    object("apps/v1", kind, name).with(
-        "spec",
-        json!({"replicas": 1, "selector": {"matchLabels": {"app": "x"}}, "template": template}),
-    )
+    object("apps/v1", kind, name)
+        .with("spec", json!({"replicas": 1, "selector": {"matchLabels": {"app": "x"}}, "template": template}))
 }
 
 /// A ReplicaSet of one pod with the label `app: x`.
@@ -138,7 +137,9 @@ pub fn set(name: &str) -> Make {
 
 /// A Deployment of one pod with the label `app: x`.
 pub fn deployment(name: &str) -> Make {
-    workload("Deployment", name).spec("progressDeadlineSeconds", json!(600)).spec("revisionHistoryLimit", json!(10))
+    workload("Deployment", name)
+        .spec("progressDeadlineSeconds", json!(600))
+        .spec("revisionHistoryLimit", json!(10))
 }
 
 /// Applies a merge patch to an object.

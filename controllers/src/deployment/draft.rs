@@ -64,7 +64,10 @@ impl<'a> Draft<'a> {
             deployment,
             limits: Limits::of(deployment),
             now,
-            sets: sets.into_iter().map(|set| Draught { old: Some(set.clone()), set, delete: false }).collect(),
+            sets: sets
+                .into_iter()
+                .map(|set| Draught { old: Some(set.clone()), set, delete: false })
+                .collect(),
             new,
             conditions: status.and_then(|status| status.conditions.clone()).unwrap_or_default(),
             collisions: status.and_then(|status| status.collision_count),
@@ -110,7 +113,8 @@ impl<'a> Draft<'a> {
     /// Numbers the new set, if it is there, and gives it what the Deployment's own annotations and settings say.
     pub fn sync_revision(&mut self) {
         let Some(index) = self.new else { return };
-        let next = self.old().map(|old| revision::revision(&self.sets[old].set)).max().unwrap_or(0).max(0) + 1;
+        let next =
+            self.old().map(|old| revision::revision(&self.sets[old].set)).max().unwrap_or(0).max(0) + 1;
         let deployment = self.deployment;
         let set = &mut self.sets[index].set;
         let annotations = set.metadata.annotations.get_or_insert_default();
@@ -217,7 +221,8 @@ impl<'a> Draft<'a> {
 
     /// What has to be done to the sets, those that come to be first.
     pub fn actions(self) -> Vec<Action> {
-        let (made, known): (Vec<Draught>, Vec<Draught>) = self.sets.into_iter().partition(|d| d.old.is_none());
+        let (made, known): (Vec<Draught>, Vec<Draught>) =
+            self.sets.into_iter().partition(|d| d.old.is_none());
         let made = made.into_iter().map(|draught| Action::Create(Box::new(draught.set)));
         made.chain(known.into_iter().filter_map(change)).collect()
     }
@@ -254,7 +259,6 @@ fn set_patch(old: &ReplicaSet, new: &ReplicaSet) -> Option<Value> {
     }
     Some(patch)
 }
-
 
 /// The pods that a set asks for.
 pub fn replicas(set: &ReplicaSet) -> i32 {

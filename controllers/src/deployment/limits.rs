@@ -50,7 +50,9 @@ impl Limits {
 fn scaled(value: &IntOrString, total: i32, up: bool) -> i32 {
     let percent = match value {
         IntOrString::Int(count) => return (*count).max(0),
-        IntOrString::String(text) => text.strip_suffix('%').and_then(|text| text.parse::<i64>().ok()).unwrap_or(0),
+        IntOrString::String(text) => {
+            text.strip_suffix('%').and_then(|text| text.parse::<i64>().ok()).unwrap_or(0)
+        }
     };
     let hundredths = percent.max(0).saturating_mul(i64::from(total));
     let whole = if up { hundredths.saturating_add(99) / 100 } else { hundredths / 100 };
@@ -77,7 +79,11 @@ mod tests {
         ];
         for (surge, unavailable, replicas, expected) in cases {
             let limits = Limits::of(&deployment("x").replicas(replicas).rolling(surge, unavailable).build());
-            assert_eq!((limits.surge, limits.unavailable), expected, "case: {surge} {unavailable} of {replicas}");
+            assert_eq!(
+                (limits.surge, limits.unavailable),
+                expected,
+                "case: {surge} {unavailable} of {replicas}"
+            );
         }
         let recreate = Limits::of(&deployment("x").replicas(3).recreate().build());
         assert_eq!((recreate.surge, recreate.unavailable, recreate.rolling), (0, 0, false));

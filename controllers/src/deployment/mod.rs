@@ -163,11 +163,14 @@ impl Controller {
         match action {
             Action::Delete { .. } if status.reason == "NotFound" => Ok(None),
             Action::Create(set) if !matches!(status.reason.as_str(), "AlreadyExists" | "Conflict") => {
-                let message = format!("Failed to create new replica set \"{}\": {status}", name(&set.metadata));
+                let message =
+                    format!("Failed to create new replica set \"{}\": {status}", name(&set.metadata));
                 self.events.warning(deployment, "ReplicaSetCreateError", message.clone());
-                let mut conditions = deployment.status.clone().and_then(|status| status.conditions).unwrap_or_default();
+                let mut conditions =
+                    deployment.status.clone().and_then(|status| status.conditions).unwrap_or_default();
                 let of_type = conditions::PROGRESSING;
-                let new = conditions::condition(of_type, "False", "ReplicaSetCreateError", message, ctx.now());
+                let new =
+                    conditions::condition(of_type, "False", "ReplicaSetCreateError", message, ctx.now());
                 conditions::set(&mut conditions, new);
                 let patch = json!({"metadata": {"uid": deployment.metadata.uid}, "status": {"conditions": conditions}});
                 ctx.write_one(Op::merge_status(deployment.key(), patch)).await?;

@@ -103,7 +103,12 @@ mod tests {
             ("new", annotations(&[]), 1, annotations(&[(REVISION, "1")])),
             ("unchanged", annotations(&[(REVISION, "3")]), 3, annotations(&[(REVISION, "3")])),
             ("older", annotations(&[(REVISION, "3")]), 2, annotations(&[(REVISION, "3")])),
-            ("back once", annotations(&[(REVISION, "1")]), 3, annotations(&[(REVISION, "3"), (HISTORY, "1")])),
+            (
+                "back once",
+                annotations(&[(REVISION, "1")]),
+                3,
+                annotations(&[(REVISION, "3"), (HISTORY, "1")]),
+            ),
             (
                 "back again",
                 annotations(&[(REVISION, "3"), (HISTORY, "1")]),

@@ -92,15 +92,18 @@ pub fn recreate(draft: &mut Draft<'_>, pods: &[(String, &Pod)]) {
 
 /// Whether a pod of another version may still run; one on its way out does, one that has ended does not.
 fn old_pods_run(draft: &Draft<'_>, pods: &[(String, &Pod)]) -> bool {
-    let counted = |index: Index| draft.sets[index].set.status.as_ref().is_some_and(|status| status.replicas > 0);
+    let counted =
+        |index: Index| draft.sets[index].set.status.as_ref().is_some_and(|status| status.replicas > 0);
     let new = draft.new_set().and_then(|set| set.metadata.uid.as_deref());
-    draft.old().any(counted) || pods.iter().any(|(set, pod)| Some(set.as_str()) != new && !pods::is_finished(pod))
+    draft.old().any(counted)
+        || pods.iter().any(|(set, pod)| Some(set.as_str()) != new && !pods::is_finished(pod))
 }
 
 /// Deletes old sets beyond the history limit, oldest version first, as far as nothing of them is left.
 pub fn clean_up(draft: &mut Draft<'_>) {
     let limit = draft.deployment.spec.as_ref().and_then(|spec| spec.revision_history_limit);
-    let Some(limit) = limit.filter(|limit| *limit != i32::MAX).and_then(|limit| usize::try_from(limit).ok()) else {
+    let Some(limit) = limit.filter(|limit| *limit != i32::MAX).and_then(|limit| usize::try_from(limit).ok())
+    else {
         return;
     };
     let mut old: Vec<Index> =

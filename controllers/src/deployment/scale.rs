@@ -67,7 +67,8 @@ fn in_proportion(draft: &mut Draft<'_>) {
     }
     for (index, size) in active.into_iter().zip(sizes) {
         let set = &draft.sets[index].set;
-        let noted = revision::desired(set) == Some(limits.replicas) && revision::most(set) == Some(limits.most());
+        let noted =
+            revision::desired(set) == Some(limits.replicas) && revision::most(set) == Some(limits.most());
         if draft.replicas(index) != size || !noted {
             draft.scale(index, size);
         }

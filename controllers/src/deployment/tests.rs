@@ -165,7 +165,9 @@ fn limit() -> impl Strategy<Value = &'static str> {
 fn play(sim: &mut Sim, step: &Step) {
     match step {
         Step::Deployment => drop(sim.sync_deployment()),
-        Step::Sets => sim.sets.keys().cloned().collect::<Vec<_>>().iter().for_each(|set| drop(sim.sync_set(set))),
+        Step::Sets => {
+            sim.sets.keys().cloned().collect::<Vec<_>>().iter().for_each(|set| drop(sim.sync_set(set)))
+        }
         Step::Ready(number) => sim.make_ready(*number),
         Step::Version(v) => sim.edit(&version(&v.to_string())),
     }

@@ -50,7 +50,8 @@ pub async fn run(shared: Shared, stop: CancellationToken) {
     });
     let runner = shared.runner("replicaset-controller").workers(4);
     let runner = runner.watches_itself::<ReplicaSet>().watches_owned::<Pod, ReplicaSet>();
-    let runner = runner.watches::<Pod>(move |change| change.new.map(|pod| takers(&sets, pod)).unwrap_or_default());
+    let runner =
+        runner.watches::<Pod>(move |change| change.new.map(|pod| takers(&sets, pod)).unwrap_or_default());
     let reconcile = move |ctx: Ctx, key: Key| {
         let controller = controller.clone();
         async move { controller.reconcile(&ctx, &key).await }
@@ -107,7 +108,9 @@ impl Controller {
         let mut told = None;
         for action in actions {
             match action {
-                Action::Adopt { pod, patch } | Action::Release { pod, patch } => claims.push(Op::merge(pod, patch)),
+                Action::Adopt { pod, patch } | Action::Release { pod, patch } => {
+                    claims.push(Op::merge(pod, patch))
+                }
                 Action::Create { count } => {
                     self.claim(ctx, std::mem::take(&mut claims)).await?;
                     refused = self.create(ctx, observed.set, count).await?;
@@ -123,7 +126,8 @@ impl Controller {
         if let Some((failure, _)) = &refused {
             let claimed = plan::claim_pods(observed, &mut Vec::new());
             let failure = Some(failure);
-            told = Some(status::status(observed.set, &claimed.active, claimed.terminating, failure, ctx.now()));
+            told =
+                Some(status::status(observed.set, &claimed.active, claimed.terminating, failure, ctx.now()));
         }
         if let Some(status) = told
             && let Some(patch) = status_patch(observed.set, &status)
@@ -203,7 +207,9 @@ impl Controller {
             });
             for (outcome, (key, _)) in ctx.write(ops.collect()).await?.into_iter().zip(chunk) {
                 match outcome {
-                    Ok(_) => self.events.normal(set, "SuccessfulDelete", format!("Deleted pod: {}", key.name)),
+                    Ok(_) => {
+                        self.events.normal(set, "SuccessfulDelete", format!("Deleted pod: {}", key.name))
+                    }
                     Err(status) if status.reason == "NotFound" => {}
                     Err(status) => {
                         self.events.warning(set, "FailedDelete", format!("Error deleting: {status}"));
@@ -219,7 +225,11 @@ impl Controller {
 
 /// Whether the server refused because the namespace is on its way out.
 fn is_terminating(status: &Status) -> bool {
-    status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == "NamespaceTerminating")
+    status
+        .details
+        .iter()
+        .flat_map(|details| &details.causes)
+        .any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// A pod as the template has it, named after the set and owned by it.
@@ -235,7 +245,11 @@ pub fn new_pod(set: &ReplicaSet) -> Value {
         },
         "spec": template.spec,
     });
-    let parts = [("labels", json!(meta.labels)), ("annotations", json!(meta.annotations)), ("finalizers", json!(meta.finalizers))];
+    let parts = [
+        ("labels", json!(meta.labels)),
+        ("annotations", json!(meta.annotations)),
+        ("finalizers", json!(meta.finalizers)),
+    ];
     for (key, value) in parts.into_iter().filter(|(_, value)| !value.is_null()) {
         pod["metadata"][key] = value;
     }

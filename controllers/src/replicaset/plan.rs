@@ -14,7 +14,6 @@ use super::victims::victims;
 use crate::owner::{self, Claim, claim, uid};
 use crate::{labels, pods};
 
-
 /// All that `plan` may look at.
 pub struct Observed<'a> {
     /// The set.
@@ -118,7 +117,9 @@ fn manage(observed: &Observed<'_>, active: &[Arc<Pod>], now: Timestamp) -> Optio
     }
     let excess = active.len() - want;
     let chosen = victims(active, observed.related, excess, now);
-    Some(Action::Delete { pods: chosen.iter().map(|pod| (pod.key(), uid(&pod.metadata).to_owned())).collect() })
+    Some(Action::Delete {
+        pods: chosen.iter().map(|pod| (pod.key(), uid(&pod.metadata).to_owned())).collect(),
+    })
 }
 
 /// How many pods the set wants.

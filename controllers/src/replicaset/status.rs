@@ -33,7 +33,8 @@ pub fn status(
 ) -> ReplicaSetStatus {
     let wait = min_ready(set);
     let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
-    let labels = template.and_then(|template| template.metadata.as_ref()).and_then(|meta| meta.labels.as_ref());
+    let labels =
+        template.and_then(|template| template.metadata.as_ref()).and_then(|meta| meta.labels.as_ref());
     let counted = |is: &dyn Fn(&Pod) -> bool| active.iter().filter(|pod| is(pod)).count();
     ReplicaSetStatus {
         replicas: int(active.len()),
@@ -59,11 +60,18 @@ pub fn next_available(set: &ReplicaSet, active: &[Arc<Pod>], now: Timestamp) -> 
 
 fn has_labels(pod: &Pod, wanted: Option<&BTreeMap<String, String>>) -> bool {
     let labels = pod.metadata.labels.as_ref();
-    wanted.into_iter().flatten().all(|(key, value)| labels.is_some_and(|labels| labels.get(key) == Some(value)))
+    wanted
+        .into_iter()
+        .flatten()
+        .all(|(key, value)| labels.is_some_and(|labels| labels.get(key) == Some(value)))
 }
 
 /// A failure that stands keeps its first words and time, as upstream's does: an event tells of each attempt.
-fn conditions(set: &ReplicaSet, failure: Option<&Failure>, now: Timestamp) -> Option<Vec<ReplicaSetCondition>> {
+fn conditions(
+    set: &ReplicaSet,
+    failure: Option<&Failure>,
+    now: Timestamp,
+) -> Option<Vec<ReplicaSetCondition>> {
     let old = set.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
     let stands = old.iter().any(|condition| condition.type_ == REPLICA_FAILURE);
     let conditions = match failure {

@@ -63,7 +63,8 @@ fn a_set_on_its_way_out_leaves_its_pods_alone() {
 
 #[test]
 fn the_status_counts_what_is_there() {
-    let set: ReplicaSet = set("web").replicas(3).spec("minReadySeconds", json!(10)).template_label("v", "1").build();
+    let set: ReplicaSet =
+        set("web").replicas(3).spec("minReadySeconds", json!(10)).template_label("v", "1").build();
     let pods = [own("a").label("v", "1").ready(1), own("b").ready(95), own("c")];
     let pods: Vec<Arc<Pod>> = pods.map(|pod| Arc::new(pod.build())).into();
     let status = status::status(&set, &pods, 1, None, now());

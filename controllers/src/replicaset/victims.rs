@@ -111,7 +111,11 @@ mod tests {
             ("negative cost before none", pod("a").annotated(DELETION_COST, "-5").build(), pod("b").build()),
             ("none before positive cost", pod("a").build(), pod("b").annotated(DELETION_COST, "5").build()),
             ("ready for a shorter time first", pod("a").ready(999_990).build(), pod("b").ready(10).build()),
-            ("more restarts first", pod("a").ready(5).restarts(5).build(), pod("b").ready(5).restarts(1).build()),
+            (
+                "more restarts first",
+                pod("a").ready(5).restarts(5).build(),
+                pod("b").ready(5).restarts(1).build(),
+            ),
             ("younger first", pod("a").created(999_999).build(), pod("b").created(1).build()),
         ];
         for (name, first, second) in cases {
