@@ -10,6 +10,7 @@
 //! say (defaults that depend, cross-field rules, immutability, table cells) hangs on the kind's row in [`kind`].
 
 pub mod decode;
+pub mod defaults;
 pub mod field;
 pub mod kind;
 pub mod kinds;
@@ -18,10 +19,10 @@ pub mod object;
 pub mod patch;
 pub mod pod;
 pub mod protobuf;
+pub mod quantity;
 pub mod read;
 pub mod schema;
 pub mod selector;
-pub mod quantity;
 pub mod status;
 pub mod table;
 pub mod validate;
