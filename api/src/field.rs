@@ -47,6 +47,14 @@ impl<'a> Path<'a> {
         Path { parent: Some(self), step: Step::Index(index) }
     }
 
+    /// The last step, if it is a field or a key; empty for an index.
+    pub const fn name(&self) -> &'a str {
+        match self.step {
+            Step::Field(name) | Step::Key(name) => name,
+            Step::Index(_) => "",
+        }
+    }
+
     /// The entry `key` of the map that this path names; printed in brackets, as upstream does.
     pub const fn key(&'a self, key: &'a str) -> Path<'a> {
         Path { parent: Some(self), step: Step::Key(key) }
@@ -80,17 +88,17 @@ impl fmt::Display for Path<'_> {
 /// assert!(!spec.get("selector").is_set());
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Field<'a> {
-    path: Path<'a>,
+pub struct Field<'p, 'v> {
+    path: Path<'p>,
     /// The value; null where there is none.
-    pub value: &'a Value,
+    pub value: &'v Value,
 }
 
 static NULL: Value = Value::Null;
 
-impl<'a> Field<'a> {
+impl<'p, 'v> Field<'p, 'v> {
     /// The value at a path.
-    pub fn new(path: &Path<'a>, value: &'a Value) -> Field<'a> {
+    pub fn new(path: &Path<'p>, value: &'v Value) -> Field<'p, 'v> {
         Field { path: *path, value }
     }
 
@@ -100,32 +108,34 @@ impl<'a> Field<'a> {
     }
 
     /// A field of this object.
-    pub fn get(&'a self, name: &'a str) -> Field<'a> {
+    pub fn get<'s>(&'s self, name: &'s str) -> Field<'s, 'v> {
         Field { path: self.path.child(name), value: self.raw(name) }
     }
 
     /// The items of this list with their indexes; none if it is no list.
-    pub fn items(&'a self) -> impl DoubleEndedIterator<Item = Field<'a>> + ExactSizeIterator {
+    pub fn items<'s>(&'s self) -> impl DoubleEndedIterator<Item = Field<'s, 'v>> + ExactSizeIterator {
         let items = self.value.as_array().map_or(&[][..], Vec::as_slice);
         items.iter().enumerate().map(|(i, value)| Field { path: self.path.index(i), value })
     }
 
     /// The entries of this map, sorted by key, each with its path in brackets; none if it is no map.
-    pub fn entries(&'a self) -> Vec<(&'a str, Field<'a>)> {
+    pub fn entries<'s>(&'s self) -> Vec<(&'v str, Field<'s, 'v>)>
+    where
+        'v: 's, {
         let mut entries: Vec<_> = self.value.as_object().into_iter().flatten().collect();
         entries.sort_by_key(|(key, _)| *key);
         let field =
-            |(key, value): (&'a String, &'a Value)| (key.as_str(), Field { path: self.path.key(key), value });
+            |(key, value): (&'v String, &'v Value)| (key.as_str(), Field { path: self.path.key(key), value });
         entries.into_iter().map(field).collect()
     }
 
     /// The fields that are set, in the order of `names`.
-    pub fn among(&'a self, names: &'a [&'a str]) -> impl Iterator<Item = Field<'a>> {
+    pub fn among<'s>(&'s self, names: &'s [&'s str]) -> impl Iterator<Item = Field<'s, 'v>> {
         names.iter().map(|name| self.get(name)).filter(Field::is_set)
     }
 
     /// The plain value of a field of this object; null where there is none.
-    pub fn raw(&self, name: &str) -> &'a Value {
+    pub fn raw(&self, name: &str) -> &'v Value {
         self.value.get(name).unwrap_or(&NULL)
     }
 
@@ -145,12 +155,12 @@ impl<'a> Field<'a> {
     }
 
     /// This string; empty if it is none.
-    pub fn text(&self) -> &'a str {
+    pub fn text(&self) -> &'v str {
         self.value.as_str().unwrap_or_default()
     }
 
     /// The string field `name` of this object; empty if there is none.
-    pub fn str(&self, name: &str) -> &'a str {
+    pub fn str(&self, name: &str) -> &'v str {
         self.raw(name).as_str().unwrap_or_default()
     }
 
@@ -165,16 +175,16 @@ impl<'a> Field<'a> {
     }
 
     /// Where it lies.
-    pub fn path(&self) -> &Path<'a> {
+    pub fn path(&self) -> &Path<'p> {
         &self.path
     }
 }
 
 /// A field stands for its path wherever a path is asked for.
-impl<'a> Deref for Field<'a> {
-    type Target = Path<'a>;
+impl<'p> Deref for Field<'p, '_> {
+    type Target = Path<'p>;
 
-    fn deref(&self) -> &Path<'a> {
+    fn deref(&self) -> &Path<'p> {
         &self.path
     }
 }

@@ -12,6 +12,7 @@
 pub mod decode;
 pub mod defaults;
 pub mod field;
+pub mod internal;
 pub mod kind;
 pub mod kinds;
 pub mod names;

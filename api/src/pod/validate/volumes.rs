@@ -1,0 +1,123 @@
+//! Volumes: each named once, and from exactly one source.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::Context;
+use super::volume_sources::SOURCES;
+use crate::field::{Errors, Field, Path};
+use crate::names;
+use crate::validate::rules;
+
+/// `volumes`.
+pub fn volumes(volumes: &Field, context: &Context, errors: &mut Errors) {
+    let claim_of = |volume: &Field| format!("{}-{}", context.pod_name, volume.str("name"));
+    let made: HashSet<String> = volumes
+        .items()
+        .filter(|volume| !context.pod_name.is_empty() && volume.get("ephemeral").is_set())
+        .map(|volume| claim_of(&volume))
+        .collect();
+    let mut taken = HashSet::new();
+    for volume in volumes.items() {
+        let mut found = Errors::new();
+        one(&volume, context.pod_name, &mut found);
+        let name = volume.str("name");
+        if taken.contains(name) {
+            found.duplicate(&volume.get("name"), name);
+        }
+        if found.is_empty() {
+            taken.insert(name);
+        }
+        errors.0.append(&mut found.0);
+        let claim = volume.get("persistentVolumeClaim");
+        if claim.is_set() && made.contains(claim.str("claimName")) {
+            let detail = "must not reference a PVC that gets created for an ephemeral volume";
+            errors.invalid(&claim.get("claimName"), claim.str("claimName"), detail);
+        }
+    }
+}
+
+/// Whether a volume breaks no rule: one that does cannot be mounted.
+pub fn is_right(volume: &Value) -> bool {
+    let path = Path::root("volumes");
+    let mut errors = Errors::new();
+    one(&Field::new(&path, volume), "", &mut errors);
+    errors.is_empty()
+}
+
+fn one(volume: &Field, pod_name: &str, errors: &mut Errors) {
+    let mut found = 0;
+    for source in SOURCES {
+        let field = volume.get(source.field);
+        if !field.is_set() {
+            continue;
+        }
+        found += 1;
+        if found > 1 {
+            let path = volume.child(source.when_refused.unwrap_or(source.field));
+            errors.forbidden(&path, "may not specify more than 1 volume type");
+        } else {
+            let path = volume.child(source.in_rules.unwrap_or(source.field));
+            (source.rule)(&Field::new(&path, field.value), errors);
+        }
+        match source.field {
+            "iscsi" => initiator_fits(volume, &field, errors),
+            "ephemeral" if found == 1 && !pod_name.is_empty() && volume.has("name") => {
+                let claim = format!("{pod_name}-{}", volume.str("name"));
+                for problem in names::dns_subdomain(&claim) {
+                    let detail = format!("PVC name {claim:?}: {problem}");
+                    errors.invalid(&volume.get("name"), volume.str("name"), &detail);
+                }
+            }
+            _ => {}
+        }
+    }
+    if found == 0 {
+        errors.required(volume, "must specify a volume type");
+    }
+    rules::required_name(&volume.get("name"), names::dns_label, errors);
+}
+
+fn initiator_fits(volume: &Field, iscsi: &Field, errors: &mut Errors) {
+    let (name, portal) = (volume.str("name"), iscsi.str("targetPortal"));
+    if iscsi.get("initiatorName").is_set() && name.len() + 1 + portal.len() > 64 {
+        let detail = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.";
+        errors.invalid(&volume.get("name"), name, detail);
+    }
+}
+
+/// A pod without a service account has no tokens to show.
+pub fn no_tokens(volumes: &Field, errors: &mut Errors) {
+    for volume in volumes.items() {
+        for source in volume.get("projected").get("sources").items() {
+            let token = source.get("serviceAccountToken");
+            if token.is_set() {
+                errors.forbidden(&token, "must not be specified when serviceAccountName is not set");
+            }
+        }
+    }
+}
+
+/// A path with no step upwards.
+pub fn no_backsteps(path: &Field, errors: &mut Errors) {
+    if path.text().split('/').any(|part| part == "..") {
+        errors.invalid(path, path.text(), "must not contain '..'");
+    }
+}
+
+/// A relative path with no step upwards.
+pub fn descending_path(path: &Field, errors: &mut Errors) {
+    if path.text().starts_with('/') {
+        errors.invalid(path, path.text(), "must be a relative path");
+    }
+    no_backsteps(path, errors);
+}
+
+/// A relative path with no step upwards that does not begin with two dots: those are the kubelet's own.
+pub fn local_path(path: &Field, errors: &mut Errors) {
+    descending_path(path, errors);
+    if path.text().starts_with("..") && !path.text().starts_with("../") && path.text() != ".." {
+        errors.invalid(path, path.text(), "must not start with '..'");
+    }
+}
