@@ -103,7 +103,7 @@ impl<'p, 'v> Field<'p, 'v> {
     }
 
     /// The field `name` of a whole object, with which a path begins.
-    pub fn top(object: &'a Value, name: &'a str) -> Field<'a> {
+    pub fn top(object: &'v Value, name: &'p str) -> Field<'p, 'v> {
         Field { path: Path::root(name), value: object.get(name).unwrap_or(&NULL) }
     }
 

@@ -101,6 +101,17 @@ pub struct Subresource {
     pub gvk: Option<(&'static str, &'static str, &'static str)>,
     /// Its verbs, sorted, as discovery shows them.
     pub verbs: &'static [&'static str],
+    /// What a write to it does to the object, where it is not that of `/status`.
+    pub change: Option<&'static Change>,
+}
+
+/// What a write to a subresource does to its object. All pure.
+#[derive(Debug)]
+pub struct Change {
+    /// Keeps everything that the subresource may not touch. (new, old)
+    pub prepare: fn(&mut Value, &Value),
+    /// Its rules. (new, old)
+    pub validate: CheckChange,
 }
 
 /// Looks at a new object of a kind and notes what is wrong with it.

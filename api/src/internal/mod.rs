@@ -125,3 +125,14 @@ fn find<'a>(field: &Field, value: &'a Value, root: &'a Value) -> &'a Value {
     };
     found.unwrap_or(&Value::Null)
 }
+
+/// The same on many lines, as upstream prints it to show differences.
+pub fn pretty(name: &str, value: &Value) -> String {
+    use serde::Serialize;
+    let mut bytes = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b" ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+    // Writing into memory does not fail, and every tree is text.
+    let _ = show(name, value).serialize(&mut serializer);
+    String::from_utf8(bytes).unwrap_or_default()
+}

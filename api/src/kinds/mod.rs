@@ -94,16 +94,17 @@ const SCALE: Subresource = Subresource {
     name: "scale",
     gvk: Some(("autoscaling", "v1", "Scale")),
     verbs: &["get", "patch", "update"],
+    change: None,
 };
 
 /// A subresource that shows the whole object.
 const fn same(name: &'static str) -> Subresource {
-    Subresource { name, gvk: None, verbs: &["get", "patch", "update"] }
+    Subresource { name, gvk: None, verbs: &["get", "patch", "update"], change: None }
 }
 
 /// A subresource of the core group with a type of its own.
 const fn core(name: &'static str, kind: &'static str, verbs: &'static [&'static str]) -> Subresource {
-    Subresource { name, gvk: Some(("", "v1", kind)), verbs }
+    Subresource { name, gvk: Some(("", "v1", kind)), verbs, change: None }
 }
 
 /// The verbs of `/proxy`, which passes everything on.

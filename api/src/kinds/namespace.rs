@@ -23,7 +23,7 @@ pub static NAMESPACE: Kind = Kind {
     schema: "io.k8s.api.core.v1.Namespace",
     verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
     name_rule: names::dns_label,
-    subresources: &[Subresource { name: "finalize", gvk: None, verbs: &["update"] }, STATUS],
+    subresources: &[Subresource { name: "finalize", gvk: None, verbs: &["update"], change: None }, STATUS],
     selectable: &[Selectable::text("status.phase", &["/status/phase"])],
     table: &TABLE,
     strategy: &STRATEGY,

@@ -2,8 +2,9 @@
 
 use super::strategy::PLAIN;
 use super::{PROXY_VERBS, STATUS, VERBS, core, same};
-use crate::kind::{Kind, Selectable, Strategy, Subresource};
+use crate::kind::{Change, Kind, Selectable, Strategy, Subresource};
 use crate::names;
+use crate::pod;
 
 /// The row of `Pod`.
 pub static POD: Kind = Kind {
@@ -21,13 +22,13 @@ pub static POD: Kind = Kind {
     subresources: &[
         core("attach", "PodAttachOptions", &["create", "get"]),
         core("binding", "Binding", &["create"]),
-        same("ephemeralcontainers"),
-        Subresource { name: "eviction", gvk: Some(("policy", "v1", "Eviction")), verbs: &["create"] },
+        Subresource { change: Some(&EPHEMERAL), ..same("ephemeralcontainers") },
+        Subresource { name: "eviction", gvk: Some(("policy", "v1", "Eviction")), verbs: &["create"], change: None },
         core("exec", "PodExecOptions", &["create", "get"]),
-        Subresource { name: "log", gvk: None, verbs: &["get"] },
+        Subresource { name: "log", gvk: None, verbs: &["get"], change: None },
         core("portforward", "PodPortForwardOptions", &["create", "get"]),
         core("proxy", "PodProxyOptions", PROXY_VERBS),
-        same("resize"),
+        Subresource { change: Some(&RESIZE), ..same("resize") },
         STATUS,
     ],
     selectable: &[
@@ -46,4 +47,43 @@ pub static POD: Kind = Kind {
     view: None,
 };
 
-static STRATEGY: Strategy = Strategy { delete_answers_object: true, ..PLAIN };
+static STRATEGY: Strategy = Strategy {
+    default: pod::default_pod,
+    prepare_create: pod::prepare_create,
+    prepare_update: pod::prepare_update,
+    prepare_status_update: pod::prepare_status_update,
+    validate: |kind, pod, errors| {
+        kind.check_metadata(pod, errors);
+        pod::validate_pod(pod, errors);
+    },
+    validate_update: |kind, new, old, errors| {
+        kind.check_metadata_update(new, old, errors);
+        kind.check_metadata(new, errors);
+        pod::validate_pod_update(new, old, errors);
+    },
+    validate_status_update: |kind, new, old, errors| {
+        kind.check_metadata_update(new, old, errors);
+        pod::validate_pod_status_update(new, old, errors);
+    },
+    warnings: pod::pod_warnings,
+    delete_answers_object: true,
+    ..PLAIN
+};
+
+static EPHEMERAL: Change = Change {
+    prepare: pod::prepare_ephemeral_update,
+    validate: |kind, new, old, errors| {
+        kind.check_metadata_update(new, old, errors);
+        kind.check_metadata(new, errors);
+        pod::validate_ephemeral_update(new, old, errors);
+    },
+};
+
+static RESIZE: Change = Change {
+    prepare: pod::prepare_resize,
+    validate: |kind, new, old, errors| {
+        kind.check_metadata_update(new, old, errors);
+        kind.check_metadata(new, errors);
+        pod::validate_resize(new, old, errors);
+    },
+};

@@ -74,7 +74,7 @@ fn validate(kind: &Kind, secret: &Value, errors: &mut Errors) {
 }
 
 /// What each of the well-known types must hold.
-fn validate_type(secret: &Value, data: &Field<'_>, errors: &mut Errors) {
+fn validate_type(secret: &Value, data: &Field<'_, '_>, errors: &mut Errors) {
     let lacks = |key: &str| data.value.get(key).is_none();
     match text(secret, "/type") {
         "kubernetes.io/service-account-token" => {
@@ -105,7 +105,7 @@ fn validate_type(secret: &Value, data: &Field<'_>, errors: &mut Errors) {
 const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
 
 /// The entry `key` must be a JSON object. It is secret, so the text of the error does not show it.
-fn validate_json(data: &Field<'_>, key: &str, errors: &mut Errors) {
+fn validate_json(data: &Field<'_, '_>, key: &str, errors: &mut Errors) {
     let Some(encoded) = data.value.get(key).and_then(Value::as_str) else {
         return errors.required(&data.key(key), "");
     };

@@ -23,8 +23,8 @@ mod windows;
 
 use serde_json::Value;
 
-pub(crate) use annotations::annotation_updates;
-pub(crate) use scheduling::{node_selector_term, tolerations};
+pub(crate) use annotations::{APP_ARMOR, SECCOMP_CONTAINER, SECCOMP_POD, annotation_updates};
+pub(crate) use scheduling::tolerations;
 
 use crate::field::{Errors, Field, Path};
 use crate::names as rules_for_names;

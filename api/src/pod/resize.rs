@@ -1,0 +1,100 @@
+//! What a running pod may ask for instead of what it has.
+
+use serde_json::Value;
+
+use super::resources::{is_sidecar, qos_class};
+use super::update::{is_static, only, same};
+use super::validate::spec_and_annotations;
+use crate::field::{Errors, Field, Path};
+use crate::quantity::Quantity;
+
+/// The rules for a write to `/resize`. (new, old)
+pub fn validate_resize(new: &Value, old: &Value, errors: &mut Errors) {
+    spec_and_annotations(new, errors);
+    if is_static(old) {
+        return only(errors, "static pods cannot be resized");
+    }
+    if old["spec"]["os"]["name"] == "windows" {
+        return only(errors, "windows pods cannot be resized");
+    }
+    let path = Path::root("spec");
+    let new_spec = Field::new(&path, &new["spec"]);
+    let old_spec = Field::new(&path, &old["spec"]);
+    let class = old["status"]["qosClass"].as_str().unwrap_or_else(|| qos_class(old_spec.value));
+    if class != qos_class(new_spec.value) {
+        let shown = new["status"]["qosClass"].clone();
+        errors.invalid(&new_spec, shown, "Pod QOS Class may not change as a result of resizing");
+    }
+    if !node_can_resize(old) {
+        errors.forbidden(&new_spec, "Pod running on node without support for resize");
+    }
+    for list in ["initContainers", "containers"] {
+        let (now, before) = (new_spec.get(list), old_spec.get(list));
+        for (now, before) in now.items().zip(before.items()) {
+            if list == "containers" || is_sidecar(before.value) {
+                resources(&now, &before, errors);
+            }
+        }
+    }
+    let mut rest = new_spec.value.clone();
+    for (list, refusal) in [
+        ("containers", "only cpu and memory resources are mutable"),
+        ("initContainers", "only cpu and memory resources for sidecar containers are mutable"),
+    ] {
+        let before = old_spec.raw(list).as_array().cloned().unwrap_or_default();
+        for (now, before) in rest[list].as_array_mut().into_iter().flatten().zip(&before) {
+            if list == "containers" || is_sidecar(now) {
+                forgive_cpu_and_memory(now, before);
+                if !same(now, before) {
+                    errors.forbidden(&new_spec, refusal);
+                }
+            } else if !same(now, before) {
+                errors.forbidden(&new_spec, "resources for non-sidecar init containers are immutable");
+            }
+        }
+    }
+    if errors.is_empty() && !same(&rest, old_spec.value) {
+        errors.forbidden(&new_spec, "only cpu and memory resources are mutable");
+    }
+}
+
+/// A node that can resize says what its running containers have.
+fn node_can_resize(pod: &Value) -> bool {
+    let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+    let mut running = statuses.filter(|status| status["state"].get("running").is_some_and(|r| !r.is_null()));
+    running.next().is_none_or(|status| status.get("resources").is_some_and(|r| !r.is_null()))
+}
+
+fn resources(new: &Field, old: &Field, errors: &mut Errors) {
+    let (now, before) = (new.get("resources"), old.get("resources"));
+    for list in ["requests", "limits"] {
+        let names = before.get(list).entries().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        if names.iter().any(|name| now.raw(list).get(name).is_none()) {
+            errors.forbidden(&now.get(list), &format!("resource {list} cannot be removed"));
+        }
+    }
+    let policies = new.raw("resizePolicy").as_array().into_iter().flatten();
+    let restarts = policies
+        .filter(|policy| policy["resourceName"] == "memory")
+        .any(|policy| policy["restartPolicy"] == "RestartContainer");
+    let limit = |resources: &Field| resources.raw("limits").get("memory").and_then(Quantity::from_json);
+    if limit(&before).is_none() && limit(&now).is_some() && !restarts {
+        let limits = now.child("limits");
+        let detail = "memory limits cannot be added unless resizePolicy is RestartContainer";
+        errors.forbidden(&limits.key("memory"), detail);
+    }
+}
+
+/// Puts back the amounts that may change.
+fn forgive_cpu_and_memory(now: &mut Value, before: &Value) {
+    for list in ["requests", "limits"] {
+        for resource in ["cpu", "memory"] {
+            let was = before["resources"].get(list).and_then(|amounts| amounts.get(resource)).cloned();
+            match (now["resources"].get_mut(list).and_then(Value::as_object_mut), was) {
+                (Some(amounts), Some(was)) => drop(amounts.insert(resource.into(), was)),
+                (Some(amounts), None) => drop(amounts.shift_remove(resource)),
+                (None, _) => {}
+            }
+        }
+    }
+}

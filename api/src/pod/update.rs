@@ -1,0 +1,245 @@
+//! What may change in a pod that exists: little, and each change in its own way.
+
+use serde_json::Value;
+
+use super::validate::{annotation_updates, spec_and_annotations, tolerations};
+use crate::field::{Errors, Field, Path};
+use crate::internal::{self, diff};
+
+/// The fields that the refusal of all others lists.
+const CHANGEABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+const NODE_TERMS: [&str; 3] =
+    ["nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"];
+
+/// Whether two values mean the same: an empty list or map is as good as none.
+pub(crate) fn same(a: &Value, b: &Value) -> bool {
+    let empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    };
+    match (a, b) {
+        _ if empty(a) && empty(b) => true,
+        (Value::Object(x), Value::Object(y)) => {
+            let keys = x.keys().chain(y.keys().filter(|key| !x.contains_key(*key)));
+            keys.into_iter().all(|key| same(&a[key.as_str()], &b[key.as_str()]))
+        }
+        (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(x, y)),
+        _ => a == b,
+    }
+}
+
+/// The rules for a change of a pod, beyond those of `metadata`. (new, old)
+pub fn validate_pod_update(new: &Value, old: &Value, errors: &mut Errors) {
+    spec_and_annotations(new, errors);
+    annotation_updates(new, old, errors);
+    let path = Path::root("spec");
+    let new_spec = Field::new(&path, &new["spec"]);
+    let old_spec = Field::new(&path, &old["spec"]);
+    for list in ["containers", "initContainers"] {
+        if new_spec.get(list).items().len() != old_spec.get(list).items().len() {
+            return errors.forbidden(&new_spec.get(list), "pod updates may not add or remove containers");
+        }
+        for container in new_spec.get(list).items() {
+            let image = container.get("image");
+            if image.is_empty() {
+                errors.required(&image, "");
+            }
+            if image.text().trim() != image.text() {
+                errors.invalid(&image, image.text(), "must not have leading or trailing whitespace");
+            }
+        }
+    }
+    if !deadline(&new_spec, &old_spec, errors) {
+        return;
+    }
+    added_tolerations(&new_spec.get("tolerations"), &old_spec.get("tolerations"), errors);
+    deleted_gates(&new_spec.get("schedulingGates"), &old_spec.get("schedulingGates"), errors);
+    if same(new_spec.value, old_spec.value) {
+        return;
+    }
+    let mut rest = new_spec.value.clone();
+    forgive(&mut rest, old_spec.value);
+    if old_spec.has("schedulingGates") {
+        gated_changes(&mut rest, &old_spec, errors);
+    }
+    if !same(&rest, old_spec.value) {
+        let changes = spec_diff("PodSpec", old_spec.value, &rest);
+        let detail = format!("pod updates may not change fields other than {CHANGEABLE}\n{changes}");
+        errors.forbidden(&new_spec, &detail);
+    }
+}
+
+/// How two values differ, as upstream's internal structs print them.
+pub(crate) fn spec_diff(name: &str, old: &Value, new: &Value) -> String {
+    diff::unified(&internal::pretty(name, old), &internal::pretty(name, new))
+}
+
+/// A deadline may come, and come closer. Answers whether to look further.
+fn deadline(new: &Field, old: &Field, errors: &mut Errors) -> bool {
+    let field = new.get("activeDeadlineSeconds");
+    match (new.int("activeDeadlineSeconds"), old.int("activeDeadlineSeconds")) {
+        (Some(seconds), _) if !(0..=i64::from(i32::MAX)).contains(&seconds) => {
+            errors.invalid(&field, seconds, "must be between 0 and 2147483647, inclusive");
+            false
+        }
+        (Some(seconds), Some(before)) if before < seconds => {
+            errors.invalid(&field, seconds, "must be less than or equal to previous value");
+            false
+        }
+        (None, Some(_)) => {
+            errors.invalid(&field, Value::Null, "must not update from a positive integer to nil value");
+            true
+        }
+        _ => true,
+    }
+}
+
+fn added_tolerations(new: &Field, old: &Field, errors: &mut Errors) {
+    let without_seconds = |toleration: &Field| {
+        let mut toleration = toleration.value.clone();
+        toleration.as_object_mut().map(|fields| fields.shift_remove("tolerationSeconds"));
+        toleration
+    };
+    let kept = |before: Field| new.items().any(|now| same(&without_seconds(&now), &without_seconds(&before)));
+    if old.items().all(kept) {
+        tolerations(new, errors);
+    } else {
+        errors.forbidden(new, "existing toleration can not be modified except its tolerationSeconds");
+    }
+}
+
+fn deleted_gates(new: &Field, old: &Field, errors: &mut Errors) {
+    for gate in new.items() {
+        let name = gate.str("name");
+        if !old.items().any(|before| before.str("name") == name) {
+            let detail = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            errors.forbidden(&gate.get("name"), &detail);
+        }
+    }
+}
+
+/// Puts back what may change, so that what is left to differ may not.
+fn forgive(new: &mut Value, old: &Value) {
+    for list in ["containers", "initContainers"] {
+        let images: Vec<Value> =
+            old[list].as_array().into_iter().flatten().map(|container| container["image"].clone()).collect();
+        for (container, image) in new[list].as_array_mut().into_iter().flatten().zip(images) {
+            container["image"] = image;
+        }
+    }
+    for field in ["activeDeadlineSeconds", "schedulingGates", "tolerations"] {
+        new[field] = old[field].clone();
+    }
+    let grace = |spec: &Value| spec["terminationGracePeriodSeconds"].as_i64();
+    if grace(old).is_some_and(|grace| grace < 0) && grace(new) == Some(1) {
+        new["terminationGracePeriodSeconds"] = old["terminationGracePeriodSeconds"].clone();
+    }
+    if let Some(fields) = new.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+}
+
+/// While a pod is held back, where it may run can be narrowed.
+fn gated_changes(new: &mut Value, old: &Field, errors: &mut Errors) {
+    let (selector, before) = (new["nodeSelector"].clone(), old.get("nodeSelector"));
+    if !same(&selector, before.value) {
+        let kept = |(key, value): (&str, Field)| selector.get(key) == Some(value.value);
+        if !before.entries().into_iter().all(kept) {
+            let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+            errors.invalid(&old.get("nodeSelector"), selector, detail);
+        }
+        new["nodeSelector"] = before.value.clone();
+    }
+    let nodes = new["affinity"]["nodeAffinity"].take();
+    let affinity = old.get("affinity");
+    let nodes_before = affinity.get("nodeAffinity");
+    if !same(&nodes, nodes_before.value) {
+        narrowed(&nodes, &affinity, errors);
+    }
+    new["affinity"]["nodeAffinity"] = nodes_before.value.clone();
+    prune(new);
+}
+
+/// Drops the empty remains of what was put back.
+fn prune(spec: &mut Value) {
+    if let Some(affinity) = spec["affinity"].as_object_mut() {
+        affinity.retain(|_, value| !value.is_null());
+    }
+}
+
+fn narrowed(new: &Value, affinity: &Field, errors: &mut Errors) {
+    let [nodes, required, terms] = NODE_TERMS;
+    let nodes = affinity.get(nodes);
+    let required_before = nodes.get(required);
+    let before = required_before.get(terms);
+    let now = &new[required][terms];
+    let count = now.as_array().map_or(0, Vec::len);
+    if before.is_empty() {
+        return;
+    }
+    if before.items().len() != count {
+        let detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        return errors.invalid(&before, internal::show_list("NodeSelectorTerm", now), detail);
+    }
+    for (index, term) in before.items().enumerate() {
+        if !only_added(&now[index], term.value) {
+            let detail = "only additions are allowed (no mutations or deletions)";
+            errors.invalid(&term, internal::show("NodeSelectorTerm", &now[index]), detail);
+        }
+    }
+}
+
+/// Whether a term demands everything that it did, and at most more. An empty term matches nothing and stays empty.
+fn only_added(new: &Value, old: &Value) -> bool {
+    let lists = ["matchExpressions", "matchFields"];
+    let items = |term: &Value, list: &str| term[list].as_array().cloned().unwrap_or_default();
+    let was_empty = lists.iter().all(|list| items(old, list).is_empty());
+    if was_empty {
+        return lists.iter().all(|list| items(new, list).is_empty());
+    }
+    lists.iter().all(|list| {
+        let (now, before) = (items(new, list), items(old, list));
+        now.len() >= before.len() && now.iter().zip(&before).all(|(now, before)| same(now, before))
+    })
+}
+
+/// The rules for a write to `/ephemeralcontainers`. (new, old)
+pub fn validate_ephemeral_update(new: &Value, old: &Value, errors: &mut Errors) {
+    spec_and_annotations(new, errors);
+    annotation_updates(new, old, errors);
+    if is_static(old) {
+        return only(errors, "static pods do not support ephemeral containers");
+    }
+    let path = Path::root("spec");
+    let new_spec = Field::new(&path, &new["spec"]);
+    let field = new_spec.get("ephemeralContainers");
+    for before in old["spec"]["ephemeralContainers"].as_array().into_iter().flatten() {
+        let name = before["name"].as_str().unwrap_or_default();
+        match field.items().find(|now| now.str("name") == name) {
+            None => {
+                let detail = format!("existing ephemeral containers {name:?} may not be removed\n");
+                errors.forbidden(&field, &detail);
+            }
+            Some(now) if !same(now.value, before) => {
+                let changes = spec_diff("EphemeralContainer", before, now.value);
+                let detail = format!("existing ephemeral containers {name:?} may not be changed\n{changes}");
+                errors.forbidden(&field, &detail);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Whether the pod stands for one that its node runs from a file.
+pub(crate) fn is_static(pod: &Value) -> bool {
+    pod["metadata"]["annotations"].get("kubernetes.io/config.mirror").is_some()
+}
+
+/// One fault of the whole object in place of all others.
+pub(crate) fn only(errors: &mut Errors, detail: &str) {
+    errors.0.clear();
+    errors.forbidden(&Path::root(""), detail);
+}

@@ -1,0 +1,337 @@
+//! What a pod's author may not have meant, though it is accepted.
+//!
+//! Source: `pkg/api/pod/warnings.go`.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::Value;
+
+use super::validate::{APP_ARMOR, SECCOMP_CONTAINER, SECCOMP_POD, visit_containers};
+use crate::field::{Field, Path};
+use crate::names;
+use crate::quantity::Quantity;
+
+/// Labels of nodes that have a newer name: the old one, since when, and the new one.
+const OLD_LABELS: &[(&str, &str, &str)] = &[
+    ("beta.kubernetes.io/arch", "v1.14", "kubernetes.io/arch"),
+    ("beta.kubernetes.io/os", "v1.14", "kubernetes.io/os"),
+    ("failure-domain.beta.kubernetes.io/region", "v1.17", "topology.kubernetes.io/region"),
+    ("failure-domain.beta.kubernetes.io/zone", "v1.17", "topology.kubernetes.io/zone"),
+    ("beta.kubernetes.io/instance-type", "v1.17", "node.kubernetes.io/instance-type"),
+];
+
+const OLD_ANNOTATIONS: &[(&str, &str)] = &[
+    (
+        "scheduler.alpha.kubernetes.io/critical-pod",
+        "non-functional in v1.16+; use the \"priorityClassName\" field instead",
+    ),
+    ("security.alpha.kubernetes.io/sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
+    (
+        "security.alpha.kubernetes.io/unsafe-sysctls",
+        "non-functional in v1.11+; use the \"sysctls\" field instead",
+    ),
+];
+
+const OLD_VOLUMES: &[(&str, &str, &str)] = &[
+    ("photonPersistentDisk", "photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+    ("gitRepo", "gitRepo", "deprecated in v1.11, and disabled by default in v1.33+"),
+    ("scaleIO", "scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    ("flocker", "flocker", "deprecated in v1.22, non-functional in v1.25+"),
+    ("storageos", "storageOS", "deprecated in v1.22, non-functional in v1.25+"),
+    ("quobyte", "quobyte", "deprecated in v1.22, non-functional in v1.25+"),
+    ("glusterfs", "glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+    ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+    ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
+];
+
+const NO_POD: &str = "a null labelSelector results in matching no pod";
+const OLD_SECCOMP: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
+const OLD_APP_ARMOR: &str = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
+
+/// Warnings about a new pod. Changes of pods are not looked at: they come from machines, and often.
+pub fn pod_warnings(pod: &Value, old: Option<&Value>) -> Vec<String> {
+    if old.is_some() {
+        return Vec::new();
+    }
+    let mut warnings = Vec::new();
+    let problems = names::dns_label(pod["metadata"]["name"].as_str().unwrap_or_default());
+    if !problems.is_empty() {
+        warnings.push(format!(
+            "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [{}]",
+            problems.join(" ")
+        ));
+    }
+    let (metadata, spec) = (Path::root("metadata"), Path::root("spec"));
+    let metadata = Field::new(&metadata, &pod["metadata"]);
+    warn(&metadata, &Field::new(&spec, &pod["spec"]), &mut warnings);
+    warnings
+}
+
+/// Warnings about a template, which lies at `path`.
+pub fn template_warnings(template: &Value, path: &Path) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let template = Field::new(path, template);
+    warn(&template.get("metadata"), &template.get("spec"), &mut warnings);
+    warnings
+}
+
+fn warn(metadata: &Field, spec: &Field, warnings: &mut Vec<String>) {
+    node_labels(spec, warnings);
+    let annotations = metadata.get("annotations");
+    for (key, text) in OLD_ANNOTATIONS.iter().filter(|(key, _)| !annotations.raw(key).is_null()) {
+        warnings.push(format!("{}: {text}", annotations.key(key)));
+    }
+    volumes(&spec.get("volumes"), warnings);
+    twice(&spec.get("hostAliases"), "ip", warnings);
+    twice(&spec.get("imagePullSecrets"), "name", warnings);
+    for secret in spec.get("imagePullSecrets").items().filter(|secret| !secret.has("name")) {
+        warnings.push(format!("{}: invalid empty name \"\"", secret.get("name").path()));
+    }
+    for server in spec.get("dnsConfig").get("nameservers").items() {
+        address(&server, warnings);
+    }
+    fractions(&spec.get("overhead"), &["memory", "ephemeral-storage"], warnings);
+    let of_pod = spec.raw("securityContext");
+    if of_pod.get("seccompProfile").is_none() && !annotations.raw(SECCOMP_POD).is_null() {
+        warnings.push(format!("{}: {OLD_SECCOMP}", annotations.key(SECCOMP_POD)));
+    }
+    visit_containers(spec, |container| {
+        let own = container.raw("securityContext");
+        let has_app_armor = [own, of_pod].iter().any(|context| context.get("appArmorProfile").is_some());
+        for (prefix, set, text) in [
+            (SECCOMP_CONTAINER, own.get("seccompProfile").is_some(), OLD_SECCOMP),
+            (APP_ARMOR, has_app_armor, OLD_APP_ARMOR),
+        ] {
+            let key = format!("{prefix}{}", container.str("name"));
+            if !set && !annotations.raw(&key).is_null() {
+                warnings.push(format!("{}: {text}", annotations.key(&key)));
+            }
+        }
+        let resources = container.get("resources");
+        for resource in ["memory", "ephemeral-storage"] {
+            for list in ["limits", "requests"] {
+                fractions(&resources.get(list), &[resource], warnings);
+            }
+        }
+        hidden_variables(&container.get("env"), warnings);
+    });
+    ports(spec, warnings);
+    if spec.int("terminationGracePeriodSeconds").is_some_and(|grace| grace < 0) {
+        let text = "must be >= 0; negative values are invalid and will be treated as 1";
+        warnings.push(format!("{}: {text}", spec.get("terminationGracePeriodSeconds").path()));
+    }
+    pod_terms(&spec.get("affinity"), warnings);
+}
+
+fn deprecation(label: &str) -> Option<String> {
+    let (_, since, newer) = OLD_LABELS.iter().find(|(old, ..)| *old == label)?;
+    Some(format!("deprecated since {since}; use \"{newer}\" instead"))
+}
+
+fn node_labels(spec: &Field, warnings: &mut Vec<String>) {
+    for (label, value) in spec.get("nodeSelector").entries() {
+        warnings.extend(deprecation(label).map(|text| format!("{}: {text}", value.path())));
+    }
+    let affinity = spec.get("affinity");
+    let nodes = affinity.get("nodeAffinity");
+    let required = nodes.get("requiredDuringSchedulingIgnoredDuringExecution");
+    for term in required.get("nodeSelectorTerms").items() {
+        node_term(&term, warnings);
+    }
+    for preferred in nodes.get("preferredDuringSchedulingIgnoredDuringExecution").items() {
+        node_term(&preferred.get("preference"), warnings);
+    }
+    for constraint in spec.get("topologySpreadConstraints").items() {
+        let key = constraint.get("topologyKey");
+        warnings.extend(deprecation(key.text()).map(|text| format!("{}: {} is {text}", key.path(), key.text())));
+        if !constraint.get("labelSelector").is_set() {
+            warnings.push(format!("{}: {NO_POD}", constraint.get("labelSelector").path()));
+        }
+    }
+}
+
+fn node_term(term: &Field, warnings: &mut Vec<String>) {
+    for expression in term.get("matchExpressions").items() {
+        let key = expression.get("key");
+        warnings.extend(deprecation(key.text()).map(|text| format!("{}: {} is {text}", key.path(), key.text())));
+        for value in expression.get("values").items() {
+            for problem in names::label_value(value.text()) {
+                warnings.push(format!("{}: {} is invalid, {problem}", value.path(), value.text()));
+            }
+        }
+    }
+}
+
+fn pod_terms(affinity: &Field, warnings: &mut Vec<String>) {
+    let mut check = |term: &Field| {
+        if !term.get("labelSelector").is_set() {
+            warnings.push(format!("{}: {NO_POD}", term.get("labelSelector").path()));
+        }
+    };
+    for pods in affinity.among(&["podAffinity", "podAntiAffinity"]) {
+        for term in pods.get("requiredDuringSchedulingIgnoredDuringExecution").items() {
+            check(&term);
+        }
+        for preferred in pods.get("preferredDuringSchedulingIgnoredDuringExecution").items() {
+            check(&preferred.get("podAffinityTerm"));
+        }
+    }
+}
+
+fn twice(list: &Field, field: &str, warnings: &mut Vec<String>) {
+    let mut taken = HashSet::new();
+    for item in list.items() {
+        if !taken.insert(item.str(field)) {
+            warnings.push(format!("{}: duplicate {field} {:?}", item.get(field).path(), item.str(field)));
+        }
+    }
+}
+
+fn address(address: &Field, warnings: &mut Vec<String>) {
+    if let Ok(parsed) = address.text().parse::<std::net::Ipv6Addr>()
+        && parsed.to_string() != address.text()
+    {
+        let (path, text) = (address.path(), address.text());
+        warnings.push(format!(
+            "{path}: IPv6 address {text:?} should be in RFC 5952 canonical format (\"{parsed}\")"
+        ));
+    }
+}
+
+/// Bytes come in wholes.
+fn fractions(amounts: &Field, resources: &[&str], warnings: &mut Vec<String>) {
+    for resource in resources {
+        let quantity = Quantity::from_json(amounts.raw(resource));
+        if let Some(quantity) = quantity.filter(|quantity| quantity.milli_value() % 1000 != 0) {
+            let text = format!("fractional byte value \"{quantity}\" is invalid, must be an integer");
+            warnings.push(format!("{}: {text}", amounts.key(resource)));
+        }
+    }
+}
+
+/// A variable that is set again without looking at what it was.
+fn hidden_variables(variables: &Field, warnings: &mut Vec<String>) {
+    let mut taken = HashSet::new();
+    for variable in variables.items() {
+        let (name, value) = (variable.str("name"), variable.str("value"));
+        let reference = format!("$({name})");
+        let builds_on_it = value.contains(&reference) && value != reference;
+        let hides = variable.get("valueFrom").is_set() || !builds_on_it;
+        if !taken.insert(name) && hides {
+            let text = format!("hides previous definition of {name:?}, which may be dropped when using apply");
+            warnings.push(format!("{}: {text}", variable.path()));
+        }
+    }
+}
+
+/// Ports of all containers share one network.
+fn ports(spec: &Field, warnings: &mut Vec<String>) {
+    let mut by_number: BTreeMap<(i64, String), Vec<(String, String, i64)>> = BTreeMap::new();
+    let mut by_name: BTreeMap<String, String> = BTreeMap::new();
+    visit_containers(spec, |container| {
+        for port in container.get("ports").items() {
+            let at = port.path().to_string();
+            let (ip, host) = (port.str("hostIP").to_owned(), port.int("hostPort").unwrap_or(0));
+            let key = (port.int("containerPort").unwrap_or(0), port.str("protocol").to_owned());
+            let others = by_number.entry(key).or_default();
+            for (other, other_ip, other_host) in others.iter() {
+                if (&ip, host) == (other_ip, *other_host) {
+                    warnings.push(format!("{at}: duplicate port definition with {other}"));
+                } else if host == 0 || *other_host == 0 {
+                    warnings.push(format!("{at}: overlapping port definition with {other}"));
+                } else if host == *other_host && ip.is_empty() != other_ip.is_empty() {
+                    warnings.push(format!("{at}: dangerously ambiguous port definition with {other}"));
+                }
+            }
+            others.push((at.clone(), ip, host));
+            let name = port.str("name");
+            match by_name.get(name) {
+                _ if name.is_empty() => {}
+                Some(other) => warnings.push(format!(
+                    "{at}: duplicate port name {name:?} with {other}, services and probes that select ports by name will use {other}"
+                )),
+                None => drop(by_name.insert(name.to_owned(), at)),
+            }
+        }
+    });
+}
+
+fn volumes(volumes: &Field, warnings: &mut Vec<String>) {
+    for volume in volumes.items() {
+        for (field, shown, text) in OLD_VOLUMES {
+            if volume.get(field).is_set() {
+                warnings.push(format!("{}: {text}", volume.child(shown)));
+            }
+        }
+    }
+    for volume in volumes.items() {
+        overlapping_paths(&volume, warnings);
+    }
+}
+
+/// A path in a volume, and what is put there where that needs telling.
+type Placed = (String, Option<String>);
+
+fn overlapping_paths(volume: &Field, warnings: &mut Vec<String>) {
+    let name = volume.str("name");
+    let items = |source: &Field, of: Option<String>| -> Vec<Placed> {
+        source.get("items").items().map(|item| (item.str("path").to_owned(), of.clone())).collect()
+    };
+    for (field, called, named_by) in
+        [("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName"), ("downwardAPI", "DownwardAPI", "")]
+    {
+        let source = volume.get(field);
+        let described = described(&source, called, named_by);
+        overlaps(name, &described, &mut Vec::new(), items(&source, None), warnings);
+    }
+    let mut placed = Vec::new();
+    for source in volume.get("projected").get("sources").items() {
+        if source.is_empty() {
+            warnings.push(format!("volume {name:?} (Projected) has no sources provided"));
+        }
+        for (field, called, named_by) in
+            [("configMap", "ConfigMap", "name"), ("secret", "Secret", "name"), ("downwardAPI", "DownwardAPI", "")]
+        {
+            let projection = source.get(field);
+            let more = items(&projection, Some(described(&projection, called, named_by)));
+            overlaps(name, "Projected", &mut placed, more, warnings);
+        }
+        for (field, called, named_by) in
+            [("serviceAccountToken", "ServiceAccountToken", ""), ("clusterTrustBundle", "ClusterTrustBundle", "name")]
+        {
+            let projection = source.get(field);
+            if projection.is_set() {
+                let of = Some(described(&projection, called, named_by));
+                let more = vec![(projection.str("path").to_owned(), of)];
+                overlaps(name, "Projected", &mut placed, more, warnings);
+            }
+        }
+    }
+}
+
+fn described(source: &Field, called: &str, named_by: &str) -> String {
+    if named_by.is_empty() { called.into() } else { format!("{called} {:?}", source.str(named_by)) }
+}
+
+fn overlaps(
+    volume: &str,
+    kind: &str,
+    placed: &mut Vec<Placed>,
+    more: Vec<Placed>,
+    warnings: &mut Vec<String>,
+) {
+    let show = |(path, of): &Placed| match of {
+        Some(of) => format!("{path:?} ({of})"),
+        None => format!("{path:?}"),
+    };
+    let inside = |a: &str, b: &str| a == b || a.strip_prefix(b).is_some_and(|rest| rest.starts_with('/'));
+    for new in more {
+        let clashes: Vec<String> =
+            placed.iter().filter(|old| inside(&new.0, &old.0) || inside(&old.0, &new.0)).map(show).collect();
+        if !clashes.is_empty() {
+            let body = format!("{} with {}", show(&new), clashes.join(", "));
+            warnings.push(format!("volume {volume:?} ({kind}): overlapping paths: {body}"));
+        }
+        placed.push(new);
+    }
+}
