@@ -2,7 +2,6 @@
 
 pub mod json;
 mod node;
-pub mod quantity;
 mod shape;
 pub mod time;
 

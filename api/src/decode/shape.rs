@@ -8,8 +8,8 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::node::{Node, number};
-use super::quantity::{Finest, canonical as quantity};
 use super::time;
+use crate::quantity::{Quantity, QuantityError};
 use crate::schema::{Schema, Shape, Struct, Text, Zero};
 
 /// More faults than this are not counted, as upstream does.
@@ -197,7 +197,7 @@ impl Shaper {
             (Shape::Text(Text::Plain), Node::Text(text)) => Some(Value::String(text.into_owned())),
             (Shape::Text(Text::Bytes), Node::Text(text)) => self.bytes(&text),
             (Shape::Text(kind @ (Text::Time | Text::MicroTime)), node) => self.time(&node, *kind, place),
-            (Shape::Quantity, node) => self.quantity(&node, Finest::Nano),
+            (Shape::Quantity, node) => self.quantity(&node, |quantity| quantity),
             (Shape::IntOrString, node) => self.int_or_string(node, place),
             (Shape::Integer { bits }, Node::Number(text)) => match whole(&text, *bits, self.tongue) {
                 Some(value) => Some(Value::from(value)),
@@ -254,16 +254,16 @@ impl Shaper {
         }
     }
 
-    fn quantity(&mut self, node: &Node<'_>, finest: Finest) -> Option<Value> {
+    fn quantity(&mut self, node: &Node<'_>, round: fn(Quantity) -> Quantity) -> Option<Value> {
         let (text, scalar) = match node {
             Node::Text(text) | Node::Number(text) => (text.as_ref(), true),
             Node::Bool(_) => ("bool", true),
             _ => ("{}", false),
         };
-        match quantity(text, finest) {
-            Ok(text) => Some(Value::String(text)),
+        match text.trim().parse() {
+            Ok(quantity) => Some(Value::String(round(quantity).to_string())),
             Err(error) => {
-                self.malformed(scalar, error.into());
+                self.malformed(scalar, QuantityError::to_string(&error));
                 None
             }
         }
@@ -298,7 +298,7 @@ impl Shaper {
             let here = Place::Key { parent: place, key: &key };
             let value = match values.shape {
                 // Maps of quantities are resource lists, which are kept to the thousandth.
-                Shape::Quantity if node != Node::Null => self.quantity(&node, Finest::Milli),
+                Shape::Quantity if node != Node::Null => self.quantity(&node, Quantity::in_resource_list),
                 _ => self.value(node, values, None, &here),
             };
             let value = value.unwrap_or_else(|| zero(values));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::quantity::QuantityError;
 
 const POD: &str = "io.k8s.api.core.v1.Pod";
 
@@ -56,7 +57,7 @@ fn wrong_types_are_told_in_gos_words() {
             r#"{"metadata":{"labels":{"a":1}},"spec":{"hostNetwork":1}}"#,
             "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
         ),
-        (r#"{"spec":{"hostNetwork":1,"overhead":{"cpu":"1MB"}}}"#, quantity::FORMAT),
+        (r#"{"spec":{"hostNetwork":1,"overhead":{"cpu":"1MB"}}}"#, &QuantityError::Malformed.to_string()),
     ];
     for (text, expected) in cases {
         let status = read(POD, text, FieldValidation::Warn).unwrap_err();

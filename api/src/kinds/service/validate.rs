@@ -52,7 +52,7 @@ pub(super) fn validate(kind: &Kind, service: &Value, errors: &mut Errors) {
     traffic(service, &spec, errors);
 }
 
-fn by_type(service: &Value, spec: &Field<'_>, errors: &mut Errors) {
+fn by_type(service: &Value, spec: &Field<'_, '_>, errors: &mut Errors) {
     let addresses = spec.get("clusterIPs");
     match spec.str("type") {
         of_type @ ("LoadBalancer" | "NodePort") => {
@@ -85,7 +85,7 @@ fn by_type(service: &Value, spec: &Field<'_>, errors: &mut Errors) {
     }
 }
 
-fn each_port(ports: &Field<'_>, errors: &mut Errors) {
+fn each_port(ports: &Field<'_, '_>, errors: &mut Errors) {
     let several = ports.items().len() > 1;
     let mut names = HashSet::new();
     for port in ports.items() {
@@ -113,7 +113,7 @@ fn each_port(ports: &Field<'_>, errors: &mut Errors) {
     }
 }
 
-fn affinity(spec: &Field<'_>, errors: &mut Errors) {
+fn affinity(spec: &Field<'_, '_>, errors: &mut Errors) {
     let affinity = spec.get("sessionAffinity");
     if affinity.is_empty() {
         errors.required(&affinity, "");
@@ -197,7 +197,7 @@ pub(super) fn addresses(service: &Value, errors: &mut Errors) {
     }
 }
 
-fn families(spec: &Field<'_>, errors: &mut Errors) {
+fn families(spec: &Field<'_, '_>, errors: &mut Errors) {
     let mut seen = HashSet::new();
     let families = spec.get("ipFamilies");
     for family in families.items() {
@@ -213,7 +213,7 @@ fn families(spec: &Field<'_>, errors: &mut Errors) {
 }
 
 /// Addresses that others lead here: none that mean something else already.
-fn external_addresses(addresses: &Field<'_>, errors: &mut Errors) {
+fn external_addresses(addresses: &Field<'_, '_>, errors: &mut Errors) {
     for item in addresses.items() {
         rules::follows(&item, names::ip, errors);
         let Ok(address) = item.text().parse::<IpAddr>() else { continue };
@@ -238,7 +238,7 @@ fn external_addresses(addresses: &Field<'_>, errors: &mut Errors) {
     }
 }
 
-fn node_ports(spec: &Field<'_>, ports: &Field<'_>, errors: &mut Errors) {
+fn node_ports(spec: &Field<'_, '_>, ports: &Field<'_, '_>, errors: &mut Errors) {
     if spec.str("type") == "ClusterIP" {
         for port in ports.items().filter(|port| port.has("nodePort")) {
             errors.forbidden(&port.get("nodePort"), "may not be used when `type` is 'ClusterIP'");
@@ -264,7 +264,7 @@ fn node_ports(spec: &Field<'_>, ports: &Field<'_>, errors: &mut Errors) {
     }
 }
 
-fn source_ranges(spec: &Field<'_>, errors: &mut Errors) {
+fn source_ranges(spec: &Field<'_, '_>, errors: &mut Errors) {
     let ranges = spec.get("loadBalancerSourceRanges");
     if ranges.is_empty() {
         return;
@@ -298,7 +298,7 @@ fn cidr(text: &str) -> Vec<String> {
     }
 }
 
-fn balancer(spec: &Field<'_>, errors: &mut Errors) {
+fn balancer(spec: &Field<'_, '_>, errors: &mut Errors) {
     let (allocate, class) = (spec.get("allocateLoadBalancerNodePorts"), spec.get("loadBalancerClass"));
     let only = "may only be used when `type` is 'LoadBalancer'";
     if spec.str("type") == "LoadBalancer" {
@@ -315,7 +315,7 @@ fn balancer(spec: &Field<'_>, errors: &mut Errors) {
     }
 }
 
-fn traffic(service: &Value, spec: &Field<'_>, errors: &mut Errors) {
+fn traffic(service: &Value, spec: &Field<'_, '_>, errors: &mut Errors) {
     let external = spec.get("externalTrafficPolicy");
     match (is_external(service), external.is_empty()) {
         (false, false) => {
@@ -378,7 +378,7 @@ fn kept_addresses(new: &Value, old: &Value, errors: &mut Errors) {
     }
 }
 
-fn kept(new: &Field<'_>, old: &Field<'_>, unset: &str, errors: &mut Errors) {
+fn kept(new: &Field<'_, '_>, old: &Field<'_, '_>, unset: &str, errors: &mut Errors) {
     let is = new.items().map(|item| item.text().to_owned()).collect::<Vec<_>>();
     let was = old.items().map(|item| item.text().to_owned()).collect::<Vec<_>>();
     if was.is_empty() {
