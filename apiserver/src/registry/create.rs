@@ -40,8 +40,8 @@ impl Registry {
         admission::admit_create(self, context, kind, namespace, &mut object)?;
         managed::track(context, None, &mut object, "", now);
         let generated = text(&object, "name").is_empty() && !text(&object, "generateName").is_empty();
-        (kind.strategy.prepare_create)(&mut object);
         fill_new(&mut object, now, &Uuid::new_v4().to_string());
+        (kind.strategy.prepare_create)(&mut object);
         for attempt in 1.. {
             if generated {
                 let prefix = text(&object, "generateName").to_string();
