@@ -121,7 +121,8 @@ impl<'p, 'v> Field<'p, 'v> {
     /// The entries of this map, sorted by key, each with its path in brackets; none if it is no map.
     pub fn entries<'s>(&'s self) -> Vec<(&'v str, Field<'s, 'v>)>
     where
-        'v: 's, {
+        'v: 's,
+    {
         let mut entries: Vec<_> = self.value.as_object().into_iter().flatten().collect();
         entries.sort_by_key(|(key, _)| *key);
         let field =

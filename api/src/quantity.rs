@@ -49,18 +49,8 @@ pub struct Quantity {
     typed: Option<Box<str>>,
 }
 
-const DECIMAL_SUFFIXES: [(&str, i32); 10] = [
-    ("n", -9),
-    ("u", -6),
-    ("m", -3),
-    ("", 0),
-    ("k", 3),
-    ("M", 6),
-    ("G", 9),
-    ("T", 12),
-    ("P", 15),
-    ("E", 18),
-];
+const DECIMAL_SUFFIXES: [(&str, i32); 10] =
+    [("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
 const BINARY_SUFFIXES: [(&str, u32); 6] =
     [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40), ("Pi", 50), ("Ei", 60)];
 
@@ -169,7 +159,8 @@ impl Quantity {
     /// `digits * 10^exponent * 2^power`, at most what fits into 64 bits.
     fn binary(digits: i128, power: u32, exponent: i32, typed: Option<&str>) -> Quantity {
         let most = i128::from(i64::MAX);
-        let product = digits.checked_mul(1 << power).unwrap_or(if digits < 0 { i128::MIN } else { i128::MAX });
+        let product =
+            digits.checked_mul(1 << power).unwrap_or(if digits < 0 { i128::MIN } else { i128::MAX });
         let quantity = Quantity::new(product, exponent, Format::Binary, typed);
         let most = Quantity { digits: most, exponent: 0, format: Format::Binary, typed: None };
         let size = quantity.abs();
@@ -427,7 +418,8 @@ mod tests {
 
     #[test]
     fn resource_lists_keep_thousandths() {
-        for (text, expected) in [("1u", "1m"), ("0.123456789123", "124m"), ("-1n", "-1m"), ("1.500", "1.500")] {
+        for (text, expected) in [("1u", "1m"), ("0.123456789123", "124m"), ("-1n", "-1m"), ("1.500", "1.500")]
+        {
             assert_eq!(q(text).in_resource_list().to_string(), expected, "case: {text}");
         }
     }
@@ -461,7 +453,8 @@ mod tests {
     }
 
     fn quantity() -> impl Strategy<Value = String> {
-        let suffix = prop::sample::select(vec!["", "n", "u", "m", "k", "M", "G", "Ki", "Mi", "Gi", "e3", "e-2"]);
+        let suffix =
+            prop::sample::select(vec!["", "n", "u", "m", "k", "M", "G", "Ki", "Mi", "Gi", "e3", "e-2"]);
         (-99_999i64..99_999, prop::option::of(0u16..999), suffix).prop_map(|(whole, fraction, suffix)| {
             let fraction = fraction.map(|f| format!(".{f}")).unwrap_or_default();
             format!("{whole}{fraction}{suffix}")

@@ -23,7 +23,12 @@ pub static POD: Kind = Kind {
         core("attach", "PodAttachOptions", &["create", "get"]),
         core("binding", "Binding", &["create"]),
         Subresource { change: Some(&EPHEMERAL), ..same("ephemeralcontainers") },
-        Subresource { name: "eviction", gvk: Some(("policy", "v1", "Eviction")), verbs: &["create"], change: None },
+        Subresource {
+            name: "eviction",
+            gvk: Some(("policy", "v1", "Eviction")),
+            verbs: &["create"],
+            change: None,
+        },
         core("exec", "PodExecOptions", &["create", "get"]),
         Subresource { name: "log", gvk: None, verbs: &["get"], change: None },
         core("portforward", "PodPortForwardOptions", &["create", "get"]),

@@ -280,7 +280,8 @@ mod tests {
 
     #[test]
     fn a_template_waits_for_its_pods() {
-        let mut template = json!({"spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "1"}}}]}});
+        let mut template =
+            json!({"spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "1"}}}]}});
         default_pod_template(&mut template);
         assert_eq!(template["spec"]["containers"][0]["resources"], json!({"limits": {"cpu": "1"}}));
         assert_eq!(template["spec"].get("enableServiceLinks"), None);

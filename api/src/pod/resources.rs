@@ -105,7 +105,9 @@ pub fn default_pod_level(spec: &mut Value) {
 /// `Guaranteed`, `Burstable` or `BestEffort`: who is thrown off a full node last.
 pub fn qos_class(spec: &Value) -> &'static str {
     let empty = Value::Object(Map::new());
-    let own = spec.get("resources").filter(|r| !amounts(r, "requests").is_empty() || !amounts(r, "limits").is_empty());
+    let own = spec
+        .get("resources")
+        .filter(|r| !amounts(r, "requests").is_empty() || !amounts(r, "limits").is_empty());
     let all: Vec<&Value> = match own {
         Some(resources) => vec![resources],
         None => {
@@ -118,7 +120,8 @@ pub fn qos_class(spec: &Value) -> &'static str {
     for resources in all {
         let counted = |kind: &str| -> Amounts {
             let all = amounts(resources, kind).into_iter();
-            all.filter(|(name, q)| ["cpu", "memory"].contains(&name.as_str()) && *q > Quantity::ZERO).collect()
+            all.filter(|(name, q)| ["cpu", "memory"].contains(&name.as_str()) && *q > Quantity::ZERO)
+                .collect()
         };
         let limited = counted("limits");
         all_limited &= limited.len() == 2;
@@ -148,7 +151,11 @@ mod tests {
             ("small init", json!({"containers": [c("1")], "initContainers": [c("500m")]}), "1"),
             ("large init", json!({"containers": [c("1")], "initContainers": [c("2")]}), "2"),
             ("sidecar", json!({"containers": [c("1")], "initContainers": [sidecar]}), "1100m"),
-            ("init beside sidecar", json!({"containers": [c("1")], "initContainers": [sidecar, c("2")]}), "2100m"),
+            (
+                "init beside sidecar",
+                json!({"containers": [c("1")], "initContainers": [sidecar, c("2")]}),
+                "2100m",
+            ),
             ("own", json!({"containers": [c("1")], "resources": {"requests": {"cpu": "3"}}}), "3"),
             ("overhead", json!({"containers": [c("1")], "overhead": {"cpu": "10m"}}), "1010m"),
         ];
@@ -160,9 +167,7 @@ mod tests {
     #[test]
     fn quality_of_service() {
         let both = json!({"cpu": "1", "memory": "1Mi"});
-        let one = |requests: Value, limits: Value| {
-            json!({"containers": [{"resources": {"requests": requests, "limits": limits}}]})
-        };
+        let one = |requests: Value, limits: Value| json!({"containers": [{"resources": {"requests": requests, "limits": limits}}]});
         let cases = [
             ("nothing", json!({"containers": [{}]}), "BestEffort"),
             ("zero", one(json!({"cpu": "0"}), json!({})), "BestEffort"),

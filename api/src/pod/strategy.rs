@@ -74,7 +74,8 @@ pub fn prepare_resize(new: &mut Value, old: &Value) {
     let wanted = new.get("spec").cloned().unwrap_or_default();
     only_spec(new, old, |spec| {
         for list in lists {
-            let mut from = wanted.get(list).and_then(Value::as_array).cloned().unwrap_or_default().into_iter();
+            let mut from =
+                wanted.get(list).and_then(Value::as_array).cloned().unwrap_or_default().into_iter();
             each(spec, list, |container| {
                 let from = from.next().unwrap_or_default();
                 for field in ["resources", "resizePolicy"] {
@@ -131,7 +132,9 @@ fn add_label_keys(spec: &mut Value, labels: &Value) {
     within(spec, "affinity", |affinity| {
         for kind in ["podAffinity", "podAntiAffinity"] {
             within(affinity, kind, |pods| {
-                each(pods, "requiredDuringSchedulingIgnoredDuringExecution", |term| add_expressions(term, labels));
+                each(pods, "requiredDuringSchedulingIgnoredDuringExecution", |term| {
+                    add_expressions(term, labels)
+                });
                 each(pods, "preferredDuringSchedulingIgnoredDuringExecution", |preferred| {
                     within(preferred, "podAffinityTerm", |term| add_expressions(term, labels));
                 });

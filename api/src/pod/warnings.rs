@@ -143,7 +143,8 @@ fn node_labels(spec: &Field, warnings: &mut Vec<String>) {
     }
     for constraint in spec.get("topologySpreadConstraints").items() {
         let key = constraint.get("topologyKey");
-        warnings.extend(deprecation(key.text()).map(|text| format!("{}: {} is {text}", key.path(), key.text())));
+        warnings
+            .extend(deprecation(key.text()).map(|text| format!("{}: {} is {text}", key.path(), key.text())));
         if !constraint.get("labelSelector").is_set() {
             warnings.push(format!("{}: {NO_POD}", constraint.get("labelSelector").path()));
         }
@@ -153,7 +154,8 @@ fn node_labels(spec: &Field, warnings: &mut Vec<String>) {
 fn node_term(term: &Field, warnings: &mut Vec<String>) {
     for expression in term.get("matchExpressions").items() {
         let key = expression.get("key");
-        warnings.extend(deprecation(key.text()).map(|text| format!("{}: {} is {text}", key.path(), key.text())));
+        warnings
+            .extend(deprecation(key.text()).map(|text| format!("{}: {} is {text}", key.path(), key.text())));
         for value in expression.get("values").items() {
             for problem in names::label_value(value.text()) {
                 warnings.push(format!("{}: {} is invalid, {problem}", value.path(), value.text()));
@@ -218,7 +220,8 @@ fn hidden_variables(variables: &Field, warnings: &mut Vec<String>) {
         let builds_on_it = value.contains(&reference) && value != reference;
         let hides = variable.get("valueFrom").is_set() || !builds_on_it;
         if !taken.insert(name) && hides {
-            let text = format!("hides previous definition of {name:?}, which may be dropped when using apply");
+            let text =
+                format!("hides previous definition of {name:?}, which may be dropped when using apply");
             warnings.push(format!("{}: {text}", variable.path()));
         }
     }
@@ -277,9 +280,11 @@ fn overlapping_paths(volume: &Field, warnings: &mut Vec<String>) {
     let items = |source: &Field, of: Option<String>| -> Vec<Placed> {
         source.get("items").items().map(|item| (item.str("path").to_owned(), of.clone())).collect()
     };
-    for (field, called, named_by) in
-        [("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName"), ("downwardAPI", "DownwardAPI", "")]
-    {
+    for (field, called, named_by) in [
+        ("configMap", "ConfigMap", "name"),
+        ("secret", "Secret", "secretName"),
+        ("downwardAPI", "DownwardAPI", ""),
+    ] {
         let source = volume.get(field);
         let described = described(&source, called, named_by);
         overlaps(name, &described, &mut Vec::new(), items(&source, None), warnings);
@@ -289,16 +294,19 @@ fn overlapping_paths(volume: &Field, warnings: &mut Vec<String>) {
         if source.is_empty() {
             warnings.push(format!("volume {name:?} (Projected) has no sources provided"));
         }
-        for (field, called, named_by) in
-            [("configMap", "ConfigMap", "name"), ("secret", "Secret", "name"), ("downwardAPI", "DownwardAPI", "")]
-        {
+        for (field, called, named_by) in [
+            ("configMap", "ConfigMap", "name"),
+            ("secret", "Secret", "name"),
+            ("downwardAPI", "DownwardAPI", ""),
+        ] {
             let projection = source.get(field);
             let more = items(&projection, Some(described(&projection, called, named_by)));
             overlaps(name, "Projected", &mut placed, more, warnings);
         }
-        for (field, called, named_by) in
-            [("serviceAccountToken", "ServiceAccountToken", ""), ("clusterTrustBundle", "ClusterTrustBundle", "name")]
-        {
+        for (field, called, named_by) in [
+            ("serviceAccountToken", "ServiceAccountToken", ""),
+            ("clusterTrustBundle", "ClusterTrustBundle", "name"),
+        ] {
             let projection = source.get(field);
             if projection.is_set() {
                 let of = Some(described(&projection, called, named_by));

@@ -89,7 +89,11 @@ fn data_source(source: &Field, any_group: bool, errors: &mut Errors) {
     }
     let group = source.get("apiGroup");
     if group.is_empty() && source.str("kind") != "PersistentVolumeClaim" {
-        errors.invalid(source, source.str("kind"), "must be 'PersistentVolumeClaim' when referencing the default apiGroup");
+        errors.invalid(
+            source,
+            source.str("kind"),
+            "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
+        );
     }
     if any_group && source.has("namespace") {
         rules::follows(&source.get("namespace"), names::dns_label, errors);

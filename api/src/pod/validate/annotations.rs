@@ -78,7 +78,9 @@ pub fn match_fields(pod: &Value, spec: &Field, errors: &mut Errors) {
     visit_containers(spec, |container| {
         let key = format!("{APP_ARMOR}{}", container.str("name"));
         let Some(annotation) = annotations.get(&key).and_then(Value::as_str) else { return };
-        let Some(profile) = container.raw("securityContext").get("appArmorProfile").or(of_pod) else { return };
+        let Some(profile) = container.raw("securityContext").get("appArmorProfile").or(of_pod) else {
+            return;
+        };
         let context = container.child("securityContext");
         let path = context.child("appArmorProfile");
         same_profile(annotation, &Field::new(&path, profile), "apparmor", errors);

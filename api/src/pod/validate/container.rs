@@ -159,10 +159,8 @@ fn resize_policy(policies: &Field, context: &Context, errors: &mut Errors) {
             errors.duplicate(&policy, resource);
         }
         // Upstream's paths leave out the index from here on.
-        let checks = [
-            ("resourceName", ["cpu", "memory"]),
-            ("restartPolicy", ["NotRequired", "RestartContainer"]),
-        ];
+        let checks =
+            [("resourceName", ["cpu", "memory"]), ("restartPolicy", ["NotRequired", "RestartContainer"])];
         for (field, allowed) in checks {
             one_of_or_required(&Field::new(policies, policy.raw(field)), &allowed, errors);
         }

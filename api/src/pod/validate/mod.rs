@@ -63,8 +63,7 @@ pub fn validate_pod(pod: &Value, errors: &mut Errors) {
         errors.forbidden(&spec.get("ephemeralContainers"), "cannot be set on create");
     }
     if spec.has("nodeName") && spec.has("schedulingGates") {
-        errors
-            .forbidden(&spec.get("nodeName"), "cannot be set until all schedulingGates have been cleared");
+        errors.forbidden(&spec.get("nodeName"), "cannot be set until all schedulingGates have been cleared");
     }
     annotations::match_fields(pod, &spec, errors);
 }
@@ -102,7 +101,8 @@ pub fn validate_pod_template(template: &Value, path: &Path<'_>, errors: &mut Err
     validate_spec(&spec, &context, errors);
     annotations::seccomp_matches(annotations, &spec, errors);
     if spec.has("ephemeralContainers") {
-        errors.forbidden(&spec.get("ephemeralContainers"), "ephemeral containers not allowed in pod template");
+        errors
+            .forbidden(&spec.get("ephemeralContainers"), "ephemeral containers not allowed in pod template");
     }
 }
 

@@ -9,7 +9,10 @@ use crate::field::{Errors, Field};
 use crate::validate::rules;
 
 fn values<'a>(list: &'a Value, field: &'a str) -> impl Iterator<Item = &'a str> {
-    list.as_array().into_iter().flatten().map(move |item| item.get(field).and_then(Value::as_str).unwrap_or(""))
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .map(move |item| item.get(field).and_then(Value::as_str).unwrap_or(""))
 }
 
 /// `volumeMounts`: directories.

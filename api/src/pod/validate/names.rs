@@ -29,13 +29,16 @@ pub fn names(spec: &Field, errors: &mut Errors) {
     let host = spec.get("hostnameOverride");
     if host.is_set() {
         let problems = match host.text() {
-            long if long.len() > HOSTNAME_MAX => vec![format!("must be no more than {HOSTNAME_MAX} characters")],
+            long if long.len() > HOSTNAME_MAX => {
+                vec![format!("must be no more than {HOSTNAME_MAX} characters")]
+            }
             name => names::dns_subdomain(name),
         };
         errors.all_invalid(&host, host.text(), problems);
         for other in ["hostNetwork", "setHostnameAsFQDN"] {
             if spec.is_true(other) {
-                errors.forbidden(&spec.get(other), "may not be specified when `hostnameOverride` is specified");
+                errors
+                    .forbidden(&spec.get(other), "may not be specified when `hostnameOverride` is specified");
             }
         }
     }

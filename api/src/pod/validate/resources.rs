@@ -142,7 +142,8 @@ fn requirements(resources: &Field, name: fn(&Field, &str, &mut Errors), errors: 
             huge_page_multiple(&request, resource, errors);
         }
     }
-    let names: Vec<&str> = limits.entries().iter().chain(&requests.entries()).map(|(name, _)| *name).collect();
+    let names: Vec<&str> =
+        limits.entries().iter().chain(&requests.entries()).map(|(name, _)| *name).collect();
     let has_any = |names: &[&str], wanted: fn(&str) -> bool| names.iter().any(|name| wanted(name));
     if has_any(&names, is_huge_page) && !has_any(&names, |name| ["cpu", "memory"].contains(&name)) {
         errors.forbidden(resources, "HugePages require cpu or memory");
@@ -241,7 +242,8 @@ pub fn claims(claims: &Field, errors: &mut Errors) {
 /// The claims that a container uses must be the pod's, and may overlap nowhere.
 fn claim_names(claims: &Field, context: &Context, errors: &mut Errors) {
     let listed = context.spec.raw("resourceClaims").as_array().into_iter().flatten();
-    let known: BTreeSet<&str> = listed.filter_map(|c| c.get("name")?.as_str()).filter(|n| !n.is_empty()).collect();
+    let known: BTreeSet<&str> =
+        listed.filter_map(|c| c.get("name")?.as_str()).filter(|n| !n.is_empty()).collect();
     let mut taken: BTreeSet<String> = BTreeSet::new();
     for claim in claims.items() {
         let (name, request) = (claim.str("name"), claim.get("request"));
@@ -266,7 +268,8 @@ fn claim_names(claims: &Field, context: &Context, errors: &mut Errors) {
         if !known.contains(name) {
             let names = known.iter().copied().collect::<Vec<_>>().join(", ");
             let which = if names.is_empty() { " which is empty".into() } else { format!(": {names}") };
-            let text = format!("Not found: {name:?}: must be one of the names in pod.spec.resourceClaims{which}");
+            let text =
+                format!("Not found: {name:?}: must be one of the names in pod.spec.resourceClaims{which}");
             errors.other(&claim, Fault::NotFound, text);
         }
     }

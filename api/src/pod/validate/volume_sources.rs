@@ -97,16 +97,8 @@ fn host_path(source: &Field, errors: &mut Errors) {
         return errors.required(&path, "");
     }
     no_backsteps(&path, errors);
-    let kinds = [
-        "",
-        "BlockDevice",
-        "CharDevice",
-        "Directory",
-        "DirectoryOrCreate",
-        "File",
-        "FileOrCreate",
-        "Socket",
-    ];
+    let kinds =
+        ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
     rules::one_of(&source.get("type"), &kinds, errors);
 }
 
@@ -191,7 +183,8 @@ fn is_iqn(text: &str) -> bool {
     let (authority, name) = text.split_once(':').unwrap_or((text, "x"));
     let Some((date, domain)) = authority.split_once('.') else { return false };
     let year_and_month = date.split_once('-').is_some_and(|(year, month)| {
-        let digits = |text: &str, count: usize| text.len() == count && text.bytes().all(|c| c.is_ascii_digit());
+        let digits =
+            |text: &str, count: usize| text.len() == count && text.bytes().all(|c| c.is_ascii_digit());
         digits(year, 4) && digits(month, 2)
     });
     let word = |text: &str| {
@@ -301,7 +294,9 @@ fn azure_disk(source: &Field, errors: &mut Errors) {
                 "/subscriptions/",
                 "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}",
             ),
-            _ => ("https://", "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"),
+            _ => {
+                ("https://", "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd")
+            }
         };
         if !uri.text().starts_with(start) {
             errors.not_supported(&uri, uri.text(), &[form]);
@@ -400,7 +395,12 @@ fn trust_bundle(bundle: &Field, errors: &mut Errors) {
         }
         (false, true) => {
             rules::required(&signer, "must be a valid signer name", errors);
-            selector::invalid_object(bundle.raw("labelSelector"), &bundle.child("labelSelector"), false, errors);
+            selector::invalid_object(
+                bundle.raw("labelSelector"),
+                &bundle.child("labelSelector"),
+                false,
+                errors,
+            );
         }
         (false, false) => errors.required(bundle, "either name or signerName must be specified"),
     }

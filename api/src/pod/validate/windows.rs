@@ -151,13 +151,8 @@ fn for_windows(spec: &Field, errors: &mut Errors) {
     refuse(spec, &["hostUsers", "hostPID", "hostIPC"], errors);
     refuse(&context, &["seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls"], errors);
     refuse(spec, &["shareProcessNamespace"], errors);
-    let users = [
-        "runAsUser",
-        "runAsGroup",
-        "supplementalGroups",
-        "supplementalGroupsPolicy",
-        "seLinuxChangePolicy",
-    ];
+    let users =
+        ["runAsUser", "runAsGroup", "supplementalGroups", "supplementalGroupsPolicy", "seLinuxChangePolicy"];
     refuse(&context, &users, errors);
     visit_containers(spec, |container| {
         let names = [
