@@ -187,8 +187,8 @@ fn finish_strategic(
     Ok(Decoded { value: with_type(value, target.kind, &target.api_version()), warnings })
 }
 
-/// 422 whose text says nothing; upstream gives it for every JSON patch that does not apply.
 impl Status {
+    /// 422 whose text says nothing; upstream gives it for every JSON patch that does not apply.
     pub(crate) fn rejected() -> Status {
         Status::failure(422, "Invalid", "the server rejected our request due to an error in our request")
             .with_details(Details::default())

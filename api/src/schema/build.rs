@@ -100,7 +100,7 @@ fn shape(json: &Value) -> Shape {
         Some("string") if format == "byte" => Shape::Text(Text::Bytes),
         Some("string") => Shape::Text(Text::Plain),
         Some("array") => {
-            let items = json.get("items").map_or_else(|| link(&Value::Null), |items| link(items));
+            let items = json.get("items").map_or_else(|| link(&Value::Null), link);
             Shape::List { items, kind: list_kind(json) }
         }
         Some("object") if json.get("additionalProperties").is_some_and(Value::is_object) => {
@@ -205,19 +205,8 @@ fn field(
         embedded,
         go,
         patch,
-        default: property.get("default").filter(|value| !is_zero(value)).cloned(),
+        default: property.get("default").cloned(),
         required,
         atomic: property.get("x-kubernetes-map-type").and_then(Value::as_str).map(|kind| kind == "atomic"),
-    }
-}
-
-fn is_zero(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(b) => !b,
-        Value::Number(n) => n.as_f64() == Some(0.0),
-        Value::String(s) => s.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.is_empty(),
     }
 }

@@ -113,7 +113,7 @@ pub struct Field {
     pub go: Option<String>,
     /// How strategic merge patch treats it.
     pub patch: Strategy,
-    /// The default that the schema declares, beside zero values.
+    /// The default that the schema declares.
     pub default: Option<Value>,
     /// Whether it must be there.
     pub required: bool,
