@@ -18,16 +18,24 @@ fn annotation(object: &Value) -> Option<&str> {
 }
 
 /// Whether all conflicts are about fields that client-side apply set and nobody has changed since.
-pub(super) fn may_take(target: &Target<'_>, writer: &Writer<'_>, live: &Value, conflicts: &Conflicts) -> bool {
+pub(super) fn may_take(
+    target: &Target<'_>,
+    writer: &Writer<'_>,
+    live: &Value,
+    conflicts: &Conflicts,
+) -> bool {
     if writer.manager != KUBECTL {
         return false;
     }
-    let Some(last) = annotation(live).and_then(|text| serde_json::from_str::<Value>(text).ok()) else { return false };
+    let Some(last) = annotation(live).and_then(|text| serde_json::from_str::<Value>(text).ok()) else {
+        return false;
+    };
     let typed = Typed::root(target.schema);
     let mut allowed = Set::default();
     fields_of(&last, typed, &mut Vec::new(), &mut allowed);
     let changed = compare(Some(&last), Some(live), typed);
-    let allowed = allowed.difference(&changed.modified).difference(&changed.added).difference(&changed.removed);
+    let allowed =
+        allowed.difference(&changed.modified).difference(&changed.added).difference(&changed.removed);
     let mut contested = Set::default();
     for path in conflicts.iter().flat_map(|(_, paths)| paths) {
         contested.insert(path);
@@ -45,7 +53,9 @@ pub(super) fn keep_in_step(writer: &Writer<'_>, object: &mut Value, config: &Val
         annotations.shift_remove(ANNOTATION);
     }
     let text = format!("{config}\n");
-    let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) else { return };
+    let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) else {
+        return;
+    };
     if text.len() > MOST_BYTES {
         annotations.shift_remove(ANNOTATION);
     } else {

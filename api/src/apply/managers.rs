@@ -105,8 +105,12 @@ impl Managers {
 
     /// Merges the oldest updaters of a version until no more than ten are left.
     pub(super) fn cap(&mut self) {
-        let mut updaters: Vec<(Option<String>, Owner)> =
-            self.0.iter().filter(|entry| !entry.owner.applies).map(|entry| (entry.time.clone(), entry.owner.clone())).collect();
+        let mut updaters: Vec<(Option<String>, Owner)> = self
+            .0
+            .iter()
+            .filter(|entry| !entry.owner.applies)
+            .map(|entry| (entry.time.clone(), entry.owner.clone()))
+            .collect();
         let mut left = updaters.len();
         if left <= MOST_UPDATERS {
             return;
@@ -124,14 +128,16 @@ impl Managers {
                 api_version: entry.api_version.clone(),
                 subresource: String::new(),
             };
-            let Some((_, first)) = first_of_version.iter().find(|(version, _)| *version == entry.api_version) else {
+            let Some((_, first)) = first_of_version.iter().find(|(version, _)| *version == entry.api_version)
+            else {
                 first_of_version.push((entry.api_version.clone(), owner));
                 continue;
             };
             if self.get(&bucket).is_none()
-                && let Some(entry) = self.get_mut(&first.clone()) {
-                    entry.owner = bucket.clone();
-                }
+                && let Some(entry) = self.get_mut(&first.clone())
+            {
+                entry.owner = bucket.clone();
+            }
             if owner != bucket {
                 self.0.retain(|other| other.owner != owner);
             }
@@ -146,8 +152,11 @@ impl Managers {
     /// As `managedFields`, sorted as upstream does: appliers first, then by time and name.
     pub(super) fn write(mut self) -> Value {
         self.0.sort_by(|a, b| {
-            let key = |e: &Entry| (!e.owner.applies, e.time.clone().unwrap_or_default(), e.owner.name.clone());
-            key(a).cmp(&key(b)).then_with(|| (&a.api_version, &a.owner.subresource).cmp(&(&b.api_version, &b.owner.subresource)))
+            let key =
+                |e: &Entry| (!e.owner.applies, e.time.clone().unwrap_or_default(), e.owner.name.clone());
+            key(a).cmp(&key(b)).then_with(|| {
+                (&a.api_version, &a.owner.subresource).cmp(&(&b.api_version, &b.owner.subresource))
+            })
         });
         self.0.into_iter().map(Entry::write).collect()
     }

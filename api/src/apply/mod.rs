@@ -164,8 +164,9 @@ pub fn apply(
 /// The configuration, and its repeated keys.
 fn read(body: &[u8]) -> Result<(Value, Vec<String>), Status> {
     let text = String::from_utf8_lossy(body);
-    let document = yaml::parse(&text)
-        .map_err(|error| Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: {error}")))?;
+    let document = yaml::parse(&text).map_err(|error| {
+        Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: {error}"))
+    })?;
     match document.node {
         Node::Map(_) => Ok((document.node.into_value(), document.repeated)),
         Node::Null => Ok((Value::Object(serde_json::Map::new()), document.repeated)),
@@ -215,7 +216,9 @@ fn apply_config(
         Some(merged) => {
             let (value, mut problems) = shape(Node::sorted(&merged), target.schema, Tongue::Unstructured);
             if let Some(error) = problems.error() {
-                return Err(unforeseen(format!("failed to convert merged object to {api_version}, Kind={kind}: {error}")));
+                return Err(unforeseen(format!(
+                    "failed to convert merged object to {api_version}, Kind={kind}: {error}"
+                )));
             }
             if let Some(entry) = managers.get_mut(&writer.owner(true, "")) {
                 entry.time = Some(writer.now.into());
@@ -235,7 +238,8 @@ fn check(target: &Target<'_>, config: &Value) -> Result<(), Status> {
     if faults.is_empty() {
         return Ok(());
     }
-    let all = if faults.len() == 1 { faults.remove(0) } else { format!("errors:\n  {}", faults.join("\n  ")) };
+    let all =
+        if faults.len() == 1 { faults.remove(0) } else { format!("errors:\n  {}", faults.join("\n  ")) };
     let text = |path: &str| config.pointer(path).and_then(Value::as_str).unwrap_or("");
     let (group, version, kind) = (target.group, target.version, target.kind);
     Err(unforeseen(format!(
@@ -267,7 +271,12 @@ fn attempt(
     fields_of(config, schema, &mut Vec::new(), &mut fields);
     let fields = fields.without_below(&ignored);
     managers.0.retain(|entry| entry.owner != owner);
-    managers.0.push(Entry { owner: owner.clone(), fields, api_version: target.api_version(), time: old_time });
+    managers.0.push(Entry {
+        owner: owner.clone(),
+        fields,
+        api_version: target.api_version(),
+        time: old_time,
+    });
     let merged = prune(target, merged, &managers, &last);
 
     let Difference { added, removed, modified } = compare(Some(live), Some(&merged), schema);

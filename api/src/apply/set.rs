@@ -178,12 +178,18 @@ impl Set {
     /// What is in this one, without the members of the other and all that is below them.
     #[must_use]
     pub fn without_below(&self, other: &Set) -> Set {
-        let mut out = Set { members: self.members.difference(&other.members).cloned().collect(), children: BTreeMap::new() };
+        let mut out = Set {
+            members: self.members.difference(&other.members).cloned().collect(),
+            children: BTreeMap::new(),
+        };
         for (element, child) in &self.children {
             if other.members.contains(element) {
                 continue;
             }
-            let child = other.children.get(element).map_or_else(|| child.clone(), |theirs| child.without_below(theirs));
+            let child = other
+                .children
+                .get(element)
+                .map_or_else(|| child.clone(), |theirs| child.without_below(theirs));
             if !child.is_empty() {
                 out.children.insert(element.clone(), child);
             }

@@ -18,16 +18,27 @@ fn writer(manager: &'static str) -> Writer<'static> {
     Writer { manager, subresource: "", now: "2026-01-01T00:00:00Z", ignored: &["status"] }
 }
 
-fn configured(target: &Target<'_>, manager: &'static str, live: Option<&Value>, force: bool, fields: Value) -> Result<Value, Status> {
-    let mut config = json!({"apiVersion": target.api_version(), "kind": target.kind, "metadata": {"name": "x"}});
+fn configured(
+    target: &Target<'_>,
+    manager: &'static str,
+    live: Option<&Value>,
+    force: bool,
+    fields: Value,
+) -> Result<Value, Status> {
+    let mut config =
+        json!({"apiVersion": target.api_version(), "kind": target.kind, "metadata": {"name": "x"}});
     crate::patch::merge(&mut config, fields);
-    apply(target, &writer(manager), force, live, config.to_string().as_bytes(), FieldValidation::Warn).map(|d| d.value)
+    apply(target, &writer(manager), force, live, config.to_string().as_bytes(), FieldValidation::Warn)
+        .map(|d| d.value)
 }
 
 fn owners(object: &Value) -> Vec<(String, String)> {
     let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
     let text = |e: &Value, k: &str| e[k].as_str().unwrap_or("").to_owned();
-    entries.iter().map(|e| (format!("{} {}", text(e, "manager"), text(e, "operation")), e["fieldsV1"].to_string())).collect()
+    entries
+        .iter()
+        .map(|e| (format!("{} {}", text(e, "manager"), text(e, "operation")), e["fieldsV1"].to_string()))
+        .collect()
 }
 
 fn owner(name: &str, fields: &str) -> (String, String) {
@@ -54,9 +65,11 @@ fn applying_merges_prunes_and_records() {
 #[test]
 fn conflicts_name_their_owners_and_yield_to_force() {
     let deployment = target("io.k8s.api.apps.v1.Deployment");
-    let spec = json!({"spec": {"replicas": 1, "template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    let spec =
+        json!({"spec": {"replicas": 1, "template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}});
     let live = configured(&deployment, "m1", None, false, spec).unwrap();
-    let other = json!({"spec": {"replicas": 2, "template": {"spec": {"containers": [{"name": "c", "image": "j"}]}}}});
+    let other =
+        json!({"spec": {"replicas": 2, "template": {"spec": {"containers": [{"name": "c", "image": "j"}]}}}});
     let refused = configured(&deployment, "m2", Some(&live), false, other.clone()).unwrap_err();
     let expected = "Apply failed with 2 conflicts: conflicts with \"m1\":\n- .spec.replicas\n- .spec.template.spec.containers[name=\"c\"].image";
     assert_eq!((refused.code, refused.message.as_str()), (409, expected));
@@ -67,15 +80,22 @@ fn conflicts_name_their_owners_and_yield_to_force() {
     let mut scaled = taken.clone();
     scaled["spec"]["replicas"] = json!(7);
     let scaled = track_update(&deployment, &hand, Some(&taken), scaled);
-    let refused = configured(&deployment, "m1", Some(&scaled), false, json!({"spec": {"replicas": 1}})).unwrap_err();
-    assert_eq!(refused.message, "Apply failed with 1 conflict: conflict with \"hand\" with subresource \"scale\" using apps/v1: .spec.replicas");
+    let refused =
+        configured(&deployment, "m1", Some(&scaled), false, json!({"spec": {"replicas": 1}})).unwrap_err();
+    assert_eq!(
+        refused.message,
+        "Apply failed with 1 conflict: conflict with \"hand\" with subresource \"scale\" using apps/v1: .spec.replicas"
+    );
 }
 
 #[test]
 fn updates_are_recorded_by_what_they_change() {
     let first = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "x", "labels": {"l": "1"}}, "data": {"a": "1"}});
     let live = track_update(&map(), &writer("tool"), None, first);
-    assert_eq!(owners(&live), [owner("tool Update", r#"{"f:data":{".":{},"f:a":{}},"f:metadata":{"f:labels":{".":{},"f:l":{}}}}"#)]);
+    assert_eq!(
+        owners(&live),
+        [owner("tool Update", r#"{"f:data":{".":{},"f:a":{}},"f:metadata":{"f:labels":{".":{},"f:l":{}}}}"#)]
+    );
     let mut next = live.clone();
     next["data"] = json!({"a": "2", "b": "1"});
     let next = track_update(&map(), &Writer { now: LATER, ..writer("u2") }, Some(&live), next);
@@ -95,12 +115,26 @@ fn configurations_must_fit_the_schema() {
     let template = target("io.k8s.api.core.v1.PodTemplate");
     let pod = |container: Value| json!({"template": {"spec": {"containers": [container]}}});
     let cases = [
-        (pod(json!({"name": 5})), ".template.spec.containers[name=5].name: expected string, got &value.valueUnstructured{Value:5}"),
-        (pod(json!({"name": "c", "stdin": "yes"})), ".template.spec.containers[name=\"c\"].stdin: expected boolean, got &{yes}"),
-        (pod(json!({"name": "c", "imagee": "z"})), ".template.spec.containers[name=\"c\"].imagee: field not declared in schema"),
-        (json!({"template": {"spec": {"containers": {"c": {}}}}}), ".template.spec.containers: expected list, got &{map[c:map[]]}"),
         (
-            pod(json!({"name": "c", "ports": [{"containerPort": 80}, {"containerPort": 80, "protocol": "TCP"}]})),
+            pod(json!({"name": 5})),
+            ".template.spec.containers[name=5].name: expected string, got &value.valueUnstructured{Value:5}",
+        ),
+        (
+            pod(json!({"name": "c", "stdin": "yes"})),
+            ".template.spec.containers[name=\"c\"].stdin: expected boolean, got &{yes}",
+        ),
+        (
+            pod(json!({"name": "c", "imagee": "z"})),
+            ".template.spec.containers[name=\"c\"].imagee: field not declared in schema",
+        ),
+        (
+            json!({"template": {"spec": {"containers": {"c": {}}}}}),
+            ".template.spec.containers: expected list, got &{map[c:map[]]}",
+        ),
+        (
+            pod(
+                json!({"name": "c", "ports": [{"containerPort": 80}, {"containerPort": 80, "protocol": "TCP"}]}),
+            ),
             ".template.spec.containers[name=\"c\"].ports: duplicate entries for key [containerPort=80,protocol=\"TCP\"]",
         ),
     ];
@@ -139,6 +173,14 @@ fn kubectl_takes_over_from_client_side_apply() {
     let live = track_update(&map(), &writer("kubectl-client-side-apply"), None, object);
     let taken = configured(&map(), "kubectl", Some(&live), false, json!({"data": {"a": "2"}})).unwrap();
     assert_eq!(taken["data"]["a"], "2");
-    assert!(taken["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"].as_str().unwrap().contains(r#""a":"2""#));
-    assert_eq!(configured(&map(), "other", Some(&live), false, json!({"data": {"a": "2"}})).unwrap_err().code, 409);
+    assert!(
+        taken["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"]
+            .as_str()
+            .unwrap()
+            .contains(r#""a":"2""#)
+    );
+    assert_eq!(
+        configured(&map(), "other", Some(&live), false, json!({"data": {"a": "2"}})).unwrap_err().code,
+        409
+    );
 }

@@ -109,10 +109,17 @@ pub(super) fn check(value: &Value, typed: Typed<'_>, path: &str, faults: &mut Ve
             say(faults, format!("expected numeric (int or float), got {}", go_type(other)));
         }
         (Shape::Text(Text::Plain | Text::Bytes | Text::Time | Text::MicroTime), other) => {
-            say(faults, format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_literal(other)));
+            say(
+                faults,
+                format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_literal(other)),
+            );
         }
-        (Shape::Quantity | Shape::IntOrString, other) => say(faults, format!("expected any scalar, got {}", shown(other))),
-        (Shape::List { items, kind }, Value::Array(list)) => check_list(list, items.get(), kind, path, faults),
+        (Shape::Quantity | Shape::IntOrString, other) => {
+            say(faults, format!("expected any scalar, got {}", shown(other)))
+        }
+        (Shape::List { items, kind }, Value::Array(list)) => {
+            check_list(list, items.get(), kind, path, faults)
+        }
         (Shape::List { .. }, other) => say(faults, format!("expected list, got {}", shown(other))),
         (Shape::Struct(fields), Value::Object(map)) => {
             let mut keys: Vec<&String> = map.keys().collect();
@@ -133,7 +140,9 @@ pub(super) fn check(value: &Value, typed: Typed<'_>, path: &str, faults: &mut Ve
                 check(&map[key], Typed::of(values.get()), &format!("{path}.{key}"), faults);
             }
         }
-        (Shape::Struct(_) | Shape::Map { .. }, other) => say(faults, format!("expected map, got {}", shown(other))),
+        (Shape::Struct(_) | Shape::Map { .. }, other) => {
+            say(faults, format!("expected map, got {}", shown(other)))
+        }
     }
 }
 
@@ -170,7 +179,8 @@ fn go_literal(value: &Value) -> String {
             format!("[]interface {{}}{{{}}}", items.iter().map(go_literal).collect::<Vec<_>>().join(", "))
         }
         Value::Object(map) => {
-            let mut entries: Vec<String> = map.iter().map(|(k, v)| format!("{k:?}:{}", go_literal(v))).collect();
+            let mut entries: Vec<String> =
+                map.iter().map(|(k, v)| format!("{k:?}:{}", go_literal(v))).collect();
             entries.sort();
             format!("map[string]interface {{}}{{{}}}", entries.join(", "))
         }
@@ -234,7 +244,13 @@ pub(super) fn compare(old: Option<&Value>, new: Option<&Value>, typed: Typed<'_>
     difference
 }
 
-fn walk(old: Option<&Value>, new: Option<&Value>, typed: Typed<'_>, path: &mut Vec<Element>, out: &mut Difference) {
+fn walk(
+    old: Option<&Value>,
+    new: Option<&Value>,
+    typed: Typed<'_>,
+    path: &mut Vec<Element>,
+    out: &mut Difference,
+) {
     if old.is_none() && new.is_none() {
         return;
     }
@@ -259,10 +275,19 @@ fn walk(old: Option<&Value>, new: Option<&Value>, typed: Typed<'_>, path: &mut V
         _ => {
             let (before, after) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
             let keys = before.into_iter().flat_map(Map::keys);
-            let fresh = after.into_iter().flat_map(Map::keys).filter(|key| before.is_none_or(|map| !map.contains_key(*key)));
+            let fresh = after
+                .into_iter()
+                .flat_map(Map::keys)
+                .filter(|key| before.is_none_or(|map| !map.contains_key(*key)));
             for key in keys.chain(fresh) {
                 path.push(Element::Field(key.clone()));
-                walk(before.and_then(|m| m.get(key)), after.and_then(|m| m.get(key)), typed.entry(key), path, out);
+                walk(
+                    before.and_then(|m| m.get(key)),
+                    after.and_then(|m| m.get(key)),
+                    typed.entry(key),
+                    path,
+                    out,
+                );
                 path.pop();
             }
         }
@@ -319,7 +344,8 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| same(value, other)))
+            a.len() == b.len()
+                && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| same(value, other)))
         }
         (a, b) => a == b,
     }
@@ -328,7 +354,9 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
 /// What `live` becomes with `config` laid over it.
 pub(super) fn merge(live: Option<&Value>, config: Option<&Value>, typed: Typed<'_>) -> Option<Value> {
     match (typed.rule(), live, config) {
-        (Rule::Struct | Rule::Map, Some(Value::Object(old)), Some(Value::Object(new))) if !(old.is_empty() && new.is_empty()) => {
+        (Rule::Struct | Rule::Map, Some(Value::Object(old)), Some(Value::Object(new)))
+            if !(old.is_empty() && new.is_empty()) =>
+        {
             let mut out = Map::with_capacity(old.len().max(new.len()));
             for key in old.keys().chain(new.keys().filter(|key| !old.contains_key(*key))) {
                 if let Some(value) = merge(old.get(key), new.get(key), typed.entry(key)) {
@@ -337,9 +365,15 @@ pub(super) fn merge(live: Option<&Value>, config: Option<&Value>, typed: Typed<'
             }
             Some(Value::Object(out))
         }
-        (Rule::Struct | Rule::Map, Some(old @ Value::Object(map)), Some(Value::Null)) if !map.is_empty() => Some(old.clone()),
-        (Rule::List(..), Some(old @ Value::Array(list)), Some(Value::Null)) if !list.is_empty() => Some(old.clone()),
-        (Rule::List(items, kind), Some(Value::Array(old)), Some(Value::Array(new))) if !(old.is_empty() && new.is_empty()) => {
+        (Rule::Struct | Rule::Map, Some(old @ Value::Object(map)), Some(Value::Null)) if !map.is_empty() => {
+            Some(old.clone())
+        }
+        (Rule::List(..), Some(old @ Value::Array(list)), Some(Value::Null)) if !list.is_empty() => {
+            Some(old.clone())
+        }
+        (Rule::List(items, kind), Some(Value::Array(old)), Some(Value::Array(new)))
+            if !(old.is_empty() && new.is_empty()) =>
+        {
             Some(Value::Array(merge_list(old, new, items, kind)))
         }
         (_, _, Some(new)) => Some(new.clone()),
@@ -411,7 +445,9 @@ pub(super) fn remove(value: &Value, typed: Typed<'_>, gone: &Set) -> Value {
                 if gone.has(&element) {
                     continue;
                 }
-                let child = gone.below(&element).map_or_else(|| child.clone(), |below| remove(child, typed.entry(key), below));
+                let child = gone
+                    .below(&element)
+                    .map_or_else(|| child.clone(), |below| remove(child, typed.entry(key), below));
                 out.insert(key.clone(), child);
             }
             if out.is_empty() { Value::Null } else { Value::Object(out) }
@@ -426,7 +462,10 @@ pub(super) fn remove(value: &Value, typed: Typed<'_>, gone: &Set) -> Value {
                 if gone.has(&element) {
                     continue;
                 }
-                out.push(gone.below(&element).map_or_else(|| item.clone(), |below| remove(item, Typed::of(items), below)));
+                out.push(
+                    gone.below(&element)
+                        .map_or_else(|| item.clone(), |below| remove(item, Typed::of(items), below)),
+                );
             }
             if out.is_empty() { Value::Null } else { Value::Array(out) }
         }
