@@ -11,6 +11,7 @@
 
 pub mod admission;
 pub mod auth;
+pub mod discovery;
 pub mod identity;
 pub mod local;
 pub mod pki;

@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::identity::Identity;
 use crate::registry::Registry;
 use crate::rest;
 use crate::store::{Bounds, StoreError};
@@ -158,6 +159,12 @@ async fn accept(
 async fn serve(stream: TcpStream, tls: TlsAcceptor, router: axum::Router, stop: CancellationToken) {
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
+    // Whoever shows a certificate of this cluster's CA is trusted; everybody else is nobody.
+    let user = match stream.get_ref().1.peer_certificates() {
+        Some(_) => Identity::new("kubernetes-admin", &["system:masters", "system:authenticated"]),
+        None => Identity::new("system:anonymous", &["system:unauthenticated"]),
+    };
+    let router = router.layer(axum::Extension(user));
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(3600));
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1000);

@@ -21,27 +21,40 @@ mod managed;
 mod patch;
 mod update;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use coracle_api::{Key, KindRef, Object, Revision, Status};
 use coracle_client::clock::Clock;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 
 use crate::store::{self, Bounds, Embedded, Store, StoreError, Verb};
 use card::{Card, Entry};
 use operation::{Answer, Context, Operation, Written};
-use shelf::State;
+use shelf::{Change, State};
 
 /// How often a write whose object changed under it is tried again before the client is told.
 const TRIES: usize = 8;
+
+/// How many verdicts may pile up before those of pods that are gone are dropped.
+const MOST_VERDICTS: usize = 10_000;
 
 /// See the module.
 pub struct Registry {
     state: Arc<RwLock<State>>,
     store: Box<dyn Store>,
     clock: Clock,
+    verdicts: Mutex<HashMap<Key, Value>>,
+}
+
+/// Reads the options object that a delete may carry in its body.
+///
+/// # Errors
+/// 400 for what is none.
+pub fn decode_options(body: operation::Body) -> Result<Value, Status> {
+    decode::tree(body)
 }
 
 /// Why a change did not happen.
@@ -76,7 +89,7 @@ impl Registry {
         let store = opened
             .start(marks, bounds, clock.clone(), Box::new(publish))
             .map_err(|error| StoreError::Disk(error.to_string()))?;
-        Ok(Arc::new(Registry { state, store: Box::new(store), clock }))
+        Ok(Arc::new(Registry { state, store: Box::new(store), clock, verdicts: Mutex::default() }))
     }
 
     /// The object as it is now.
@@ -87,6 +100,47 @@ impl Registry {
     /// The revision of the last change.
     pub fn revision(&self) -> Revision {
         self.state.read().revision
+    }
+
+    /// How many objects of each kind live.
+    pub fn counts(&self) -> Vec<(String, usize)> {
+        let state = self.state.read();
+        let mut counts: Vec<(String, usize)> = state
+            .shelves
+            .iter()
+            .map(|(kind, shelf)| (kind.qualified_resource(), shelf.objects.len()))
+            .collect();
+        counts.sort_unstable();
+        counts
+    }
+
+    /// The changes after a revision, of one kind or of all, in order; and how far back they reach.
+    pub fn changes(&self, kind: Option<KindRef>, since: Revision) -> (Revision, Vec<Arc<Change>>) {
+        let state = self.state.read();
+        let shelves = state.shelves.iter().filter(|(k, _)| kind.is_none_or(|kind| kind == **k));
+        let mut changes: Vec<Arc<Change>> =
+            shelves.flat_map(|(_, shelf)| shelf.since(since)).cloned().collect();
+        let floor = state.floor;
+        drop(state);
+        changes.sort_unstable_by_key(|change| change.revision);
+        (floor, changes)
+    }
+
+    /// What the scheduler last said of a pod.
+    pub fn verdict(&self, pod: &Key) -> Option<Value> {
+        self.verdicts.lock().get(pod).cloned()
+    }
+
+    /// Notes what the scheduler says of a pod. Kept in memory only, for pods that live.
+    pub fn set_verdict(&self, pod: Key, verdict: Value) {
+        if self.get(&pod).is_none() {
+            return;
+        }
+        let mut verdicts = self.verdicts.lock();
+        if verdicts.len() > MOST_VERDICTS {
+            verdicts.retain(|pod, _| self.get(pod).is_some());
+        }
+        verdicts.insert(pod, verdict);
     }
 
     /// The clock that stamps objects.

@@ -1,13 +1,205 @@
 //! The face for people and their tools: HTTPS, as Kubernetes speaks it.
+//!
+//! ```text
+//!  request -> path -> who -> accept, query -> read | watch | write -> Reply -> response
+//! ```
+
+pub mod accept;
+pub mod path;
+pub mod query;
+pub mod reply;
+
+mod changes;
+mod health;
+mod read;
+mod watch;
+mod write;
+mod yaml;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use coracle_api::Status;
+use http::request::Parts;
+use http::{Method, header};
 use tokio_util::sync::CancellationToken;
 
+use crate::discovery;
+use crate::identity::Identity;
 use crate::registry::Registry;
+use accept::{Media, Offer, negotiate};
+use path::Route;
+use query::Query;
+use reply::Reply;
+
+/// Upstream's limit for a request's body.
+const BODY_MAX: usize = 3 << 20;
+/// How long a client may take to send its body.
+const BODY_TIME: Duration = Duration::from_secs(60);
+
+/// What every handler may use.
+pub struct App {
+    /// Everything that is served.
+    pub registry: Arc<Registry>,
+    /// The server is going down: long answers end.
+    pub stop: CancellationToken,
+    /// What the requests so far came to.
+    pub metrics: health::Metrics,
+}
+
+/// A request, taken apart.
+pub struct Asked {
+    /// `GET`.
+    pub method: Method,
+    /// Behind the question mark.
+    pub query: Query,
+    /// `Accept`, as sent.
+    pub accept: String,
+    /// `Content-Type`, as sent.
+    pub content_type: String,
+    /// `User-Agent`.
+    pub user_agent: String,
+    /// Who asks.
+    pub user: Identity,
+    /// What was sent.
+    pub body: Bytes,
+}
 
 /// Everything that is served over HTTP.
-pub fn router(_registry: Arc<Registry>, _stop: CancellationToken) -> Router {
-    Router::new()
+pub fn router(registry: Arc<Registry>, stop: CancellationToken) -> Router {
+    let app = Arc::new(App { registry, stop, metrics: health::Metrics::default() });
+    Router::new().fallback(handle).with_state(app)
+}
+
+async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let method = parts.method.clone();
+    let reply = answer(&app, parts, body).await;
+    app.metrics.count(&method, reply.code);
+    reply.into_response()
+}
+
+async fn answer(app: &Arc<App>, parts: Parts, body: Body) -> Reply {
+    let header = |name| parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_string();
+    let mut asked = Asked {
+        query: Query::parse(parts.uri.query().unwrap_or_default()),
+        accept: header(header::ACCEPT),
+        content_type: header(header::CONTENT_TYPE),
+        user_agent: header(header::USER_AGENT),
+        user: parts.extensions.get::<Identity>().cloned().unwrap_or_default(),
+        body: Bytes::new(),
+        method: parts.method,
+    };
+    let plain = Media { pretty: pretty(&asked), ..accept::of_error(&asked.accept) };
+    if matches!(asked.method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
+        match read_body(body).await {
+            Ok(bytes) => asked.body = bytes,
+            Err(status) => return Reply::status(&status, &plain),
+        }
+    }
+    let route = path::parse(parts.uri.path());
+    dispatch(app, &asked, route).await.unwrap_or_else(|status| Reply::status(&status, &plain))
+}
+
+async fn read_body(body: Body) -> Result<Bytes, Status> {
+    match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY_MAX)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => {
+            let source = std::error::Error::source(&error);
+            if source.is_some_and(|s| s.is::<http_body_util::LengthLimitError>()) {
+                let text = format!("Request entity too large: limit is {BODY_MAX}");
+                return Err(Status::failure(413, "RequestEntityTooLarge", text));
+            }
+            Err(Status::bad_request(format!("the body could not be read: {error}")))
+        }
+        Err(_) => Err(Status::failure(408, "Timeout", "the body did not come in time")),
+    }
+}
+
+async fn dispatch(app: &Arc<App>, asked: &Asked, route: Route) -> Result<Reply, Status> {
+    let read = |offer| {
+        negotiate(&asked.accept, offer, false).map(|media| Media { pretty: media.pretty || pretty(asked), ..media })
+    };
+    // Upstream's documents about itself answer most methods alike.
+    let get_only = || if asked.method == Method::GET { Ok(()) } else { Err(reply::no_method()) };
+    match route {
+        Route::NoPage => Ok(Reply::no_page()),
+        Route::NoResource => Err(reply::no_resource()),
+        Route::Root => Ok(Reply::value(200, &discovery::root(), &Media { pretty: true, ..Media::JSON })),
+        Route::Version => {
+            get_only()?;
+            read(Offer::JsonOnly)?;
+            Ok(Reply::json(200, discovery::version(), &Media { pretty: true, ..Media::JSON }))
+        }
+        Route::Health(check, one) => Ok(health::check(app, asked, &check, one.as_deref())),
+        Route::Metrics => Ok(app.metrics.page(app)),
+        Route::OpenApi(path) => Ok(discovery::openapi(asked, &path)),
+        Route::CoreVersions => {
+            get_only()?;
+            let media = read(Offer::Discovery)?;
+            Ok(discovery::core_versions(&media))
+        }
+        Route::Groups => Ok(discovery::groups(&read(Offer::Discovery)?)),
+        Route::Group(group) => Ok(discovery::group(&group, &read(Offer::Plain)?)),
+        Route::Version_ { group, version } => {
+            if group.is_empty() {
+                get_only()?;
+            }
+            Ok(discovery::resources(&group, &version, &read(Offer::Plain)?))
+        }
+        Route::Coracle(parts) => changes::answer(app, asked, &parts),
+        Route::Resource(target) => resource(app, asked, target).await,
+    }
+}
+
+async fn resource(app: &Arc<App>, asked: &Asked, target: path::Target) -> Result<Reply, Status> {
+    let across = target.kind.namespaced && target.namespace.is_none();
+    let method = asked.method.as_str();
+    match (method, &target.name, &target.sub) {
+        ("GET", None, _) => read::list(app, asked, &target).await,
+        ("GET", Some(_), _) if target.watch => read::list(app, asked, &target).await,
+        ("GET", Some(_), None) => read::get(app, asked, &target),
+        ("POST", None, _) if !across => write::create(app, asked, &target).await,
+        ("DELETE", None, _) if !across => write::delete_collection(app, asked, &target).await,
+        ("PUT", Some(_), None) => write::update(app, asked, &target).await,
+        ("PATCH", Some(_), None) => write::patch(app, asked, &target).await,
+        ("DELETE", Some(_), None) => write::delete(app, asked, &target).await,
+        (_, Some(_), Some(sub)) => {
+            let verb = match method {
+                "GET" => "get",
+                "POST" => "create",
+                "PUT" => "update",
+                "PATCH" => "patch",
+                "DELETE" => "delete",
+                _ => return Err(reply::no_method()),
+            };
+            let row = target.kind.subresources.iter().find(|s| s.name == sub);
+            if !row.is_some_and(|row| row.verbs.contains(&verb)) {
+                return Err(reply::no_method());
+            }
+            match verb {
+                "get" => read::get_sub(app, asked, &target).await,
+                "create" => write::create(app, asked, &target).await,
+                "update" => write::update(app, asked, &target).await,
+                "patch" => write::patch(app, asked, &target).await,
+                _ => Err(reply::no_method()),
+            }
+        }
+        _ => Err(reply::no_method()),
+    }
+}
+
+/// Whether a person is reading: who says so, or uses a browser, curl or wget.
+fn pretty(asked: &Asked) -> bool {
+    match asked.query.get("pretty") {
+        Some("") | None => {
+            ["curl", "Wget", "Mozilla/5.0"].iter().any(|agent| asked.user_agent.starts_with(agent))
+        }
+        Some(value) => matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"),
+    }
 }

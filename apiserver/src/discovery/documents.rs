@@ -1,0 +1,193 @@
+//! Discovery in all its forms: one list of kinds, shown in three.
+
+use coracle_api::{KindRef, kinds};
+use serde_json::{Map, Value, json};
+
+use crate::rest::accept::{Media, Shape};
+use crate::rest::reply::Reply;
+
+/// Upstream's order of groups in `/apis`, as far as they are served; others follow by name.
+const ORDER: [&str; 13] = [
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "coordination.k8s.io",
+];
+
+/// Every named group with its versions, the preferred first.
+pub fn groups_and_versions() -> Vec<(&'static str, Vec<&'static str>)> {
+    let mut groups: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
+    for kind in kinds::served().filter(|kind| !kind.group.is_empty()) {
+        match groups.iter_mut().find(|(group, _)| *group == kind.group) {
+            Some((_, versions)) if versions.contains(&kind.version) => {}
+            Some((_, versions)) => versions.push(kind.version),
+            None => groups.push((kind.group, vec![kind.version])),
+        }
+    }
+    let place = |group: &str| ORDER.iter().position(|g| *g == group).unwrap_or(ORDER.len());
+    groups.sort_by_key(|(group, _)| (place(group), *group));
+    groups
+}
+
+/// `/api`.
+pub fn core_versions(media: &Media) -> Reply {
+    if let Shape::Discovery(version) = &media.shape {
+        return aggregated(&[("", vec!["v1"])], version);
+    }
+    let document = json!({
+        "kind": "APIVersions",
+        "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": "127.0.0.1:6443"}],
+    });
+    Reply::value(200, &document, media)
+}
+
+/// `/apis`.
+pub fn groups(media: &Media) -> Reply {
+    let groups = groups_and_versions();
+    if let Shape::Discovery(version) = &media.shape {
+        return aggregated(&groups, version);
+    }
+    let list: Vec<Value> = groups.iter().map(|(group, versions)| Value::Object(group_document(group, versions))).collect();
+    Reply::value(200, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}), media)
+}
+
+/// `/apis/GROUP`.
+pub fn group(name: &str, media: &Media) -> Reply {
+    let groups = groups_and_versions();
+    let Some((group, versions)) = groups.iter().find(|(group, _)| *group == name) else {
+        return Reply::no_page();
+    };
+    let mut document = json!({"kind": "APIGroup", "apiVersion": "v1"});
+    if let Some(map) = document.as_object_mut() {
+        map.extend(group_document(group, versions));
+    }
+    Reply::value(200, &document, media)
+}
+
+fn group_document(group: &str, versions: &[&str]) -> Map<String, Value> {
+    let version = |version: &&str| json!({"groupVersion": format!("{group}/{version}"), "version": version});
+    let mut map = Map::new();
+    map.insert("name".into(), group.into());
+    map.insert("versions".into(), versions.iter().map(version).collect());
+    map.insert("preferredVersion".into(), versions.first().map_or(Value::Null, version));
+    map
+}
+
+/// `/api/v1` and `/apis/GROUP/VERSION`.
+pub fn resources(group: &str, version: &str, media: &Media) -> Reply {
+    let mut list: Vec<(String, Value)> = Vec::new();
+    for kind in of(group, version) {
+        let mut row = json!({
+            "name": kind.plural,
+            "singularName": kind.singular,
+            "namespaced": kind.namespaced,
+            "kind": kind.kind,
+            "verbs": kind.verbs,
+        });
+        if !kind.short_names.is_empty() {
+            row["shortNames"] = kind.short_names.into();
+        }
+        if !kind.categories.is_empty() {
+            row["categories"] = kind.categories.into();
+        }
+        list.push((kind.plural.into(), row));
+        for sub in kind.subresources {
+            let name = format!("{}/{}", kind.plural, sub.name);
+            let mut row = json!({"name": name, "singularName": "", "namespaced": kind.namespaced});
+            let shown = sub.gvk.map_or(kind.kind, |(_, _, kind)| kind);
+            if let Some((g, v, _)) = sub.gvk.filter(|(g, v, _)| (*g, *v) != (kind.group, kind.version)) {
+                row["group"] = g.into();
+                row["version"] = v.into();
+            }
+            row["kind"] = shown.into();
+            row["verbs"] = sub.verbs.into();
+            list.push((name, row));
+        }
+    }
+    list.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut document = json!({"kind": "APIResourceList"});
+    // The core group's list has never had this.
+    if !group.is_empty() {
+        document["apiVersion"] = "v1".into();
+    }
+    let name = if group.is_empty() { version.to_string() } else { format!("{group}/{version}") };
+    document["groupVersion"] = name.into();
+    document["resources"] = list.into_iter().map(|(_, row)| row).collect();
+    Reply::value(200, &document, media)
+}
+
+fn of<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item = KindRef> + use<'a> {
+    kinds::served().filter(move |kind| kind.group == group && kind.version == version)
+}
+
+fn aggregated(groups: &[(&str, Vec<&str>)], form: &str) -> Reply {
+    let items: Vec<Value> = groups
+        .iter()
+        .map(|(group, versions)| {
+            let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+            let versions: Vec<Value> = versions
+                .iter()
+                .map(|version| {
+                    let mut rows: Vec<KindRef> = of(group, version).collect();
+                    rows.sort_by_key(|kind| kind.plural);
+                    let rows: Vec<Value> = rows.into_iter().map(aggregated_row).collect();
+                    json!({"version": version, "resources": rows, "freshness": "Current"})
+                })
+                .collect();
+            json!({"metadata": metadata, "versions": versions})
+        })
+        .collect();
+    let document = json!({
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": format!("apidiscovery.k8s.io/{form}"),
+        "metadata": {},
+        "items": items,
+    });
+    let reply = Reply::value(200, &document, &Media::JSON);
+    let content_type = format!("application/json;g=apidiscovery.k8s.io;v={form};as=APIGroupDiscoveryList");
+    Reply { content_type, ..reply }
+}
+
+fn aggregated_row(kind: KindRef) -> Value {
+    // Where group and version are the resource's own, upstream leaves them empty.
+    let own = |name: &str| json!({"group": "", "version": "", "kind": name});
+    let mut row = json!({
+        "resource": kind.plural,
+        "responseKind": own(kind.kind),
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": kind.singular,
+        "verbs": kind.verbs,
+    });
+    if !kind.short_names.is_empty() {
+        row["shortNames"] = kind.short_names.into();
+    }
+    if !kind.categories.is_empty() {
+        row["categories"] = kind.categories.into();
+    }
+    let subs: Vec<Value> = kind
+        .subresources
+        .iter()
+        .map(|sub| {
+            let shown = match sub.gvk {
+                Some((g, v, k)) if (g, v) != (kind.group, kind.version) => json!({"group": g, "version": v, "kind": k}),
+                Some((_, _, k)) => own(k),
+                None => own(kind.kind),
+            };
+            json!({"subresource": sub.name, "responseKind": shown, "verbs": sub.verbs})
+        })
+        .collect();
+    if !subs.is_empty() {
+        row["subresources"] = subs.into();
+    }
+    row
+}

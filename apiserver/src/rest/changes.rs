@@ -1,0 +1,76 @@
+//! `/coracle/v1/...`: what only Coracle tells, the change log first of all.
+
+use coracle_api::{Key, Revision, Status, kinds};
+use serde_json::{Value, json};
+
+use super::accept::Media;
+use super::reply::{Reply, no_resource};
+use super::{App, Asked};
+
+/// The most changes in one answer, unless `limit` says less.
+const MOST: usize = 5000;
+
+/// Answers a path below `/coracle/v1`.
+pub fn answer(app: &App, asked: &Asked, parts: &[String]) -> Result<Reply, Status> {
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let media = Media { pretty: super::pretty(asked), ..Media::JSON };
+    match parts[..] {
+        ["changes"] => Ok(Reply::value(200, &changes(app, asked)?, &media)),
+        ["verdicts", namespace, pod] => {
+            let key = Key::new(&kinds::POD, namespace, pod);
+            let verdict = app.registry.verdict(&key).ok_or_else(|| {
+                Status::failure(404, "NotFound", format!("no verdict on pod {namespace}/{pod} is known"))
+            })?;
+            Ok(Reply::value(200, &verdict, &media))
+        }
+        _ => Err(no_resource()),
+    }
+}
+
+/// The log, oldest first. `kind` takes any of a kind's names; `namespace`, `name`, `revision`, `since`, `limit` narrow it down.
+fn changes(app: &App, asked: &Asked) -> Result<Value, Status> {
+    let query = &asked.query;
+    let number = |name: &str| -> Result<Option<u64>, Status> {
+        Ok(query.int(name)?.and_then(|number| u64::try_from(number).ok()))
+    };
+    let kind = match query.get("kind") {
+        Some(word) => {
+            let bad = || Status::bad_request(format!("unknown kind {word:?}"));
+            Some(kinds::by_word(word).ok_or_else(bad)?)
+        }
+        None => None,
+    };
+    let exact = number("revision")?.map(Revision);
+    let since = exact.map(|r| Revision(r.0.saturating_sub(1))).or(number("since")?.map(Revision)).unwrap_or_default();
+    let limit = number("limit")?.and_then(|n| usize::try_from(n).ok()).unwrap_or(MOST).min(MOST);
+    let wanted = |name: &str, found: &str| query.get(name).is_none_or(|wanted| wanted == found);
+    let (floor, changes) = app.registry.changes(kind, since);
+    let items: Vec<Value> = changes
+        .iter()
+        .filter(|change| exact.is_none_or(|revision| change.revision == revision))
+        .filter(|change| {
+            let key = &change.entry.object.key;
+            wanted("namespace", &key.namespace) && wanted("name", &key.name)
+        })
+        .take(limit)
+        .map(|change| {
+            let key = &change.entry.object.key;
+            json!({
+                "revision": change.revision.0,
+                "time": change.time.to_string(),
+                "actor": change.actor,
+                "causes": change.causes,
+                "verb": change.verb.word(),
+                "key": {
+                    "apiVersion": key.kind.api_version(),
+                    "kind": key.kind.kind,
+                    "resource": key.kind.qualified_resource(),
+                    "namespace": key.namespace,
+                    "name": key.name,
+                },
+                "uid": change.entry.card.uid,
+            })
+        })
+        .collect();
+    Ok(json!({"floor": floor.0, "revision": app.registry.revision().0, "items": items}))
+}

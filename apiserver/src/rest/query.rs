@@ -1,0 +1,304 @@
+//! The query of a URL: parameters as upstream converts them, and its checks of the options they make.
+
+use coracle_api::field::Fault;
+use coracle_api::status::{Cause, Details};
+use coracle_api::{Errors, Path, Revision, Status};
+
+use crate::registry::list::ListOptions;
+use crate::registry::operation::FieldValidation;
+
+/// The parameters, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Reads the part of a URL behind the question mark.
+    pub fn parse(text: &str) -> Query {
+        let plus = |part: &str| super::path::decode(&part.replace('+', " "));
+        let pairs = text.split('&').filter(|pair| !pair.is_empty());
+        Query(
+            pairs
+                .map(|pair| {
+                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (plus(name), plus(value))
+                })
+                .collect(),
+        )
+    }
+
+    /// The first value of a parameter.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The first value of a parameter, or nothing.
+    pub fn text(&self, name: &str) -> &str {
+        self.get(name).unwrap_or_default()
+    }
+
+    /// All values of a parameter.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.0.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect()
+    }
+
+    /// A switch: anything but `false` and `0` is true, nothing included.
+    pub fn flag(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| !value.eq_ignore_ascii_case("false") && value != "0")
+    }
+
+    /// A whole number.
+    ///
+    /// # Errors
+    /// 400, with the text of Go's parser.
+    pub fn int(&self, name: &str) -> Result<Option<i64>, Status> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        value.parse().map(Some).map_err(|_| {
+            let digits = value.strip_prefix(['-', '+']).unwrap_or(value);
+            let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            let why = if is_number { "value out of range" } else { "invalid syntax" };
+            Status::bad_request(format!("strconv.ParseInt: parsing {value:?}: {why}"))
+        })
+    }
+}
+
+/// What a list or a watch asks for.
+#[derive(Clone, Debug, Default)]
+pub struct ListQuery {
+    /// A watch rather than a list.
+    pub watch: bool,
+    /// `labelSelector`.
+    pub labels: String,
+    /// `fieldSelector`.
+    pub fields: String,
+    /// `resourceVersion`, as given.
+    pub revision: String,
+    /// `resourceVersionMatch`.
+    pub matching: String,
+    /// `limit`; 0: all.
+    pub limit: i64,
+    /// `continue`.
+    pub continue_token: String,
+    /// `timeoutSeconds`.
+    pub timeout_seconds: Option<i64>,
+    /// `allowWatchBookmarks`.
+    pub bookmarks: bool,
+    /// `sendInitialEvents`.
+    pub initial_events: Option<bool>,
+}
+
+impl ListQuery {
+    /// Reads and checks the options of a list or a watch.
+    ///
+    /// # Errors
+    /// 400 for what does not parse, 422 for what does not go together.
+    pub fn read(query: &Query, watch_path: bool) -> Result<ListQuery, Status> {
+        let list = ListQuery {
+            watch: watch_path || query.flag("watch"),
+            labels: query.text("labelSelector").into(),
+            fields: query.text("fieldSelector").into(),
+            revision: query.text("resourceVersion").into(),
+            matching: query.text("resourceVersionMatch").into(),
+            limit: query.int("limit")?.unwrap_or(0),
+            continue_token: query.text("continue").into(),
+            timeout_seconds: query.int("timeoutSeconds")?,
+            bookmarks: query.flag("allowWatchBookmarks"),
+            initial_events: query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents")),
+        };
+        let mut errors = Errors::new();
+        if list.watch { list.check_watch(&mut errors) } else { list.check_list(&mut errors) }
+        if errors.is_empty() { Ok(list) } else { Err(invalid_options("ListOptions", &errors)) }
+    }
+
+    fn check_list(&self, errors: &mut Errors) {
+        let matching = Path::root("resourceVersionMatch");
+        if !self.matching.is_empty() {
+            if self.revision.is_empty() {
+                errors.forbidden(&matching, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+            }
+            if !self.continue_token.is_empty() {
+                errors.forbidden(&matching, "resourceVersionMatch is forbidden when continue is provided");
+            }
+            if !["Exact", "NotOlderThan"].contains(&self.matching.as_str()) {
+                unsupported(errors, &matching, &self.matching, &["Exact", "NotOlderThan", ""]);
+            }
+            if self.matching == "Exact" && self.revision == "0" {
+                errors.forbidden(
+                    &matching,
+                    "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+                );
+            }
+        }
+        if self.initial_events.is_some() {
+            let at = Path::root("sendInitialEvents");
+            errors.forbidden(&at, "sendInitialEvents is forbidden for list");
+        }
+    }
+
+    fn check_watch(&self, errors: &mut Errors) {
+        let matching = Path::root("resourceVersionMatch");
+        if self.initial_events.is_some() && self.matching != "NotOlderThan" {
+            errors.forbidden(&matching, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        }
+        if !self.matching.is_empty() {
+            if self.initial_events.is_none() {
+                errors.forbidden(
+                    &matching,
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                );
+            }
+            if self.matching != "NotOlderThan" {
+                unsupported(errors, &matching, &self.matching, &["NotOlderThan"]);
+            }
+        }
+        if !self.continue_token.is_empty() {
+            errors.forbidden(&matching, "resourceVersionMatch is forbidden when continue is provided");
+        }
+    }
+
+    /// What a list asks of the registry.
+    ///
+    /// # Errors
+    /// 400 for a revision that is no number, or one beside a token.
+    pub fn options(&self) -> Result<ListOptions, Status> {
+        if !self.continue_token.is_empty() && !matches!(self.revision.as_str(), "" | "0") {
+            return Err(Status::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
+        let revision = read_revision(&self.revision)
+            .map_err(|text| Status::bad_request(format!("invalid resource version: {text}")))?;
+        let revision = revision.filter(|revision| revision.0 > 0);
+        // Before `resourceVersionMatch` came, a limit meant: exactly this revision.
+        let exact = self.matching == "Exact" || (self.matching.is_empty() && self.limit > 0 && revision.is_some());
+        Ok(ListOptions {
+            limit: usize::try_from(self.limit).unwrap_or(0),
+            continue_token: self.continue_token.clone(),
+            revision,
+            exact,
+        })
+    }
+}
+
+/// Reads a `resourceVersion`.
+///
+/// # Errors
+/// Upstream's text, in which Go's parser shows through.
+pub fn read_revision(text: &str) -> Result<Option<Revision>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    let why = if digits { "value out of range" } else { "invalid syntax" };
+    let error = format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: {why}");
+    if !digits {
+        return Err(error);
+    }
+    text.parse().map(|number| Some(Revision(number))).map_err(|_| error)
+}
+
+/// What every write asks for.
+#[derive(Clone, Debug, Default)]
+pub struct WriteQuery {
+    /// `dryRun=All`.
+    pub dry_run: bool,
+    /// `fieldManager`.
+    pub field_manager: String,
+    /// `fieldValidation`.
+    pub field_validation: FieldValidation,
+    /// `force`.
+    pub force: Option<bool>,
+}
+
+impl WriteQuery {
+    /// Reads and checks the options of a create, an update or a patch; `apply`: an apply patch.
+    ///
+    /// # Errors
+    /// 422, under the name of the options' type.
+    pub fn read(query: &Query, options: &str, apply: bool) -> Result<WriteQuery, Status> {
+        let mut errors = Errors::new();
+        let force = query.get("force").map(|_| query.flag("force"));
+        let manager = query.text("fieldManager");
+        if options == "PatchOptions" {
+            if apply {
+                if manager.is_empty() {
+                    errors.required(&Path::root("fieldManager"), "is required for apply patch");
+                }
+            } else if force.is_some() {
+                errors.forbidden(&Path::root("force"), "may not be specified for non-apply patch");
+            }
+        }
+        check_manager(manager, &mut errors);
+        let dry_run = query.all("dryRun");
+        check_dry_run(&dry_run, &mut errors);
+        let field_validation = match query.text("fieldValidation") {
+            "" | "Warn" => FieldValidation::Warn,
+            "Ignore" => FieldValidation::Ignore,
+            "Strict" => FieldValidation::Strict,
+            other => {
+                let at = Path::root("fieldValidation");
+                unsupported(&mut errors, &at, other, &["", "Ignore", "Strict", "Warn"]);
+                FieldValidation::Warn
+            }
+        };
+        if !errors.is_empty() {
+            return Err(invalid_options(options, &errors));
+        }
+        Ok(WriteQuery {
+            dry_run: !dry_run.is_empty(),
+            field_manager: manager.into(),
+            field_validation,
+            force,
+        })
+    }
+}
+
+fn check_manager(manager: &str, errors: &mut Errors) {
+    let at = Path::root("fieldManager");
+    if manager.len() > 128 {
+        errors.too_long(&at, 128);
+    }
+    // Go's `unicode.IsPrint`: graphic characters and the plain space.
+    for (index, c) in manager.char_indices() {
+        if c.is_control() || (c.is_whitespace() && c != ' ') {
+            let detail = format!("invalid character {c:?} (at position {index})");
+            errors.invalid(&at, manager, &detail);
+        }
+    }
+}
+
+/// `dryRun`: the one value there is.
+pub fn check_dry_run(values: &[&str], errors: &mut Errors) {
+    if values.iter().any(|value| *value != "All") {
+        let list = format!("{values:?}");
+        let at = Path::root("dryRun");
+        errors.other(
+            &at,
+            Fault::NotSupported,
+            format!("Unsupported value: {}: supported values: \"All\"", list.replace(", ", ",")),
+        );
+    }
+}
+
+/// `Unsupported value`, the supported ones in the order of upstream's code.
+pub fn unsupported(errors: &mut Errors, at: &Path<'_>, value: &str, supported: &[&str]) {
+    let names: Vec<String> = supported.iter().map(|name| format!("{name:?}")).collect();
+    let body = format!("Unsupported value: {value:?}: supported values: {}", names.join(", "));
+    errors.other(at, Fault::NotSupported, body);
+}
+
+/// 422 for options: they have a kind and a group, but no name.
+pub fn invalid_options(options: &str, errors: &Errors) -> Status {
+    let texts: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    let all = if texts.len() == 1 { texts[0].clone() } else { format!("[{}]", texts.join(", ")) };
+    let causes = errors.0.iter().map(|e| Cause {
+        reason: e.fault.reason().into(),
+        message: e.body.clone(),
+        field: e.field.clone(),
+    });
+    Status::failure(422, "Invalid", format!("{options}.meta.k8s.io \"\" is invalid: {all}")).with_details(Details {
+        group: "meta.k8s.io".into(),
+        kind: options.into(),
+        causes: causes.collect(),
+        ..Details::default()
+    })
+}

@@ -1,0 +1,224 @@
+//! One object, or many.
+
+use std::sync::Arc;
+
+use coracle_api::table::{Form, Include};
+use coracle_api::{Key, KindRef, Object, Revision, Status};
+use serde_json::{Value, json};
+
+use super::accept::{Media, Offer, Shape, negotiate};
+use super::path::Target;
+use super::query::{ListQuery, read_revision};
+use super::reply::Reply;
+use super::{App, Asked, pretty, watch};
+use crate::registry::card::{Entry, without_kind};
+use crate::registry::list::{Listing, too_large};
+use crate::registry::selection::Selection;
+
+/// The kind that is kept where this one only shows it.
+pub fn stored(kind: KindRef) -> KindRef {
+    kind.view.map_or(kind, |view| view.of)
+}
+
+/// The key of what a target names.
+pub fn key(target: &Target) -> Key {
+    let name = target.name.clone().unwrap_or_default();
+    Key::new(stored(target.kind), target.namespace.clone().unwrap_or_default(), name)
+}
+
+/// `GET` of an object.
+pub fn get(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
+    let media = media(asked, Offer::Objects)?;
+    let key = key(target);
+    let wanted = read_revision(asked.query.text("resourceVersion")).map_err(|text| Status::failure(500, "", text))?;
+    let current = app.registry.revision();
+    if let Some(wanted) = wanted.filter(|wanted| *wanted > current) {
+        return Err(too_large(wanted, current));
+    }
+    let object = app.registry.get(&key).ok_or_else(|| Status::not_found(target.kind, &key.name))?;
+    shaped(app, asked, target.kind, 200, &object, &media)
+}
+
+/// `GET` of a subresource.
+pub async fn get_sub(app: &Arc<App>, asked: &Asked, target: &Target) -> Result<Reply, Status> {
+    let media = media(asked, Offer::Objects)?;
+    let key = key(target);
+    let object = app.registry.get(&key).ok_or_else(|| Status::not_found(target.kind, &key.name))?;
+    match target.sub.as_deref() {
+        Some("status" | "ephemeralcontainers" | "resize") => shaped(app, asked, target.kind, 200, &object, &media),
+        _ => Err(super::reply::no_method()),
+    }
+}
+
+/// The negotiated form of an answer.
+pub fn media(asked: &Asked, offer: Offer) -> Result<Media, Status> {
+    let media = negotiate(&asked.accept, offer, false)?;
+    Ok(Media { pretty: media.pretty || pretty(asked), ..media })
+}
+
+/// An object in the form that the client wants.
+pub fn shaped(
+    app: &App,
+    asked: &Asked,
+    kind: KindRef,
+    code: u16,
+    object: &Object,
+    media: &Media,
+) -> Result<Reply, Status> {
+    if media.shape == Shape::Whole && kind.view.is_none() {
+        return Ok(Reply::json(code, object.json.clone(), media));
+    }
+    let value = object.value().map_err(Status::internal)?;
+    Ok(Reply::value(code, &shape_one(app, asked, kind, value, &media.shape)?, media))
+}
+
+/// A tree in the form that the client wants.
+pub fn shape_one(
+    app: &App,
+    asked: &Asked,
+    kind: KindRef,
+    value: Value,
+    shape: &Shape,
+) -> Result<Value, Status> {
+    match shape {
+        Shape::Table(version) => {
+            let api_version = format!("meta.k8s.io/{version}");
+            let form = form(app, asked, &api_version)?;
+            Ok(kind.table.print_one(&value, form))
+        }
+        Shape::Partial(version) => {
+            Ok(coracle_api::table::partial_metadata(&value, &format!("meta.k8s.io/{version}")))
+        }
+        Shape::PartialList(_) => Err(wrong_shape("PartialObjectMetadataList", "not a list", kind, "")),
+        _ => Ok(kind.view.map_or(value.clone(), |view| (view.show)(value))),
+    }
+}
+
+/// How tables are to be made.
+pub fn form<'a>(app: &App, asked: &Asked, api_version: &'a str) -> Result<Form<'a>, Status> {
+    let include = Include::parse(asked.query.text("includeObject")).map_err(Status::bad_request)?;
+    Ok(Form { api_version, include, headed: true, now: app.registry.clock().now() })
+}
+
+fn wrong_shape(asked: &str, is: &str, kind: KindRef, suffix: &str) -> Status {
+    let package = match kind.group.split('.').next().unwrap_or_default() {
+        "" => "core",
+        first => first,
+    };
+    let text = format!("you requested {asked}, but the requested object is {is} (*{package}.{}{suffix})", kind.kind);
+    Status::failure(406, "NotAcceptable", text)
+}
+
+/// `GET` of a collection: a list or a watch.
+pub async fn list(app: &Arc<App>, asked: &Asked, target: &Target) -> Result<Reply, Status> {
+    // The router's part of the negotiation comes first, the rest after the options.
+    let whole = media(asked, Offer::Lists);
+    if let Err(status) = &whole
+        && status.details.is_some()
+    {
+        return Err(status.clone());
+    }
+    let options = ListQuery::read(&asked.query, target.watch)?;
+    let mut selection =
+        Selection::parse(target.kind, target.namespace.clone(), &options.labels, &options.fields)?;
+    if let Some(name) = &target.name {
+        let term = coracle_api::selector::Term { field: "metadata.name".into(), value: name.clone(), equal: true };
+        selection.fields.0.push(term);
+    }
+    if options.watch {
+        return watch::start(app, asked, target, selection, &options);
+    }
+    let media = whole?;
+    let listing = app.registry.list(&selection, &options.options()?)?;
+    render(app, asked, target.kind, listing, &media)
+}
+
+/// A list in the form that the client wants.
+pub fn render(
+    app: &App,
+    asked: &Asked,
+    kind: KindRef,
+    listing: Listing,
+    media: &Media,
+) -> Result<Reply, Status> {
+    let metadata = list_metadata(listing.revision, &listing.continue_token, listing.remaining);
+    let entries = &listing.entries;
+    match &media.shape {
+        Shape::Whole if kind.view.is_none() => Ok(Reply::json(200, joined(kind, &metadata, entries), media)),
+        Shape::Table(version) => {
+            let values: Vec<Value> = entries.iter().map(Entry::value).collect();
+            let api_version = format!("meta.k8s.io/{version}");
+            let form = form(app, asked, &api_version)?;
+            Ok(Reply::value(200, &kind.table_of(&values, metadata, form), media))
+        }
+        Shape::PartialList(version) => {
+            let api_version = format!("meta.k8s.io/{version}");
+            let items: Vec<Value> = entries
+                .iter()
+                .map(|entry| coracle_api::table::partial_metadata(&entry.value(), &api_version))
+                .collect();
+            // An empty list of this type alone is null, by an oversight of upstream's.
+            let items = if items.is_empty() { Value::Null } else { items.into() };
+            let list = json!({
+                "kind": "PartialObjectMetadataList",
+                "apiVersion": api_version,
+                "metadata": metadata,
+                "items": items,
+            });
+            Ok(Reply::value(200, &list, media))
+        }
+        Shape::Partial(_) => Err(wrong_shape("PartialObjectMetadata", "a list", kind, "List")),
+        _ => {
+            let show = |entry: &Entry| match kind.view {
+                Some(view) => (view.show)(entry.value()),
+                None => entry.value(),
+            };
+            let mut items: Vec<Value> = entries.iter().map(show).collect();
+            for item in &mut items {
+                if let Some(map) = item.as_object_mut() {
+                    map.shift_remove("kind");
+                    map.shift_remove("apiVersion");
+                }
+            }
+            let list = json!({
+                "kind": format!("{}List", kind.kind),
+                "apiVersion": kind.api_version(),
+                "metadata": metadata,
+                "items": items,
+            });
+            Ok(Reply::value(200, &list, media))
+        }
+    }
+}
+
+/// A list put together from bytes that are encoded already.
+fn joined(kind: KindRef, metadata: &Value, entries: &[Entry]) -> Vec<u8> {
+    let size: usize = entries.iter().map(|entry| entry.object.json.len() + 1).sum();
+    let mut out = Vec::with_capacity(size + 256);
+    let head = format!(
+        "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
+        kind.kind,
+        kind.api_version()
+    );
+    out.extend_from_slice(head.as_bytes());
+    for (index, entry) in entries.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.push(b'{');
+        out.extend_from_slice(without_kind(&entry.object));
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+fn list_metadata(revision: Revision, token: &str, remaining: Option<usize>) -> Value {
+    let mut metadata = json!({"resourceVersion": revision.to_string()});
+    if !token.is_empty() {
+        metadata["continue"] = token.into();
+    }
+    if let Some(remaining) = remaining {
+        metadata["remainingItemCount"] = remaining.into();
+    }
+    metadata
+}

@@ -1,0 +1,147 @@
+//! Answers, before they are HTTP.
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use coracle_api::{Kind, Status};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::Value;
+
+use super::accept::Media;
+
+/// An answer.
+pub struct Reply {
+    /// The HTTP status.
+    pub code: u16,
+    /// The `Content-Type`.
+    pub content_type: String,
+    /// The bytes.
+    pub body: Body,
+    /// Texts for `Warning:` headers.
+    pub warnings: Vec<String>,
+    /// Seconds for a `Retry-After` header.
+    pub retry_after: Option<i32>,
+}
+
+impl Reply {
+    /// Text.
+    pub fn text(code: u16, text: impl Into<String>) -> Reply {
+        Reply {
+            code,
+            content_type: "text/plain; charset=utf-8".into(),
+            body: Body::from(text.into()),
+            warnings: Vec::new(),
+            retry_after: None,
+        }
+    }
+
+    /// The page for a path that names nothing.
+    pub fn no_page() -> Reply {
+        Reply::text(404, "404 page not found\n")
+    }
+
+    /// A document that is JSON already, without a newline at its end.
+    pub fn json(code: u16, json: impl Into<Bytes>, media: &Media) -> Reply {
+        let json: Bytes = json.into();
+        let (content_type, body) = if media.yaml {
+            ("application/yaml", Body::from(to_yaml(&json)))
+        } else if media.pretty {
+            ("application/json", Body::from(prettied(&json)))
+        } else {
+            let mut bytes = Vec::with_capacity(json.len() + 1);
+            bytes.extend_from_slice(&json);
+            bytes.push(b'\n');
+            ("application/json", Body::from(bytes))
+        };
+        Reply { code, content_type: content_type.into(), body, warnings: Vec::new(), retry_after: None }
+    }
+
+    /// A tree.
+    pub fn value(code: u16, value: &Value, media: &Media) -> Reply {
+        Reply::json(code, value.to_string(), media)
+    }
+
+    /// A failure, or a delete's success.
+    pub fn status(status: &Status, media: &Media) -> Reply {
+        let code = if status.code == 0 { 200 } else { status.code };
+        let retry_after = status.details.as_ref().map(|d| d.retry_after_seconds).filter(|seconds| *seconds > 0);
+        let json = serde_json::to_vec(status).unwrap_or_default();
+        Reply { retry_after, ..Reply::json(code, json, media) }
+    }
+
+    /// The same answer with warnings.
+    #[must_use]
+    pub fn warning(mut self, warnings: Vec<String>) -> Reply {
+        self.warnings = warnings;
+        self
+    }
+
+    /// As HTTP.
+    pub fn into_response(self) -> Response {
+        let mut response = Response::new(self.body);
+        *response.status_mut() = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        if let Ok(value) = HeaderValue::from_str(&self.content_type) {
+            headers.insert(header::CONTENT_TYPE, value);
+        }
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        let mut seen: Vec<&String> = Vec::new();
+        for text in &self.warnings {
+            if seen.contains(&text) {
+                continue;
+            }
+            seen.push(text);
+            if let Ok(value) = HeaderValue::from_bytes(warning(text).as_bytes()) {
+                headers.append(header::WARNING, value);
+            }
+        }
+        response
+    }
+}
+
+/// `299 - "text"`, quoted and on one line.
+fn warning(text: &str) -> String {
+    let mut out = String::from("299 - \"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Indented JSON, without a newline at its end: the same bytes with blanks between them.
+pub fn prettied(json: &[u8]) -> Vec<u8> {
+    let Ok(value) = serde_json::from_slice::<Value>(json) else { return json.to_vec() };
+    serde_json::to_vec_pretty(&value).unwrap_or_else(|_| json.to_vec())
+}
+
+fn to_yaml(json: &[u8]) -> String {
+    let value: Value = serde_json::from_slice(json).unwrap_or_default();
+    super::yaml::emit(&value)
+}
+
+/// 404 under a known API version.
+pub fn no_resource() -> Status {
+    use coracle_api::status::Details;
+    Status::failure(404, "NotFound", "the server could not find the requested resource")
+        .with_details(Details::default())
+}
+
+/// 405.
+pub fn no_method() -> Status {
+    use coracle_api::status::Details;
+    Status::failure(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        .with_details(Details::default())
+}
+
+/// The success that a delete answers which leaves nothing to show.
+pub fn deleted(kind: &Kind, name: &str, uid: &str) -> Status {
+    Status::success(coracle_api::status::Details { uid: uid.into(), ..kind.details(name) })
+}

@@ -1,0 +1,214 @@
+//! Watches: a line of JSON for each change, for as long as the client listens.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use coracle_api::{KindRef, Object, Revision, Status};
+use futures::stream;
+use rand::Rng;
+use serde_json::{Value, json};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+
+use super::accept::{Offer, Shape, negotiate};
+use super::path::Target;
+use super::query::{ListQuery, read_revision};
+use super::reply::Reply;
+use super::{App, Asked, read};
+use crate::registry::list::{ListOptions, expired};
+use crate::registry::selection::Selection;
+use crate::registry::watch::{Event, Watcher};
+
+/// How often a client that wants bookmarks hears that nothing happened. Upstream's interval.
+const BOOKMARKS: Duration = Duration::from_secs(60);
+/// A watch without `timeoutSeconds` ends between one and two of these, so that clients do not all come back at once.
+const LIFE: Duration = Duration::from_secs(1800);
+/// The annotation that ends the initial events.
+const INITIAL_END: &str = "k8s.io/initial-events-end";
+
+struct Stream {
+    app: Arc<App>,
+    kind: KindRef,
+    shape: Shape,
+    headed: bool,
+    watcher: Option<Watcher>,
+    ready: VecDeque<Bytes>,
+    bookmarks: Option<tokio::time::Interval>,
+    end: Instant,
+    asked: Arc<Asked>,
+}
+
+/// Begins a watch.
+pub fn start(
+    app: &Arc<App>,
+    asked: &Asked,
+    target: &Target,
+    selection: Selection,
+    options: &ListQuery,
+) -> Result<Reply, Status> {
+    let media = negotiate(&asked.accept, Offer::Lists, true)?;
+    let shape = match media.shape {
+        Shape::PartialList(version) => Shape::Partial(version),
+        other => other,
+    };
+    if let Shape::Table(_) = shape {
+        read::form(app, asked, "")?;
+    }
+    let wanted = read_revision(&options.revision).map_err(|text| Status::failure(500, "", text))?;
+    let from_now = wanted.is_none_or(|revision| revision.0 == 0);
+    let initial = options.initial_events.unwrap_or(from_now);
+    let life = match options.timeout_seconds.and_then(|seconds| u64::try_from(seconds).ok()).filter(|s| *s > 0) {
+        Some(seconds) => Duration::from_secs(seconds.min(100 * 365 * 24 * 3600)),
+        None => LIFE.mul_f64(1.0 + rand::rng().random::<f64>()),
+    };
+    let now = Instant::now();
+    let bookmarks = options.bookmarks.then(|| {
+        let mut ticks = interval_at(now + BOOKMARKS, BOOKMARKS);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
+    });
+    let asked = Asked {
+        method: asked.method.clone(),
+        query: asked.query.clone(),
+        accept: String::new(),
+        content_type: String::new(),
+        user_agent: String::new(),
+        user: asked.user.clone(),
+        body: Bytes::new(),
+    };
+    let mut stream = Stream {
+        app: app.clone(),
+        kind: target.kind,
+        shape,
+        headed: true,
+        watcher: None,
+        ready: VecDeque::new(),
+        bookmarks,
+        end: now + life,
+        asked: Arc::new(asked),
+    };
+    let mut since = wanted.unwrap_or_default();
+    if initial {
+        let listing = app.registry.list(&selection, &ListOptions::default())?;
+        since = listing.revision;
+        for entry in listing.entries {
+            stream.push(&Event::Added(entry.object));
+        }
+        if options.initial_events.is_some() && options.bookmarks {
+            stream.bookmark(since, true);
+        }
+    } else if from_now {
+        since = app.registry.revision();
+    }
+    match app.registry.watch(vec![selection], since) {
+        Ok(watcher) => stream.watcher = Some(watcher),
+        Err(gone) => stream.error(&expired(gone.since, gone.floor)),
+    }
+    Ok(Reply {
+        code: 200,
+        content_type: "application/json".into(),
+        body: Body::from_stream(stream::unfold(stream, step)),
+        warnings: Vec::new(),
+        retry_after: None,
+    })
+}
+
+async fn step(mut stream: Stream) -> Option<(Result<Bytes, std::convert::Infallible>, Stream)> {
+    loop {
+        if let Some(bytes) = stream.ready.pop_front() {
+            return Some((Ok(bytes), stream));
+        }
+        let watcher = stream.watcher.as_mut()?;
+        let bookmark = async {
+            match &mut stream.bookmarks {
+                Some(ticks) => drop(ticks.tick().await),
+                None => std::future::pending().await,
+            }
+        };
+        let news = tokio::select! {
+            news = watcher.next() => Some(news),
+            () = bookmark => None,
+            () = sleep_until(stream.end) => return None,
+            () = stream.app.stop.cancelled() => return None,
+        };
+        match news {
+            Some(Ok(events)) => events.iter().for_each(|event| stream.push(event)),
+            Some(Err(gone)) => {
+                stream.error(&expired(gone.since, gone.floor));
+                stream.watcher = None;
+            }
+            None => {
+                let seen = stream.watcher.as_ref().map(Watcher::seen).unwrap_or_default();
+                stream.bookmark(seen, false);
+            }
+        }
+    }
+}
+
+impl Stream {
+    fn push(&mut self, event: &Event) {
+        let bytes = match self.shape {
+            Shape::Whole if self.kind.view.is_none() => line(event.word(), &event.object().json),
+            _ => self.shaped(event.word(), event.object()),
+        };
+        self.ready.push_back(bytes);
+    }
+
+    fn shaped(&mut self, word: &str, object: &Object) -> Bytes {
+        let value = object.value().unwrap_or_default();
+        let shown = self.shape_value(value);
+        line(word, shown.to_string().as_bytes())
+    }
+
+    fn shape_value(&mut self, value: Value) -> Value {
+        let shaped = read::shape_one(&self.app, &self.asked, self.kind, value, &self.shape);
+        let mut shown = shaped.unwrap_or(Value::Null);
+        if matches!(self.shape, Shape::Table(_)) {
+            if !self.headed {
+                shown["columnDefinitions"] = Value::Null;
+            }
+            self.headed = false;
+        }
+        shown
+    }
+
+    fn bookmark(&mut self, revision: Revision, initial_end: bool) {
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
+        if initial_end {
+            metadata["annotations"] = json!({ INITIAL_END: "true" });
+        }
+        let mut object = json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata});
+        if let Value::Object(zero) = zero(self.kind)
+            && let Some(map) = object.as_object_mut()
+        {
+            map.extend(zero);
+        }
+        let shown = match &self.shape {
+            Shape::Whole => object,
+            _ => self.shape_value(object),
+        };
+        self.ready.push_back(line("BOOKMARK", shown.to_string().as_bytes()));
+    }
+
+    fn error(&mut self, status: &Status) {
+        let json = serde_json::to_vec(status).unwrap_or_default();
+        self.ready.push_back(line("ERROR", &json));
+    }
+}
+
+/// What an object of this kind holds that nobody has filled in, beside its metadata.
+fn zero(_kind: KindRef) -> Value {
+    json!({})
+}
+
+fn line(word: &str, json: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(json.len() + 40);
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(word.as_bytes());
+    out.extend_from_slice(b"\",\"object\":");
+    out.extend_from_slice(json);
+    out.extend_from_slice(b"}\n");
+    out.into()
+}

@@ -1,0 +1,221 @@
+//! Writes: the body and the options go to the registry as they are, the answer comes back in the client's form.
+
+use coracle_api::field::Fault;
+use coracle_api::{Errors, Path, Status};
+use coracle_client::Propagation;
+use serde_json::Value;
+
+use super::accept::{Media, Offer};
+use super::path::Target;
+use super::query::{ListQuery, WriteQuery, check_dry_run, invalid_options, unsupported};
+use super::read::{key, media, render, shaped, stored};
+use super::reply::{Reply, deleted};
+use super::{App, Asked};
+use crate::registry::list::{ListOptions, Listing};
+use crate::registry::operation::{Answer, Body, Context, DeleteOptions, Operation, PatchForm, Written};
+use crate::registry::selection::Selection;
+
+/// `POST`.
+pub async fn create(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
+    let media = media(asked, Offer::Objects)?;
+    let options = WriteQuery::read(&asked.query, "CreateOptions", false)?;
+    let body = body(asked)?;
+    let sub = target.name.clone().zip(target.sub.clone());
+    let operation = Operation::Create {
+        kind: target.kind,
+        namespace: target.namespace.clone().unwrap_or_default(),
+        sub,
+        body,
+    };
+    let answer = app.registry.perform(&context(asked, &options), operation).await;
+    written(app, asked, target, answer, &media)
+}
+
+/// `PUT`.
+pub async fn update(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
+    let media = media(asked, Offer::Objects)?;
+    let options = WriteQuery::read(&asked.query, "UpdateOptions", false)?;
+    let operation =
+        Operation::Update { key: shown_key(target), sub: target.sub.clone(), body: body(asked)? };
+    let answer = app.registry.perform(&context(asked, &options), operation).await;
+    written(app, asked, target, answer, &media)
+}
+
+/// `PATCH`.
+pub async fn patch(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
+    let media = media(asked, Offer::Objects)?;
+    let form = patch_form(&asked.content_type, asked.query.flag("force"))?;
+    let apply = matches!(form, PatchForm::Apply { .. });
+    let options = WriteQuery::read(&asked.query, "PatchOptions", apply)?;
+    let bytes = asked.body.clone();
+    let body = if apply { Body::Yaml(bytes) } else { Body::Json(bytes) };
+    let operation = Operation::Patch { key: shown_key(target), sub: target.sub.clone(), form, body };
+    let answer = app.registry.perform(&context(asked, &options), operation).await;
+    written(app, asked, target, answer, &media)
+}
+
+/// `DELETE` of an object.
+pub async fn delete(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
+    let media = media(asked, Offer::Objects)?;
+    let (options, dry_run) = delete_options(asked)?;
+    let context = Context { dry_run, ..context(asked, &WriteQuery::default()) };
+    let orphans = options.orphan_dependents;
+    let answer = app.registry.perform(&context, Operation::Delete { key: key(target), options }).await;
+    let Written { object, gone, .. } = match answer.result {
+        Ok(written) => written,
+        Err(status) => return Ok(Reply::status(&status, &media).warning(answer.warnings)),
+    };
+    let reply = if gone && !target.kind.strategy.delete_answers_object {
+        let uid = object.value().ok().and_then(|v| v["metadata"]["uid"].as_str().map(str::to_string));
+        Reply::status(&deleted(target.kind, &object.key.name, &uid.unwrap_or_default()), &media)
+    } else {
+        // Who says `orphanDependents: false` is told that the deletion has only begun.
+        let code = if !gone && orphans == Some(false) { 202 } else { 200 };
+        shaped(app, asked, target.kind, code, &object, &media)?
+    };
+    Ok(reply.warning(answer.warnings))
+}
+
+/// `DELETE` of a collection: every object that the selectors name, one by one.
+pub async fn delete_collection(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
+    let media = media(asked, Offer::Objects)?;
+    let list = ListQuery::read(&asked.query, false)?;
+    let (options, dry_run) = delete_options(asked)?;
+    let selection = Selection::parse(target.kind, target.namespace.clone(), &list.labels, &list.fields)?;
+    let listed = app.registry.list(&selection, &ListOptions { limit: list.options()?.limit, ..list.options()? })?;
+    let context = Context { dry_run, ..context(asked, &WriteQuery::default()) };
+    for entry in &listed.entries {
+        let operation = Operation::Delete { key: entry.object.key.clone(), options: options.clone() };
+        match app.registry.perform(&context, operation).await.result {
+            Ok(_) => {}
+            // Somebody else was faster: that is what the client wanted.
+            Err(status) if status.code == 404 => {}
+            Err(status) => return Err(status),
+        }
+    }
+    render(app, asked, target.kind, Listing { continue_token: String::new(), remaining: None, ..listed }, &media)
+}
+
+/// The key under the kind that was asked for: a view decodes and validates in its own form.
+fn shown_key(target: &Target) -> coracle_api::Key {
+    coracle_api::Key { kind: target.kind, ..key(target) }
+}
+
+fn context(asked: &Asked, options: &WriteQuery) -> Context {
+    Context {
+        user: asked.user.clone(),
+        causes: Vec::new(),
+        field_manager: options.field_manager.clone(),
+        user_agent: asked.user_agent.clone(),
+        dry_run: options.dry_run,
+        field_validation: options.field_validation,
+    }
+}
+
+fn written(app: &App, asked: &Asked, target: &Target, answer: Answer, media: &Media) -> Result<Reply, Status> {
+    let reply = match answer.result {
+        Ok(Written { shown: Some(value), created, .. }) => {
+            Reply::value(if created { 201 } else { 200 }, &value, media)
+        }
+        Ok(Written { object, created, .. }) => {
+            let code = if created { 201 } else { 200 };
+            let kind = if stored(target.kind) == object.key.kind { target.kind } else { object.key.kind };
+            shaped(app, asked, kind, code, &object, media)?
+        }
+        Err(status) => Reply::status(&status, media),
+    };
+    Ok(reply.warning(answer.warnings))
+}
+
+/// What `Content-Type` says the body is; nothing means JSON.
+fn body(asked: &Asked) -> Result<Body, Status> {
+    let bytes = asked.body.clone();
+    match media_type(&asked.content_type) {
+        "" | "application/json" => Ok(Body::Json(bytes)),
+        "application/yaml" => Ok(Body::Yaml(bytes)),
+        "application/vnd.kubernetes.protobuf" => Ok(Body::Protobuf(bytes)),
+        _ => Err(unsupported_body(
+            "application/json, application/yaml, application/vnd.kubernetes.protobuf",
+        )),
+    }
+}
+
+fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+fn unsupported_body(types: &str) -> Status {
+    let text = format!(
+        "the body of the request was in an unknown format - accepted media types include: {types}"
+    );
+    Status::failure(415, "UnsupportedMediaType", text)
+}
+
+fn patch_form(content_type: &str, force: bool) -> Result<PatchForm, Status> {
+    match media_type(content_type) {
+        "application/json-patch+json" => Ok(PatchForm::Json),
+        "application/merge-patch+json" => Ok(PatchForm::Merge),
+        "application/strategic-merge-patch+json" => Ok(PatchForm::Strategic),
+        "application/apply-patch+yaml" => Ok(PatchForm::Apply { force }),
+        _ => Err(unsupported_body(
+            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml, application/apply-patch+cbor",
+        )),
+    }
+}
+
+/// The options of a delete: from the body if there is one, else from the query.
+fn delete_options(asked: &Asked) -> Result<(DeleteOptions, bool), Status> {
+    let given = if asked.body.is_empty() { from_query(asked)? } else { from_body(asked)? };
+    let mut errors = Errors::new();
+    let mut options = DeleteOptions {
+        grace_seconds: given["gracePeriodSeconds"].as_i64(),
+        orphan_dependents: given["orphanDependents"].as_bool(),
+        uid: given["preconditions"]["uid"].as_str().map(str::to_string),
+        revision: given["preconditions"]["resourceVersion"].as_str().map(str::to_string),
+        propagation: None,
+    };
+    let policy = Path::root("propagationPolicy");
+    if let Some(text) = given["propagationPolicy"].as_str() {
+        options.propagation = match text {
+            "Background" => Some(Propagation::Background),
+            "Foreground" => Some(Propagation::Foreground),
+            "Orphan" => Some(Propagation::Orphan),
+            other => {
+                if options.orphan_dependents.is_none() {
+                    unsupported(&mut errors, &policy, other, &["Foreground", "Background", "Orphan", "nil"]);
+                }
+                None
+            }
+        };
+        if options.orphan_dependents.is_some() {
+            let body = format!("Invalid value: {text:?}: orphanDependents and deletionPropagation cannot be both set");
+            errors.other(&policy, Fault::Invalid, body);
+        }
+    }
+    let dry_run: Vec<&str> = given["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    check_dry_run(&dry_run, &mut errors);
+    if errors.is_empty() { Ok((options, !dry_run.is_empty())) } else { Err(invalid_options("DeleteOptions", &errors)) }
+}
+
+fn from_query(asked: &Asked) -> Result<Value, Status> {
+    let query = &asked.query;
+    let mut given = serde_json::json!({});
+    if let Some(seconds) = query.int("gracePeriodSeconds")? {
+        given["gracePeriodSeconds"] = seconds.into();
+    }
+    if query.get("orphanDependents").is_some() {
+        given["orphanDependents"] = query.flag("orphanDependents").into();
+    }
+    if let Some(policy) = query.get("propagationPolicy") {
+        given["propagationPolicy"] = policy.into();
+    }
+    let dry_run = query.all("dryRun");
+    if !dry_run.is_empty() {
+        given["dryRun"] = dry_run.into();
+    }
+    Ok(given)
+}
+
+fn from_body(asked: &Asked) -> Result<Value, Status> {
+    crate::registry::decode_options(body(asked)?)
+}
