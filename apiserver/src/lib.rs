@@ -21,8 +21,6 @@ pub mod server;
 pub mod store;
 pub mod verdicts;
 
-mod tls;
-
 pub use identity::Identity;
 pub use local::LocalClient;
 pub use registry::Registry;

@@ -1,10 +1,11 @@
 //! Wires store, registry and faces together, and accepts connections.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use coracle_client::Client;
 use coracle_client::clock::Clock;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -14,11 +15,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::{self, Authenticator};
 use crate::identity::Identity;
+use crate::local::LocalClient;
+use crate::pki::{Pki, PkiError};
 use crate::registry::Registry;
-use crate::rest;
+use crate::rest::{self, App};
 use crate::store::{Bounds, StoreError};
-use crate::tls;
+use crate::verdicts::Verdicts;
 
 /// How long a client may take to shake hands.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -36,12 +40,14 @@ pub struct Config {
     pub clock: Clock,
     /// How much of the change log is kept.
     pub bounds: Bounds,
+    /// More names and addresses under which clients reach it.
+    pub names: Vec<String>,
 }
 
 impl Config {
     /// The defaults for a directory.
     pub fn new(data_dir: impl Into<PathBuf>, listen: SocketAddr) -> Config {
-        Config { data_dir: data_dir.into(), listen, clock: Clock::system(), bounds: Bounds::default() }
+        Config { data_dir: data_dir.into(), listen, clock: Clock::system(), bounds: Bounds::default(), names: Vec::new() }
     }
 }
 
@@ -60,13 +66,8 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The certificates.
-    #[error("cannot prepare certificates in {dir}: {why}")]
-    Certificates {
-        /// Where.
-        dir: PathBuf,
-        /// Why.
-        why: String,
-    },
+    #[error(transparent)]
+    Certificates(#[from] PkiError),
     /// Anything else that the operating system refuses.
     #[error("cannot use {path}: {source}")]
     Io {
@@ -81,6 +82,8 @@ pub enum StartError {
 pub struct Server {
     address: SocketAddr,
     registry: Arc<Registry>,
+    verdicts: Arc<Verdicts>,
+    pki: Arc<Pki>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -101,15 +104,37 @@ impl Server {
         let listening = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
-        let pki = config.data_dir.join("pki");
-        let tls = tls::prepare(&pki, &config.data_dir.join("kubeconfig"), address)
-            .map_err(|error| StartError::Certificates { dir: pki, why: error.to_string() })?;
+        let pki = Arc::new(Pki::open(&config.data_dir, config.clock.clone())?);
+        let mut names = config.names.clone();
+        names.push(address.ip().to_string());
+        let tls = pki.server_config(&names)?;
+        let kubeconfig = config.data_dir.join("kubeconfig");
+        pki.write_kubeconfig(&kubeconfig, &url(address))?;
         registry.found_cluster(address).await;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let router = rest::router(registry.clone(), stop.clone());
+        let verdicts = Arc::new(Verdicts::default());
+        let router = rest::router(App {
+            registry: registry.clone(),
+            verdicts: verdicts.clone(),
+            authenticator: Authenticator::new(pki.accounts().clone()),
+            stop: stop.clone(),
+            metrics: rest::health::Metrics::default(),
+        });
         tasks.spawn(accept(listener, TlsAcceptor::from(tls), router, stop.clone(), tasks.clone()));
-        Ok(Server { address, registry, stop, tasks })
+        Ok(Server { address, registry, verdicts, pki, stop, tasks })
+    }
+
+    /// Writes on behalf of somebody, from within the process.
+    pub fn client(&self, user: &str, groups: &[&str]) -> Arc<dyn Client> {
+        let identity = Identity::new(user, groups);
+        let agent = user.rsplit(':').next().unwrap_or(user).to_string();
+        Arc::new(LocalClient::new(self.registry.clone(), self.verdicts.clone(), identity, agent))
+    }
+
+    /// Certificates, bootstrap tokens and tokens of service accounts.
+    pub fn pki(&self) -> &Arc<Pki> {
+        &self.pki
     }
 
     /// Where it listens.
@@ -129,6 +154,12 @@ impl Server {
         let _ = tokio::time::timeout(DRAIN, self.tasks.wait()).await;
         self.registry.close().await;
     }
+}
+
+/// Where clients find the server. Listening everywhere is no address to go to.
+fn url(address: SocketAddr) -> String {
+    let ip = if address.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { address.ip() };
+    format!("https://{}", SocketAddr::new(ip, address.port()))
 }
 
 async fn accept(
@@ -159,12 +190,10 @@ async fn accept(
 async fn serve(stream: TcpStream, tls: TlsAcceptor, router: axum::Router, stop: CancellationToken) {
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
-    // Whoever shows a certificate of this cluster's CA is trusted; everybody else is nobody.
-    let user = match stream.get_ref().1.peer_certificates() {
-        Some(_) => Identity::new("kubernetes-admin", &["system:masters", "system:authenticated"]),
-        None => Identity::new("system:anonymous", &["system:unauthenticated"]),
-    };
-    let router = router.layer(axum::Extension(user));
+    // Verified in the handshake: it is of this cluster's authority.
+    let chain = stream.get_ref().1.peer_certificates();
+    let certificate = chain.and_then(|chain| chain.first()).and_then(|leaf| auth::certified(leaf));
+    let router = router.layer(axum::Extension(rest::Connection { certificate }));
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(3600));
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1000);

@@ -220,6 +220,14 @@ impl Pki {
         Ok(credentials)
     }
 
+    /// Writes the administrator's kubeconfig for a server to a file that only its owner may read.
+    ///
+    /// # Errors
+    /// Files that cannot be read, written or understood.
+    pub fn write_kubeconfig(&self, path: &Path, server: &str) -> Result<(), PkiError> {
+        files::write_private(path, &self.admin(server)?.to_kubeconfig(ADMIN))
+    }
+
     /// A certificate for the node `name`, over the key of a request in PEM. What the request says about its subject does
     /// not count.
     ///

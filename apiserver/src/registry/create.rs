@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::meta::{fill_new, generate_name, meta, text, tidy};
 use super::operation::{Body, Context, Written};
-use super::{Failure, Registry, TRIES, decode, managed};
+use super::{Failure, stored, Registry, TRIES, decode, managed};
 use crate::admission;
 use crate::store::Verb;
 
@@ -34,7 +34,8 @@ impl Registry {
     ) -> Result<Written, Status> {
         settle_namespace(kind, namespace, &mut object)?;
         if !text(&object, "resourceVersion").is_empty() {
-            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+            // Upstream forgot to say whose fault this is.
+            return Err(Status::failure(500, "", "resourceVersion should not be set on objects to be created"));
         }
         let now = self.clock().now();
         admission::admit_create(self, context, kind, namespace, &mut object)?;
@@ -53,7 +54,7 @@ impl Registry {
                 tidy(&mut object);
             }
             let name = text(&object, "name").to_string();
-            let key = Key::new(kind, namespace, &name);
+            let key = Key::new(stored(kind), namespace, &name);
             let taken = self.entry(&key);
             let outcome = match &taken {
                 Some(_) => Err(Failure::Conflict),

@@ -1,28 +1,43 @@
-//! From the bytes of a request to a tree.
+//! From the bytes of a request to a tree of the kind.
 
+use coracle_api::decode::{self, Decoded, Format, Target};
 use coracle_api::{KindRef, Status};
 use serde_json::Value;
 
 use super::operation::{Body, Context};
 
-/// Reads an object of a kind: its shape, its fields, its defaults.
+/// Reads an object of a kind: its shape, its fields, its defaults; in its stored form, if the kind is a view of another.
 pub fn object(
-    _context: &Context,
+    context: &Context,
     kind: KindRef,
     body: Body,
-    _warnings: &mut Vec<String>,
+    warnings: &mut Vec<String>,
 ) -> Result<Value, Status> {
-    let mut object = tree(body)?;
-    (kind.strategy.default)(&mut object);
-    Ok(object)
+    let value = typed(context, &Target::of(kind), body, warnings)?;
+    Ok(settled(kind, value))
 }
 
-/// Reads any tree.
-pub fn tree(body: Body) -> Result<Value, Status> {
-    match body {
-        Body::Tree(value) => Ok(value),
-        Body::Json(bytes) => serde_json::from_slice(&bytes).map_err(|e| Status::bad_request(e.to_string())),
-        Body::Yaml(bytes) => serde_saphyr::from_slice(&bytes).map_err(|e| Status::bad_request(e.to_string())),
-        Body::Protobuf(_) => Err(Status::failure(415, "UnsupportedMediaType", "protobuf is not read yet")),
-    }
+/// The stored form of a decoded object, with its defaults.
+pub fn settled(kind: KindRef, value: Value) -> Value {
+    let mut object = kind.view.map_or(value.clone(), |view| (view.store)(value));
+    (kind.strategy.default)(&mut object);
+    object
+}
+
+/// Reads a document of any type that has a schema.
+pub fn typed(
+    context: &Context,
+    target: &Target<'_>,
+    body: Body,
+    warnings: &mut Vec<String>,
+) -> Result<Value, Status> {
+    let (format, bytes) = match body {
+        Body::Bytes(format, bytes) => (format, bytes),
+        // A component's own tree takes the same way: what does not fit the type must not get in by the back door.
+        Body::Tree(value) => (Format::Json, value.to_string().into()),
+    };
+    let Decoded { value, warnings: found } =
+        decode::decode(target, format, &bytes, context.field_validation)?;
+    warnings.extend(found);
+    Ok(value)
 }

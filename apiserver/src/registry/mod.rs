@@ -21,13 +21,12 @@ mod managed;
 mod patch;
 mod update;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use coracle_api::{Key, KindRef, Object, Revision, Status};
 use coracle_client::clock::Clock;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use serde_json::Value;
 
 use crate::store::{self, Bounds, Embedded, Store, StoreError, Verb};
@@ -38,15 +37,11 @@ use shelf::{Change, State};
 /// How often a write whose object changed under it is tried again before the client is told.
 const TRIES: usize = 8;
 
-/// How many verdicts may pile up before those of pods that are gone are dropped.
-const MOST_VERDICTS: usize = 10_000;
-
 /// See the module.
 pub struct Registry {
     state: Arc<RwLock<State>>,
     store: Box<dyn Store>,
     clock: Clock,
-    verdicts: Mutex<HashMap<Key, Value>>,
 }
 
 /// Reads the options object that a delete may carry in its body.
@@ -54,7 +49,14 @@ pub struct Registry {
 /// # Errors
 /// 400 for what is none.
 pub fn decode_options(body: operation::Body) -> Result<Value, Status> {
-    decode::tree(body)
+    use coracle_api::decode::Target;
+    let target = Target::named("", "v1", "DeleteOptions").ok_or_else(|| Status::internal("no schema for DeleteOptions"))?;
+    decode::typed(&Context { field_validation: operation::FieldValidation::Ignore, ..Context::default() }, &target, body, &mut Vec::new())
+}
+
+/// The kind that is kept where this one only shows it.
+pub fn stored(kind: KindRef) -> KindRef {
+    kind.view.map_or(kind, |view| view.of)
 }
 
 /// Why a change did not happen.
@@ -89,7 +91,7 @@ impl Registry {
         let store = opened
             .start(marks, bounds, clock.clone(), Box::new(publish))
             .map_err(|error| StoreError::Disk(error.to_string()))?;
-        Ok(Arc::new(Registry { state, store: Box::new(store), clock, verdicts: Mutex::default() }))
+        Ok(Arc::new(Registry { state, store: Box::new(store), clock }))
     }
 
     /// The object as it is now.
@@ -124,23 +126,6 @@ impl Registry {
         drop(state);
         changes.sort_unstable_by_key(|change| change.revision);
         (floor, changes)
-    }
-
-    /// What the scheduler last said of a pod.
-    pub fn verdict(&self, pod: &Key) -> Option<Value> {
-        self.verdicts.lock().get(pod).cloned()
-    }
-
-    /// Notes what the scheduler says of a pod. Kept in memory only, for pods that live.
-    pub fn set_verdict(&self, pod: Key, verdict: Value) {
-        if self.get(&pod).is_none() {
-            return;
-        }
-        let mut verdicts = self.verdicts.lock();
-        if verdicts.len() > MOST_VERDICTS {
-            verdicts.retain(|pod, _| self.get(pod).is_some());
-        }
-        verdicts.insert(pod, verdict);
     }
 
     /// The clock that stamps objects.

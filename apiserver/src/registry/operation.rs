@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use coracle_api::{Key, KindRef, Object, Revision, Status};
+use coracle_api::decode::Format;
 use coracle_client as client;
 use serde_json::Value;
 
@@ -35,27 +36,13 @@ impl Context {
     }
 }
 
-/// `fieldValidation`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FieldValidation {
-    /// Drop them silently.
-    Ignore,
-    /// Drop them and say so.
-    #[default]
-    Warn,
-    /// Refuse them.
-    Strict,
-}
+pub use coracle_api::decode::FieldValidation;
 
 /// A body as the client sent it, or as a component in the same process built it.
 #[derive(Clone, Debug)]
 pub enum Body {
     /// Still to be decoded against the kind's schema.
-    Json(Bytes),
-    /// The same, in YAML.
-    Yaml(Bytes),
-    /// `k8s\0` and an envelope.
-    Protobuf(Bytes),
+    Bytes(Format, Bytes),
     /// A tree.
     Tree(Value),
 }

@@ -1,10 +1,10 @@
 //! Patches: read, patch, decode again, replace; from the start where somebody wrote in between.
 
-use coracle_api::{Key, Status};
-use serde_json::Value;
+use coracle_api::decode::Target;
+use coracle_api::{Key, Status, patch};
 
 use super::operation::{Body, Context, PatchForm, Written};
-use super::{Failure, Registry, TRIES, decode};
+use super::{Failure, Registry, TRIES, decode, stored};
 
 impl Registry {
     pub(super) async fn patch(
@@ -16,13 +16,28 @@ impl Registry {
         body: Body,
         warnings: &mut Vec<String>,
     ) -> Result<Written, Status> {
-        let patch = decode::tree(body)?;
+        let form = match form {
+            PatchForm::Json => patch::Kind::Json,
+            PatchForm::Merge => patch::Kind::Merge,
+            PatchForm::Strategic => patch::Kind::Strategic,
+            PatchForm::Apply { .. } => {
+                return Err(Status::failure(415, "UnsupportedMediaType", "apply is not understood yet"));
+            }
+        };
+        let body = match body {
+            Body::Bytes(_, bytes) => bytes,
+            Body::Tree(value) => value.to_string().into(),
+        };
+        let kind = key.kind;
+        let place = Key { kind: stored(kind), ..key.clone() };
         for _ in 0..TRIES {
-            let Some(old) = self.entry(key) else {
-                return Err(Status::not_found(key.kind, &key.name));
+            let Some(old) = self.entry(&place) else {
+                return Err(Status::not_found(kind, &key.name));
             };
-            let new = patched(&old.value(), &patch, form)?;
-            let new = decode::object(context, key.kind, Body::Tree(new), warnings)?;
+            let shown = kind.view.map_or(old.value(), |view| (view.show)(old.value()));
+            let decoded = patch::patch(form, &Target::of(kind), &shown, &body, context.field_validation)?;
+            *warnings = decoded.warnings;
+            let new = decode::settled(kind, decoded.value);
             match self.replace(context, key, sub, &old, new, warnings).await {
                 Ok(written) => return Ok(written),
                 Err(Failure::Refused(status)) => return Err(status),
@@ -37,33 +52,3 @@ impl Registry {
     }
 }
 
-fn patched(old: &Value, patch: &Value, form: PatchForm) -> Result<Value, Status> {
-    match form {
-        PatchForm::Merge | PatchForm::Strategic => {
-            let mut new = old.clone();
-            merge(&mut new, patch);
-            Ok(new)
-        }
-        PatchForm::Json | PatchForm::Apply { .. } => {
-            Err(Status::failure(415, "UnsupportedMediaType", "this form of patch is not read yet"))
-        }
-    }
-}
-
-fn merge(target: &mut Value, patch: &Value) {
-    let Some(patch) = patch.as_object() else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(serde_json::Map::new());
-    }
-    let Some(map) = target.as_object_mut() else { return };
-    for (name, value) in patch {
-        if value.is_null() {
-            map.shift_remove(name);
-        } else {
-            merge(map.entry(name.clone()).or_insert(Value::Null), value);
-        }
-    }
-}

@@ -1,9 +1,11 @@
 //! Which objects of a kind somebody wants.
 
+use coracle_api::kind::Selectable;
 use coracle_api::selector::{FieldSelector, Selector};
 use coracle_api::{KindRef, Status};
 
 use super::card::Entry;
+use super::stored;
 
 /// Compiled from the texts of a request.
 #[derive(Clone, Debug)]
@@ -36,8 +38,16 @@ impl Selection {
     ) -> Result<Selection, Status> {
         let bad = |text: String| Status::bad_request(text);
         let labels = Selector::parse(labels).map_err(bad)?;
-        let fields = FieldSelector::parse(fields).map_err(bad)?.for_kind(kind).map_err(bad)?;
-        Ok(Selection { kind, namespace, labels, fields })
+        let mut fields = FieldSelector::parse(fields).map_err(bad)?.for_kind(kind).map_err(bad)?;
+        // A view names differently what stands in the same place.
+        for term in &mut fields.0 {
+            let place = kind.selectable.iter().find(|s| s.field == term.field).map(|s| s.read.first());
+            let same = |s: &&Selectable| Some(s.read.first()) == place;
+            if let Some(own) = stored(kind).selectable.iter().find(same).filter(|_| kind.view.is_some()) {
+                term.field = own.field.into();
+            }
+        }
+        Ok(Selection { kind: stored(kind), namespace, labels, fields })
     }
 
     /// Whether it leaves anything out beside other namespaces.

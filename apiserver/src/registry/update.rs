@@ -7,7 +7,7 @@ use super::card::Entry;
 use super::create::settle_namespace;
 use super::meta::{fill_changed, finalizers, is_deleting, meta, text, tidy};
 use super::operation::{Body, Context, Written};
-use super::{Failure, Registry, TRIES, decode, managed};
+use super::{Failure, Registry, TRIES, decode, managed, stored};
 use crate::store::Verb;
 
 /// 409 for a stale `resourceVersion`.
@@ -34,8 +34,9 @@ impl Registry {
             )));
         }
         settle_namespace(key.kind, &key.namespace, &mut object)?;
+        let place = Key { kind: stored(key.kind), ..key.clone() };
         for _ in 0..TRIES {
-            let Some(old) = self.entry(key) else {
+            let Some(old) = self.entry(&place) else {
                 if key.kind.strategy.create_on_update && sub.is_none() {
                     return self.create_tree(context, key.kind, &key.namespace, object, warnings).await;
                 }
@@ -78,7 +79,8 @@ impl Registry {
         warnings.extend((kind.strategy.warnings)(&new, Some(&old)));
         managed::track(context, Some(&old), &mut new, sub.unwrap_or_default(), self.clock().now());
         tidy(&mut new);
-        self.settle(context, key, old_entry, &old, &new).await
+        let place = Key { kind: stored(kind), ..key.clone() };
+        self.settle(context, &place, old_entry, &old, &new).await
     }
 
     /// Stores what is ready: nothing where nothing changed, a removal where the last finalizer went.
@@ -107,7 +109,11 @@ impl Registry {
 fn check_preconditions(key: &Key, old: &Value, new: &mut Value) -> Result<(), Status> {
     let (uid, old_uid) = (text(new, "uid"), text(old, "uid"));
     if !uid.is_empty() && uid != old_uid {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}");
+        let place = if key.namespace.is_empty() { String::new() } else { format!("{}/", key.namespace) };
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{}/{place}{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}",
+            key.kind.plural, key.name
+        );
         return Err(Status::conflict(key.kind, &key.name, &why));
     }
     let revision = text(new, "resourceVersion").to_string();

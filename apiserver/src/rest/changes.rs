@@ -18,7 +18,7 @@ pub fn answer(app: &App, asked: &Asked, parts: &[String]) -> Result<Reply, Statu
         ["changes"] => Ok(Reply::value(200, &changes(app, asked)?, &media)),
         ["verdicts", namespace, pod] => {
             let key = Key::new(&kinds::POD, namespace, pod);
-            let verdict = app.registry.verdict(&key).ok_or_else(|| {
+            let verdict = app.verdicts.get(&key).ok_or_else(|| {
                 Status::failure(404, "NotFound", format!("no verdict on pod {namespace}/{pod} is known"))
             })?;
             Ok(Reply::value(200, &verdict, &media))

@@ -10,7 +10,7 @@ pub mod query;
 pub mod reply;
 
 mod changes;
-mod health;
+pub mod health;
 mod read;
 mod watch;
 mod write;
@@ -29,9 +29,11 @@ use http::request::Parts;
 use http::{Method, header};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::{Authenticator, authorize};
 use crate::discovery;
 use crate::identity::Identity;
 use crate::registry::Registry;
+use crate::verdicts::Verdicts;
 use accept::{Media, Offer, negotiate};
 use path::Route;
 use query::Query;
@@ -46,10 +48,21 @@ const BODY_TIME: Duration = Duration::from_secs(60);
 pub struct App {
     /// Everything that is served.
     pub registry: Arc<Registry>,
+    /// What the scheduler says of pods.
+    pub verdicts: Arc<Verdicts>,
+    /// Tells who asks.
+    pub authenticator: Authenticator,
     /// The server is going down: long answers end.
     pub stop: CancellationToken,
     /// What the requests so far came to.
     pub metrics: health::Metrics,
+}
+
+/// What is known of a client before it asks.
+#[derive(Clone)]
+pub struct Connection {
+    /// Whom its certificate names.
+    pub certificate: Option<Identity>,
 }
 
 /// A request, taken apart.
@@ -71,9 +84,8 @@ pub struct Asked {
 }
 
 /// Everything that is served over HTTP.
-pub fn router(registry: Arc<Registry>, stop: CancellationToken) -> Router {
-    let app = Arc::new(App { registry, stop, metrics: health::Metrics::default() });
-    Router::new().fallback(handle).with_state(app)
+pub fn router(app: App) -> Router {
+    Router::new().fallback(handle).with_state(Arc::new(app))
 }
 
 async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
@@ -91,11 +103,16 @@ async fn answer(app: &Arc<App>, parts: Parts, body: Body) -> Reply {
         accept: header(header::ACCEPT),
         content_type: header(header::CONTENT_TYPE),
         user_agent: header(header::USER_AGENT),
-        user: parts.extensions.get::<Identity>().cloned().unwrap_or_default(),
+        user: Identity::default(),
         body: Bytes::new(),
-        method: parts.method,
+        method: parts.method.clone(),
     };
     let plain = Media { pretty: pretty(&asked), ..accept::of_error(&asked.accept) };
+    let certificate = parts.extensions.get::<Connection>().and_then(|c| c.certificate.as_ref());
+    match identify(app, certificate, &parts) {
+        Ok(user) => asked.user = user,
+        Err(status) => return Reply::status(&status, &plain),
+    }
     if matches!(asked.method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
         match read_body(body).await {
             Ok(bytes) => asked.body = bytes,
@@ -104,6 +121,15 @@ async fn answer(app: &Arc<App>, parts: Parts, body: Body) -> Reply {
     }
     let route = path::parse(parts.uri.path());
     dispatch(app, &asked, route).await.unwrap_or_else(|status| Reply::status(&status, &plain))
+}
+
+/// Who asks, and whether they may: before anything else is looked at.
+fn identify(app: &App, certificate: Option<&Identity>, parts: &Parts) -> Result<Identity, Status> {
+    let user = app.authenticator.identify(certificate, &parts.headers)?;
+    let uri = &parts.uri;
+    let about = authorize::attributes(&parts.method, uri.path(), uri.query().unwrap_or_default());
+    authorize::authorize(&user, &about)?;
+    Ok(user)
 }
 
 async fn read_body(body: Body) -> Result<Bytes, Status> {

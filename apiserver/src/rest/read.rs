@@ -12,13 +12,9 @@ use super::query::{ListQuery, read_revision};
 use super::reply::Reply;
 use super::{App, Asked, pretty, watch};
 use crate::registry::card::{Entry, without_kind};
+use crate::registry::stored;
 use crate::registry::list::{Listing, too_large};
 use crate::registry::selection::Selection;
-
-/// The kind that is kept where this one only shows it.
-pub fn stored(kind: KindRef) -> KindRef {
-    kind.view.map_or(kind, |view| view.of)
-}
 
 /// The key of what a target names.
 pub fn key(target: &Target) -> Key {

@@ -1,5 +1,6 @@
 //! Writes: the body and the options go to the registry as they are, the answer comes back in the client's form.
 
+use coracle_api::decode::Format;
 use coracle_api::field::Fault;
 use coracle_api::{Errors, Path, Status};
 use coracle_client::Propagation;
@@ -8,12 +9,13 @@ use serde_json::Value;
 use super::accept::{Media, Offer};
 use super::path::Target;
 use super::query::{ListQuery, WriteQuery, check_dry_run, invalid_options, unsupported};
-use super::read::{key, media, render, shaped, stored};
+use super::read::{key, media, render, shaped};
 use super::reply::{Reply, deleted};
 use super::{App, Asked};
 use crate::registry::list::{ListOptions, Listing};
 use crate::registry::operation::{Answer, Body, Context, DeleteOptions, Operation, PatchForm, Written};
 use crate::registry::selection::Selection;
+use crate::registry::stored;
 
 /// `POST`.
 pub async fn create(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
@@ -48,7 +50,7 @@ pub async fn patch(app: &App, asked: &Asked, target: &Target) -> Result<Reply, S
     let apply = matches!(form, PatchForm::Apply { .. });
     let options = WriteQuery::read(&asked.query, "PatchOptions", apply)?;
     let bytes = asked.body.clone();
-    let body = if apply { Body::Yaml(bytes) } else { Body::Json(bytes) };
+    let body = Body::Bytes(if apply { Format::Yaml } else { Format::Json }, bytes);
     let operation = Operation::Patch { key: shown_key(target), sub: target.sub.clone(), form, body };
     let answer = app.registry.perform(&context(asked, &options), operation).await;
     written(app, asked, target, answer, &media)
@@ -104,11 +106,11 @@ fn shown_key(target: &Target) -> coracle_api::Key {
 fn context(asked: &Asked, options: &WriteQuery) -> Context {
     Context {
         user: asked.user.clone(),
-        causes: Vec::new(),
         field_manager: options.field_manager.clone(),
         user_agent: asked.user_agent.clone(),
         dry_run: options.dry_run,
         field_validation: options.field_validation,
+        ..Context::default()
     }
 }
 
@@ -131,9 +133,9 @@ fn written(app: &App, asked: &Asked, target: &Target, answer: Answer, media: &Me
 fn body(asked: &Asked) -> Result<Body, Status> {
     let bytes = asked.body.clone();
     match media_type(&asked.content_type) {
-        "" | "application/json" => Ok(Body::Json(bytes)),
-        "application/yaml" => Ok(Body::Yaml(bytes)),
-        "application/vnd.kubernetes.protobuf" => Ok(Body::Protobuf(bytes)),
+        "" | "application/json" => Ok(Body::Bytes(Format::Json, bytes)),
+        "application/yaml" => Ok(Body::Bytes(Format::Yaml, bytes)),
+        "application/vnd.kubernetes.protobuf" => Ok(Body::Bytes(Format::Protobuf, bytes)),
         _ => Err(unsupported_body(
             "application/json, application/yaml, application/vnd.kubernetes.protobuf",
         )),
