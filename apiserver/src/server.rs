@@ -47,7 +47,13 @@ pub struct Config {
 impl Config {
     /// The defaults for a directory.
     pub fn new(data_dir: impl Into<PathBuf>, listen: SocketAddr) -> Config {
-        Config { data_dir: data_dir.into(), listen, clock: Clock::system(), bounds: Bounds::default(), names: Vec::new() }
+        Config {
+            data_dir: data_dir.into(),
+            listen,
+            clock: Clock::system(),
+            bounds: Bounds::default(),
+            names: Vec::new(),
+        }
     }
 }
 

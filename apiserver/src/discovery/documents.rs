@@ -57,7 +57,8 @@ pub fn groups(media: &Media) -> Reply {
     if let Shape::Discovery(version) = &media.shape {
         return aggregated(&groups, version);
     }
-    let list: Vec<Value> = groups.iter().map(|(group, versions)| Value::Object(group_document(group, versions))).collect();
+    let list: Vec<Value> =
+        groups.iter().map(|(group, versions)| Value::Object(group_document(group, versions))).collect();
     Reply::value(200, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}), media)
 }
 
@@ -179,7 +180,9 @@ fn aggregated_row(kind: KindRef) -> Value {
         .iter()
         .map(|sub| {
             let shown = match sub.gvk {
-                Some((g, v, k)) if (g, v) != (kind.group, kind.version) => json!({"group": g, "version": v, "kind": k}),
+                Some((g, v, k)) if (g, v) != (kind.group, kind.version) => {
+                    json!({"group": g, "version": v, "kind": k})
+                }
                 Some((_, _, k)) => own(k),
                 None => own(kind.kind),
             };

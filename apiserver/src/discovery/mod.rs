@@ -32,7 +32,12 @@ pub fn version() -> Bytes {
 
 /// `/`: every path worth a look.
 pub fn root() -> Value {
-    let mut paths = vec!["/.well-known/openid-configuration".to_string(), "/api".into(), "/api/v1".into(), "/apis".into()];
+    let mut paths = vec![
+        "/.well-known/openid-configuration".to_string(),
+        "/api".into(),
+        "/api/v1".into(),
+        "/apis".into(),
+    ];
     for (group, versions) in documents::groups_and_versions() {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));

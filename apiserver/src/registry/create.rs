@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::meta::{fill_new, generate_name, meta, text, tidy};
 use super::operation::{Body, Context, Written};
-use super::{Failure, stored, Registry, TRIES, decode, managed};
+use super::{Failure, Registry, TRIES, decode, managed, stored};
 use crate::admission;
 use crate::store::Verb;
 
@@ -35,7 +35,11 @@ impl Registry {
         settle_namespace(kind, namespace, &mut object)?;
         if !text(&object, "resourceVersion").is_empty() {
             // Upstream forgot to say whose fault this is.
-            return Err(Status::failure(500, "", "resourceVersion should not be set on objects to be created"));
+            return Err(Status::failure(
+                500,
+                "",
+                "resourceVersion should not be set on objects to be created",
+            ));
         }
         let now = self.clock().now();
         admission::admit_create(self, context, kind, namespace, &mut object)?;

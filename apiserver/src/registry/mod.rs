@@ -50,8 +50,14 @@ pub struct Registry {
 /// 400 for what is none.
 pub fn decode_options(body: operation::Body) -> Result<Value, Status> {
     use coracle_api::decode::Target;
-    let target = Target::named("", "v1", "DeleteOptions").ok_or_else(|| Status::internal("no schema for DeleteOptions"))?;
-    decode::typed(&Context { field_validation: operation::FieldValidation::Ignore, ..Context::default() }, &target, body, &mut Vec::new())
+    let target = Target::named("", "v1", "DeleteOptions")
+        .ok_or_else(|| Status::internal("no schema for DeleteOptions"))?;
+    decode::typed(
+        &Context { field_validation: operation::FieldValidation::Ignore, ..Context::default() },
+        &target,
+        body,
+        &mut Vec::new(),
+    )
 }
 
 /// The kind that is kept where this one only shows it.

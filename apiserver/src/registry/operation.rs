@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_api::{Key, KindRef, Object, Revision, Status};
 use coracle_api::decode::Format;
+use coracle_api::{Key, KindRef, Object, Revision, Status};
 use coracle_client as client;
 use serde_json::Value;
 

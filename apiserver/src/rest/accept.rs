@@ -103,7 +103,8 @@ pub fn negotiate(accept: &str, offer: Offer, watch: bool) -> Result<Media, Statu
 
 /// Only the encoding, for errors: a shape that cannot be had must not hide the reason why.
 pub fn of_error(accept: &str) -> Media {
-    let yaml = accept.split(',').filter_map(clause).next().is_some_and(|c| c.of == "application" && c.sub == "yaml");
+    let yaml =
+        accept.split(',').filter_map(clause).next().is_some_and(|c| c.of == "application" && c.sub == "yaml");
     Media { yaml, ..Media::JSON }
 }
 

@@ -41,7 +41,8 @@ fn changes(app: &App, asked: &Asked) -> Result<Value, Status> {
         None => None,
     };
     let exact = number("revision")?.map(Revision);
-    let since = exact.map(|r| Revision(r.0.saturating_sub(1))).or(number("since")?.map(Revision)).unwrap_or_default();
+    let since =
+        exact.map(|r| Revision(r.0.saturating_sub(1))).or(number("since")?.map(Revision)).unwrap_or_default();
     let limit = number("limit")?.and_then(|n| usize::try_from(n).ok()).unwrap_or(MOST).min(MOST);
     let wanted = |name: &str, found: &str| query.get(name).is_none_or(|wanted| wanted == found);
     let (floor, changes) = app.registry.changes(kind, since);

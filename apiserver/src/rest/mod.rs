@@ -149,7 +149,8 @@ async fn read_body(body: Body) -> Result<Bytes, Status> {
 
 async fn dispatch(app: &Arc<App>, asked: &Asked, route: Route) -> Result<Reply, Status> {
     let read = |offer| {
-        negotiate(&asked.accept, offer, false).map(|media| Media { pretty: media.pretty || pretty(asked), ..media })
+        negotiate(&asked.accept, offer, false)
+            .map(|media| Media { pretty: media.pretty || pretty(asked), ..media })
     };
     // Upstream's documents about itself answer most methods alike.
     let get_only = || if asked.method == Method::GET { Ok(()) } else { Err(reply::no_method()) };

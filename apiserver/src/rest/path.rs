@@ -198,7 +198,10 @@ mod tests {
             ("/apis/nope.example/v1/things", "NoPage"),
             ("//api/v1", "NoPage"),
             ("/healthz/", "NoPage"),
-            ("/api/v1/namespaces/a/configmaps/a%2Eb", "configmaps ns=Some(\"a\") name=Some(\"a.b\") sub=None"),
+            (
+                "/api/v1/namespaces/a/configmaps/a%2Eb",
+                "configmaps ns=Some(\"a\") name=Some(\"a.b\") sub=None",
+            ),
         ];
         for (path, expected) in cases {
             assert_eq!(shown(parse(path)), expected, "case: {path}");

@@ -105,7 +105,11 @@ impl ListQuery {
             initial_events: query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents")),
         };
         let mut errors = Errors::new();
-        if list.watch { list.check_watch(&mut errors) } else { list.check_list(&mut errors) }
+        if list.watch {
+            list.check_watch(&mut errors)
+        } else {
+            list.check_list(&mut errors)
+        }
         if errors.is_empty() { Ok(list) } else { Err(invalid_options("ListOptions", &errors)) }
     }
 
@@ -113,7 +117,10 @@ impl ListQuery {
         let matching = Path::root("resourceVersionMatch");
         if !self.matching.is_empty() {
             if self.revision.is_empty() {
-                errors.forbidden(&matching, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+                errors.forbidden(
+                    &matching,
+                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
+                );
             }
             if !self.continue_token.is_empty() {
                 errors.forbidden(&matching, "resourceVersionMatch is forbidden when continue is provided");
@@ -137,7 +144,10 @@ impl ListQuery {
     fn check_watch(&self, errors: &mut Errors) {
         let matching = Path::root("resourceVersionMatch");
         if self.initial_events.is_some() && self.matching != "NotOlderThan" {
-            errors.forbidden(&matching, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+            errors.forbidden(
+                &matching,
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            );
         }
         if !self.matching.is_empty() {
             if self.initial_events.is_none() {
@@ -169,7 +179,8 @@ impl ListQuery {
             .map_err(|text| Status::bad_request(format!("invalid resource version: {text}")))?;
         let revision = revision.filter(|revision| revision.0 > 0);
         // Before `resourceVersionMatch` came, a limit meant: exactly this revision.
-        let exact = self.matching == "Exact" || (self.matching.is_empty() && self.limit > 0 && revision.is_some());
+        let exact =
+            self.matching == "Exact" || (self.matching.is_empty() && self.limit > 0 && revision.is_some());
         Ok(ListOptions {
             limit: usize::try_from(self.limit).unwrap_or(0),
             continue_token: self.continue_token.clone(),
@@ -189,7 +200,8 @@ pub fn read_revision(text: &str) -> Result<Option<Revision>, String> {
     }
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     let why = if digits { "value out of range" } else { "invalid syntax" };
-    let error = format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: {why}");
+    let error =
+        format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: {why}");
     if !digits {
         return Err(error);
     }
@@ -295,10 +307,12 @@ pub fn invalid_options(options: &str, errors: &Errors) -> Status {
         message: e.body.clone(),
         field: e.field.clone(),
     });
-    Status::failure(422, "Invalid", format!("{options}.meta.k8s.io \"\" is invalid: {all}")).with_details(Details {
-        group: "meta.k8s.io".into(),
-        kind: options.into(),
-        causes: causes.collect(),
-        ..Details::default()
-    })
+    Status::failure(422, "Invalid", format!("{options}.meta.k8s.io \"\" is invalid: {all}")).with_details(
+        Details {
+            group: "meta.k8s.io".into(),
+            kind: options.into(),
+            causes: causes.collect(),
+            ..Details::default()
+        },
+    )
 }

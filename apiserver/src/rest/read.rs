@@ -12,9 +12,9 @@ use super::query::{ListQuery, read_revision};
 use super::reply::Reply;
 use super::{App, Asked, pretty, watch};
 use crate::registry::card::{Entry, without_kind};
-use crate::registry::stored;
 use crate::registry::list::{Listing, too_large};
 use crate::registry::selection::Selection;
+use crate::registry::stored;
 
 /// The key of what a target names.
 pub fn key(target: &Target) -> Key {
@@ -26,7 +26,8 @@ pub fn key(target: &Target) -> Key {
 pub fn get(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
     let media = media(asked, Offer::Objects)?;
     let key = key(target);
-    let wanted = read_revision(asked.query.text("resourceVersion")).map_err(|text| Status::failure(500, "", text))?;
+    let wanted =
+        read_revision(asked.query.text("resourceVersion")).map_err(|text| Status::failure(500, "", text))?;
     let current = app.registry.revision();
     if let Some(wanted) = wanted.filter(|wanted| *wanted > current) {
         return Err(too_large(wanted, current));
@@ -41,7 +42,9 @@ pub async fn get_sub(app: &Arc<App>, asked: &Asked, target: &Target) -> Result<R
     let key = key(target);
     let object = app.registry.get(&key).ok_or_else(|| Status::not_found(target.kind, &key.name))?;
     match target.sub.as_deref() {
-        Some("status" | "ephemeralcontainers" | "resize") => shaped(app, asked, target.kind, 200, &object, &media),
+        Some("status" | "ephemeralcontainers" | "resize") => {
+            shaped(app, asked, target.kind, 200, &object, &media)
+        }
         _ => Err(super::reply::no_method()),
     }
 }
@@ -101,7 +104,8 @@ fn wrong_shape(asked: &str, is: &str, kind: KindRef, suffix: &str) -> Status {
         "" => "core",
         first => first,
     };
-    let text = format!("you requested {asked}, but the requested object is {is} (*{package}.{}{suffix})", kind.kind);
+    let text =
+        format!("you requested {asked}, but the requested object is {is} (*{package}.{}{suffix})", kind.kind);
     Status::failure(406, "NotAcceptable", text)
 }
 
@@ -118,7 +122,8 @@ pub async fn list(app: &Arc<App>, asked: &Asked, target: &Target) -> Result<Repl
     let mut selection =
         Selection::parse(target.kind, target.namespace.clone(), &options.labels, &options.fields)?;
     if let Some(name) = &target.name {
-        let term = coracle_api::selector::Term { field: "metadata.name".into(), value: name.clone(), equal: true };
+        let term =
+            coracle_api::selector::Term { field: "metadata.name".into(), value: name.clone(), equal: true };
         selection.fields.0.push(term);
     }
     if options.watch {

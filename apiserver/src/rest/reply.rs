@@ -64,7 +64,8 @@ impl Reply {
     /// A failure, or a delete's success.
     pub fn status(status: &Status, media: &Media) -> Reply {
         let code = if status.code == 0 { 200 } else { status.code };
-        let retry_after = status.details.as_ref().map(|d| d.retry_after_seconds).filter(|seconds| *seconds > 0);
+        let retry_after =
+            status.details.as_ref().map(|d| d.retry_after_seconds).filter(|seconds| *seconds > 0);
         let json = serde_json::to_vec(status).unwrap_or_default();
         Reply { retry_after, ..Reply::json(code, json, media) }
     }
@@ -137,8 +138,12 @@ pub fn no_resource() -> Status {
 /// 405.
 pub fn no_method() -> Status {
     use coracle_api::status::Details;
-    Status::failure(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
-        .with_details(Details::default())
+    Status::failure(
+        405,
+        "MethodNotAllowed",
+        "the server does not allow this method on the requested resource",
+    )
+    .with_details(Details::default())
 }
 
 /// The success that a delete answers which leaves nothing to show.

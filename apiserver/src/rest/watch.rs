@@ -59,10 +59,11 @@ pub fn start(
     let wanted = read_revision(&options.revision).map_err(|text| Status::failure(500, "", text))?;
     let from_now = wanted.is_none_or(|revision| revision.0 == 0);
     let initial = options.initial_events.unwrap_or(from_now);
-    let life = match options.timeout_seconds.and_then(|seconds| u64::try_from(seconds).ok()).filter(|s| *s > 0) {
-        Some(seconds) => Duration::from_secs(seconds.min(100 * 365 * 24 * 3600)),
-        None => LIFE.mul_f64(1.0 + rand::rng().random::<f64>()),
-    };
+    let life =
+        match options.timeout_seconds.and_then(|seconds| u64::try_from(seconds).ok()).filter(|s| *s > 0) {
+            Some(seconds) => Duration::from_secs(seconds.min(100 * 365 * 24 * 3600)),
+            None => LIFE.mul_f64(1.0 + rand::rng().random::<f64>()),
+        };
     let now = Instant::now();
     let bookmarks = options.bookmarks.then(|| {
         let mut ticks = interval_at(now + BOOKMARKS, BOOKMARKS);
@@ -179,7 +180,8 @@ impl Stream {
         if initial_end {
             metadata["annotations"] = json!({ INITIAL_END: "true" });
         }
-        let mut object = json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata});
+        let mut object =
+            json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata});
         if let Value::Object(zero) = zero(self.kind)
             && let Some(map) = object.as_object_mut()
         {

@@ -37,8 +37,7 @@ pub async fn create(app: &App, asked: &Asked, target: &Target) -> Result<Reply, 
 pub async fn update(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
     let media = media(asked, Offer::Objects)?;
     let options = WriteQuery::read(&asked.query, "UpdateOptions", false)?;
-    let operation =
-        Operation::Update { key: shown_key(target), sub: target.sub.clone(), body: body(asked)? };
+    let operation = Operation::Update { key: shown_key(target), sub: target.sub.clone(), body: body(asked)? };
     let answer = app.registry.perform(&context(asked, &options), operation).await;
     written(app, asked, target, answer, &media)
 }
@@ -84,7 +83,8 @@ pub async fn delete_collection(app: &App, asked: &Asked, target: &Target) -> Res
     let list = ListQuery::read(&asked.query, false)?;
     let (options, dry_run) = delete_options(asked)?;
     let selection = Selection::parse(target.kind, target.namespace.clone(), &list.labels, &list.fields)?;
-    let listed = app.registry.list(&selection, &ListOptions { limit: list.options()?.limit, ..list.options()? })?;
+    let listed =
+        app.registry.list(&selection, &ListOptions { limit: list.options()?.limit, ..list.options()? })?;
     let context = Context { dry_run, ..context(asked, &WriteQuery::default()) };
     for entry in &listed.entries {
         let operation = Operation::Delete { key: entry.object.key.clone(), options: options.clone() };
@@ -95,7 +95,13 @@ pub async fn delete_collection(app: &App, asked: &Asked, target: &Target) -> Res
             Err(status) => return Err(status),
         }
     }
-    render(app, asked, target.kind, Listing { continue_token: String::new(), remaining: None, ..listed }, &media)
+    render(
+        app,
+        asked,
+        target.kind,
+        Listing { continue_token: String::new(), remaining: None, ..listed },
+        &media,
+    )
 }
 
 /// The key under the kind that was asked for: a view decodes and validates in its own form.
@@ -114,7 +120,13 @@ fn context(asked: &Asked, options: &WriteQuery) -> Context {
     }
 }
 
-fn written(app: &App, asked: &Asked, target: &Target, answer: Answer, media: &Media) -> Result<Reply, Status> {
+fn written(
+    app: &App,
+    asked: &Asked,
+    target: &Target,
+    answer: Answer,
+    media: &Media,
+) -> Result<Reply, Status> {
     let reply = match answer.result {
         Ok(Written { shown: Some(value), created, .. }) => {
             Reply::value(if created { 201 } else { 200 }, &value, media)
@@ -136,9 +148,7 @@ fn body(asked: &Asked) -> Result<Body, Status> {
         "" | "application/json" => Ok(Body::Bytes(Format::Json, bytes)),
         "application/yaml" => Ok(Body::Bytes(Format::Yaml, bytes)),
         "application/vnd.kubernetes.protobuf" => Ok(Body::Bytes(Format::Protobuf, bytes)),
-        _ => Err(unsupported_body(
-            "application/json, application/yaml, application/vnd.kubernetes.protobuf",
-        )),
+        _ => Err(unsupported_body("application/json, application/yaml, application/vnd.kubernetes.protobuf")),
     }
 }
 
@@ -147,9 +157,8 @@ fn media_type(content_type: &str) -> &str {
 }
 
 fn unsupported_body(types: &str) -> Status {
-    let text = format!(
-        "the body of the request was in an unknown format - accepted media types include: {types}"
-    );
+    let text =
+        format!("the body of the request was in an unknown format - accepted media types include: {types}");
     Status::failure(415, "UnsupportedMediaType", text)
 }
 
@@ -190,13 +199,20 @@ fn delete_options(asked: &Asked) -> Result<(DeleteOptions, bool), Status> {
             }
         };
         if options.orphan_dependents.is_some() {
-            let body = format!("Invalid value: {text:?}: orphanDependents and deletionPropagation cannot be both set");
+            let body = format!(
+                "Invalid value: {text:?}: orphanDependents and deletionPropagation cannot be both set"
+            );
             errors.other(&policy, Fault::Invalid, body);
         }
     }
-    let dry_run: Vec<&str> = given["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let dry_run: Vec<&str> =
+        given["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     check_dry_run(&dry_run, &mut errors);
-    if errors.is_empty() { Ok((options, !dry_run.is_empty())) } else { Err(invalid_options("DeleteOptions", &errors)) }
+    if errors.is_empty() {
+        Ok((options, !dry_run.is_empty()))
+    } else {
+        Err(invalid_options("DeleteOptions", &errors))
+    }
 }
 
 fn from_query(asked: &Asked) -> Result<Value, Status> {
