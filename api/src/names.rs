@@ -225,6 +225,19 @@ pub fn ip(text: &str) -> Vec<String> {
     collect(&[(wrong, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")])
 }
 
+/// A range of IPv4 or IPv6 addresses.
+pub fn cidr(text: &str) -> Vec<String> {
+    let valid = text.split_once('/').is_some_and(|(address, length)| {
+        let most = match address.parse::<std::net::IpAddr>() {
+            Ok(std::net::IpAddr::V4(_)) => 32,
+            Ok(std::net::IpAddr::V6(_)) => 128,
+            Err(_) => return false,
+        };
+        length.bytes().all(|c| c.is_ascii_digit()) && length.parse::<u8>().is_ok_and(|length| length <= most)
+    });
+    collect(&[(!valid, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,6 +264,9 @@ mod tests {
             (wildcard_dns_subdomain, "*.", &[WILDCARD_TEXT]),
             (ip, "300.1.1.1", &["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]),
             (port_name, "http", &[]),
+            (cidr, "10.9.8.0/24", &[]),
+            (cidr, "10.9.8.0/33", &["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]),
+            (cidr, "10.9.8.0", &["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]),
         ];
         for (rule, text, expected) in cases {
             assert_eq!(rule(text), *expected, "case: {text}");

@@ -1,11 +1,20 @@
 //! `Deployment`.
 
-use super::strategy::PLAIN;
+use serde_json::{Value, json};
+
+use super::strategy::{
+    PLAIN, absent, count_spec_changes, generation, keep, keep_all_but_status, map, set_generation,
+    start_counting,
+};
+use super::workload;
 use super::{SCALE, STATUS, VERBS};
+use crate::field::{Errors, Field, is_zero};
 use crate::kind::{Kind, Strategy};
 use crate::names;
+use crate::pod::default_pod_template;
 use crate::read::int;
 use crate::table::{Column, Table, cells};
+use crate::validate::rules;
 
 /// The row of `Deployment`.
 pub static DEPLOYMENT: Kind = Kind {
@@ -44,4 +53,217 @@ static TABLE: Table = Table::of(&[
     Column::text("Selector", "Which pods it owns.", cells::selector).wide(),
 ]);
 
-static STRATEGY: Strategy = Strategy { ..PLAIN };
+static STRATEGY: Strategy = Strategy {
+    default,
+    prepare_create: start_counting,
+    prepare_update,
+    prepare_status_update,
+    validate: |kind, deployment, errors| {
+        kind.check_metadata(deployment, errors);
+        validate_spec(&Field::top(deployment, "spec"), errors);
+    },
+    validate_update: |kind, new, old, errors| {
+        kind.check_metadata_update(new, old, errors);
+        let (spec, old) = (Field::top(new, "spec"), Field::top(old, "spec"));
+        validate_spec(&spec, errors);
+        rules::immutable(&spec.get("selector"), &old.get("selector"), errors);
+    },
+    validate_status_update,
+    warnings: |new, _| workload::name_warnings(new),
+    ..PLAIN
+};
+
+fn default(deployment: &mut Value) {
+    let spec = map(deployment, "spec");
+    absent(spec, "replicas", || 1.into());
+    absent(spec, "revisionHistoryLimit", || 10.into());
+    absent(spec, "progressDeadlineSeconds", || 600.into());
+    absent(spec, "strategy", || json!({}));
+    absent(spec, "template", || json!({}));
+    default_pod_template(&mut spec["template"]);
+    if let Some(strategy) = spec["strategy"].as_object_mut() {
+        if strategy.get("type").is_none_or(is_zero) {
+            strategy.insert("type".into(), "RollingUpdate".into());
+        }
+        if strategy["type"] == "RollingUpdate" {
+            absent(strategy, "rollingUpdate", || json!({}));
+            if let Some(rolling) = strategy["rollingUpdate"].as_object_mut() {
+                absent(rolling, "maxUnavailable", || "25%".into());
+                absent(rolling, "maxSurge", || "25%".into());
+            }
+        }
+    }
+}
+
+/// A changed annotation counts as much as a changed spec: it goes on to the ReplicaSets.
+fn prepare_update(new: &mut Value, old: &Value) {
+    count_spec_changes(new, old);
+    let annotations =
+        |object: &Value| object.pointer("/metadata/annotations").filter(|a| !is_zero(a)).cloned();
+    if annotations(new) != annotations(old) {
+        set_generation(new, generation(old) + 1);
+    }
+}
+
+fn prepare_status_update(new: &mut Value, old: &Value) {
+    keep_all_but_status(new, old);
+    keep(&mut new["metadata"], &old["metadata"], "labels");
+}
+
+fn validate_spec(spec: &Field, errors: &mut Errors) {
+    rules::non_negative(&spec.get("replicas"), errors);
+    workload::selector_and_template(spec, errors);
+    validate_strategy(&spec.get("strategy"), errors);
+    rules::non_negative(&spec.get("minReadySeconds"), errors);
+    rules::non_negative(&spec.get("revisionHistoryLimit"), errors);
+    let deadline = spec.get("progressDeadlineSeconds");
+    rules::non_negative(&deadline, errors);
+    let least = spec.int("minReadySeconds").unwrap_or(0) + 1;
+    rules::at_least(&deadline, least, "must be greater than minReadySeconds", errors);
+}
+
+fn validate_strategy(strategy: &Field, errors: &mut Errors) {
+    let rolling = strategy.get("rollingUpdate");
+    match strategy.str("type") {
+        "Recreate" if rolling.is_set() => {
+            errors.forbidden(&rolling, "may not be specified when strategy `type` is 'Recreate'");
+        }
+        "Recreate" => {}
+        "RollingUpdate" if rolling.is_set() => validate_rolling(&rolling, errors),
+        "RollingUpdate" => errors.required(&rolling, "this should be defaulted and never be nil"),
+        other => {
+            let bounds = ["maxUnavailable", "maxSurge"].map(|field| rolling.raw(field));
+            let printed = match rolling.is_set() {
+                true => json!({"MaxUnavailable": bounds[0], "MaxSurge": bounds[1]}),
+                false => Value::Null,
+            };
+            let printed = json!({"Type": other, "RollingUpdate": printed});
+            errors.not_supported(strategy, printed, &["Recreate", "RollingUpdate"]);
+        }
+    }
+}
+
+fn validate_rolling(rolling: &Field, errors: &mut Errors) {
+    let (unavailable, surge) = (rolling.get("maxUnavailable"), rolling.get("maxSurge"));
+    rules::count_or_percent(&unavailable, errors);
+    rules::count_or_percent(&surge, errors);
+    if rules::plain_number(&unavailable) == 0 && rules::plain_number(&surge) == 0 {
+        errors.invalid(&unavailable, unavailable.value.clone(), "may not be 0 when `maxSurge` is 0");
+    }
+    rules::at_most_all(&unavailable, errors);
+}
+
+fn validate_status_update(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {
+    kind.check_metadata_update(new, old, errors);
+    let (status, old) = (Field::top(new, "status"), Field::top(old, "status"));
+    let all = [
+        "observedGeneration",
+        "replicas",
+        "updatedReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "unavailableReplicas",
+        "terminatingReplicas",
+        "collisionCount",
+    ];
+    workload::counts(&status, &all, &["updatedReplicas", "readyReplicas", "availableReplicas"], errors);
+    let collisions = status.int("collisionCount").unwrap_or(0);
+    if collisions < old.int("collisionCount").unwrap_or(0) {
+        errors.invalid(&status.get("collisionCount"), collisions, "cannot be decremented");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::DEPLOYMENT;
+
+    fn deployment(change: impl FnOnce(&mut Value)) -> Value {
+        let mut deployment = json!({
+            "metadata": {"name": "x", "namespace": "n", "resourceVersion": "1"},
+            "spec": {
+                "selector": {"matchLabels": {"app": "x"}},
+                "template": {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": "busybox"}]}},
+            },
+        });
+        change(&mut deployment["spec"]);
+        default(&mut deployment);
+        deployment
+    }
+
+    #[test]
+    fn a_spec_is_checked_in_upstreams_order() {
+        let cases: [(Value, &[&str]); 8] = [
+            (deployment(|_| {}), &[]),
+            (
+                deployment(|spec| {
+                    spec["replicas"] = (-1).into();
+                    spec["selector"] = Value::Null;
+                    spec["minReadySeconds"] = (-2).into();
+                }),
+                &["spec.replicas", "spec.selector", "spec.template.metadata.labels", "spec.minReadySeconds"],
+            ),
+            (
+                deployment(|spec| spec["selector"] = json!({"matchLabels": {"app": "x y"}})),
+                &["spec.selector.matchLabels", "spec.selector"],
+            ),
+            (
+                deployment(|spec| spec["selector"] = json!({"matchLabels": {"app": "y"}})),
+                &["spec.template.metadata.labels"],
+            ),
+            (
+                deployment(|spec| spec["progressDeadlineSeconds"] = 0.into()),
+                &["spec.progressDeadlineSeconds"],
+            ),
+            (
+                deployment(|spec| spec["strategy"] = json!({"type": "Recreate", "rollingUpdate": {}})),
+                &["spec.strategy.rollingUpdate"],
+            ),
+            (
+                deployment(|spec| {
+                    spec["strategy"] = json!({"rollingUpdate": {"maxSurge": "0%", "maxUnavailable": 0}})
+                }),
+                &["spec.strategy.rollingUpdate.maxUnavailable"],
+            ),
+            (
+                deployment(|spec| {
+                    spec["strategy"] = json!({"rollingUpdate": {"maxSurge": "1", "maxUnavailable": "101%"}})
+                }),
+                &["spec.strategy.rollingUpdate.maxSurge", "spec.strategy.rollingUpdate.maxUnavailable"],
+            ),
+        ];
+        for (deployment, expected) in cases {
+            let fields: Vec<String> =
+                DEPLOYMENT.validate(&deployment).0.into_iter().map(|e| e.field).collect();
+            assert_eq!(fields, expected, "case: {}", deployment["spec"]);
+        }
+    }
+
+    #[test]
+    fn generation_counts_what_matters() {
+        let mut old = deployment(|_| {});
+        set_generation(&mut old, 3);
+        let changed = |path: &str, value: Value| {
+            let mut new = old.clone();
+            *new.pointer_mut(path).unwrap() = value;
+            prepare_update(&mut new, &old);
+            generation(&new)
+        };
+        assert_eq!(changed("/spec/replicas", 2.into()), 4);
+        assert_eq!(changed("/metadata", json!({"labels": {"a": "b"}})), 3);
+        assert_eq!(changed("/metadata", json!({"annotations": {"a": "b"}})), 4);
+        assert_eq!(changed("/metadata", json!({"generation": 40})), 3);
+    }
+
+    #[test]
+    fn a_status_adds_up() {
+        let old = deployment(|_| {});
+        let mut new = old.clone();
+        new["status"] =
+            json!({"replicas": 1, "readyReplicas": 2, "availableReplicas": 0, "updatedReplicas": -1});
+        let mut errors = Errors::new();
+        validate_status_update(&DEPLOYMENT, &new, &old, &mut errors);
+        let fields: Vec<&str> = errors.0.iter().map(|e| e.field.as_str()).collect();
+        assert_eq!(fields, ["status.updatedReplicas", "status.readyReplicas"]);
+    }
+}

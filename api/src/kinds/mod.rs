@@ -18,6 +18,7 @@ mod replicaset;
 mod secret;
 pub mod service;
 mod serviceaccount;
+mod workload;
 
 pub use {
     configmap::CONFIG_MAP,

@@ -1,11 +1,17 @@
 //! `ReplicaSet`.
 
-use super::strategy::PLAIN;
+use serde_json::{Value, json};
+
+use super::strategy::{PLAIN, absent, count_spec_changes, map, start_counting};
+use super::workload;
 use super::{SCALE, STATUS, VERBS};
+use crate::field::{Errors, Field};
 use crate::kind::{Kind, Strategy};
 use crate::names;
+use crate::pod::default_pod_template;
 use crate::read::int;
 use crate::table::{Column, Table, cells};
+use crate::validate::rules;
 
 /// The row of `ReplicaSet`.
 pub static REPLICA_SET: Kind = Kind {
@@ -38,4 +44,47 @@ static TABLE: Table = Table::of(&[
     Column::text("Selector", "Which pods it owns.", cells::selector).wide(),
 ]);
 
-static STRATEGY: Strategy = Strategy { ..PLAIN };
+static STRATEGY: Strategy = Strategy {
+    default: |set| {
+        let spec = map(set, "spec");
+        absent(spec, "replicas", || 1.into());
+        absent(spec, "template", || json!({}));
+        default_pod_template(&mut spec["template"]);
+    },
+    prepare_create: start_counting,
+    prepare_update: count_spec_changes,
+    validate,
+    validate_update: |kind, new, old, errors| {
+        validate(kind, new, errors);
+        kind.check_metadata_update(new, old, errors);
+        let (spec, old) = (Field::top(new, "spec"), Field::top(old, "spec"));
+        validate_spec(&spec, errors);
+        rules::immutable(&spec.get("selector"), &old.get("selector"), errors);
+    },
+    validate_status_update: |kind, new, old, errors| {
+        kind.check_metadata_update(new, old, errors);
+        let all = [
+            "replicas",
+            "fullyLabeledReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "terminatingReplicas",
+            "observedGeneration",
+        ];
+        let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+        workload::counts(&Field::top(new, "status"), &all, &parts, errors);
+    },
+    warnings: |new, _| workload::name_warnings(new),
+    ..PLAIN
+};
+
+fn validate(kind: &Kind, set: &Value, errors: &mut Errors) {
+    kind.check_metadata(set, errors);
+    validate_spec(&Field::top(set, "spec"), errors);
+}
+
+fn validate_spec(spec: &Field, errors: &mut Errors) {
+    rules::non_negative(&spec.get("replicas"), errors);
+    rules::non_negative(&spec.get("minReadySeconds"), errors);
+    workload::selector_and_template(spec, errors);
+}

@@ -50,6 +50,13 @@ pub fn map<'a>(object: &'a mut Value, field: &str) -> &'a mut Map<String, Value>
     }
 }
 
+/// Fills in the field `name` where there is none.
+pub fn absent(object: &mut Map<String, Value>, name: &str, value: impl FnOnce() -> Value) {
+    if object.get(name).is_none_or(Value::is_null) {
+        object.insert(name.into(), value());
+    }
+}
+
 /// The generation that an object carries; 0 if none.
 pub fn generation(object: &Value) -> i64 {
     object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0)

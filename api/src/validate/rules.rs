@@ -71,3 +71,22 @@ pub fn immutable(new: &Field, old: &Field, errors: &mut Errors) {
         errors.invalid(new, new.value.clone(), "field is immutable");
     }
 }
+
+/// A number that is not negative, or a percentage.
+pub fn count_or_percent(field: &Field, errors: &mut Errors) {
+    if field.value.is_string() { follows(field, names::percent, errors) } else { non_negative(field, errors) }
+}
+
+/// A count, or the number in a percentage; 0 where it is neither.
+pub fn plain_number(field: &Field) -> i64 {
+    let text = field.text();
+    field.value.as_i64().or_else(|| text.strip_suffix('%').unwrap_or(text).parse().ok()).unwrap_or(0)
+}
+
+/// A percentage of at most 100.
+pub fn at_most_all(field: &Field, errors: &mut Errors) {
+    let text = field.text();
+    if names::percent(text).is_empty() && plain_number(field) > 100 {
+        errors.invalid(field, text, "must not be greater than 100%");
+    }
+}

@@ -275,26 +275,7 @@ fn source_ranges(spec: &Field<'_, '_>, errors: &mut Errors) {
     }
     for (index, range) in ranges.items().enumerate() {
         let text = range.text().trim();
-        errors.all_invalid(&at.index(index), text, cidr(text));
-    }
-}
-
-/// What is wrong with a range of addresses.
-fn cidr(text: &str) -> Vec<String> {
-    let valid = text.split_once('/').is_some_and(|(address, length)| {
-        let most = match address.parse::<IpAddr>() {
-            Ok(IpAddr::V4(_)) => 32,
-            Ok(IpAddr::V6(_)) => 128,
-            Err(_) => return false,
-        };
-        !length.is_empty()
-            && length.bytes().all(|c| c.is_ascii_digit())
-            && length.parse::<u8>().is_ok_and(|length| length <= most)
-    });
-    if valid {
-        vec![]
-    } else {
-        vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".into()]
+        errors.all_invalid(&at.index(index), text, names::cidr(text));
     }
 }
 
