@@ -12,6 +12,7 @@
 pub mod admission;
 pub mod auth;
 pub mod discovery;
+pub mod grpc;
 pub mod identity;
 pub mod local;
 pub mod pki;

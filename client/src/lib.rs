@@ -13,12 +13,14 @@ pub mod clock;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod gate;
+pub mod grpc;
 pub mod informers;
 pub mod kubeconfig;
 pub mod queue;
 pub mod recorder;
 pub mod runner;
 pub mod typed;
+pub mod wire;
 pub mod write;
 
 use std::sync::Arc;

@@ -140,6 +140,11 @@ fn allowed(user: &Identity, request: &Attributes) -> bool {
     user.is_in(AUTHENTICATED) && request.verb == "create" && reviews.contains(&request.resource.as_str())
 }
 
+/// Whether somebody is a master, a component or a node: those who may use the bus.
+pub fn is_part_of_cluster(user: &Identity) -> bool {
+    user.is_in(MASTERS) || is_component(user) || node::node_of(user).is_some()
+}
+
 fn is_component(user: &Identity) -> bool {
     ["system:kube-controller-manager", "system:kube-scheduler"].contains(&user.user.as_str())
 }

@@ -1,0 +1,106 @@
+//! The face for components in processes of their own: messages in, a [`Client`] for the caller's identity, messages out.
+
+use std::sync::Arc;
+
+use coracle_api::Revision;
+use coracle_client::{Client, Error, wire};
+use coracle_proto::v1 as pb;
+use coracle_proto::v1::objects_server::{Objects, ObjectsServer};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tonic::{Request, Response, Status};
+
+use crate::auth::Peer;
+use crate::identity::Identity;
+
+/// As large as the client's.
+const LARGEST_MESSAGE: usize = 512 << 20;
+
+/// Makes a client for whoever calls.
+pub type MakeClient = Arc<dyn Fn(Identity) -> Arc<dyn Client> + Send + Sync>;
+
+/// The service `Objects`.
+#[derive(Clone)]
+pub struct Face {
+    make_client: MakeClient,
+}
+
+/// The service, ready to be mounted. Requests need a [`Peer`] among their extensions.
+pub fn objects(make_client: MakeClient) -> ObjectsServer<Face> {
+    ObjectsServer::new(Face { make_client })
+        .max_decoding_message_size(LARGEST_MESSAGE)
+        .max_encoding_message_size(LARGEST_MESSAGE)
+}
+
+impl Face {
+    fn client<T>(&self, request: &Request<T>) -> Result<Arc<dyn Client>, Status> {
+        Ok((self.make_client)(caller(request)?))
+    }
+}
+
+/// Who calls: one of the cluster's components, known by certificate.
+///
+/// # Errors
+/// 401 and 403 in gRPC's words.
+pub fn caller<T>(request: &Request<T>) -> Result<Identity, Status> {
+    let peer = request.extensions().get::<Peer>().and_then(|peer| peer.0.clone());
+    let user = peer.ok_or_else(|| Status::unauthenticated("components show a client certificate"))?;
+    if crate::auth::authorize::is_part_of_cluster(&user) {
+        return Ok(user);
+    }
+    Err(Status::permission_denied(format!("User {:?} is no component of the cluster", user.user)))
+}
+
+fn failed(error: impl Into<Error>) -> Status {
+    wire::error_out(&error.into())
+}
+
+#[tonic::async_trait]
+impl Objects for Face {
+    async fn get(&self, request: Request<pb::GetRequest>) -> Result<Response<pb::GetResponse>, Status> {
+        let client = self.client(&request)?;
+        let key = wire::key_in(request.into_inner().key).map_err(failed)?;
+        let object = client.get(&key).await.map_err(failed)?;
+        Ok(Response::new(pb::GetResponse { object: object.map(|object| wire::object_out(&object)) }))
+    }
+
+    async fn list(&self, request: Request<pb::ListRequest>) -> Result<Response<pb::ListResponse>, Status> {
+        let client = self.client(&request)?;
+        let interest = wire::interest_in(request.into_inner().interest).map_err(failed)?;
+        let (objects, revision) = client.list(&interest).await.map_err(failed)?;
+        let objects = objects.iter().map(|object| wire::object_out(object)).collect();
+        Ok(Response::new(pb::ListResponse { objects, revision: revision.0 }))
+    }
+
+    type WatchStream = BoxStream<'static, Result<pb::WatchEvent, Status>>;
+
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let client = self.client(&request)?;
+        let request = request.into_inner();
+        let interests = request.interests.into_iter().map(|interest| wire::interest_in(Some(interest)));
+        let interests = interests.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let events = client.watch(interests, Revision(request.since)).await.map_err(failed)?;
+        let events = events.map(|event| event.map(|event| wire::event_out(&event)).map_err(failed));
+        Ok(Response::new(events.boxed()))
+    }
+
+    async fn write(&self, request: Request<pb::WriteRequest>) -> Result<Response<pb::WriteResponse>, Status> {
+        let client = self.client(&request)?;
+        let writes = request.into_inner().writes.into_iter().map(wire::write_in);
+        let writes = writes.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let outcomes = client.write(writes).await.map_err(failed)?;
+        Ok(Response::new(pb::WriteResponse { outcomes: outcomes.iter().map(wire::outcome_out).collect() }))
+    }
+
+    async fn report(&self, request: Request<pb::ReportRequest>) -> Result<Response<pb::ReportResponse>, Status> {
+        let user = caller(&request)?;
+        if crate::auth::node::node_of(&user).is_some() {
+            return Err(Status::permission_denied("nodes give no verdicts"));
+        }
+        let client = (self.make_client)(user);
+        let verdicts = request.into_inner().verdicts.into_iter().map(wire::verdict_in);
+        let verdicts = verdicts.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        client.report(verdicts).await.map_err(failed)?;
+        Ok(Response::new(pb::ReportResponse {}))
+    }
+}

@@ -1,0 +1,150 @@
+//! The client for components in a process of their own: `coracle.v1` over TLS.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use coracle_api::{Key, Object, Revision, Status};
+use coracle_proto::v1 as pb;
+use coracle_proto::v1::objects_client::ObjectsClient;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use serde_json::Value;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use crate::kubeconfig::Credentials;
+use crate::{Client, Error, Event, Interest, Write, wire};
+
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long one call may take; watches have no end.
+const CALL: Duration = Duration::from_secs(30);
+/// A dead line is noticed within this and [`ALIVE_ANSWER`].
+const ALIVE_EVERY: Duration = Duration::from_secs(10);
+const ALIVE_ANSWER: Duration = Duration::from_secs(5);
+/// A list of everything in a large cluster fits.
+const LARGEST_MESSAGE: usize = 512 << 20;
+
+/// A client over the network. Cheap to clone; it connects when it is first used, and again whenever the line broke.
+#[derive(Clone)]
+pub struct Grpc {
+    objects: ObjectsClient<Channel>,
+}
+
+/// A channel to the API server.
+///
+/// # Errors
+/// [`Error::Malformed`] for credentials that are none.
+pub fn channel(credentials: &Credentials) -> Result<Channel, Error> {
+    endpoint(&credentials.server, &credentials.ca, Some((&credentials.certificate, &credentials.key)))
+}
+
+/// A channel to the API server for one who has no certificate yet.
+///
+/// # Errors
+/// [`Error::Malformed`] for a server or an authority that is none.
+pub fn anonymous_channel(server: &str, ca: &str) -> Result<Channel, Error> {
+    endpoint(server, ca, None)
+}
+
+fn endpoint(server: &str, ca: &str, identity: Option<(&String, &String)>) -> Result<Channel, Error> {
+    let bad = |error: tonic::transport::Error| {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        Error::Malformed(format!("credentials for {server}: {error}{cause}"))
+    };
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
+    if let Some((certificate, key)) = identity {
+        tls = tls.identity(Identity::from_pem(certificate, key));
+    }
+    let endpoint = Endpoint::from_shared(server.to_owned())
+        .map_err(bad)?
+        .tls_config(tls)
+        .map_err(bad)?
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(ALIVE_EVERY)
+        .keep_alive_timeout(ALIVE_ANSWER)
+        .keep_alive_while_idle(true);
+    Ok(endpoint.connect_lazy())
+}
+
+impl Grpc {
+    /// A client with the identity of these credentials.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for credentials that are none.
+    pub fn new(credentials: &Credentials) -> Result<Grpc, Error> {
+        Ok(Grpc::over(channel(credentials)?))
+    }
+
+    /// A client over a channel that is there already.
+    pub fn over(channel: Channel) -> Grpc {
+        let objects = ObjectsClient::new(channel)
+            .max_decoding_message_size(LARGEST_MESSAGE)
+            .max_encoding_message_size(LARGEST_MESSAGE);
+        Grpc { objects }
+    }
+}
+
+/// A call that ends in time.
+async fn call<T>(
+    answer: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(CALL, answer).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(wire::error_in(&status, Revision::default())),
+        Err(_) => Err(Error::Unreachable(format!("no answer within {} s", CALL.as_secs()))),
+    }
+}
+
+#[async_trait]
+impl Client for Grpc {
+    async fn get(&self, key: &Key) -> Result<Option<Arc<Object>>, Error> {
+        let request = pb::GetRequest { key: Some(wire::key_out(key)) };
+        let object = call(self.objects.clone().get(request)).await?.object;
+        Ok(object.map(wire::object_in).transpose()?)
+    }
+
+    async fn list(&self, interest: &Interest) -> Result<(Vec<Arc<Object>>, Revision), Error> {
+        let request = pb::ListRequest { interest: Some(wire::interest_out(interest)) };
+        let answer = call(self.objects.clone().list(request)).await?;
+        let objects = answer.objects.into_iter().map(wire::object_in).collect::<Result<_, _>>()?;
+        Ok((objects, Revision(answer.revision)))
+    }
+
+    async fn watch(
+        &self,
+        interests: Vec<Interest>,
+        since: Revision,
+    ) -> Result<BoxStream<'static, Result<Event, Error>>, Error> {
+        let interests = interests.iter().map(wire::interest_out).collect();
+        let request = pb::WatchRequest { interests, since: since.0 };
+        let mut objects = self.objects.clone();
+        let started = tokio::time::timeout(CALL, objects.watch(request)).await;
+        let events = match started {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return Err(wire::error_in(&status, since)),
+            Err(_) => return Err(Error::Unreachable("the watch did not start in time".into())),
+        };
+        let events = events.map(move |event| match event {
+            Ok(event) => Ok(wire::event_in(event)?),
+            Err(status) => Err(wire::error_in(&status, since)),
+        });
+        Ok(events.boxed())
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<Vec<Result<Arc<Object>, Status>>, Error> {
+        let count = writes.len();
+        let request = pb::WriteRequest { writes: writes.iter().map(wire::write_out).collect() };
+        let outcomes = call(self.objects.clone().write(request)).await?.outcomes;
+        if outcomes.len() != count {
+            return Err(Error::Malformed(format!("{} outcomes for {count} writes", outcomes.len())));
+        }
+        Ok(outcomes.into_iter().map(wire::outcome_in).collect::<Result<_, _>>()?)
+    }
+
+    async fn report(&self, verdicts: Vec<(Key, Value)>) -> Result<(), Error> {
+        let request = pb::ReportRequest { verdicts: verdicts.iter().map(wire::verdict_out).collect() };
+        call(self.objects.clone().report(request)).await?;
+        Ok(())
+    }
+}
