@@ -12,6 +12,8 @@
 pub mod admission;
 pub mod auth;
 pub mod discovery;
+pub mod faces;
+pub mod faces;
 pub mod grpc;
 pub mod identity;
 pub mod local;

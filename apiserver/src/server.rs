@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{self, Authenticator};
+use crate::faces;
 use crate::identity::Identity;
 use crate::local::LocalClient;
 use crate::pki::{Pki, PkiError};
@@ -127,6 +128,7 @@ impl Server {
             stop: stop.clone(),
             metrics: rest::health::Metrics::default(),
         });
+        let router = faces::with_bus(router, registry.clone(), verdicts.clone());
         tasks.spawn(accept(listener, TlsAcceptor::from(tls), router, stop.clone(), tasks.clone()));
         Ok(Server { address, registry, verdicts, pki, stop, tasks })
     }

@@ -7,7 +7,6 @@
 //! ```
 
 pub mod authorize;
-pub mod guard;
 pub mod node;
 
 use std::sync::Arc;
@@ -29,10 +28,6 @@ pub const AUTHENTICATED: &str = "system:authenticated";
 pub const ANONYMOUS: &str = "system:anonymous";
 const UNAUTHENTICATED: &str = "system:unauthenticated";
 const ACCOUNTS: &str = "system:serviceaccounts";
-
-/// Whom the verified client certificate of a request's connection names. The listener puts it among the extensions.
-#[derive(Clone, Debug, Default)]
-pub struct Peer(pub Option<Identity>);
 
 /// Tells who makes a request.
 pub struct Authenticator {

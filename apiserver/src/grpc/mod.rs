@@ -10,8 +10,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
-use crate::auth::Peer;
 use crate::identity::Identity;
+use crate::rest::Connection;
 
 /// As large as the client's.
 const LARGEST_MESSAGE: usize = 512 << 20;
@@ -25,7 +25,7 @@ pub struct Face {
     make_client: MakeClient,
 }
 
-/// The service, ready to be mounted. Requests need a [`Peer`] among their extensions.
+/// The service, ready to be mounted. Requests need a [`Connection`] among their extensions.
 pub fn objects(make_client: MakeClient) -> ObjectsServer<Face> {
     ObjectsServer::new(Face { make_client })
         .max_decoding_message_size(LARGEST_MESSAGE)
@@ -43,7 +43,7 @@ impl Face {
 /// # Errors
 /// 401 and 403 in gRPC's words.
 pub fn caller<T>(request: &Request<T>) -> Result<Identity, Status> {
-    let peer = request.extensions().get::<Peer>().and_then(|peer| peer.0.clone());
+    let peer = request.extensions().get::<Connection>().and_then(|peer| peer.certificate.clone());
     let user = peer.ok_or_else(|| Status::unauthenticated("components show a client certificate"))?;
     if crate::auth::authorize::is_part_of_cluster(&user) {
         return Ok(user);

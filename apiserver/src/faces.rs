@@ -1,0 +1,36 @@
+//! Both faces on one port: components speak gRPC to paths of their own, everybody else meets REST.
+
+use std::sync::Arc;
+
+use axum::Router;
+use coracle_client::Client;
+
+use crate::auth::node;
+use crate::grpc;
+use crate::identity::Identity;
+use crate::local::LocalClient;
+use crate::registry::Registry;
+use crate::verdicts::Verdicts;
+
+/// What components are called in `managedFields` that are none of upstream's.
+const COMPONENT: &str = "coracle";
+
+/// Puts gRPC beside REST.
+pub fn with_bus(rest: Router, registry: Arc<Registry>, verdicts: Arc<Verdicts>) -> Router {
+    let make_client = Arc::new(move |user: Identity| {
+        let agent = manager(&user);
+        let client = LocalClient::new(registry.clone(), verdicts.clone(), user, agent);
+        Arc::new(client) as Arc<dyn Client>
+    });
+    rest.route_service("/coracle.v1.Objects/{method}", grpc::objects(make_client))
+}
+
+/// Under which name a component owns fields: upstream's.
+fn manager(user: &Identity) -> &'static str {
+    match user.user.as_str() {
+        "system:kube-controller-manager" => "kube-controller-manager",
+        "system:kube-scheduler" => "kube-scheduler",
+        _ if node::node_of(user).is_some() => "kubelet",
+        _ => COMPONENT,
+    }
+}
