@@ -13,7 +13,6 @@ pub mod admission;
 pub mod auth;
 pub mod discovery;
 pub mod faces;
-pub mod faces;
 pub mod grpc;
 pub mod identity;
 pub mod local;

@@ -145,6 +145,11 @@ impl Server {
         &self.pki
     }
 
+    /// Why each pod is where it is.
+    pub fn verdicts(&self) -> &Arc<Verdicts> {
+        &self.verdicts
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -104,3 +104,6 @@ impl Objects for Face {
         Ok(Response::new(pb::ReportResponse {}))
     }
 }
+
+#[cfg(test)]
+mod tests;
