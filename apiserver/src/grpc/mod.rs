@@ -92,7 +92,10 @@ impl Objects for Face {
         Ok(Response::new(pb::WriteResponse { outcomes: outcomes.iter().map(wire::outcome_out).collect() }))
     }
 
-    async fn report(&self, request: Request<pb::ReportRequest>) -> Result<Response<pb::ReportResponse>, Status> {
+    async fn report(
+        &self,
+        request: Request<pb::ReportRequest>,
+    ) -> Result<Response<pb::ReportResponse>, Status> {
         let user = caller(&request)?;
         if crate::auth::node::node_of(&user).is_some() {
             return Err(Status::permission_denied("nodes give no verdicts"));

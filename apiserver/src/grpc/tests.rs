@@ -60,7 +60,8 @@ async fn objects_are_written_read_and_watched() {
     let server = start(dir.path(), 0, 1000).await;
     for (name, client) in both(&server) {
         let since = client.list(&Interest::all(&kinds::CONFIG_MAP)).await.unwrap().1;
-        let interest = Interest::all(&kinds::CONFIG_MAP).within("default").where_fields(format!("metadata.name={name}"));
+        let interest =
+            Interest::all(&kinds::CONFIG_MAP).within("default").where_fields(format!("metadata.name={name}"));
         let mut events = client.watch(vec![interest.clone()], since).await.unwrap();
 
         let made = client.write_one(create(name)).await.unwrap();
@@ -78,7 +79,8 @@ async fn objects_are_written_read_and_watched() {
             Write::from(Op::merge(key("nowhere"), json!({"data": {}}))),
         ];
         let outcomes = client.write(batch).await.unwrap();
-        let said: Vec<_> = outcomes.iter().map(|o| o.as_ref().map(|_| ()).map_err(|s| s.reason.as_str())).collect();
+        let said: Vec<_> =
+            outcomes.iter().map(|o| o.as_ref().map(|_| ()).map_err(|s| s.reason.as_str())).collect();
         assert_eq!(said, [Err("Conflict"), Ok(()), Err("AlreadyExists"), Err("NotFound")], "{name}");
         let gone = client.write_one(Op::delete_key(key(name))).await.unwrap();
 
