@@ -13,11 +13,14 @@
 //! `coracle_client` wakes, gates and repeats.
 
 mod deployment;
+mod garbage;
 mod labels;
+mod namespace;
 mod owner;
 mod patch;
 mod pods;
 mod replicaset;
+mod serviceaccount;
 mod shared;
 #[cfg(test)]
 mod sim;

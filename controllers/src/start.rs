@@ -7,7 +7,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::shared::Shared;
-use crate::{Timing, deployment, replicaset};
+use crate::{Timing, deployment, garbage, namespace, replicaset, serviceaccount};
 
 /// What the controllers have to be told.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +42,9 @@ pub fn start_gated(
         let mut tasks = JoinSet::new();
         tasks.spawn(deployment::run(shared.clone(), stop.clone()));
         tasks.spawn(replicaset::run(shared.clone(), stop.clone()));
+        tasks.spawn(garbage::run(shared.clone(), stop.clone()));
+        tasks.spawn(namespace::run(shared.clone(), stop.clone()));
+        tasks.spawn(serviceaccount::run(shared.clone(), stop.clone()));
         tasks.spawn(async move { informers.run(stop).await });
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {

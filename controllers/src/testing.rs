@@ -1,11 +1,7 @@
 //! Short ways to make objects for the tests beside the plans.
 
-use std::collections::BTreeMap;
-
 use coracle_client::Typed;
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde_json::{Value, json};
 
@@ -104,9 +100,6 @@ impl Make {
         self.with(&format!("spec.{field}"), value)
     }
 
-    pub fn status(self, value: Value) -> Make {
-        self.with("status", value)
-    }
 }
 
 fn object(api_version: &str, kind: &str, name: &str) -> Make {
@@ -165,11 +158,3 @@ pub fn merged<K: Typed>(object: &K, patch: &Value) -> K {
     merge(&mut value, patch);
     serde_json::from_value(value).expect("a patched object of its type")
 }
-
-/// Labels from pairs.
-pub fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-}
-
-#[allow(dead_code)]
-fn types(_: &Pod, _: &ReplicaSet, _: &Deployment) {}

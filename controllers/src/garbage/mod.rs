@@ -1,0 +1,222 @@
+//! Removes what has lost its last owner, in the order that the owner's delete asked for.
+//!
+//! ```text
+//! [every kind] --watch--> Graph --key of an owner--> observe (absent owners: ask the server) --> plan
+//!    --> delete dependents | take the owner off them | let the owner go
+//! ```
+//!
+//! A key is a place where an owner is or was; one run judges everybody who names it, so that a thousand pods of one set go in two
+//! batches. Owners count by uid: an object that has merely the name of a lost owner keeps nobody.
+
+mod graph;
+mod plan;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use coracle_api::Key;
+use coracle_client::{Change, Ctx, Error, EventRecorder, Requeue, Runner, Typed};
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use parking_lot::RwLock;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use self::graph::{Graph, Node, Target, target};
+use self::plan::{Dependent, Observed, Owner, plan};
+use crate::Shared;
+use crate::owner::uid;
+
+/// Calls a macro with the types of all kinds that can own or be owned. Events are left out: there are many, and they die of age.
+macro_rules! every_kind {
+    ($then:ident, $first:expr) => {
+        $then!(
+            $first,
+            k8s_openapi::api::core::v1::ConfigMap,
+            k8s_openapi::api::core::v1::Namespace,
+            k8s_openapi::api::core::v1::Node,
+            k8s_openapi::api::core::v1::Pod,
+            k8s_openapi::api::core::v1::Secret,
+            k8s_openapi::api::core::v1::Service,
+            k8s_openapi::api::core::v1::ServiceAccount,
+            k8s_openapi::api::apps::v1::Deployment,
+            k8s_openapi::api::apps::v1::ReplicaSet,
+            k8s_openapi::api::coordination::v1::Lease
+        )
+    };
+}
+pub(crate) use every_kind;
+
+/// The most writes in one batch.
+const BATCH: usize = 500;
+
+struct Collector {
+    graph: RwLock<Graph>,
+    events: EventRecorder,
+}
+
+/// Runs the controller until `stop`.
+pub async fn run(shared: Shared, stop: CancellationToken) {
+    let collector = Arc::new(Collector {
+        graph: RwLock::default(),
+        events: shared.events("garbage-collector-controller"),
+    });
+    macro_rules! watch_all {
+        ($runner:expr, $($kind:ty),*) => {{
+            let runner = $runner;
+            $(let runner = watch::<$kind>(runner, collector.clone());)*
+            runner
+        }};
+    }
+    let runner = shared.runner("garbage-collector-controller").workers(4);
+    let runner = every_kind!(watch_all, runner);
+    let reconcile = move |ctx: Ctx, key: Key| {
+        let collector = collector.clone();
+        async move { collector.reconcile(&ctx, &key).await }
+    };
+    runner.run(stop, reconcile).await;
+}
+
+fn watch<K: Typed>(runner: Runner, collector: Arc<Collector>) -> Runner {
+    runner.watches::<K>(move |change: &Change<'_, K>| {
+        let (old, new) = (change.old.map(|o| o.metadata()), change.new.map(|o| o.metadata()));
+        if let (Some(old), Some(new)) = (old, new)
+            && is_same_to_us(old, new)
+        {
+            return collector.refresh(&change.object().key(), new);
+        }
+        collector.note::<K>(change.object().key(), old, new)
+    })
+}
+
+/// Whether a change touches nothing that the collector judges by: most are of a status.
+fn is_same_to_us(old: &ObjectMeta, new: &ObjectMeta) -> bool {
+    old.uid == new.uid
+        && old.owner_references == new.owner_references
+        && old.finalizers == new.finalizers
+        && old.deletion_timestamp == new.deletion_timestamp
+}
+
+impl Collector {
+    /// A change that wakes nobody, but moves the version by which writes know the object.
+    fn refresh(&self, key: &Key, meta: &ObjectMeta) -> Vec<Key> {
+        self.graph.write().note(key, Some(Node::new(key.clone(), meta)));
+        Vec::new()
+    }
+
+    fn note<K: Typed>(&self, key: Key, old: Option<&ObjectMeta>, new: Option<&ObjectMeta>) -> Vec<Key> {
+        let mut graph = self.graph.write();
+        if let Some(new) = new {
+            for owner in new.owner_references.iter().flatten() {
+                let known = old.iter().flat_map(|old| old.owner_references.iter().flatten()).any(|o| o == owner);
+                if !known && is_elsewhere(&graph, owner, &key.namespace) {
+                    self.warn_elsewhere::<K>(&key, new, owner);
+                }
+            }
+        }
+        graph.note(&key, new.map(|meta| Node::new(key.clone(), meta)))
+    }
+
+    fn warn_elsewhere<K: Typed>(&self, key: &Key, object: &ObjectMeta, owner: &OwnerReference) {
+        let OwnerReference { api_version, kind, name, uid, .. } = owner;
+        let namespace = &key.namespace;
+        let message = format!(
+            "ownerRef [{api_version}/{kind}, namespace: {namespace}, name: {name}, uid: {uid}] does not exist in \
+             namespace \"{namespace}\""
+        );
+        let about = ObjectReference {
+            api_version: Some(K::API_VERSION.into()),
+            kind: Some(K::KIND.into()),
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+            uid: object.uid.clone(),
+            ..ObjectReference::default()
+        };
+        self.events.emit(about, "Warning", "OwnerRefInvalidNamespace", "", message);
+    }
+
+    #[tracing::instrument(skip_all, fields(%key))]
+    async fn reconcile(&self, ctx: &Ctx, key: &Key) -> Result<Requeue, Error> {
+        let observed = self.observe(ctx, key).await?;
+        let mut failed = None;
+        let mut ops: Vec<_> = plan(&observed).into_iter().map(|action| action.op()).collect();
+        while !ops.is_empty() {
+            let rest = ops.split_off(ops.len().min(BATCH));
+            for outcome in ctx.write(std::mem::replace(&mut ops, rest)).await? {
+                match outcome {
+                    Err(status) if status.code != 404 => failed = Some(status),
+                    _ => {}
+                }
+            }
+        }
+        failed.map_or(Ok(Requeue::Done), |status| Err(Error::Refused(status)))
+    }
+
+    async fn observe(&self, ctx: &Ctx, key: &Key) -> Result<Observed, Error> {
+        let (owner, nodes) = {
+            let graph = self.graph.read();
+            (graph.get(key), graph.dependents(key))
+        };
+        let mut asked = HashMap::new();
+        let mut dependents = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let mut owners = Vec::new();
+            for reference in node.owners() {
+                owners.push(self.owner(ctx, reference, &node.key.namespace, &mut asked).await?);
+            }
+            let graph = self.graph.read();
+            let below = graph.dependents(&node.key);
+            dependents.push(Dependent {
+                owners,
+                has_dependents: graph.has_dependents(&node.key),
+                in_circle: below.iter().any(|node| node.waits()),
+                node,
+            });
+        }
+        Ok(Observed { owner, dependents })
+    }
+
+    /// What stands behind a reference. Before an owner counts as gone, the server itself is asked.
+    async fn owner(
+        &self,
+        ctx: &Ctx,
+        reference: &OwnerReference,
+        namespace: &str,
+        asked: &mut HashMap<Key, Option<Node>>,
+    ) -> Result<Owner, Error> {
+        let Target::At(place) = target(reference, namespace) else { return Ok(Owner::Unknown) };
+        let is_meant = |node: &Node| uid(&node.meta) == reference.uid;
+        let state = |node: &Node| if node.waits() { Owner::Waiting } else { Owner::Solid };
+        if let Some(node) = self.graph.read().get(&place).filter(|node| is_meant(node)) {
+            return Ok(state(&node));
+        }
+        if !asked.contains_key(&place) {
+            let found = ctx.client().get(&place).await?;
+            let node = found.and_then(|object| {
+                let meta = object.decode::<Meta>().ok()?.metadata;
+                Some(Node::new(place.clone(), &meta))
+            });
+            asked.insert(place.clone(), node);
+        }
+        let found = asked.get(&place).and_then(Option::as_ref).filter(|node| is_meant(node));
+        Ok(found.map_or(Owner::Gone, state))
+    }
+}
+
+/// Whether the object that a reference means is known to be in another place than the reference can point to.
+fn is_elsewhere(graph: &Graph, reference: &OwnerReference, namespace: &str) -> bool {
+    let Some(place) = graph.place_of(&reference.uid) else { return false };
+    match target(reference, namespace) {
+        Target::At(key) => key.namespace != place.namespace,
+        Target::NoNamespace => true,
+        Target::UnknownKind => false,
+    }
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    metadata: ObjectMeta,
+}
+
+#[cfg(test)]
+mod tests;

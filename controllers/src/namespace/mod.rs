@@ -1,0 +1,148 @@
+//! Empties a namespace that is being deleted, and lets it go once nothing is left in it.
+//!
+//! ```text
+//! [Namespace] --watch--> list what is inside --> delete it all --> plan --> conditions, or /finalize
+//! ```
+
+mod plan;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::{Key, KindRef, Object, kinds};
+use coracle_client::{Ctx, Error, Interest, Op, Requeue, Store, Typed};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use self::plan::{Content, FINALIZER, Plan, is_due, plan};
+use crate::garbage::every_kind;
+use crate::{Shared, patch, pods};
+
+/// The most deletes in one batch.
+const BATCH: usize = 500;
+
+struct Controller {
+    namespaces: Store<Namespace>,
+}
+
+/// Runs the controller until `stop`.
+pub async fn run(shared: Shared, stop: CancellationToken) {
+    let namespaces = shared.informers.store::<Namespace>();
+    let controller = Arc::new(Controller { namespaces: namespaces.clone() });
+    let runner = shared.runner("namespace-controller").workers(4).watches_itself::<Namespace>();
+    // What goes, or comes in between, is a reason to look at a namespace that is going.
+    macro_rules! watch_content {
+        ($runner:expr, $($kind:ty),*) => {{
+            let runner = $runner;
+            $(let of = namespaces.clone();
+            let runner = runner.watches::<$kind>(move |change| {
+                let namespace = change.object().metadata.namespace.as_deref().unwrap_or_default();
+                let going = of.get("", namespace).filter(|namespace| is_due(namespace));
+                going.map(|namespace| namespace.key()).into_iter().collect()
+            });)*
+            runner
+        }};
+    }
+    let runner = every_kind!(watch_content, runner);
+    let reconcile = move |ctx: Ctx, key: Key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&ctx, &key).await }
+    };
+    runner.run(stop, reconcile).await;
+}
+
+impl Controller {
+    #[tracing::instrument(skip_all, fields(%key))]
+    async fn reconcile(&self, ctx: &Ctx, key: &Key) -> Result<Requeue, Error> {
+        let Some(namespace) = self.namespaces.get_key(key).filter(|namespace| is_due(namespace)) else {
+            return Ok(Requeue::Done);
+        };
+        let mut left = vec![empty(ctx, key, Pod::kind()).await?];
+        if left[0].objects.is_empty() {
+            for kind in kinds::all().iter().filter(|kind| kind.namespaced && **kind != Pod::kind()) {
+                left.push(empty(ctx, key, kind).await?);
+            }
+        }
+        let plan = plan(&namespace, &left, ctx.now());
+        apply(ctx, &namespace, &plan).await?;
+        Ok(plan.look_again.map_or(Requeue::Done, Requeue::After))
+    }
+}
+
+/// Asks everything of one kind to go that has not been asked yet, and tells what is left then.
+async fn empty(ctx: &Ctx, namespace: &Key, kind: KindRef) -> Result<Content, Error> {
+    let interest = Interest { namespace: Some(namespace.name.clone()), ..Interest::all(kind) };
+    let (objects, _) = ctx.client().list(&interest).await?;
+    let going: Vec<Key> = objects.iter().filter(|object| !is_going(object)).map(|object| object.key.clone()).collect();
+    if going.is_empty() {
+        return Ok(content(kind, &objects));
+    }
+    for batch in going.chunks(BATCH) {
+        let ops = batch.iter().map(|key| Op::delete_key(key.clone())).collect();
+        for outcome in ctx.write(ops).await? {
+            match outcome {
+                Err(status) if status.code != 404 => return Err(Error::Refused(status)),
+                _ => {}
+            }
+        }
+    }
+    let (objects, _) = ctx.client().list(&interest).await?;
+    Ok(content(kind, &objects))
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    #[serde(default)]
+    metadata: ObjectMeta,
+}
+
+fn is_going(object: &Object) -> bool {
+    object.decode::<Meta>().is_ok_and(|object| object.metadata.deletion_timestamp.is_some())
+}
+
+fn content(kind: KindRef, objects: &[Arc<Object>]) -> Content {
+    let finalizers =
+        |object: &Arc<Object>| object.decode::<Meta>().ok().and_then(|o| o.metadata.finalizers).unwrap_or_default();
+    let grace = |object: &Arc<Object>| {
+        let pod = object.decode::<Pod>().ok().filter(|pod| !pods::is_finished(pod))?;
+        let seconds = pod.spec.and_then(|spec| spec.termination_grace_period_seconds)?;
+        u64::try_from(seconds).ok().map(Duration::from_secs)
+    };
+    let graces = objects.iter().filter(|_| kind == Pod::kind()).filter_map(grace);
+    Content {
+        group: kind.group.into(),
+        version: kind.version.into(),
+        resource: kind.plural.into(),
+        objects: objects.iter().map(finalizers).collect(),
+        grace: graces.max().unwrap_or_default(),
+    }
+}
+
+async fn apply(ctx: &Ctx, namespace: &Namespace, plan: &Plan) -> Result<(), Error> {
+    let key = namespace.key();
+    let mut ops = Vec::new();
+    let status = namespace.status.clone().unwrap_or_default();
+    let (old, new) = (json!({"conditions": status.conditions}), json!({"conditions": plan.conditions}));
+    if let Some(status) = patch::difference(&old, &new) {
+        let patch = json!({"metadata": {"uid": namespace.metadata.uid}, "status": status});
+        ops.push(Op::merge_status(key.clone(), patch));
+    }
+    if plan.finalize {
+        let mut object = namespace.clone();
+        // The conditions of this very batch have changed it.
+        object.metadata.resource_version = None;
+        let finalizers = object.spec.get_or_insert_default().finalizers.get_or_insert_default();
+        finalizers.retain(|finalizer| finalizer != FINALIZER);
+        ops.push(Op::Update { key, sub: Some("finalize"), object: object.to_value() });
+    }
+    for outcome in ctx.write(ops).await? {
+        match outcome {
+            Err(status) if status.code != 404 => return Err(Error::Refused(status)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
