@@ -99,7 +99,6 @@ impl Make {
     pub fn spec(self, field: &str, value: Value) -> Make {
         self.with(&format!("spec.{field}"), value)
     }
-
 }
 
 fn object(api_version: &str, kind: &str, name: &str) -> Make {

@@ -70,7 +70,9 @@ pub enum Target {
 
 /// Where a reference of an object in `namespace` points: an owner is sought in the dependent's own namespace, or outside all.
 pub fn target(reference: &OwnerReference, namespace: &str) -> Target {
-    let Some(kind) = kinds::by_kind(&reference.api_version, &reference.kind) else { return Target::UnknownKind };
+    let Some(kind) = kinds::by_kind(&reference.api_version, &reference.kind) else {
+        return Target::UnknownKind;
+    };
     if kind.namespaced && namespace.is_empty() {
         return Target::NoNamespace;
     }

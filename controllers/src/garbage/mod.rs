@@ -108,7 +108,8 @@ impl Collector {
         let mut graph = self.graph.write();
         if let Some(new) = new {
             for owner in new.owner_references.iter().flatten() {
-                let known = old.iter().flat_map(|old| old.owner_references.iter().flatten()).any(|o| o == owner);
+                let known =
+                    old.iter().flat_map(|old| old.owner_references.iter().flatten()).any(|o| o == owner);
                 if !known && is_elsewhere(&graph, owner, &key.namespace) {
                     self.warn_elsewhere::<K>(&key, new, owner);
                 }

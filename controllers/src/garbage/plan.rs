@@ -85,9 +85,9 @@ impl Action {
     /// The write that does it.
     pub fn op(self) -> Op {
         match self {
-            Action::Release { key, patch } | Action::Unblock { key, patch } | Action::Finalize { key, patch } => {
-                Op::merge(key, patch)
-            }
+            Action::Release { key, patch }
+            | Action::Unblock { key, patch }
+            | Action::Finalize { key, patch } => Op::merge(key, patch),
             Action::Delete { key, uid, revision, propagation } => {
                 let propagation = Some(propagation);
                 Op::Delete { key, uid: Some(uid), revision, grace_seconds: None, propagation }
@@ -130,8 +130,10 @@ fn judge(dependent: &Dependent) -> Vec<Action> {
     }
     if dependent.owners.contains(&Owner::Solid) {
         let owners = node.owners().zip(&dependent.owners);
-        let lost: Vec<&str> =
-            owners.filter(|(_, state)| **state != Owner::Solid).map(|(owner, _)| owner.uid.as_str()).collect();
+        let lost: Vec<&str> = owners
+            .filter(|(_, state)| **state != Owner::Solid)
+            .map(|(owner, _)| owner.uid.as_str())
+            .collect();
         return if lost.is_empty() { Vec::new() } else { vec![release(node, &lost)] };
     }
     if dependent.owners.contains(&Owner::Waiting) && dependent.has_dependents {
@@ -178,7 +180,8 @@ fn unblock(node: &Node) -> Action {
 }
 
 fn finalize(owner: &Node, finalizer: &str) -> Action {
-    let rest: Vec<&String> = owner.meta.finalizers.iter().flatten().filter(|name| *name != finalizer).collect();
+    let rest: Vec<&String> =
+        owner.meta.finalizers.iter().flatten().filter(|name| *name != finalizer).collect();
     let finalizers = if rest.is_empty() { Value::Null } else { json!(rest) };
     let patch = json!({"metadata": {
         "uid": owner.meta.uid,

@@ -18,9 +18,7 @@ fn key(name: &str) -> Key {
 }
 
 fn node(name: &str, owners: &[(&str, &str, bool)], finalizers: &[&str], going: bool) -> Node {
-    let reference = |(name, uid, block): &(&str, &str, bool)| {
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": uid, "blockOwnerDeletion": block})
-    };
+    let reference = |(name, uid, block): &(&str, &str, bool)| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": uid, "blockOwnerDeletion": block});
     let mut meta = json!({
         "uid": format!("{name}-uid"), "resourceVersion": "7", "finalizers": finalizers,
         "ownerReferences": owners.iter().map(reference).collect::<Vec<_>>(),
@@ -101,7 +99,9 @@ impl Sim {
             for action in plan(&self.observe(&place)) {
                 match action {
                     Action::Delete { key, propagation, .. } => self.delete(&key.name, propagation),
-                    Action::Release { key, patch } | Action::Unblock { key, patch } | Action::Finalize { key, patch } => {
+                    Action::Release { key, patch }
+                    | Action::Unblock { key, patch }
+                    | Action::Finalize { key, patch } => {
                         self.patch(&key.name, &patch);
                     }
                 }
@@ -132,7 +132,11 @@ fn dependents_go_stay_or_wait_as_the_delete_asked() {
         ("orphan", vec![plain("a"), of("b", "a", false), of("c", "b", false)], Orphan, &["b", "c"]),
         (
             "another owner keeps it",
-            vec![plain("a"), plain("o"), node("b", &[("a", "a-uid", true), ("o", "o-uid", false)], &[], false)],
+            vec![
+                plain("a"),
+                plain("o"),
+                node("b", &[("a", "a-uid", true), ("o", "o-uid", false)], &[], false),
+            ],
             Foreground,
             &["b", "o"],
         ),
@@ -168,15 +172,20 @@ fn owners_count_by_uid_and_the_unknown_keep_what_they_have() {
     assert!(own.settle());
     assert_eq!(own.names(), ["a"], "who owns itself stays");
     let unknown = node("b", &[("a", "a-uid", false)], &[], false);
-    let dependent =
-        Dependent { node: Arc::new(unknown), owners: vec![Owner::Unknown], has_dependents: false, in_circle: false };
+    let dependent = Dependent {
+        node: Arc::new(unknown),
+        owners: vec![Owner::Unknown],
+        has_dependents: false,
+        in_circle: false,
+    };
     assert_eq!(plan(&Observed { owner: None, dependents: vec![dependent] }), []);
 }
 
 #[test]
 fn references_point_into_the_dependents_namespace() {
     let reference = |kind: &str, version: &str| {
-        serde_json::from_value(json!({"apiVersion": version, "kind": kind, "name": "a", "uid": "u"})).expect("one")
+        serde_json::from_value(json!({"apiVersion": version, "kind": kind, "name": "a", "uid": "u"}))
+            .expect("one")
     };
     let cases = [
         ("ConfigMap", "v1", "n", Target::At(key("a"))),

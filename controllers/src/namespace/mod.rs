@@ -76,7 +76,8 @@ impl Controller {
 async fn empty(ctx: &Ctx, namespace: &Key, kind: KindRef) -> Result<Content, Error> {
     let interest = Interest { namespace: Some(namespace.name.clone()), ..Interest::all(kind) };
     let (objects, _) = ctx.client().list(&interest).await?;
-    let going: Vec<Key> = objects.iter().filter(|object| !is_going(object)).map(|object| object.key.clone()).collect();
+    let going: Vec<Key> =
+        objects.iter().filter(|object| !is_going(object)).map(|object| object.key.clone()).collect();
     if going.is_empty() {
         return Ok(content(kind, &objects));
     }
@@ -104,8 +105,9 @@ fn is_going(object: &Object) -> bool {
 }
 
 fn content(kind: KindRef, objects: &[Arc<Object>]) -> Content {
-    let finalizers =
-        |object: &Arc<Object>| object.decode::<Meta>().ok().and_then(|o| o.metadata.finalizers).unwrap_or_default();
+    let finalizers = |object: &Arc<Object>| {
+        object.decode::<Meta>().ok().and_then(|o| o.metadata.finalizers).unwrap_or_default()
+    };
     let grace = |object: &Arc<Object>| {
         let pod = object.decode::<Pod>().ok().filter(|pod| !pods::is_finished(pod))?;
         let seconds = pod.spec.and_then(|spec| spec.termination_grace_period_seconds)?;

@@ -43,7 +43,8 @@ pub struct Plan {
 /// Whether the content of a namespace is to go.
 pub fn is_due(namespace: &Namespace) -> bool {
     let finalizers = namespace.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten());
-    namespace.metadata.deletion_timestamp.is_some() && finalizers.into_iter().any(|finalizer| finalizer == FINALIZER)
+    namespace.metadata.deletion_timestamp.is_some()
+        && finalizers.into_iter().any(|finalizer| finalizer == FINALIZER)
 }
 
 /// Decides and does nothing else. `left` is what remains after everything was asked to go: of pods alone as long as there are any.
@@ -68,7 +69,8 @@ pub fn plan(namespace: &Namespace, left: &[Content], now: Timestamp) -> Plan {
     }
     let finalize = left.iter().all(|content| content.objects.is_empty());
     // Half of what it is expected to take, as upstream does; what goes earlier wakes us earlier.
-    let look_again = if unexpected.is_empty() { wait / 2 + Duration::from_secs(1) } else { Duration::from_secs(5) };
+    let look_again =
+        if unexpected.is_empty() { wait / 2 + Duration::from_secs(1) } else { Duration::from_secs(5) };
     Plan {
         conditions: conditions(namespace, &unexpected, &remaining, &finalizers, now),
         finalize,
@@ -79,7 +81,9 @@ pub fn plan(namespace: &Namespace, left: &[Content], now: Timestamp) -> Plan {
 fn unexpected_items(namespace: &Namespace, content: &Content) -> String {
     let name = namespace.metadata.name.as_deref().unwrap_or_default();
     let Content { group, version, resource, .. } = content;
-    format!("unexpected items still remain in namespace: {name} for gvr: {group}/{version}, Resource={resource}")
+    format!(
+        "unexpected items still remain in namespace: {name} for gvr: {group}/{version}, Resource={resource}"
+    )
 }
 
 fn conditions(
@@ -128,7 +132,8 @@ fn conditions(
         ),
     ];
     let old = namespace.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let old: BTreeMap<&str, &NamespaceCondition> = old.map(|condition| (condition.type_.as_str(), condition)).collect();
+    let old: BTreeMap<&str, &NamespaceCondition> =
+        old.map(|condition| (condition.type_.as_str(), condition)).collect();
     let condition = |(of_type, fault, fine): (&str, Option<(&'static str, String)>, (&'static str, &str))| {
         let status = if fault.is_some() { "True" } else { "False" };
         let (reason, message) = fault.unwrap_or((fine.0, fine.1.to_owned()));

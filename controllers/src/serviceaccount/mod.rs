@@ -60,7 +60,10 @@ pub fn plan(observed: &Observed<'_>) -> Vec<Action> {
     };
     let mut actions = Vec::new();
     if observed.account.is_none() {
-        actions.push(Action::CreateAccount(ServiceAccount { metadata: named(ACCOUNT), ..ServiceAccount::default() }));
+        actions.push(Action::CreateAccount(ServiceAccount {
+            metadata: named(ACCOUNT),
+            ..ServiceAccount::default()
+        }));
     }
     let data = BTreeMap::from([(CA_KEY.to_owned(), observed.ca_pem.to_owned())]);
     let describe = |mut map: ConfigMap| {
@@ -136,7 +139,8 @@ impl Controller {
         for outcome in ctx.write(plan(&observed).into_iter().map(op).collect()).await? {
             match outcome {
                 // Somebody was quicker, or the namespace is going.
-                Err(status) if status.reason == "AlreadyExists" || status.code == 403 || status.code == 404 => {}
+                Err(status)
+                    if status.reason == "AlreadyExists" || status.code == 403 || status.code == 404 => {}
                 Err(status) => return Err(Error::Refused(status)),
                 Ok(_) => {}
             }
