@@ -1,0 +1,199 @@
+//! OpenAPI: an index, one document for each group and version (v3), and one for everything (v2). All of it derives from
+//! the schemas and the table of kinds.
+//!
+//! Nobody asks for most documents, so each is made when it is first asked for, and then kept as bytes.
+
+mod operations;
+mod parameters;
+mod v2;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha512};
+
+use crate::kind::KindRef;
+use crate::schema::Schema;
+
+/// What clients are told to be talking to.
+const VERSION: &str = "v1.36.2";
+/// Where references to types point.
+pub(super) const REFERENCE: &str = "#/components/schemas/";
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
+
+/// The documents about a set of kinds.
+pub struct Documents {
+    kinds: Vec<KindRef>,
+    /// By path, such as `apis/apps/v1`: the document, once somebody asked for it.
+    made: BTreeMap<String, OnceLock<Bytes>>,
+    v2: OnceLock<Bytes>,
+    hash: String,
+}
+
+impl Documents {
+    /// The documents about these kinds; none is made yet.
+    pub fn new(kinds: impl IntoIterator<Item = KindRef>) -> Arc<Documents> {
+        let kinds: Vec<KindRef> = kinds.into_iter().collect();
+        let mut made = BTreeMap::new();
+        let mut digest = Sha512::new();
+        for path in ["api", "apis", "version"] {
+            made.insert(path.to_owned(), OnceLock::new());
+        }
+        for kind in &kinds {
+            if kind.group.is_empty() {
+                made.insert(format!("api/{}", kind.version), OnceLock::new());
+            } else {
+                made.insert(format!("apis/{}", kind.group), OnceLock::new());
+                made.insert(format!("apis/{}/{}", kind.group, kind.version), OnceLock::new());
+            }
+            digest.update(format!("{}/{}/{} {VERSION} ", kind.group, kind.version, kind.plural));
+            digest.update(Schema::text(kind.schema).unwrap_or_default());
+        }
+        let hash = digest.finalize().iter().map(|byte| format!("{byte:02X}")).collect();
+        Arc::new(Documents { kinds, made, v2: OnceLock::new(), hash })
+    }
+
+    /// The index of `/openapi/v3`.
+    pub fn index(&self) -> Bytes {
+        let entry = |path: &String| {
+            (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={}", self.hash)}))
+        };
+        let paths: Map<String, Value> = self.made.keys().map(entry).collect();
+        Bytes::from(json!({ "paths": paths }).to_string())
+    }
+
+    /// The hash that addresses of documents carry; a client that asks with another has an old index.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The document of a path, such as `apis/apps/v1`; nothing for a path that the index does not have.
+    pub fn document(&self, path: &str) -> Option<Bytes> {
+        let cell = self.made.get(path)?;
+        Some(cell.get_or_init(|| Bytes::from(self.make(path).to_string())).clone())
+    }
+
+    /// The one document of `/openapi/v2`.
+    pub fn v2(&self) -> Bytes {
+        self.v2.get_or_init(|| Bytes::from(v2::document(&self.kinds).to_string())).clone()
+    }
+
+    fn make(&self, path: &str) -> Value {
+        let parts: Vec<&str> = path.split('/').collect();
+        let (paths, types) = match parts.as_slice() {
+            ["version"] => (single("/version/", "getCodeVersion", "version"), Vec::new()),
+            ["api"] => (single("/api/", "getCoreAPIVersions", "core"), Vec::new()),
+            ["apis"] => (single("/apis/", "getAPIVersions", "apis"), Vec::new()),
+            ["apis", group] => {
+                let id = format!("get{}APIGroup", operations::camel(group));
+                (single(&format!("/apis/{group}/"), &id, &operations::tag(group)), Vec::new())
+            }
+            _ => {
+                let (group, version) =
+                    if parts[0] == "api" { ("", parts[1]) } else { (parts[1], *parts.last().unwrap_or(&"")) };
+                let kinds: Vec<KindRef> =
+                    self.kinds.iter().copied().filter(|k| k.group == group && k.version == version).collect();
+                (operations::paths(group, version, &kinds), types_of(&kinds))
+            }
+        };
+        let mut schemas = BTreeMap::new();
+        for name in types {
+            collect(&name, &mut schemas);
+        }
+        let schemas: Map<String, Value> = schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
+        json!({
+            "openapi": "3.0.0",
+            "info": {"title": "Kubernetes", "version": VERSION},
+            "paths": paths,
+            "components": {
+                "schemas": schemas,
+                "securitySchemes": {
+                    "BearerToken": {
+                        "type": "apiKey",
+                        "description": "Bearer Token authentication",
+                        "name": "authorization",
+                        "in": "header",
+                    },
+                },
+            },
+        })
+    }
+}
+
+/// The only path of a document that describes no kinds.
+fn single(path: &str, id: &str, tag: &str) -> Map<String, Value> {
+    let get = json!({"tags": [tag], "operationId": id, "responses": {"401": {"description": "Unauthorized"}}});
+    Map::from_iter([(path.to_owned(), json!({ "get": get }))])
+}
+
+/// All types of the packages that these kinds live in, and the general ones that their operations speak of.
+fn types_of(kinds: &[KindRef]) -> Vec<String> {
+    let mut packages: Vec<&str> = kinds.iter().filter_map(|kind| Some(kind.schema.rsplit_once('.')?.0)).collect();
+    packages.dedup();
+    let general = ["APIResourceList", "DeleteOptions", "Patch", "Status", "WatchEvent"];
+    let of_subresources = kinds.iter().flat_map(|kind| kind.subresources).filter_map(|sub| {
+        let (group, version, name) = sub.gvk?;
+        crate::decode::Target::named(group, version, name).map(|target| target.schema.name.to_owned())
+    });
+    Schema::names()
+        .filter(|name| name.rsplit_once('.').is_some_and(|(package, _)| packages.contains(&package)))
+        .map(str::to_owned)
+        .chain(general.map(|name| format!("{META}{name}")))
+        // Whatever can be scaled is scaled by this type, wherever it lives.
+        .chain(std::iter::once("io.k8s.api.autoscaling.v1.Scale".to_owned()))
+        .chain(of_subresources)
+        .collect()
+}
+
+/// Adds a type and everything that it refers to.
+fn collect(name: &str, out: &mut BTreeMap<&'static str, Value>) {
+    let Some(known) = Schema::of(name).map(|schema| schema.name) else { return };
+    if out.contains_key(known) {
+        return;
+    }
+    let text = Schema::text(known).unwrap_or("{}");
+    out.insert(known, serde_json::from_str(text).unwrap_or_default());
+    for part in text.split(REFERENCE).skip(1) {
+        collect(part.split('"').next().unwrap_or(""), out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds;
+
+    fn read(bytes: &Bytes) -> Value {
+        serde_json::from_slice(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_index_names_every_document() {
+        let documents = Documents::new(kinds::served());
+        let index = read(&documents.index());
+        for path in ["api", "api/v1", "apis", "apis/apps", "apis/apps/v1", "version"] {
+            let url = index["paths"][path]["serverRelativeURL"].as_str().unwrap();
+            assert_eq!(url, format!("/openapi/v3/{path}?hash={}", documents.hash()));
+            assert!(documents.document(path).is_some(), "case: {path}");
+        }
+        assert!(documents.document("apis/nope/v1").is_none());
+    }
+
+    #[test]
+    fn documents_hold_operations_and_every_type_that_they_name() {
+        let documents = Documents::new(kinds::served());
+        let core = read(&documents.document("api/v1").unwrap());
+        let pod = &core["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"];
+        assert_eq!(pod["patch"]["operationId"], "patchCoreV1NamespacedPod");
+        assert_eq!(pod["patch"]["x-kubernetes-action"], "patch");
+        let all = core["paths"]["/api/v1/namespaces/{namespace}/pods"]["delete"]["operationId"].clone();
+        assert_eq!(all, "deleteCoreV1CollectionNamespacedPod");
+        let text = core.to_string();
+        for part in text.split(REFERENCE).skip(1) {
+            let name = part.split('"').next().unwrap();
+            assert!(core["components"]["schemas"].get(name).is_some(), "dangling: {name}");
+        }
+    }
+}

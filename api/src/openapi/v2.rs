@@ -1,0 +1,104 @@
+//! OpenAPI v2, which only old clients ask for: the same types and operations, told in the older way.
+
+use serde_json::{Map, Value, json};
+
+use super::{REFERENCE, VERSION, operations};
+use crate::kind::KindRef;
+use crate::schema::Schema;
+
+/// The document about these kinds, with every type there is.
+pub(super) fn document(kinds: &[KindRef]) -> Value {
+    let mut paths = Map::new();
+    let mut done: Vec<(&str, &str)> = Vec::new();
+    for kind in kinds {
+        let place = (kind.group, kind.version);
+        if done.contains(&place) {
+            continue;
+        }
+        done.push(place);
+        let of_place: Vec<KindRef> = kinds.iter().copied().filter(|k| (k.group, k.version) == place).collect();
+        paths.extend(operations::paths(kind.group, kind.version, &of_place).into_iter().map(|(path, item)| (path, older_path(item))));
+    }
+    let definitions: Map<String, Value> = Schema::names()
+        .filter_map(|name| Some((name.to_owned(), older(serde_json::from_str(Schema::text(name)?).ok()?))))
+        .collect();
+    json!({
+        "swagger": "2.0",
+        "info": {"title": "Kubernetes", "version": VERSION},
+        "paths": paths,
+        "definitions": definitions,
+        "securityDefinitions": {
+            "BearerToken": {"description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header"},
+        },
+        "security": [{"BearerToken": []}],
+    })
+}
+
+/// A schema without what v2 cannot say: defaults, and references beside other keys.
+fn older(schema: Value) -> Value {
+    match schema {
+        Value::Object(mut map) => {
+            if map.contains_key("oneOf") {
+                map.shift_remove("oneOf");
+                map.insert("type".into(), "string".into());
+            }
+            map.shift_remove("default");
+            let reference = map.get("allOf").and_then(|all| all.get(0)?.get("$ref").cloned());
+            if let Some(reference) = reference {
+                map.shift_remove("allOf");
+                map.insert("$ref".into(), reference);
+            }
+            let convert = |(key, value): (String, Value)| match value {
+                Value::String(text) if key == "$ref" => (key, text.replace(REFERENCE, "#/definitions/").into()),
+                Value::Object(fields) if key == "properties" => {
+                    (key, Value::Object(fields.into_iter().map(|(name, field)| (name, older(field))).collect()))
+                }
+                value => (key, older(value)),
+            };
+            Value::Object(map.into_iter().map(convert).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(older).collect()),
+        other => other,
+    }
+}
+
+/// The operations of one path, with types of content where v2 has them.
+fn older_path(item: Value) -> Value {
+    let Value::Object(methods) = item else { return item };
+    let convert = |(method, value): (String, Value)| match value {
+        Value::Object(operation) => (method, older_operation(operation)),
+        parameters => (method, parameters),
+    };
+    Value::Object(methods.into_iter().map(convert).collect())
+}
+
+fn older_operation(mut operation: Map<String, Value>) -> Value {
+    let body = operation.shift_remove("requestBody");
+    let patch = operation.get("x-kubernetes-action").is_some_and(|action| action == "patch");
+    let consumes = if patch {
+        json!(["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml"])
+    } else {
+        json!(["*/*"])
+    };
+    let mut parameters = operation.shift_remove("parameters").and_then(|p| p.as_array().cloned()).unwrap_or_default();
+    let content = body.as_ref().and_then(|body| body.get("content")?.as_object()?.values().next()?.get("schema").cloned());
+    if let Some(schema) = content {
+        parameters.insert(0, json!({"name": "body", "in": "body", "required": true, "schema": older(schema)}));
+    }
+    let responses = operation.shift_remove("responses").and_then(|r| r.as_object().cloned()).unwrap_or_default();
+    let plain = |(code, response): (String, Value)| {
+        let schema = response.get("content").and_then(|content| content.get("application/json")?.get("schema").cloned());
+        let mut map = Map::from_iter([("description".to_owned(), response.get("description").cloned().unwrap_or_default())]);
+        if let Some(schema) = schema {
+            map.insert("schema".into(), older(schema));
+        }
+        (code, Value::Object(map))
+    };
+    let responses: Map<String, Value> = responses.into_iter().map(plain).collect();
+    operation.insert("consumes".into(), consumes);
+    operation.insert("produces".into(), json!(["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"]));
+    operation.insert("schemes".into(), json!(["https"]));
+    operation.insert("parameters".into(), parameters.into());
+    operation.insert("responses".into(), responses.into());
+    Value::Object(operation)
+}
