@@ -102,7 +102,8 @@ impl Documents {
         for name in types {
             collect(&name, &mut schemas);
         }
-        let schemas: Map<String, Value> = schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
+        let schemas: Map<String, Value> =
+            schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
         json!({
             "openapi": "3.0.0",
             "info": {"title": "Kubernetes", "version": VERSION},
@@ -124,13 +125,15 @@ impl Documents {
 
 /// The only path of a document that describes no kinds.
 fn single(path: &str, id: &str, tag: &str) -> Map<String, Value> {
-    let get = json!({"tags": [tag], "operationId": id, "responses": {"401": {"description": "Unauthorized"}}});
+    let get =
+        json!({"tags": [tag], "operationId": id, "responses": {"401": {"description": "Unauthorized"}}});
     Map::from_iter([(path.to_owned(), json!({ "get": get }))])
 }
 
 /// All types of the packages that these kinds live in, and the general ones that their operations speak of.
 fn types_of(kinds: &[KindRef]) -> Vec<String> {
-    let mut packages: Vec<&str> = kinds.iter().filter_map(|kind| Some(kind.schema.rsplit_once('.')?.0)).collect();
+    let mut packages: Vec<&str> =
+        kinds.iter().filter_map(|kind| Some(kind.schema.rsplit_once('.')?.0)).collect();
     packages.dedup();
     let general = ["APIResourceList", "DeleteOptions", "Patch", "Status", "WatchEvent"];
     let of_subresources = kinds.iter().flat_map(|kind| kind.subresources).filter_map(|sub| {

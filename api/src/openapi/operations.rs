@@ -36,7 +36,11 @@ fn content(name: &str, watch: bool) -> Value {
         types.extend(["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"]);
     }
     types.extend(["application/vnd.kubernetes.protobuf", "application/yaml"]);
-    types.into_iter().map(|kind| (kind.to_owned(), json!({"schema": reference(name)}))).collect::<Map<_, _>>().into()
+    types
+        .into_iter()
+        .map(|kind| (kind.to_owned(), json!({"schema": reference(name)})))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 /// What is the same for all operations of one kind, or of one subresource.
@@ -57,7 +61,14 @@ impl Subject<'_> {
         format!("{verb}{group}{version}{middle}{scope}{}{}", self.kind.kind, self.suffix)
     }
 
-    fn operation(&self, id: String, action: &str, responses: Value, body: Option<Value>, verb: &str) -> Value {
+    fn operation(
+        &self,
+        id: String,
+        action: &str,
+        responses: Value,
+        body: Option<Value>,
+        verb: &str,
+    ) -> Value {
         let mut map = Map::new();
         map.insert("tags".into(), json!([format!("{}_{}", tag(self.kind.group), self.kind.version)]));
         map.insert("operationId".into(), id.into());
@@ -71,7 +82,10 @@ impl Subject<'_> {
         map.insert("responses".into(), responses);
         map.insert("x-kubernetes-action".into(), action.into());
         let (group, version, kind) = self.gvk;
-        map.insert("x-kubernetes-group-version-kind".into(), json!({"group": group, "version": version, "kind": kind}));
+        map.insert(
+            "x-kubernetes-group-version-kind".into(),
+            json!({"group": group, "version": version, "kind": kind}),
+        );
         Value::Object(map)
     }
 
@@ -115,7 +129,8 @@ impl Subject<'_> {
             "application/strategic-merge-patch+json",
         ];
         let patch = json!({"schema": reference(&format!("{META}Patch"))});
-        let content: Map<String, Value> = types.map(|kind| (kind.to_owned(), patch.clone())).into_iter().collect();
+        let content: Map<String, Value> =
+            types.map(|kind| (kind.to_owned(), patch.clone())).into_iter().collect();
         let responses = self.responses(&["200", "201"], &self.schema, false);
         let body = Some(json!({"content": content, "required": true}));
         self.operation(self.id("patch", ""), "patch", responses, body, "patch")
@@ -222,7 +237,9 @@ fn of_kind(kind: &Kind, root: &str, paths: &mut Map<String, Value>) {
 fn of_subresource(kind: &Kind, subresource: &Subresource) -> Value {
     let gvk = subresource.gvk.unwrap_or((kind.group, kind.version, kind.kind));
     let schema = match subresource.gvk {
-        Some((group, version, name)) => Target::named(group, version, name).map_or("", |target| target.schema.name),
+        Some((group, version, name)) => {
+            Target::named(group, version, name).map_or("", |target| target.schema.name)
+        }
         None => kind.schema,
     };
     let subject = Subject { kind, gvk, schema: schema.into(), suffix: capital(subresource.name) };

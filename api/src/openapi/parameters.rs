@@ -13,9 +13,21 @@ fn path(name: &str, description: &str) -> Value {
 /// Text, number or switch: what values of a parameter are.
 fn kind_of(name: &str) -> &'static str {
     match name {
-        "limit" | "timeoutSeconds" | "gracePeriodSeconds" | "limitBytes" | "sinceSeconds" | "tailLines" | "ports" => "integer",
-        "allowWatchBookmarks" | "sendInitialEvents" | "watch" | "orphanDependents" | "force" | "follow" | "previous"
-        | "timestamps" | "insecureSkipTLSVerifyBackend" | "stdin" | "stdout" | "stderr" | "tty"
+        "limit" | "timeoutSeconds" | "gracePeriodSeconds" | "limitBytes" | "sinceSeconds" | "tailLines"
+        | "ports" => "integer",
+        "allowWatchBookmarks"
+        | "sendInitialEvents"
+        | "watch"
+        | "orphanDependents"
+        | "force"
+        | "follow"
+        | "previous"
+        | "timestamps"
+        | "insecureSkipTLSVerifyBackend"
+        | "stdin"
+        | "stdout"
+        | "stderr"
+        | "tty"
         | "ignoreStoreReadErrorWithClusterBreakingPotential" => "boolean",
         _ => "string",
     }

@@ -16,8 +16,13 @@ pub(super) fn document(kinds: &[KindRef]) -> Value {
             continue;
         }
         done.push(place);
-        let of_place: Vec<KindRef> = kinds.iter().copied().filter(|k| (k.group, k.version) == place).collect();
-        paths.extend(operations::paths(kind.group, kind.version, &of_place).into_iter().map(|(path, item)| (path, older_path(item))));
+        let of_place: Vec<KindRef> =
+            kinds.iter().copied().filter(|k| (k.group, k.version) == place).collect();
+        paths.extend(
+            operations::paths(kind.group, kind.version, &of_place)
+                .into_iter()
+                .map(|(path, item)| (path, older_path(item))),
+        );
     }
     let definitions: Map<String, Value> = Schema::names()
         .filter_map(|name| Some((name.to_owned(), older(serde_json::from_str(Schema::text(name)?).ok()?))))
@@ -49,10 +54,13 @@ fn older(schema: Value) -> Value {
                 map.insert("$ref".into(), reference);
             }
             let convert = |(key, value): (String, Value)| match value {
-                Value::String(text) if key == "$ref" => (key, text.replace(REFERENCE, "#/definitions/").into()),
-                Value::Object(fields) if key == "properties" => {
-                    (key, Value::Object(fields.into_iter().map(|(name, field)| (name, older(field))).collect()))
+                Value::String(text) if key == "$ref" => {
+                    (key, text.replace(REFERENCE, "#/definitions/").into())
                 }
+                Value::Object(fields) if key == "properties" => (
+                    key,
+                    Value::Object(fields.into_iter().map(|(name, field)| (name, older(field))).collect()),
+                ),
                 value => (key, older(value)),
             };
             Value::Object(map.into_iter().map(convert).collect())
@@ -76,19 +84,34 @@ fn older_operation(mut operation: Map<String, Value>) -> Value {
     let body = operation.shift_remove("requestBody");
     let patch = operation.get("x-kubernetes-action").is_some_and(|action| action == "patch");
     let consumes = if patch {
-        json!(["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml"])
+        json!([
+            "application/json-patch+json",
+            "application/merge-patch+json",
+            "application/strategic-merge-patch+json",
+            "application/apply-patch+yaml"
+        ])
     } else {
         json!(["*/*"])
     };
-    let mut parameters = operation.shift_remove("parameters").and_then(|p| p.as_array().cloned()).unwrap_or_default();
-    let content = body.as_ref().and_then(|body| body.get("content")?.as_object()?.values().next()?.get("schema").cloned());
+    let mut parameters =
+        operation.shift_remove("parameters").and_then(|p| p.as_array().cloned()).unwrap_or_default();
+    let content = body
+        .as_ref()
+        .and_then(|body| body.get("content")?.as_object()?.values().next()?.get("schema").cloned());
     if let Some(schema) = content {
-        parameters.insert(0, json!({"name": "body", "in": "body", "required": true, "schema": older(schema)}));
+        parameters
+            .insert(0, json!({"name": "body", "in": "body", "required": true, "schema": older(schema)}));
     }
-    let responses = operation.shift_remove("responses").and_then(|r| r.as_object().cloned()).unwrap_or_default();
+    let responses =
+        operation.shift_remove("responses").and_then(|r| r.as_object().cloned()).unwrap_or_default();
     let plain = |(code, response): (String, Value)| {
-        let schema = response.get("content").and_then(|content| content.get("application/json")?.get("schema").cloned());
-        let mut map = Map::from_iter([("description".to_owned(), response.get("description").cloned().unwrap_or_default())]);
+        let schema = response
+            .get("content")
+            .and_then(|content| content.get("application/json")?.get("schema").cloned());
+        let mut map = Map::from_iter([(
+            "description".to_owned(),
+            response.get("description").cloned().unwrap_or_default(),
+        )]);
         if let Some(schema) = schema {
             map.insert("schema".into(), older(schema));
         }
@@ -96,7 +119,10 @@ fn older_operation(mut operation: Map<String, Value>) -> Value {
     };
     let responses: Map<String, Value> = responses.into_iter().map(plain).collect();
     operation.insert("consumes".into(), consumes);
-    operation.insert("produces".into(), json!(["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"]));
+    operation.insert(
+        "produces".into(),
+        json!(["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"]),
+    );
     operation.insert("schemes".into(), json!(["https"]));
     operation.insert("parameters".into(), parameters.into());
     operation.insert("responses".into(), responses.into());
