@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::cluster::Selection;
-use crate::{components, demo, down, node, status, up};
+use crate::{components, demo, down, node, status, up, verbs};
 
 /// Coracle: a container orchestrator small enough to read. It speaks the Kubernetes API, runs pods on Docker, and
 /// says why.
@@ -35,6 +35,8 @@ pub enum Command {
     Node(node::Node),
     Demo(demo::Demo),
     Apiserver(components::ApiServer),
+    #[command(flatten)]
+    Verb(verbs::Verb),
     /// Print a script that completes commands in your shell
     Completions {
         /// For which shell
@@ -67,6 +69,7 @@ impl Args {
             Command::Node(node) => node.run(selection).await?,
             Command::Demo(demo) => demo.run(selection).await?,
             Command::Apiserver(component) => component.run(selection).await?,
+            Command::Verb(verb) => verb.run(selection).await?,
             // Handled where the whole command line is known.
             Command::Completions { .. } => {}
         }

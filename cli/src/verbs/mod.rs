@@ -1,6 +1,7 @@
 //! Verbs for people without kubectl. They work against any Kubernetes.
 
 pub mod apply;
+mod command;
 pub mod delete;
 pub mod describe;
 pub mod get;
@@ -17,6 +18,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use serde_json::Value;
+
+pub use command::Verb;
 
 /// How often to look again while waiting.
 const AGAIN: Duration = Duration::from_millis(200);
