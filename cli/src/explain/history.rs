@@ -29,11 +29,17 @@ pub struct History {
 pub async fn run(args: History, connection: &Connection) -> Result<()> {
     let catalogue = Catalogue::fetch(connection).await?;
     let (kind, name) = one(&catalogue, &args.what)?;
-    let scope = if kind.namespaced { format!("&namespace={}", escape(&connection.namespace)) } else { String::new() };
-    let plural = if kind.group.is_empty() { kind.plural.clone() } else { format!("{}.{}", kind.plural, kind.group) };
+    let scope =
+        if kind.namespaced { format!("&namespace={}", escape(&connection.namespace)) } else { String::new() };
+    let plural =
+        if kind.group.is_empty() { kind.plural.clone() } else { format!("{}.{}", kind.plural, kind.group) };
     let log = fetch(connection, &format!("kind={}&name={}{scope}", escape(&plural), escape(&name))).await?;
     if log.items.is_empty() {
-        bail!("no change of {}/{name} is remembered; `coracle get {}` lists what there is", kind.title(), kind.plural);
+        bail!(
+            "no change of {}/{name} is remembered; `coracle get {}` lists what there is",
+            kind.title(),
+            kind.plural
+        );
     }
     for line in show(&log.items) {
         println!("{line}");

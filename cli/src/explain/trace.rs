@@ -46,14 +46,21 @@ pub async fn run(args: Trace, connection: &Connection) -> Result<()> {
 ///
 /// # Errors
 /// As [`run`].
-pub async fn text(connection: &Connection, namespace: &str, kind: &str, name: &str, all: bool) -> Result<String> {
+pub async fn text(
+    connection: &Connection,
+    namespace: &str,
+    kind: &str,
+    name: &str,
+    all: bool,
+) -> Result<String> {
     let log = fetch(connection, "").await?;
     let is_meant = |key: &Key| key.kind == kind && key.name == name && key.namespace == namespace;
     let Some(latest) = log.items.iter().rfind(|c| is_meant(&c.key)) else {
         bail!("no change of {}/{name} is remembered in namespace {namespace:?}", kind.to_lowercase());
     };
     let tree = Tree::new(&log.items);
-    let mine: Vec<u64> = log.items.iter().filter(|c| c.uid == latest.uid && is_meant(&c.key)).map(|c| c.revision).collect();
+    let mine: Vec<u64> =
+        log.items.iter().filter(|c| c.uid == latest.uid && is_meant(&c.key)).map(|c| c.revision).collect();
     Ok(tree.show(&mine, all))
 }
 
@@ -126,7 +133,11 @@ impl<'a> Tree<'a> {
         for (i, ((actor, verb, kind), count)) in hidden.iter().enumerate() {
             let branch = if i + 1 == hidden.len() { "└─ " } else { "├─ " };
             let more = *count - EACH;
-            out.push_str(&format!("{:>9}  {indent}{branch}{actor} {verb} {more} more {}s (--all shows them)\n", "", kind.to_lowercase()));
+            out.push_str(&format!(
+                "{:>9}  {indent}{branch}{actor} {verb} {more} more {}s (--all shows them)\n",
+                "",
+                kind.to_lowercase()
+            ));
         }
     }
 
@@ -139,7 +150,8 @@ impl<'a> Tree<'a> {
                 format!("+{}", human(took))
             }
         };
-        let text = format!("{when:>9}  {indent}{branch}{} {} {}", change.actor, past(&change.verb), change.key);
+        let text =
+            format!("{when:>9}  {indent}{branch}{} {} {}", change.actor, past(&change.verb), change.key);
         let number = format!("  #{}", change.revision);
         format!("{}{number}\n", fit(&text, WIDTH - number.len()))
     }
@@ -165,7 +177,8 @@ mod tests {
     use super::*;
 
     fn change(revision: u64, causes: &[u64], actor: &str, verb: &str, kind: &str, name: &str) -> Change {
-        let time = jiff::Timestamp::from_millisecond(i64::try_from(revision).expect("small") * 10).expect("a time");
+        let time =
+            jiff::Timestamp::from_millisecond(i64::try_from(revision).expect("small") * 10).expect("a time");
         Change {
             revision,
             time,
@@ -209,13 +222,18 @@ mod tests {
         let log = log();
         let text = Tree::new(&log).show(&[3, 7, 8], false);
         assert!(text.starts_with(" 00:00:00  admin created deployment/web"), "{text}");
-        assert!(text.contains("node-1 updated") && !text.contains("web-1-b") && !text.contains("other"), "{text}");
+        assert!(
+            text.contains("node-1 updated") && !text.contains("web-1-b") && !text.contains("other"),
+            "{text}"
+        );
     }
 
     #[test]
     fn many_alike_are_counted() {
         let mut log = vec![change(1, &[], "admin", "create", "ReplicaSet", "r")];
-        log.extend((2..20).map(|n| change(n, &[1], "replicaset-controller", "create", "Pod", &format!("p{n}"))));
+        log.extend(
+            (2..20).map(|n| change(n, &[1], "replicaset-controller", "create", "Pod", &format!("p{n}"))),
+        );
         let text = Tree::new(&log).show(&[1], false);
         assert_eq!(text.lines().count(), 1 + EACH + 1, "{text}");
         assert!(text.ends_with("replicaset-controller create 13 more pods (--all shows them)\n"), "{text}");

@@ -59,11 +59,15 @@ fn unknown(pod: &Value) -> String {
             "pod/{name} is on {node}. Nobody remembers why: it was bound before the control plane started, by hand, or by \
              another scheduler.\n"
         ),
-        None if gates > 0 => format!("pod/{name} waits: {gates} of its spec.schedulingGates are not removed yet.\n"),
+        None if gates > 0 => {
+            format!("pod/{name} waits: {gates} of its spec.schedulingGates are not removed yet.\n")
+        }
         None if scheduler != "default-scheduler" => {
             format!("pod/{name} waits for the scheduler {scheduler:?}, which keeps no verdicts here.\n")
         }
-        None => format!("pod/{name} has no node, and no scheduler has looked at it yet; `coracle status` shows whether one runs.\n"),
+        None => format!(
+            "pod/{name} has no node, and no scheduler has looked at it yet; `coracle status` shows whether one runs.\n"
+        ),
     }
 }
 
@@ -77,10 +81,16 @@ fn show(pod: &Value, verdict: &Value, now: jiff::Timestamp) -> String {
     let mut out = String::new();
     match verdict["node"].as_str() {
         Some(node) => {
-            out.push_str(&format!("pod/{name} was given to {node} {} ago, at attempt {attempt}.\n", age(&verdict["time"], now)));
+            out.push_str(&format!(
+                "pod/{name} was given to {node} {} ago, at attempt {attempt}.\n",
+                age(&verdict["time"], now)
+            ));
         }
         None => {
-            out.push_str(&format!("pod/{name} has no node; attempt {attempt}, {} ago:\n", age(&verdict["time"], now)));
+            out.push_str(&format!(
+                "pod/{name} has no node; attempt {attempt}, {} ago:\n",
+                age(&verdict["time"], now)
+            ));
             for line in wrapped(word("message"), WIDTH - 2) {
                 out.push_str(&format!("  {line}\n"));
             }
@@ -98,7 +108,11 @@ fn show(pod: &Value, verdict: &Value, now: jiff::Timestamp) -> String {
     for row in &rows {
         let node = row["node"].as_str().unwrap_or_default().to_string();
         let Some(score) = row["score"].as_f64() else {
-            refused.row(vec![node, format!("no: {}", row["filter"].as_str().unwrap_or("?")), row["detail"].as_str().unwrap_or_default().into()]);
+            refused.row(vec![
+                node,
+                format!("no: {}", row["filter"].as_str().unwrap_or("?")),
+                row["detail"].as_str().unwrap_or_default().into(),
+            ]);
             continue;
         };
         let chosen = if verdict["node"] == row["node"] { "chosen" } else { "fits" };
@@ -224,7 +238,9 @@ Scores are 0 to 100, weighted by profile bin-pack; between equals the seed 7 dec
     fn without_a_verdict() {
         let bound = json!({ "metadata": { "name": "p" }, "spec": { "nodeName": "a" } });
         let gated = json!({ "metadata": { "name": "p" }, "spec": { "schedulingGates": [{ "name": "x" }] } });
-        for (pod, part) in [(bound, "is on a"), (gated, "schedulingGates"), (pod(), "no scheduler has looked")] {
+        for (pod, part) in
+            [(bound, "is on a"), (gated, "schedulingGates"), (pod(), "no scheduler has looked")]
+        {
             assert!(unknown(&pod).contains(part), "{part}");
         }
     }

@@ -54,7 +54,12 @@ pub async fn run(args: Apply, connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-async fn apply(args: &Apply, object: &Value, catalogue: &Catalogue, connection: &Connection) -> Result<String> {
+async fn apply(
+    args: &Apply,
+    object: &Value,
+    catalogue: &Catalogue,
+    connection: &Connection,
+) -> Result<String> {
     let kind = catalogue.of(object)?;
     let name = object["metadata"]["name"].as_str().with_context(|| {
         format!("a {} without metadata.name; apply needs a name to find the object again", kind.kind)
@@ -68,13 +73,14 @@ async fn apply(args: &Apply, object: &Value, catalogue: &Catalogue, connection: 
         if args.dry_run { "&dryRun=All" } else { "" }
     );
     let title = format!("{}/{name}", kind.title());
-    let (code, after) = connection.send(Method::PATCH, &format!("{path}{query}"), APPLY, object).await.map_err(|error| {
-        if is_refused(&error, 409) {
-            error.context(format!("{title}: others manage these fields; --force takes them over"))
-        } else {
-            error.context(title.clone())
-        }
-    })?;
+    let (code, after) =
+        connection.send(Method::PATCH, &format!("{path}{query}"), APPLY, object).await.map_err(|error| {
+            if is_refused(&error, 409) {
+                error.context(format!("{title}: others manage these fields; --force takes them over"))
+            } else {
+                error.context(title.clone())
+            }
+        })?;
     let revision = |o: &Value| o["metadata"]["resourceVersion"].clone();
     Ok(match before {
         _ if code == 201 => format!("{title} created"),

@@ -96,13 +96,20 @@ pub async fn run(args: Delete, connection: &Connection) -> Result<()> {
 }
 
 /// Kind, namespace and name of everything that is to go.
-async fn targets(args: &Delete, catalogue: &Catalogue, connection: &Connection) -> Result<Vec<(Served, String, String)>> {
+async fn targets(
+    args: &Delete,
+    catalogue: &Catalogue,
+    connection: &Connection,
+) -> Result<Vec<(Served, String, String)>> {
     let mut targets = Vec::new();
     if !args.files.is_empty() {
         for object in manifests::read(&args.files)?.iter().rev() {
             let text = |v: &Value| v.as_str().map(String::from);
-            let Some(name) = text(&object["metadata"]["name"]) else { bail!("an object without metadata.name") };
-            let namespace = text(&object["metadata"]["namespace"]).unwrap_or_else(|| connection.namespace.clone());
+            let Some(name) = text(&object["metadata"]["name"]) else {
+                bail!("an object without metadata.name")
+            };
+            let namespace =
+                text(&object["metadata"]["namespace"]).unwrap_or_else(|| connection.namespace.clone());
             targets.push((catalogue.of(object)?.clone(), namespace, name));
         }
         return Ok(targets);

@@ -88,7 +88,11 @@ fn describe(object: &Value, kind: &Served, events: &[Value], now: jiff::Timestam
     if let Some(namespace) = meta["namespace"].as_str() {
         text.field(0, "Namespace", namespace);
     }
-    text.field(0, "Kind", &format!("{} ({})", kind.kind, object["apiVersion"].as_str().unwrap_or(&kind.version)));
+    text.field(
+        0,
+        "Kind",
+        &format!("{} ({})", kind.kind, object["apiVersion"].as_str().unwrap_or(&kind.version)),
+    );
     text.field(0, "Age", &age(&meta["creationTimestamp"], now));
     if meta["deletionTimestamp"].is_string() {
         text.field(0, "Terminating", &format!("since {}", age(&meta["deletionTimestamp"], now)));
@@ -96,8 +100,10 @@ fn describe(object: &Value, kind: &Served, events: &[Value], now: jiff::Timestam
     for (title, field) in [("Labels", "labels"), ("Annotations", "annotations")] {
         text.value(0, title, &meta[field]);
     }
-    for owner in meta["ownerReferences"].as_array().into_iter().flatten().filter(|o| o["controller"] == true) {
-        let name = format!("{}/{}", owner["kind"].as_str().unwrap_or(""), owner["name"].as_str().unwrap_or(""));
+    for owner in meta["ownerReferences"].as_array().into_iter().flatten().filter(|o| o["controller"] == true)
+    {
+        let name =
+            format!("{}/{}", owner["kind"].as_str().unwrap_or(""), owner["name"].as_str().unwrap_or(""));
         text.field(0, "Controlled By", &name);
     }
     let secret = kind.kind == "Secret" && kind.group.is_empty();
@@ -110,7 +116,10 @@ fn describe(object: &Value, kind: &Served, events: &[Value], now: jiff::Timestam
         }
     }
     text.events(events, now);
-    if kind.kind == "Pod" && kind.group.is_empty() && object["spec"]["nodeName"].as_str().is_none_or(str::is_empty) {
+    if kind.kind == "Pod"
+        && kind.group.is_empty()
+        && object["spec"]["nodeName"].as_str().is_none_or(str::is_empty)
+    {
         let name = meta["name"].as_str().unwrap_or_default();
         text.0.push_str(&format!("\nNo node yet: `coracle why pod/{name}` tells what each node lacks.\n"));
     }
@@ -193,7 +202,11 @@ impl Text {
         let mut table = Table::new(&["TYPE", "STATUS", "SINCE", "REASON", "MESSAGE"]);
         for c in &conditions {
             let text = |field: &str| c[field].as_str().unwrap_or_default().to_string();
-            let since = if c["lastTransitionTime"].is_string() { age(&c["lastTransitionTime"], now) } else { String::new() };
+            let since = if c["lastTransitionTime"].is_string() {
+                age(&c["lastTransitionTime"], now)
+            } else {
+                String::new()
+            };
             table.row(vec![text("type"), text("status"), since, text("reason"), text("message")]);
         }
         self.table("Conditions", &table);
@@ -220,7 +233,11 @@ impl Text {
             let times = event["series"]["count"].as_i64().or(event["count"].as_i64()).unwrap_or(1);
             let times = if times > 1 { format!(" (x{times})") } else { String::new() };
             let age = age(last_seen(event), now);
-            self.0.push_str(&format!("  {age:>6} {:<8} {:<20} {from}{times}\n", text("type"), text("reason")));
+            self.0.push_str(&format!(
+                "  {age:>6} {:<8} {:<20} {from}{times}\n",
+                text("type"),
+                text("reason")
+            ));
             for line in wrapped(text("message"), WIDTH - 17) {
                 self.0.push_str(&format!("{}{line}\n", " ".repeat(17)));
             }
@@ -286,7 +303,15 @@ mod tests {
         let kind = Served { kind: "Pod".into(), version: "v1".into(), ..Served::default() };
         let text = describe(&pod, &kind, &[event], now);
         assert!(text.lines().all(|l| l.chars().count() <= WIDTH), "{text}");
-        for part in ["Name:                p", "app.kubernetes.io/name", "Command:", "sleep, 1", "Grace Period", "55s Warning", "coracle why pod/p"] {
+        for part in [
+            "Name:                p",
+            "app.kubernetes.io/name",
+            "Command:",
+            "sleep, 1",
+            "Grace Period",
+            "55s Warning",
+            "coracle why pod/p",
+        ] {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");
         }
     }

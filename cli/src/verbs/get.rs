@@ -154,7 +154,9 @@ async fn tables(args: &Get, asked: &[Asked], connection: &Connection) -> Result<
 
 fn hint(error: anyhow::Error, ask: &Asked) -> anyhow::Error {
     match (&ask.name, super::rest::is_refused(&error, 404)) {
-        (Some(_), true) => anyhow::anyhow!("{error}; `coracle get {} -A` lists what there is", ask.kind.plural),
+        (Some(_), true) => {
+            anyhow::anyhow!("{error}; `coracle get {} -A` lists what there is", ask.kind.plural)
+        }
         _ => error,
     }
 }
@@ -262,7 +264,11 @@ async fn follow(args: &Get, ask: &Asked, shown: &Shown, connection: &Connection)
 }
 
 /// Every object asked for, with what asked for it.
-async fn objects<'a>(args: &Get, asked: &'a [Asked], connection: &Connection) -> Result<Vec<(&'a Asked, Value)>> {
+async fn objects<'a>(
+    args: &Get,
+    asked: &'a [Asked],
+    connection: &Connection,
+) -> Result<Vec<(&'a Asked, Value)>> {
     let mut all = Vec::new();
     for ask in asked {
         let answer = connection.get(&args.path(ask, connection, "")).await.map_err(|e| hint(e, ask))?;
@@ -285,7 +291,8 @@ async fn objects<'a>(args: &Get, asked: &'a [Asked], connection: &Connection) ->
 }
 
 async fn whole(args: &Get, asked: &[Asked], output: Output, connection: &Connection) -> Result<()> {
-    let mut objects: Vec<Value> = objects(args, asked, connection).await?.into_iter().map(|(_, o)| o).collect();
+    let mut objects: Vec<Value> =
+        objects(args, asked, connection).await?.into_iter().map(|(_, o)| o).collect();
     for object in &mut objects {
         // Who set which field: of interest to servers, and longer than the rest.
         if let Some(meta) = object["metadata"].as_object_mut() {
@@ -294,7 +301,9 @@ async fn whole(args: &Get, asked: &[Asked], output: Output, connection: &Connect
     }
     let value = match (objects.len(), asked) {
         (1, [Asked { name: Some(_), .. }]) => objects.remove(0),
-        _ => json!({ "apiVersion": "v1", "kind": "List", "items": objects, "metadata": { "resourceVersion": "" } }),
+        _ => {
+            json!({ "apiVersion": "v1", "kind": "List", "items": objects, "metadata": { "resourceVersion": "" } })
+        }
     };
     match output {
         Output::Yaml => print!("{}", serde_saphyr::to_string(&value)?),

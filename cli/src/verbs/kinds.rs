@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use crate::connection::Connection;
 
-const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+const AGGREGATED: &str =
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
 
 /// One kind that the server serves.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,7 +32,11 @@ pub struct Served {
 impl Served {
     /// `deployment.apps`, or `pod`: how messages name it.
     pub fn title(&self) -> String {
-        if self.group.is_empty() { self.singular.clone() } else { format!("{}.{}", self.singular, self.group) }
+        if self.group.is_empty() {
+            self.singular.clone()
+        } else {
+            format!("{}.{}", self.singular, self.group)
+        }
     }
 
     /// Path of all objects in a namespace, or of all.
@@ -170,7 +175,8 @@ fn aggregated(answer: &Value) -> Vec<Served> {
 
 fn group_versions(answer: &Value) -> Vec<String> {
     let core = texts(&answer["versions"]).into_iter().map(|v| format!("/api/{v}"));
-    let groups = items(answer, "groups").map(|g| format!("/apis/{}", text(&g["preferredVersion"]["groupVersion"])));
+    let groups =
+        items(answer, "groups").map(|g| format!("/apis/{}", text(&g["preferredVersion"]["groupVersion"])));
     core.chain(groups).collect()
 }
 
@@ -225,7 +231,10 @@ pub fn asked(catalogue: &Catalogue, words: &[String]) -> Result<Vec<Asked>> {
     if rest.is_empty() {
         return Ok(kinds.into_iter().map(|kind| Asked { kind, name: None }).collect());
     }
-    Ok(kinds.iter().flat_map(|k| rest.iter().map(|n| Asked { kind: k.clone(), name: Some(n.clone()) })).collect())
+    Ok(kinds
+        .iter()
+        .flat_map(|k| rest.iter().map(|n| Asked { kind: k.clone(), name: Some(n.clone()) }))
+        .collect())
 }
 
 /// Reads what must name one object: `deployment/web`, or `deployment web`.
@@ -283,7 +292,10 @@ mod tests {
             let words: Vec<String> = words.iter().map(|w| (*w).to_string()).collect();
             let all = asked(&catalogue(), &words).map_err(|e| e.to_string())?;
             Ok::<_, String>(
-                all.iter().map(|a| format!("{}:{}", a.kind.title(), a.name.as_deref().unwrap_or("*"))).collect::<Vec<_>>().join(" "),
+                all.iter()
+                    .map(|a| format!("{}:{}", a.kind.title(), a.name.as_deref().unwrap_or("*")))
+                    .collect::<Vec<_>>()
+                    .join(" "),
             )
         };
         assert_eq!(read(&["po"]).as_deref(), Ok("pod:*"));

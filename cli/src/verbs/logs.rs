@@ -87,7 +87,11 @@ async fn pod(what: &str, connection: &Connection) -> Result<String> {
     let list = connection.get(&path).await?;
     let pods: Vec<&Value> = list["items"].as_array().into_iter().flatten().collect();
     let running = |p: &&&Value| p["status"]["phase"] == "Running";
-    let chosen = pods.iter().filter(running).max_by_key(|p| p["metadata"]["creationTimestamp"].as_str()).or(pods.first());
+    let chosen = pods
+        .iter()
+        .filter(running)
+        .max_by_key(|p| p["metadata"]["creationTimestamp"].as_str())
+        .or(pods.first());
     match chosen.and_then(|p| p["metadata"]["name"].as_str()) {
         Some(name) => {
             if pods.len() > 1 {

@@ -14,7 +14,9 @@ pub fn read(sources: &[String]) -> Result<Vec<Value>> {
     let mut objects = Vec::new();
     for source in sources {
         if source.starts_with("http://") || source.starts_with("https://") {
-            bail!("{source} is an address, and coracle fetches nothing; use: curl -sSL {source} | coracle apply -f -");
+            bail!(
+                "{source} is an address, and coracle fetches nothing; use: curl -sSL {source} | coracle apply -f -"
+            );
         }
         if source == "-" {
             let mut text = String::new();
@@ -23,7 +25,8 @@ pub fn read(sources: &[String]) -> Result<Vec<Value>> {
             continue;
         }
         for file in files(Path::new(source))? {
-            let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let text =
+                std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
             objects.extend(parse(&text).with_context(|| file.display().to_string())?);
         }
     }

@@ -28,7 +28,11 @@ const AGAIN: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// The asking fails, or there is none in time.
-pub async fn poll<T>(within: Duration, what: &str, mut ask: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+pub async fn poll<T>(
+    within: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let deadline = tokio::time::Instant::now() + within;
     loop {
         if let Some(answer) = ask().await? {
@@ -77,7 +81,8 @@ pub fn select(object: &Value) -> Option<String> {
     let equal = labels.iter().filter_map(|(k, v)| Some(format!("{k}={}", v.as_str()?)));
     let expressions = selector["matchExpressions"].as_array().into_iter().flatten().filter_map(|e| {
         let key = e["key"].as_str()?;
-        let values: Vec<&str> = e["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let values: Vec<&str> =
+            e["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         Some(match e["operator"].as_str()? {
             "In" => format!("{key} in ({})", values.join(",")),
             "NotIn" => format!("{key} notin ({})", values.join(",")),
@@ -91,7 +96,9 @@ pub fn select(object: &Value) -> Option<String> {
 
 /// How long ago a time of the API was: `5s`, `3m12s`, `2h`, as kubectl says it.
 pub fn age(time: &Value, now: jiff::Timestamp) -> String {
-    let Some(then) = time.as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok()) else { return "<unknown>".into() };
+    let Some(then) = time.as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok()) else {
+        return "<unknown>".into();
+    };
     let s = now.duration_since(then).as_secs().max(0);
     match s {
         0..120 => format!("{s}s"),
@@ -109,7 +116,16 @@ mod tests {
 
     #[test]
     fn times() {
-        for (text, seconds) in [("90", Some(90)), ("30s", Some(30)), ("1h30m", Some(5400)), ("5", Some(5)), ("", None), ("5x", None), ("s", None), ("5m3", None)] {
+        for (text, seconds) in [
+            ("90", Some(90)),
+            ("30s", Some(30)),
+            ("1h30m", Some(5400)),
+            ("5", Some(5)),
+            ("", None),
+            ("5x", None),
+            ("s", None),
+            ("5m3", None),
+        ] {
             assert_eq!(duration(text).ok().map(|d| d.as_secs()), seconds, "case: {text:?}");
         }
     }

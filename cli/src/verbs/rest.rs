@@ -129,7 +129,11 @@ impl Connection {
         match opened.context("no answer from the API server")? {
             Ok(stream) => Ok(stream),
             Err(kube::Error::Api(status)) => {
-                let refused = Refused { code: status.code, reason: status.reason.clone(), message: status.message.clone() };
+                let refused = Refused {
+                    code: status.code,
+                    reason: status.reason.clone(),
+                    message: status.message.clone(),
+                };
                 Err(refused.into())
             }
             Err(error) => Err(unreachable(error)),
@@ -138,7 +142,8 @@ impl Connection {
 }
 
 fn unreachable(error: kube::Error) -> anyhow::Error {
-    anyhow::Error::new(error).context("cannot reach the API server (`coracle status` shows whether the cluster runs)")
+    anyhow::Error::new(error)
+        .context("cannot reach the API server (`coracle status` shows whether the cluster runs)")
 }
 
 /// The server's own words, whether it sent a `Status` or plain text.
@@ -181,7 +186,10 @@ mod tests {
     fn refusals_speak_in_the_servers_words() {
         let status = br#"{"kind":"Status","reason":"NotFound","message":"pods \"x\" not found","code":404}"#;
         let refused = refusal(404, status);
-        assert_eq!((refused.reason.as_str(), refused.to_string().as_str()), ("NotFound", "pods \"x\" not found"));
+        assert_eq!(
+            (refused.reason.as_str(), refused.to_string().as_str()),
+            ("NotFound", "pods \"x\" not found")
+        );
         assert_eq!(refusal(502, b"bad gateway\n").message, "bad gateway");
         assert_eq!(refusal(500, b"").message, "the server answered 500");
     }

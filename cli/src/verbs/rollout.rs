@@ -110,12 +110,22 @@ pub async fn run(args: Rollout, connection: &Connection) -> Result<()> {
         Verb::Restart { .. } => {
             let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
             let annotations = json!({ "kubectl.kubernetes.io/restartedAt": now });
-            merge(json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } }), "restarted").await
+            merge(
+                json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } }),
+                "restarted",
+            )
+            .await
         }
     }
 }
 
-async fn status(path: &str, name: &str, timeout: Duration, once: bool, connection: &Connection) -> Result<()> {
+async fn status(
+    path: &str,
+    name: &str,
+    timeout: Duration,
+    once: bool,
+    connection: &Connection,
+) -> Result<()> {
     let mut said = String::new();
     poll(timeout, &format!("the rollout; `coracle describe deployment/{name}` may say why"), async || {
         let (line, done) = progress(&connection.get(path).await?)?;
@@ -137,11 +147,15 @@ fn progress(deployment: &Value) -> Result<(String, bool)> {
     }
     let mut conditions = deployment["status"]["conditions"].as_array().into_iter().flatten();
     if conditions.any(|c| c["type"] == "Progressing" && c["reason"] == "ProgressDeadlineExceeded") {
-        bail!("deployment {name:?} exceeded its progress deadline; `coracle rollout undo deployment/{name}` goes back");
+        bail!(
+            "deployment {name:?} exceeded its progress deadline; `coracle rollout undo deployment/{name}` goes back"
+        );
     }
     let want = deployment["spec"]["replicas"].as_i64().unwrap_or(1);
-    let (updated, all, available) = (number("updatedReplicas"), number("replicas"), number("availableReplicas"));
-    let waiting = |text: String| Ok((format!("Waiting for deployment {name:?} rollout to finish: {text}..."), false));
+    let (updated, all, available) =
+        (number("updatedReplicas"), number("replicas"), number("availableReplicas"));
+    let waiting =
+        |text: String| Ok((format!("Waiting for deployment {name:?} rollout to finish: {text}..."), false));
     if updated < want {
         return waiting(format!("{updated} out of {want} new replicas have been updated"));
     }
@@ -158,7 +172,11 @@ fn progress(deployment: &Value) -> Result<(String, bool)> {
 async fn versions(path: &str, connection: &Connection) -> Result<(Value, Vec<(i64, Value)>)> {
     let deployment = connection.get(path).await?;
     let labels = select(&deployment).unwrap_or_default();
-    let sets = format!("/apis/apps/v1/namespaces/{}/replicasets?labelSelector={}", connection.namespace, escape(&labels));
+    let sets = format!(
+        "/apis/apps/v1/namespaces/{}/replicasets?labelSelector={}",
+        connection.namespace,
+        escape(&labels)
+    );
     let list = connection.get(&sets).await?;
     let uid = &deployment["metadata"]["uid"];
     let owned = |set: &&Value| {
@@ -197,7 +215,9 @@ async fn undo(path: &str, name: &str, to: i64, connection: &Connection) -> Resul
     }
     let known = versions.iter().map(|(n, _)| n.to_string()).collect::<Vec<_>>().join(", ");
     let version = match to {
-        0 => versions.len().checked_sub(2).and_then(|i| versions.get(i)).context("no rollout history found")?,
+        0 => {
+            versions.len().checked_sub(2).and_then(|i| versions.get(i)).context("no rollout history found")?
+        }
         to => versions.iter().find(|(n, _)| *n == to).with_context(|| {
             format!("unable to find specified revision {to} in history; there are {known}")
         })?,
@@ -207,7 +227,10 @@ async fn undo(path: &str, name: &str, to: i64, connection: &Connection) -> Resul
         labels.shift_remove(HASH);
     }
     if template == deployment["spec"]["template"] {
-        println!("deployment.apps/{name} skipped rollback (current template already matches revision {})", version.0);
+        println!(
+            "deployment.apps/{name} skipped rollback (current template already matches revision {})",
+            version.0
+        );
         return Ok(());
     }
     let patch = json!([{ "op": "replace", "path": "/spec/template", "value": template }]);
@@ -231,7 +254,11 @@ mod tests {
         };
         let waiting = "Waiting for deployment \"web\" rollout to finish: ";
         let cases = [
-            (deployment(3, 3, 3, 3), "Waiting for deployment spec update to be observed...".to_string(), false),
+            (
+                deployment(3, 3, 3, 3),
+                "Waiting for deployment spec update to be observed...".to_string(),
+                false,
+            ),
             (deployment(2, 1, 4, 3), format!("{waiting}1 out of 3 new replicas have been updated..."), false),
             (deployment(2, 3, 4, 3), format!("{waiting}1 old replicas are pending termination..."), false),
             (deployment(2, 3, 3, 2), format!("{waiting}2 of 3 updated replicas are available..."), false),
@@ -241,7 +268,8 @@ mod tests {
             assert_eq!(progress(&deployment).expect("no deadline"), (line, done));
         }
         let mut stuck = deployment(2, 1, 4, 3);
-        stuck["status"]["conditions"] = json!([{ "type": "Progressing", "reason": "ProgressDeadlineExceeded" }]);
+        stuck["status"]["conditions"] =
+            json!([{ "type": "Progressing", "reason": "ProgressDeadlineExceeded" }]);
         assert!(progress(&stuck).is_err_and(|e| e.to_string().contains("rollout undo")));
     }
 }

@@ -37,13 +37,16 @@ impl Table {
         }
         let heads: Vec<usize> = self.head.iter().map(|h| h.chars().count().max(LEAST)).collect();
         loop {
-            let over = (widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)).saturating_sub(most);
+            let over =
+                (widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)).saturating_sub(most);
             if over == 0 {
                 return widths;
             }
             let may_shrink = |(i, width): &(usize, &usize)| **width > heads[*i];
-            let (rest, first): (Vec<_>, Vec<_>) = widths.iter().enumerate().filter(may_shrink).partition(|(i, _)| *i > 0);
-            let Some((i, width)) = rest.into_iter().max_by_key(|(_, w)| **w).or(first.first().copied()) else {
+            let (rest, first): (Vec<_>, Vec<_>) =
+                widths.iter().enumerate().filter(may_shrink).partition(|(i, _)| *i > 0);
+            let Some((i, width)) = rest.into_iter().max_by_key(|(_, w)| **w).or(first.first().copied())
+            else {
                 return widths;
             };
             // Down to the next widest at most, so that several wide columns share the loss.

@@ -79,7 +79,9 @@ pub async fn run(args: Wait, connection: &Connection) -> Result<()> {
             continue;
         }
         let labels = args.selector.as_ref().map(|l| format!("?labelSelector={}", escape(l)));
-        let list = connection.get(&(kind.list_path(Some(&connection.namespace)) + &labels.unwrap_or_default())).await?;
+        let list = connection
+            .get(&(kind.list_path(Some(&connection.namespace)) + &labels.unwrap_or_default()))
+            .await?;
         for item in list["items"].as_array().into_iter().flatten() {
             let name = item["metadata"]["name"].as_str().unwrap_or_default();
             paths.push((format!("{}/{name}", kind.title()), kind.path(&connection.namespace, name)));
