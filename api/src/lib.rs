@@ -24,6 +24,7 @@ pub mod pod;
 pub mod protobuf;
 pub mod quantity;
 pub mod read;
+pub mod scale;
 pub mod schema;
 pub mod selector;
 pub mod status;

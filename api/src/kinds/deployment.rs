@@ -69,7 +69,7 @@ static STRATEGY: Strategy = Strategy {
         rules::immutable(&spec.get("selector"), &old.get("selector"), errors);
     },
     validate_status_update,
-    warnings: |new, _| workload::name_warnings(new),
+    warnings: workload::warnings,
     ..PLAIN
 };
 

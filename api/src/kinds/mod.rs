@@ -11,7 +11,7 @@ mod configmap;
 mod deployment;
 mod event;
 mod lease;
-pub mod namespace;
+mod namespace;
 mod node;
 mod pod;
 mod replicaset;

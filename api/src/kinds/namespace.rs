@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::STATUS;
 use super::strategy::{PLAIN, keep, map};
 use crate::field::{Errors, Field, Path};
-use crate::kind::{Kind, Selectable, Strategy, Subresource};
+use crate::kind::{Change, Kind, Selectable, Strategy, Subresource};
 use crate::names;
 use crate::read::text;
 use crate::table::{Column, Table};
@@ -23,7 +23,10 @@ pub static NAMESPACE: Kind = Kind {
     schema: "io.k8s.api.core.v1.Namespace",
     verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
     name_rule: names::dns_label,
-    subresources: &[Subresource { name: "finalize", gvk: None, verbs: &["update"], change: None }, STATUS],
+    subresources: &[
+        Subresource { name: "finalize", gvk: None, verbs: &["update"], change: Some(&FINALIZE) },
+        STATUS,
+    ],
     selectable: &[Selectable::text("status.phase", &["/status/phase"])],
     table: &TABLE,
     strategy: &STRATEGY,
@@ -45,6 +48,8 @@ static STRATEGY: Strategy = Strategy {
     validate_status_update,
     ..PLAIN
 };
+
+static FINALIZE: Change = Change { prepare: prepare_finalize, validate: validate_finalize };
 
 /// Names the namespace to those who select namespaces by label.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -78,7 +83,7 @@ fn prepare_update(new: &mut Value, old: &Value) {
 }
 
 /// A write to `/finalize` changes the spec's finalizers and nothing else.
-pub fn prepare_finalize(new: &mut Value, old: &Value) {
+fn prepare_finalize(new: &mut Value, old: &Value) {
     keep(new, old, "status");
 }
 
@@ -107,7 +112,7 @@ fn validate_update(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {
 }
 
 /// The rules for a write to `/finalize`.
-pub fn validate_finalize(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {
+fn validate_finalize(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {
     kind.check_metadata_update(new, old, errors);
     let spec = Field::top(new, "spec");
     for finalizer in spec.get("finalizers").items() {

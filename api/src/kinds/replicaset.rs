@@ -74,7 +74,7 @@ static STRATEGY: Strategy = Strategy {
         let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
         workload::counts(&Field::top(new, "status"), &all, &parts, errors);
     },
-    warnings: |new, _| workload::name_warnings(new),
+    warnings: workload::warnings,
     ..PLAIN
 };
 

@@ -2,9 +2,11 @@
 
 use serde_json::Value;
 
-use crate::field::{Errors, Field};
+use super::strategy::generation;
+use crate::field::{Errors, Field, Path};
 use crate::names;
-use crate::pod::validate_pod_template;
+use crate::pod::{template_warnings, validate_pod_template};
+use crate::read::text;
 use crate::selector;
 use crate::validate::rules;
 
@@ -58,14 +60,24 @@ pub(super) fn counts(status: &Field, all: &[&str], parts: &[&str], errors: &mut 
     }
 }
 
-/// What names of workloads lead to in the names of their pods.
-pub(super) fn name_warnings(object: &Value) -> Vec<String> {
-    let problems = names::dns_label(crate::read::text(object, "/metadata/name"));
-    if problems.is_empty() {
-        return Vec::new();
+/// What a workload's name and template lead to: the name only on creation, the template only where it may have changed.
+pub(super) fn warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let mut found = Vec::new();
+    let problems = names::dns_label(text(new, "/metadata/name"));
+    if old.is_none() && !problems.is_empty() {
+        let problems = problems.join(" ");
+        found.push(format!(
+            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{problems}]"
+        ));
     }
-    let problems = problems.join(" ");
-    vec![format!(
-        "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{problems}]"
-    )]
+    let template = &new["spec"]["template"];
+    // Upstream's paths leave out `spec` where a workload changes.
+    match old {
+        None => found.extend(template_warnings(template, &Path::root("spec").child("template"))),
+        Some(old) if generation(old) != generation(new) => {
+            found.extend(template_warnings(template, &Path::root("template")));
+        }
+        Some(_) => {}
+    }
+    found
 }

@@ -1,0 +1,97 @@
+//! `Scale` of `autoscaling/v1`: how many pods a workload wants and has, whatever its kind. It is never kept; it is read
+//! from the workload and written into it.
+
+use serde_json::{Map, Value, json};
+
+use crate::field::{Errors, Field};
+use crate::names;
+use crate::read::{int, text};
+use crate::selector;
+use crate::table::{Column, Table, cells};
+use crate::validate::metadata::{MetaRules, validate_metadata};
+use crate::validate::rules;
+
+/// The name of its schema.
+pub const SCHEMA: &str = "io.k8s.api.autoscaling.v1.Scale";
+
+/// Its group, version and kind.
+pub const GVK: (&str, &str, &str) = ("autoscaling", "v1", "Scale");
+
+/// How it prints. The `name` format is missing upstream, too.
+pub static TABLE: Table = Table::of(&[
+    Column::text("Name", "The workload's name.", cells::name),
+    Column::integer("Desired", "How many pods are wanted.", |scale, _| int(scale, "/spec/replicas").into()),
+    Column::integer("Available", "How many pods there are.", |scale, _| {
+        int(scale, "/status/replicas").into()
+    }),
+    Column::age(),
+]);
+
+/// The `Scale` of a workload.
+pub fn of(workload: &Value) -> Value {
+    let kept = ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"];
+    let metadata: Map<String, Value> = kept
+        .iter()
+        .filter_map(|name| Some(((*name).into(), workload["metadata"].get(name)?.clone())))
+        .collect();
+    let mut status = json!({"replicas": int(workload, "/status/replicas")});
+    let selector =
+        workload.pointer("/spec/selector").and_then(|selector| selector::from_object(selector).ok());
+    if let Some(selector) =
+        selector.map(|selector| selector.to_string()).filter(|selector| !selector.is_empty())
+    {
+        status["selector"] = selector.into();
+    }
+    let spec = match int(workload, "/spec/replicas") {
+        0 => json!({}),
+        replicas => json!({"replicas": replicas}),
+    };
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
+}
+
+/// Writes what a `Scale` wants into its workload; a revision that it names must be the workload's still.
+pub fn apply(scale: &Value, workload: &mut Value) {
+    workload["spec"]["replicas"] = int(scale, "/spec/replicas").into();
+    let revision = text(scale, "/metadata/resourceVersion");
+    if !revision.is_empty() {
+        workload["metadata"]["resourceVersion"] = revision.into();
+    }
+}
+
+/// What is wrong with a `Scale`.
+pub fn validate(scale: &Value) -> Errors {
+    let mut errors = Errors::new();
+    let metadata = MetaRules { name: names::dns_subdomain, namespaced: true, strict_finalizers: true };
+    validate_metadata(scale, metadata, &mut errors);
+    let spec = Field::top(scale, "spec");
+    rules::non_negative(&spec.get("replicas"), &mut errors);
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_is_scaled_and_keeps_the_rest() {
+        let mut workload = json!({
+            "metadata": {"name": "x", "namespace": "n", "labels": {"a": "b"}, "resourceVersion": "3"},
+            "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "x"}, "matchExpressions": [{"key": "b", "operator": "Exists"}]}},
+            "status": {"replicas": 4},
+        });
+        let mut scale = of(&workload);
+        assert_eq!(scale["metadata"], json!({"name": "x", "namespace": "n", "resourceVersion": "3"}));
+        assert_eq!(
+            (&scale["spec"], &scale["status"]),
+            (&json!({}), &json!({"replicas": 4, "selector": "app=x,b"}))
+        );
+        scale["spec"]["replicas"] = 2.into();
+        apply(&scale, &mut workload);
+        assert_eq!(int(&workload, "/spec/replicas"), 2);
+        scale["spec"]["replicas"] = (-1).into();
+        assert_eq!(
+            validate(&scale).0[0].to_string(),
+            "spec.replicas: Invalid value: -1: must be greater than or equal to 0"
+        );
+    }
+}
