@@ -1,1 +1,186 @@
-//! Coracle.
+//! Coracle's node agent: runs the pods that are bound to its node.
+//!
+//! Watched: pods of the node; ConfigMaps, Secrets and Services that they refer to. Written: the status of those pods,
+//! their events, the Node and its lease.
+//!
+//! ```text
+//!  pods --watch--> manager --one each--> worker --step (pure)--> actions --> runtime (docker, sim)
+//!                     ^                    ^  '--> status --> API               |
+//!                     '------- events -----+--- probes <------------------------'
+//! ```
+//!
+//! Labels on containers are the only memory: an agent that is killed finds its pods again and goes on.
+
+pub mod config;
+mod context;
+mod env;
+mod gc;
+mod image;
+mod images;
+pub mod labels;
+mod manager;
+pub mod network;
+mod node;
+mod pod;
+mod probe;
+mod resources;
+pub mod runtime;
+mod security;
+mod volumes;
+
+pub mod demo_app;
+pub mod pause;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_client::backoff::Backoff;
+use coracle_client::recorder::EventRecorder;
+use coracle_client::{Client, Clock};
+use k8s_openapi::api::core::v1::Node;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub use config::{AgentConfig, Size, Timing};
+pub use image::{DEMO_IMAGES, PAUSE_IMAGE};
+pub use runtime::docker;
+
+use context::{Context, STARTS_AT_ONCE};
+use network::{Addresses, Subnet};
+use volumes::Places;
+
+/// Why an agent could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The container engine did not do what is needed.
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
+    /// The API did not.
+    #[error(transparent)]
+    Api(#[from] coracle_client::Error),
+    /// There is no slice of the network left for the node.
+    #[error("the cluster's network {0} has no slice left for the node")]
+    NoSlice(String),
+    /// The image of sandboxes cannot be made.
+    #[error("cannot make the image of this program: {0}")]
+    Image(std::io::Error),
+}
+
+/// Starts the agent of one node. It tries until the API and the engine answer, runs until `stop`, and leaves its
+/// containers running.
+pub fn start(
+    client: Arc<dyn Client>,
+    config: AgentConfig,
+    clock: Clock,
+    stop: CancellationToken,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let ctx = loop {
+            let begun = stop.run_until_cancelled(begin(client.clone(), config.clone(), clock.clone())).await;
+            match begun {
+                None => return,
+                Some(Ok(ctx)) => break Arc::new(ctx),
+                Some(Err(error)) => {
+                    tracing::warn!(node = config.node, %error, "cannot start; trying again");
+                    if stop.run_until_cancelled(tokio::time::sleep(backoff.next_wait())).await.is_none() {
+                        return;
+                    }
+                }
+            }
+        };
+        tracing::info!(node = ctx.config.node, slice = %ctx.addresses.slice(), "node is up");
+        tokio::join!(node::keep_alive(ctx.clone(), stop.clone()), manager::run(ctx.clone(), stop.clone()));
+    })
+}
+
+/// Everything before the first pod: the network, the images, the node's slice, its registration.
+async fn begin(client: Arc<dyn Client>, config: AgentConfig, clock: Clock) -> Result<Context, StartError> {
+    let network = config.runtime.ensure_network(&config.cluster).await?;
+    image::ensure(config.runtime.as_ref()).await?;
+    let whole = Subnet { first: network.subnet, prefix: network.prefix };
+    let slice = slice(client.as_ref(), &config, whole).await?;
+    let recorder = EventRecorder::new(client.clone(), clock.clone(), "kubelet", &config.node);
+    let places = places(&config.root, &config.cluster, &config.node);
+    let ctx = Context {
+        client,
+        clock,
+        recorder,
+        network,
+        addresses: Addresses::new(slice),
+        places,
+        images: images::Images::default(),
+        starts: Semaphore::new(STARTS_AT_ONCE),
+        config,
+    };
+    node::register(&ctx, slice).await?;
+    Ok(ctx)
+}
+
+/// The node's slice: what its Node says, what it was told, or the first that no other Node has.
+async fn slice(client: &dyn Client, config: &AgentConfig, whole: Subnet) -> Result<Subnet, StartError> {
+    let nodes: Vec<Node> = client.list_as().await?;
+    let of = |node: &Node| -> Option<Subnet> { node.spec.as_ref()?.pod_cidr.as_deref()?.parse().ok() };
+    let own = nodes.iter().find(|node| node.metadata.name.as_deref() == Some(&config.node)).and_then(of);
+    if let Some(own) = own.filter(|own| own.prefix == 24 && whole.contains(own.first)) {
+        return Ok(own);
+    }
+    let none = || StartError::NoSlice(whole.to_string());
+    if let Some(n) = config.slice {
+        return whole.slice(n).ok_or_else(none);
+    }
+    let taken: Vec<Subnet> = nodes.iter().filter_map(of).collect();
+    let mut free = (0..=u8::MAX).filter_map(|n| whole.slice(n)).filter(|slice| !taken.contains(slice));
+    free.next().ok_or_else(none)
+}
+
+/// Where a node keeps its pods' volumes: what must not reach a disk lies in the machine's shared memory.
+fn places(root: &Path, cluster: &str, node: &str) -> Places {
+    let shared = Path::new("/dev/shm");
+    let own = format!("coracle.{cluster}.{node}");
+    let memory = if shared.is_dir() { shared.join(own) } else { root.join("memory") };
+    Places { disk: root.to_path_buf(), memory }
+}
+
+/// Removes everything that the agents of a cluster (or of one node of it) have made on an engine: containers, volumes,
+/// the network, and the files of their pods below `roots`.
+///
+/// # Errors
+/// What the engine refuses to remove.
+pub async fn cleanup(
+    runtime: &dyn runtime::Runtime,
+    cluster: &str,
+    node: Option<&str>,
+    roots: &[PathBuf],
+) -> Result<runtime::Removed, runtime::Error> {
+    let owner = labels::Owner { cluster: cluster.into(), node: node.map(str::to_owned) };
+    let removed = runtime.clean_up(&owner).await?;
+    for root in roots {
+        remove_files(root);
+    }
+    let prefix = match node {
+        Some(node) => format!("coracle.{cluster}.{node}"),
+        None => format!("coracle.{cluster}."),
+    };
+    for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let ours = name
+            .to_str()
+            .is_some_and(|name| if node.is_some() { name == prefix } else { name.starts_with(&prefix) });
+        if ours {
+            remove_files(&entry.path());
+        }
+    }
+    Ok(removed)
+}
+
+fn remove_files(path: &Path) {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "cannot remove");
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,90 @@
+//! What an agent is told when it starts.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::runtime::Runtime;
+
+/// What an agent is told when it starts.
+#[derive(Clone)]
+pub struct AgentConfig {
+    /// The cluster's name: part of every label.
+    pub cluster: String,
+    /// The node's name.
+    pub node: String,
+    /// What the node declares to have.
+    pub size: Size,
+    /// Labels of the Node beyond the usual ones, such as its zone.
+    pub labels: BTreeMap<String, String>,
+    /// Taints that it registers with: key, value, effect.
+    pub taints: Vec<(String, String, String)>,
+    /// What runs its containers.
+    pub runtime: Arc<dyn Runtime>,
+    /// Where it keeps its pods' volumes.
+    pub root: PathBuf,
+    /// Which slice of the cluster's network is its own; `None`: what its Node says, or the first free one.
+    pub slice: Option<u8>,
+    /// The API server as containers reach it, where no Service named `kubernetes` says so.
+    pub api_server: Option<(IpAddr, u16)>,
+    /// The cluster's certificate authority, PEM, where no ConfigMap `kube-root-ca.crt` holds it.
+    pub ca: Option<String>,
+    /// How often it reports.
+    pub timing: Timing,
+}
+
+/// What a node declares to have. It need not be what the machine has: a 2-cpu node can stand beside an 8-cpu node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Thousandths of a core.
+    pub cpu_milli: i64,
+    /// Bytes.
+    pub memory: i64,
+    /// Bytes of disk.
+    pub storage: i64,
+    /// How many pods it takes.
+    pub pods: i64,
+}
+
+impl Default for Size {
+    fn default() -> Size {
+        Size { cpu_milli: 2000, memory: 2 << 30, storage: 20 << 30, pods: 110 }
+    }
+}
+
+/// How often an agent reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Between two renewals of its lease.
+    pub lease_renewal: Duration,
+    /// How long the lease holds.
+    pub lease_duration: Duration,
+    /// Between two looks at all containers, in case an event was missed.
+    pub resync: Duration,
+    /// Between two refreshes of mounted ConfigMaps and Secrets.
+    pub refresh: Duration,
+}
+
+impl Timing {
+    /// Upstream's.
+    pub fn kubernetes() -> Timing {
+        Timing {
+            lease_renewal: Duration::from_secs(10),
+            lease_duration: Duration::from_secs(40),
+            resync: Duration::from_secs(60),
+            refresh: Duration::from_secs(60),
+        }
+    }
+
+    /// Short, so that people watching do not wait.
+    pub fn demo() -> Timing {
+        Timing {
+            lease_renewal: Duration::from_secs(2),
+            lease_duration: Duration::from_secs(8),
+            resync: Duration::from_secs(30),
+            refresh: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! What all pods of a node share.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use coracle_api::{Key, kinds};
+use coracle_client::recorder::{EventRecorder, container_reference};
+use coracle_client::{Client, Clock, Interest, Op};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::config::AgentConfig;
+use crate::env::{Facts, Lookup};
+use crate::images::Images;
+use crate::network::Addresses;
+use crate::runtime::{Network, Runtime};
+use crate::volumes::Places;
+use crate::volumes::payload::{self, TokenRequest};
+
+/// What all pods of a node share.
+pub struct Context {
+    /// The API.
+    pub client: Arc<dyn Client>,
+    /// What the agent was told.
+    pub config: AgentConfig,
+    /// The time.
+    pub clock: Clock,
+    /// Tells people what happens.
+    pub recorder: EventRecorder,
+    /// The cluster's network.
+    pub network: Network,
+    /// The node's slice of it.
+    pub addresses: Addresses,
+    /// Where volumes lie.
+    pub places: Places,
+    /// Which images failed lately.
+    pub images: Images,
+    /// How many containers are made at once: more only queue up inside the engine.
+    pub starts: Semaphore,
+}
+
+/// See [`Context::starts`].
+pub const STARTS_AT_ONCE: usize = 12;
+
+/// Whether an event is ordinary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// It is.
+    Normal,
+    /// Somebody may have to act.
+    Warning,
+}
+
+impl Context {
+    /// The runtime.
+    pub fn runtime(&self) -> &dyn Runtime {
+        self.config.runtime.as_ref()
+    }
+
+    /// The node's address: the machine's, on the cluster's network.
+    pub fn host(&self) -> Ipv4Addr {
+        self.network.gateway
+    }
+
+    /// Tells something about a pod, or about one of its containers.
+    pub fn tell(
+        &self,
+        pod: &Pod,
+        container: Option<&str>,
+        tone: Tone,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
+        let about = match container {
+            Some(name) => {
+                let init =
+                    pod.spec.as_ref().and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
+                let list =
+                    if init.iter().any(|one| one.name == name) { "initContainers" } else { "containers" };
+                container_reference(pod, list, name)
+            }
+            None => coracle_client::recorder::reference(pod),
+        };
+        let kind = if tone == Tone::Normal { "Normal" } else { "Warning" };
+        self.recorder.emit(about, kind, reason, "", message);
+    }
+
+    /// What the node knows of a pod.
+    pub fn facts(&self, address: Option<Ipv4Addr>, seen: jiff::Timestamp) -> Facts {
+        let size = &self.config.size;
+        Facts {
+            pod_ip: address.map(|address| address.to_string()).unwrap_or_default(),
+            host_ip: self.host().to_string(),
+            node_cpu_milli: size.cpu_milli,
+            node_memory: size.memory,
+            node_storage: size.storage,
+            seen: seen.strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string(),
+        }
+    }
+
+    /// Fetches every object that a pod refers to.
+    pub async fn look_up(&self, pod: &Pod) -> Result<Lookup, String> {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let (maps, secrets) = references(pod);
+        let mut lookup = Lookup::default();
+        let unreachable = |error: coracle_client::Error| error.to_string();
+        for name in maps {
+            let found: Option<ConfigMap> = self.client.get_as(namespace, &name).await.map_err(unreachable)?;
+            let found = found.or_else(|| self.own_ca(&name));
+            lookup.config_maps.extend(found.map(|found| (name, Arc::new(found))));
+        }
+        for name in secrets {
+            let found: Option<Secret> = self.client.get_as(namespace, &name).await.map_err(unreachable)?;
+            lookup.secrets.extend(found.map(|found| (name, Arc::new(found))));
+        }
+        let own = Interest { namespace: Some(namespace.into()), ..Interest::all(&kinds::SERVICE) };
+        let (services, _) = self.client.list(&own).await.map_err(unreachable)?;
+        let decoded = services.iter().filter_map(|service| service.decode::<Service>().ok()).map(Arc::new);
+        lookup.services.extend(decoded);
+        if namespace != "default" {
+            let found: Option<Service> =
+                self.client.get_as("default", "kubernetes").await.map_err(unreachable)?;
+            lookup.services.extend(found.map(Arc::new));
+        }
+        let is_api = |service: &Arc<Service>| service.metadata.name.as_deref() == Some("kubernetes");
+        if !lookup.services.iter().any(is_api) {
+            lookup.services.extend(self.own_api_service().map(Arc::new));
+        }
+        Ok(lookup)
+    }
+
+    /// The certificate authority that the agent itself trusts, where no controller publishes it.
+    fn own_ca(&self, name: &str) -> Option<ConfigMap> {
+        let ca = self.config.ca.clone().filter(|_| name == "kube-root-ca.crt")?;
+        Some(ConfigMap { data: Some(BTreeMap::from([("ca.crt".into(), ca)])), ..Default::default() })
+    }
+
+    fn own_api_service(&self) -> Option<Service> {
+        let (ip, port) = self.config.api_server?;
+        let service = json!({
+            "metadata": {"name": "kubernetes", "namespace": "default"},
+            "spec": {"clusterIP": ip.to_string(), "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}
+        });
+        serde_json::from_value(service).ok()
+    }
+
+    /// Asks the API for the tokens that a pod's volumes want.
+    pub async fn tokens(&self, pod: &Pod) -> Result<BTreeMap<TokenRequest, String>, String> {
+        let spec = pod.spec.iter();
+        let volumes =
+            spec.flat_map(|spec| spec.volumes.iter().flatten()).filter_map(|v| v.projected.as_ref());
+        let parts = volumes.flat_map(|projected| projected.sources.iter().flatten());
+        let requests: Vec<TokenRequest> = parts.filter_map(payload::token_request).collect();
+        let mut tokens = BTreeMap::new();
+        for request in requests {
+            if !tokens.contains_key(&request) {
+                let token = self.token(pod, &request).await?;
+                tokens.insert(request, token);
+            }
+        }
+        Ok(tokens)
+    }
+
+    async fn token(&self, pod: &Pod, request: &TokenRequest) -> Result<String, String> {
+        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+        let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
+        let account = account.filter(|name| !name.is_empty()).unwrap_or_else(|| "default".into());
+        let audiences: Vec<&str> =
+            Some(request.audience.as_str()).filter(|audience| !audience.is_empty()).into_iter().collect();
+        let object = json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "metadata": {"creationTimestamp": null},
+            "spec": {
+                "audiences": audiences,
+                "expirationSeconds": request.seconds,
+                "boundObjectRef": {
+                    "kind": "Pod", "apiVersion": "v1",
+                    "name": pod.metadata.name, "uid": pod.metadata.uid,
+                },
+            }
+        });
+        let op =
+            Op::Create { kind: &kinds::SERVICE_ACCOUNT, namespace, sub: Some((account, "token")), object };
+        let answer =
+            self.client.write_one(op).await.map_err(|error| format!("failed to fetch token: {error}"))?;
+        let value = answer.value().map_err(|error| format!("failed to fetch token: {error}"))?;
+        let token = value.pointer("/status/token").and_then(serde_json::Value::as_str);
+        token.map(str::to_owned).ok_or_else(|| "failed to fetch token: the answer holds none".into())
+    }
+
+    /// The key of a pod.
+    pub fn key(pod: &Pod) -> Key {
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        Key::new(&kinds::POD, text(&pod.metadata.namespace), text(&pod.metadata.name))
+    }
+}
+
+/// The names of the ConfigMaps and Secrets that a pod refers to.
+pub fn references(pod: &Pod) -> (Vec<String>, Vec<String>) {
+    let mut maps = std::collections::BTreeSet::new();
+    let mut secrets = std::collections::BTreeSet::new();
+    let Some(spec) = &pod.spec else { return (Vec::new(), Vec::new()) };
+    for (container, _) in crate::pod::containers(spec) {
+        for source in container.env_from.iter().flatten() {
+            maps.extend(source.config_map_ref.iter().map(|reference| reference.name.clone()));
+            secrets.extend(source.secret_ref.iter().map(|reference| reference.name.clone()));
+        }
+        for source in container.env.iter().flatten().filter_map(|variable| variable.value_from.as_ref()) {
+            maps.extend(source.config_map_key_ref.iter().map(|reference| reference.name.clone()));
+            secrets.extend(source.secret_key_ref.iter().map(|reference| reference.name.clone()));
+        }
+    }
+    for volume in spec.volumes.iter().flatten() {
+        maps.extend(volume.config_map.iter().map(|source| source.name.clone()));
+        secrets.extend(volume.secret.iter().filter_map(|source| source.secret_name.clone()));
+        for part in volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten()) {
+            maps.extend(part.config_map.iter().map(|source| source.name.clone()));
+            secrets.extend(part.secret.iter().map(|source| source.name.clone()));
+        }
+    }
+    (maps.into_iter().collect(), secrets.into_iter().collect())
+}

@@ -1,0 +1,76 @@
+//! Images made of this program: its executable and the shared libraries that it has mapped. No registry, no download,
+//! nothing to load.
+
+mod program;
+mod tar;
+
+use std::io;
+
+use bytes::Bytes;
+
+use crate::StartError;
+use crate::runtime::{Error, Runtime};
+
+/// What every sandbox runs.
+pub const PAUSE_IMAGE: &str = "coracle.dev/pause:1";
+
+/// The images of the demo application.
+pub const DEMO_IMAGES: [&str; 3] = ["coracle.dev/demo:v1", "coracle.dev/demo:v2", "coracle.dev/demo:broken"];
+
+/// The user that the demo application runs as: nobody of the machine's.
+const DEMO_USER: &str = "65532:65532";
+/// The label by which an image knows the executable that it was made of.
+const PROGRAM: &str = "coracle.dev/program";
+
+/// One image is made at a time: they share their only layer.
+static MAKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Makes the image of sandboxes, if it is not there.
+pub async fn ensure(runtime: &dyn Runtime) -> Result<(), StartError> {
+    let _turn = MAKING.lock().await;
+    if runtime.image(PAUSE_IMAGE).await?.is_some() {
+        return Ok(());
+    }
+    let (program, print) = read().await.map_err(StartError::Image)?;
+    let changes = [entrypoint("pause"), format!("LABEL {PROGRAM}={print}")];
+    runtime.import(PAUSE_IMAGE, program, &changes).await?;
+    Ok(())
+}
+
+/// Makes an image of the demo application, if it is one of them and is not there, or was made of another executable.
+pub async fn ensure_demo(runtime: &dyn Runtime, reference: &str) -> Result<(), Error> {
+    if !DEMO_IMAGES.contains(&reference) {
+        return Ok(());
+    }
+    let _turn = MAKING.lock().await;
+    let unreadable =
+        |error: io::Error| Error::Refused(format!("cannot make an image of this program: {error}"));
+    let present = runtime.image(reference).await?;
+    let print = program::fingerprint().map_err(unreadable)?;
+    if present.is_some_and(|image| image.labels.get(PROGRAM) == Some(&print)) {
+        return Ok(());
+    }
+    let (program, print) = read().await.map_err(unreadable)?;
+    let version = reference.rsplit(':').next().unwrap_or_default();
+    let mut changes = vec![
+        entrypoint("demo-app"),
+        format!("ENV DEMO_VERSION={version}"),
+        format!("USER {DEMO_USER}"),
+        "EXPOSE 3000".into(),
+        format!("LABEL {PROGRAM}={print}"),
+    ];
+    if version == "broken" {
+        changes.push("ENV DEMO_FAIL_READY=true".into());
+    }
+    runtime.import(reference, program, &changes).await
+}
+
+fn entrypoint(verb: &str) -> String {
+    format!("ENTRYPOINT [\"/coracle\",\"{verb}\"]")
+}
+
+/// The root folder of an image of this program as a tar, and the executable's fingerprint.
+async fn read() -> io::Result<(Bytes, String)> {
+    let reading = tokio::task::spawn_blocking(|| Ok((program::root()?, program::fingerprint()?)));
+    reading.await.map_err(io::Error::other)?
+}

@@ -1,0 +1,256 @@
+//! Images: when to pull, what to say, how long to wait after a failure.
+
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Container, Pod};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{Context, Tone};
+use crate::pod::Failure;
+use crate::runtime::{Error, Image};
+
+/// Waits after a failed pull, in seconds: the first, and the longest.
+const FIRST_WAIT: i64 = 10;
+const LONGEST_WAIT: i64 = 300;
+
+/// Pulls that failed lately, by pod and image.
+#[derive(Debug, Default)]
+pub struct Images {
+    failed: Mutex<HashMap<(String, String), Failed>>,
+}
+
+#[derive(Clone, Debug)]
+struct Failed {
+    wait: i64,
+    until: Timestamp,
+    error: String,
+}
+
+impl Images {
+    /// Forgets a pod's failures.
+    pub fn forget(&self, uid: &str) {
+        self.failed.lock().retain(|(of, _), _| of != uid);
+    }
+
+    fn waiting(&self, key: &(String, String), now: Timestamp) -> Option<Failed> {
+        self.failed.lock().get(key).filter(|failed| failed.until > now).cloned()
+    }
+
+    fn note(&self, key: (String, String), now: Timestamp, error: &str) -> Timestamp {
+        let mut failed = self.failed.lock();
+        let wait = failed.get(&key).map_or(FIRST_WAIT, |known| (known.wait * 2).min(LONGEST_WAIT));
+        let until = now.checked_add(SignedDuration::from_secs(wait)).unwrap_or(now);
+        failed.insert(key, Failed { wait, until, error: error.into() });
+        until
+    }
+}
+
+/// Sees to it that a container's image is here. Says what happens as events.
+pub async fn ensure(
+    ctx: &Context,
+    pod: &Pod,
+    container: &Container,
+    cancel: &CancellationToken,
+) -> Result<Image, Failure> {
+    let reference = container.image.clone().unwrap_or_default();
+    let tell =
+        |tone, reason: &str, message: String| ctx.tell(pod, Some(&container.name), tone, reason, message);
+    let fail = |reason: &str, message: String, until: Timestamp| {
+        tell(Tone::Warning, "Failed", format!("Error: {reason}"));
+        Failure { reason: reason.into(), message, until }
+    };
+    let soon =
+        || ctx.clock.now().checked_add(SignedDuration::from_secs(FIRST_WAIT)).unwrap_or(Timestamp::MAX);
+    if let Err(why) = check_name(&reference) {
+        let message = format!(
+            "Failed to apply default image tag {reference:?}: couldn't parse image name {reference:?}: {why}"
+        );
+        tell(Tone::Warning, "InspectFailed", message.clone());
+        return Err(fail("InvalidImageName", message, soon()));
+    }
+    let unreachable = |error: Error| Failure {
+        reason: "ImageInspectError".into(),
+        message: format!("Failed to inspect image {reference:?}: {error}"),
+        until: soon(),
+    };
+    crate::image::ensure_demo(ctx.runtime(), &reference).await.map_err(unreachable)?;
+    let here = ctx.runtime().image(&reference).await.map_err(unreachable)?;
+    let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
+    match (policy, here.clone()) {
+        ("Never", None) => {
+            let message = format!("Container image {reference:?} is not present with pull policy of Never");
+            tell(Tone::Warning, "ErrImageNeverPull", message.clone());
+            return Err(fail("ErrImageNeverPull", message, soon()));
+        }
+        ("Never" | "IfNotPresent", Some(image)) => {
+            let message = format!(
+                "Container image {reference:?} already present on machine and can be accessed by the pod"
+            );
+            tell(Tone::Normal, "Pulled", message);
+            return Ok(image);
+        }
+        _ => {}
+    }
+    let key = (pod.metadata.uid.clone().unwrap_or_default(), reference.clone());
+    if let Some(failed) = ctx.images.waiting(&key, ctx.clock.now()) {
+        let message = format!("Back-off pulling image {reference:?}");
+        tell(Tone::Normal, "BackOff", message.clone());
+        return Err(fail(
+            "ImagePullBackOff",
+            format!("{message}: ErrImagePull: {}", failed.error),
+            failed.until,
+        ));
+    }
+    tell(Tone::Normal, "Pulling", format!("Pulling image {reference:?}"));
+    let begun = ctx.clock.now();
+    let pulled = tokio::select! {
+        pulled = ctx.runtime().pull(&reference) => pulled,
+        () = cancel.cancelled() => return Err(Failure { reason: String::new(), message: "cancelled".into(), until: begun }),
+    };
+    let error = match pulled {
+        Ok(()) => match ctx.runtime().image(&reference).await.map_err(unreachable)? {
+            Some(image) => {
+                let took = go_duration(ctx.clock.now().duration_since(begun));
+                let size = image.size;
+                let message = format!(
+                    "Successfully pulled image {reference:?} in {took} ({took} including waiting). Image size: {size} bytes."
+                );
+                tell(Tone::Normal, "Pulled", message);
+                return Ok(image);
+            }
+            None => "the image is not there after it was pulled".to_owned(),
+        },
+        Err(error) => error.to_string(),
+    };
+    if let Some(image) = here.filter(|_| is_unreachable(&error)) {
+        let message = format!(
+            "The registry of image {reference:?} cannot be reached; using the image of this machine: {error}"
+        );
+        tell(Tone::Warning, "LocalImageUsed", message);
+        return Ok(image);
+    }
+    tell(Tone::Warning, "Failed", format!("Failed to pull image {reference:?}: {error}"));
+    ctx.images.note(key, ctx.clock.now(), &error);
+    // Shown for a moment; the next try finds that it must wait, and says so.
+    let shortly = ctx.clock.now().checked_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
+    Err(fail("ErrImagePull", error, shortly))
+}
+
+/// Whether a pull failed on the way to the registry, not in it.
+fn is_unreachable(error: &str) -> bool {
+    let signs = [
+        "dial tcp",
+        "no such host",
+        "i/o timeout",
+        "connection refused",
+        "network is unreachable",
+        "no route to host",
+        "TLS handshake timeout",
+        "context deadline exceeded",
+        "request canceled",
+        "cannot be reached",
+    ];
+    signs.iter().any(|sign| error.contains(sign))
+}
+
+/// Checks an image's name, with the texts of `distribution/reference`.
+fn check_name(reference: &str) -> Result<(), String> {
+    let invalid = || Err("invalid reference format".to_owned());
+    let (name, digest) =
+        reference.split_once('@').map_or((reference, None), |(name, digest)| (name, Some(digest)));
+    if let Some(digest) = digest {
+        let hex = digest.split_once(':').map_or("", |(_, hex)| hex);
+        if hex.len() < 32 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return invalid();
+        }
+    }
+    let (path, tag) = match name.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
+        _ => (name, None),
+    };
+    if let Some(tag) = tag {
+        let head = tag.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !head || tag.len() > 128 || !tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+        {
+            return invalid();
+        }
+    }
+    let mut parts: Vec<&str> = path.split('/').collect();
+    if parts.len() > 1 && (parts[0].contains(['.', ':']) || parts[0] == "localhost") {
+        parts.remove(0);
+    }
+    let lower = |part: &&str| {
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+            && part.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+            && part.bytes().last().is_some_and(|b| b.is_ascii_alphanumeric())
+    };
+    if parts.iter().all(lower) {
+        return Ok(());
+    }
+    let lowered: Vec<String> = parts.iter().map(|part| part.to_lowercase()).collect();
+    if lowered.iter().all(|part| lower(&part.as_str())) {
+        let path = if path.contains('/') { path.to_owned() } else { format!("library/{path}") };
+        return Err(format!("invalid reference format: repository name ({path}) must be lowercase"));
+    }
+    invalid()
+}
+
+/// A short duration as Go writes it: `1.234s`, `215ms`.
+fn go_duration(duration: SignedDuration) -> String {
+    let millis = duration.as_millis();
+    match millis {
+        0..1000 => format!("{millis}ms"),
+        1000..60_000 => {
+            let text = format!("{}.{:03}", millis / 1000, millis % 1000);
+            format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => format!("{}m{}s", millis / 60_000, millis % 60_000 / 1000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        let good = [
+            "busybox",
+            "busybox:1.36",
+            "localhost/pause:1",
+            "registry.example:5000/a/b_c:V1",
+            "coracle.dev/demo:v1",
+        ];
+        for name in good {
+            assert_eq!(check_name(name), Ok(()), "name: {name}");
+        }
+        let upper = "invalid reference format: repository name (library/BusyBox) must be lowercase";
+        let bad = [
+            ("BusyBox", upper),
+            ("a b", "invalid reference format"),
+            ("", "invalid reference format"),
+            ("a:-", "invalid reference format"),
+            ("a@sha256:zz", "invalid reference format"),
+            ("a//b", "invalid reference format"),
+        ];
+        for (name, error) in bad {
+            assert_eq!(check_name(name), Err(error.to_owned()), "name: {name}");
+        }
+    }
+
+    #[test]
+    fn waits_double() {
+        let images = Images::default();
+        let now = Timestamp::from_second(1000).unwrap();
+        let key = || ("u".to_owned(), "i".to_owned());
+        let waits: Vec<i64> =
+            (0..7).map(|_| images.note(key(), now, "e").duration_since(now).as_secs()).collect();
+        assert_eq!(waits, [10, 20, 40, 80, 160, 300, 300]);
+        assert!(images.waiting(&key(), now).is_some());
+        images.forget("u");
+        assert!(images.waiting(&key(), now).is_none());
+    }
+}

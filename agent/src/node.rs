@@ -1,0 +1,258 @@
+//! The Node object: registered at start, its status and lease renewed as long as the agent lives.
+
+use std::sync::Arc;
+
+use coracle_api::{Key, kinds};
+use coracle_client::{Error, Op, Write};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{Context, Tone};
+use crate::network::Subnet;
+use crate::pod::rfc3339;
+use crate::runtime::{Image, Info};
+
+/// The version that the node reports: that of the API it speaks.
+const KUBELET_VERSION: &str = "v1.36.2";
+/// How many images a node lists: upstream's limit.
+const IMAGES: usize = 50;
+/// Every so many renewals of the lease, the whole status is looked at.
+const STATUS_EVERY: u64 = 5;
+/// The namespace of node leases.
+const LEASES: &str = "kube-node-lease";
+
+/// Makes the Node if it is not there, and says that it is ready.
+pub async fn register(ctx: &Context, slice: Subnet) -> Result<(), Error> {
+    let name = &ctx.config.node;
+    let info = ctx.runtime().info().await.map_err(|error| Error::Unreachable(error.to_string()))?;
+    let key = Key::new(&kinds::NODE, "", name);
+    if ctx.client.get(&key).await?.is_none() {
+        let op = Op::Create {
+            kind: &kinds::NODE,
+            namespace: String::new(),
+            sub: None,
+            object: node(ctx, &info, slice),
+        };
+        match ctx.client.write_one(by_us(op)).await {
+            Ok(_) => {}
+            // It appeared meanwhile.
+            Err(Error::Refused(status)) if status.code == 409 => {}
+            Err(error) => return Err(error),
+        }
+    } else {
+        let labels: Value = labels(ctx, &info).into();
+        ctx.client.write_one(by_us(Op::merge(key, json!({"metadata": {"labels": labels}})))).await?;
+    }
+    renew_lease(ctx).await?;
+    write_status(ctx, &info, true).await
+}
+
+fn by_us(op: Op) -> Write {
+    Write { actor: "kubelet".into(), ..Write::from(op) }
+}
+
+/// Renews the lease, and now and then the status, until the node stops.
+pub async fn keep_alive(ctx: Arc<Context>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(ctx.config.timing.lease_renewal);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.tick().await;
+    let mut count: u64 = 0;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        count += 1;
+        let renewed = tokio::time::timeout(ctx.config.timing.lease_duration, beat(&ctx, count)).await;
+        match renewed {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(node = ctx.config.node, %error, "cannot report"),
+            Err(_) => tracing::warn!(node = ctx.config.node, "reporting takes too long"),
+        }
+    }
+}
+
+async fn beat(ctx: &Context, count: u64) -> Result<(), Error> {
+    renew_lease(ctx).await?;
+    if count.is_multiple_of(STATUS_EVERY) {
+        let healthy = ctx.runtime().info().await;
+        let ready = healthy.is_ok();
+        write_status(ctx, &healthy.unwrap_or_default(), ready).await?;
+    }
+    Ok(())
+}
+
+fn labels(ctx: &Context, info: &Info) -> Map<String, Value> {
+    let (node, os) = (&ctx.config.node, "linux");
+    let arch = &info.architecture;
+    let usual = [
+        ("beta.kubernetes.io/arch", arch.as_str()),
+        ("beta.kubernetes.io/os", os),
+        ("kubernetes.io/arch", arch),
+        ("kubernetes.io/hostname", node),
+        ("kubernetes.io/os", os),
+    ];
+    let own = ctx.config.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    usual.into_iter().chain(own).map(|(key, value)| (key.to_owned(), value.into())).collect()
+}
+
+fn node(ctx: &Context, info: &Info, slice: Subnet) -> Value {
+    let taints = ctx.config.taints.iter();
+    let taints: Vec<Value> =
+        taints.map(|(key, value, effect)| json!({"key": key, "value": value, "effect": effect})).collect();
+    let mut spec = json!({"podCIDR": slice.to_string(), "podCIDRs": [slice.to_string()]});
+    if !taints.is_empty() {
+        spec["taints"] = taints.into();
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": ctx.config.node,
+            "labels": labels(ctx, info),
+            "annotations": {"node.alpha.kubernetes.io/ttl": "0", "volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+        },
+        "spec": spec,
+        "status": {"capacity": size(ctx), "allocatable": size(ctx)},
+    })
+}
+
+fn size(ctx: &Context) -> Value {
+    let size = &ctx.config.size;
+    let cpu = if size.cpu_milli % 1000 == 0 {
+        (size.cpu_milli / 1000).to_string()
+    } else {
+        format!("{}m", size.cpu_milli)
+    };
+    let kibi = |bytes: i64| format!("{}Ki", bytes / 1024);
+    json!({
+        "cpu": cpu,
+        "memory": kibi(size.memory),
+        "ephemeral-storage": kibi(size.storage),
+        "hugepages-1Gi": "0",
+        "hugepages-2Mi": "0",
+        "pods": size.pods.to_string(),
+    })
+}
+
+/// A condition's type, word and text while all is well, and which value says so.
+const CONDITIONS: [(&str, &str, &str, &str); 4] = [
+    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+];
+
+async fn write_status(ctx: &Context, info: &Info, ready: bool) -> Result<(), Error> {
+    let now = ctx.clock.now();
+    let known: Option<Node> = ctx.client.get_as("", &ctx.config.node).await?;
+    let old = known.as_ref().and_then(|node| node.status.as_ref()?.conditions.clone()).unwrap_or_default();
+    let was_ready = old.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let conditions = CONDITIONS.iter().map(|(kind, status, reason, message)| {
+        let (status, reason, message) = match *kind {
+            "Ready" if !ready => ("False", "KubeletNotReady", "container runtime is down"),
+            _ => (*status, *reason, *message),
+        };
+        let same = old.iter().find(|one| one.type_ == *kind && one.status == status);
+        let since = same.and_then(|one| one.last_transition_time.as_ref()).map_or(now, |time| time.0);
+        json!({
+            "type": kind, "status": status, "reason": reason, "message": message,
+            "lastHeartbeatTime": rfc3339(now), "lastTransitionTime": rfc3339(since),
+        })
+    });
+    let mut status = json!({
+        "addresses": [
+            {"type": "InternalIP", "address": ctx.host().to_string()},
+            {"type": "Hostname", "address": ctx.config.node},
+        ],
+        "capacity": size(ctx),
+        "allocatable": size(ctx),
+        "conditions": conditions.collect::<Vec<_>>(),
+    });
+    if ready {
+        status["nodeInfo"] = node_info(info);
+        status["images"] = images(ctx.runtime().images().await.unwrap_or_default());
+    }
+    let key = Key::new(&kinds::NODE, "", &ctx.config.node);
+    ctx.client.write_one(by_us(Op::strategic_status(key, json!({"status": status})))).await?;
+    if ready
+        && !was_ready
+        && let Some(node) = known
+    {
+        tell(
+            ctx,
+            &node,
+            Tone::Normal,
+            "NodeReady",
+            format!("Node {} status is now: NodeReady", ctx.config.node),
+        );
+    }
+    Ok(())
+}
+
+fn tell(ctx: &Context, node: &Node, tone: Tone, reason: &str, message: String) {
+    match tone {
+        Tone::Normal => ctx.recorder.normal(node, reason, message),
+        Tone::Warning => ctx.recorder.warning(node, reason, message),
+    }
+}
+
+fn node_info(info: &Info) -> Value {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let machine = read("/etc/machine-id");
+    json!({
+        "machineID": machine,
+        "systemUUID": machine,
+        "bootID": read("/proc/sys/kernel/random/boot_id"),
+        "kernelVersion": info.kernel,
+        "osImage": info.os_image,
+        "containerRuntimeVersion": info.version,
+        "kubeletVersion": KUBELET_VERSION,
+        "kubeProxyVersion": "",
+        "operatingSystem": info.operating_system,
+        "architecture": info.architecture,
+    })
+}
+
+fn images(mut images: Vec<Image>) -> Value {
+    images.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.id.cmp(&b.id)));
+    images.truncate(IMAGES);
+    let listed = images.into_iter().map(|image| {
+        let names: Vec<String> = image.digests.into_iter().chain(image.names).collect();
+        json!({"names": names, "sizeBytes": image.size})
+    });
+    listed.collect()
+}
+
+/// Renews the lease, or makes it.
+async fn renew_lease(ctx: &Context) -> Result<(), Error> {
+    let name = &ctx.config.node;
+    let key = Key::new(&kinds::LEASE, LEASES, name);
+    let now = micro(ctx.clock.now());
+    let seconds = ctx.config.timing.lease_duration.as_secs();
+    let spec = json!({"holderIdentity": name, "leaseDurationSeconds": seconds, "renewTime": now});
+    match ctx.client.write_one(by_us(Op::merge(key, json!({"spec": spec.clone()})))).await {
+        Err(Error::Refused(status)) if status.code == 404 => {}
+        other => return other.map(|_| ()),
+    }
+    let owner: Option<Node> = ctx.client.get_as("", name).await?;
+    let uid = owner.and_then(|node| node.metadata.uid).unwrap_or_default();
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {
+            "name": name,
+            "namespace": LEASES,
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid}],
+        },
+        "spec": spec,
+    });
+    let op = Op::Create { kind: &kinds::LEASE, namespace: LEASES.into(), sub: None, object: lease };
+    ctx.client.write_one(by_us(op)).await.map(|_| ())
+}
+
+fn micro(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}

@@ -1,0 +1,93 @@
+//! How long a container that ends again and again waits for its next start: 10 s, doubled up to 5 minutes, forgotten
+//! once it has run for 10. All of it is read off the last container, so that it survives a crash of the agent.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Record;
+use crate::runtime::State;
+
+/// The wait after the second end; the first restart is at once.
+const FIRST: u64 = 10;
+/// The longest wait.
+const LONGEST: u64 = 300;
+/// A container that has run for twice the longest wait starts anew.
+const FORGOTTEN: SignedDuration = SignedDuration::from_secs(2 * LONGEST as i64);
+
+/// When a container that is over may start again, and the wait that is in force until then.
+pub fn due(record: &Record) -> Option<(Timestamp, u64)> {
+    let State::Exited { finished, .. } = record.state else { return None };
+    let wait = if forgotten(record, finished) { 0 } else { record.backoff };
+    Some((finished.checked_add(SignedDuration::from_secs(wait as i64)).unwrap_or(Timestamp::MAX), wait))
+}
+
+/// The wait that will follow the end of the container that comes after this one.
+pub fn next(record: &Record) -> u64 {
+    let State::Exited { finished, .. } = record.state else { return FIRST };
+    match record.backoff {
+        _ if forgotten(record, finished) => FIRST,
+        0 => FIRST,
+        wait => (2 * wait).min(LONGEST),
+    }
+}
+
+fn forgotten(record: &Record, finished: Timestamp) -> bool {
+    finished.duration_since(record.created) > FORGOTTEN
+}
+
+/// A duration as Go writes it: `10s`, `1m20s`, `5m0s`.
+pub fn go_seconds(seconds: u64) -> String {
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s}s"),
+        (0, m, s) => format!("{m}m{s}s"),
+        (h, m, s) => format!("{h}h{m}m{s}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(backoff: u64, ran: i64) -> Record {
+        let created = Timestamp::from_second(1_000_000).unwrap();
+        let finished = created + SignedDuration::from_secs(ran);
+        Record {
+            id: "i".into(),
+            attempt: 0,
+            backoff,
+            created,
+            image_id: String::new(),
+            state: State::Exited {
+                code: 1,
+                oom: false,
+                started: Some(created),
+                finished,
+                error: String::new(),
+            },
+            message: String::new(),
+            stop_signal: String::new(),
+        }
+    }
+
+    #[test]
+    fn waits_double_and_are_forgotten() {
+        let mut wait = 0;
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            let record = ended(wait, 1);
+            let State::Exited { finished, .. } = record.state else { unreachable!() };
+            waits.push((due(&record).unwrap().0.duration_since(finished)).as_secs());
+            wait = next(&record);
+        }
+        assert_eq!(waits, [0, 10, 20, 40, 80, 160, 300, 300]);
+        let long = ended(300, 601);
+        assert_eq!((due(&long).unwrap().1, next(&long)), (0, 10));
+    }
+
+    #[test]
+    fn durations_read_as_in_go() {
+        let cases = [(0, "0s"), (10, "10s"), (80, "1m20s"), (300, "5m0s"), (3601, "1h0m1s")];
+        for (seconds, text) in cases {
+            assert_eq!(go_seconds(seconds), text);
+        }
+    }
+}

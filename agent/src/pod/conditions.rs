@@ -1,0 +1,135 @@
+//! The pod's conditions, in upstream's order: PodReadyToStartContainers, Initialized, Ready, ContainersReady; behind
+//! them those of others, as they were.
+//!
+//! Source: `pkg/kubelet/status/generate.go`.
+
+use k8s_openapi::api::core::v1::PodCondition;
+use serde_json::{Value, json};
+
+use super::view::View;
+use super::{Observed, Role, rfc3339};
+
+/// A condition's word and text; no word means that all is as it should be.
+struct Verdict {
+    kind: &'static str,
+    holds: bool,
+    reason: &'static str,
+    message: String,
+}
+
+impl Verdict {
+    fn new(kind: &'static str, holds: bool, reason: &'static str, message: impl Into<String>) -> Verdict {
+        Verdict { kind, holds, reason, message: message.into() }
+    }
+}
+
+/// All conditions of the pod.
+pub fn conditions(observed: &Observed<'_>, views: &[View<'_>], phase: &str) -> Vec<Value> {
+    let ready_to_start = observed.sandbox.is_some_and(|sandbox| sandbox.running);
+    let containers_ready = containers_ready(views, phase);
+    let ready = ready(observed, &containers_ready);
+    let ours = [
+        Verdict::new("PodReadyToStartContainers", ready_to_start, "", ""),
+        initialized(views, phase),
+        ready,
+        containers_ready,
+    ];
+    let old =
+        observed.pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let theirs = old.iter().filter(|condition| ours.iter().all(|one| one.kind != condition.type_));
+    let theirs: Vec<Value> =
+        theirs.map(|condition| serde_json::to_value(condition).unwrap_or_default()).collect();
+    ours.iter().map(|verdict| written(observed, verdict, old)).chain(theirs).collect()
+}
+
+/// A condition keeps the time of its last change.
+fn written(observed: &Observed<'_>, verdict: &Verdict, old: &[PodCondition]) -> Value {
+    let status = if verdict.holds { "True" } else { "False" };
+    let same = old.iter().find(|one| one.type_ == verdict.kind && one.status == status);
+    let since = same.and_then(|one| one.last_transition_time.as_ref()).map(|time| time.0);
+    let mut condition = json!({
+        "type": verdict.kind,
+        "status": status,
+        "lastProbeTime": null,
+        "lastTransitionTime": rfc3339(since.unwrap_or(observed.now)),
+    });
+    if !verdict.reason.is_empty() {
+        condition["reason"] = verdict.reason.into();
+    }
+    if !verdict.message.is_empty() {
+        condition["message"] = verdict.message.clone().into();
+    }
+    if let Some(generation) = observed.pod.metadata.generation {
+        condition["observedGeneration"] = generation.into();
+    }
+    condition
+}
+
+fn names(names: &[&str]) -> String {
+    format!("[{}]", names.join(" "))
+}
+
+fn initialized(views: &[View<'_>], phase: &str) -> Verdict {
+    if phase == "Succeeded" {
+        return Verdict::new("Initialized", true, "PodCompleted", "");
+    }
+    let incomplete = |view: &&View<'_>| match view.role {
+        Role::Init => !view.ready,
+        Role::Sidecar => !view.started,
+        Role::Main => false,
+    };
+    let incomplete: Vec<&str> =
+        views.iter().filter(incomplete).map(|view| view.container.name.as_str()).collect();
+    let begun = views.iter().any(|view| view.role == Role::Main && view.was_tried());
+    if incomplete.is_empty() || begun {
+        return Verdict::new("Initialized", true, "", "");
+    }
+    let message = format!("containers with incomplete status: {}", names(&incomplete));
+    Verdict::new("Initialized", false, "ContainersNotInitialized", message)
+}
+
+fn containers_ready(views: &[View<'_>], phase: &str) -> Verdict {
+    const KIND: &str = "ContainersReady";
+    match phase {
+        "Succeeded" => return Verdict::new(KIND, false, "PodCompleted", ""),
+        "Failed" => return Verdict::new(KIND, false, "PodFailed", ""),
+        _ => {}
+    }
+    let unready = views.iter().filter(|view| view.role != Role::Init && !view.ready);
+    let unready: Vec<&str> = unready.map(|view| view.container.name.as_str()).collect();
+    if unready.is_empty() {
+        return Verdict::new(KIND, true, "", "");
+    }
+    Verdict::new(
+        KIND,
+        false,
+        "ContainersNotReady",
+        format!("containers with unready status: {}", names(&unready)),
+    )
+}
+
+fn ready(observed: &Observed<'_>, containers: &Verdict) -> Verdict {
+    if !containers.holds {
+        return Verdict::new("Ready", false, containers.reason, containers.message.clone());
+    }
+    let old =
+        observed.pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let mut unmet = Vec::new();
+    for gate in observed.spec().readiness_gates.iter().flatten() {
+        let kind = &gate.condition_type;
+        match old.iter().find(|condition| condition.type_ == *kind) {
+            None => {
+                unmet.push(format!("corresponding condition of pod readiness gate {kind:?} does not exist."))
+            }
+            Some(condition) if condition.status != "True" => unmet.push(format!(
+                "the status of pod readiness gate {kind:?} is not \"True\", but {}",
+                condition.status
+            )),
+            Some(_) => {}
+        }
+    }
+    if unmet.is_empty() {
+        return Verdict::new("Ready", true, "", "");
+    }
+    Verdict::new("Ready", false, "ReadinessGatesNotReady", unmet.join(", "))
+}

@@ -1,0 +1,93 @@
+//! The pod's phase.
+//!
+//! Source: `getPhase` in `pkg/kubelet/kubelet_pods.go`.
+
+use super::view::{Shown, View, exit_code};
+use super::{Observed, Role};
+
+/// The phase that the containers' states add up to; terminal also while a sidecar still has to be stopped.
+pub fn verdict(observed: &Observed<'_>, views: &[View<'_>]) -> &'static str {
+    let status = observed.pod.status.as_ref();
+    match status.and_then(|status| status.phase.as_deref()) {
+        Some("Succeeded") => return "Succeeded",
+        Some("Failed") => return "Failed",
+        _ => {}
+    }
+    if deadline_passed(observed) {
+        return "Failed";
+    }
+    let policy = observed.spec().restart_policy.as_deref().unwrap_or("Always");
+    let (mut pending_init, mut failed_init) = (0, 0);
+    for view in views {
+        match view.role {
+            Role::Main => {}
+            Role::Sidecar => {
+                let came_up = view.started || view.last.is_some() || view.exit_code().is_some();
+                pending_init += usize::from(!came_up);
+            }
+            Role::Init => match (&view.shown, view.last) {
+                (Shown::Terminated(record), _) => failed_init += usize::from(exit_code(record) != Some(0)),
+                (Shown::Waiting { .. }, Some(last)) if exit_code(last) != Some(0) => failed_init += 1,
+                _ => pending_init += 1,
+            },
+        }
+    }
+    let mains = || views.iter().filter(|view| view.role == Role::Main);
+    let running = mains().filter(|view| view.is_running()).count();
+    let waiting =
+        mains().filter(|view| matches!(view.shown, Shown::Waiting { .. }) && view.last.is_none()).count();
+    let stopped = mains().count() - running - waiting;
+    let succeeded = mains().filter(|view| view.exit_code() == Some(0)).count();
+    let over = observed.deleted() && !observed.any_running();
+    if failed_init > 0 && policy == "Never" {
+        return "Failed";
+    }
+    if pending_init > 0 && running == 0 && stopped == 0 {
+        return "Pending";
+    }
+    if waiting > 0 {
+        return "Pending";
+    }
+    if running > 0 || stopped == 0 {
+        return if running > 0 { "Running" } else { "Pending" };
+    }
+    match policy {
+        _ if over => {
+            if stopped == succeeded {
+                "Succeeded"
+            } else {
+                "Failed"
+            }
+        }
+        "Always" => "Running",
+        _ if stopped == succeeded => "Succeeded",
+        "Never" => "Failed",
+        _ => "Running",
+    }
+}
+
+/// The phase to show: a terminal one only once nothing runs any more.
+pub fn shown(observed: &Observed<'_>, verdict: &'static str) -> &'static str {
+    let known = observed.pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    if is_terminal(verdict) && observed.any_running() && !known.is_some_and(is_terminal) {
+        if known == Some("Pending") { "Pending" } else { "Running" }
+    } else {
+        verdict
+    }
+}
+
+/// Whether a pod in this phase is over.
+pub fn is_terminal(phase: &str) -> bool {
+    matches!(phase, "Succeeded" | "Failed")
+}
+
+/// Whether the pod has run for longer than its spec allows.
+pub fn deadline_passed(observed: &Observed<'_>) -> bool {
+    deadline(observed).is_some_and(|deadline| deadline <= observed.now)
+}
+
+/// When the pod has run for as long as its spec allows.
+pub fn deadline(observed: &Observed<'_>) -> Option<jiff::Timestamp> {
+    let seconds = observed.spec().active_deadline_seconds?;
+    observed.accepted.checked_add(jiff::SignedDuration::from_secs(seconds)).ok()
+}

@@ -1,0 +1,116 @@
+//! The pod's status, as the API shows it.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::view::{Shown, View};
+use super::{Observed, Record, Role, conditions, phase};
+use crate::runtime::State;
+
+/// A time as the API writes it: whole seconds.
+pub fn rfc3339(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The whole status that this node answers for.
+pub fn status(observed: &Observed<'_>, views: &[View<'_>], verdict: &'static str) -> Value {
+    let phase = phase::shown(observed, verdict);
+    let old = observed.pod.status.as_ref();
+    let mut status = Map::new();
+    if let Some(generation) = observed.pod.metadata.generation {
+        status.insert("observedGeneration".into(), generation.into());
+    }
+    status.insert("phase".into(), phase.into());
+    status.insert("conditions".into(), conditions::conditions(observed, views, phase).into());
+    if phase == "Failed"
+        && phase::deadline_passed(observed)
+        && old.is_none_or(|old| old.phase.as_deref() != Some("Failed"))
+    {
+        status
+            .insert("message".into(), "Pod was active on the node longer than the specified deadline".into());
+        status.insert("reason".into(), "DeadlineExceeded".into());
+    } else if let Some(old) = old {
+        let kept = [("message", &old.message), ("reason", &old.reason)];
+        for (key, value) in kept {
+            if let Some(value) = value {
+                status.insert(key.into(), value.clone().into());
+            }
+        }
+    }
+    let host = observed.host.to_string();
+    status.insert("hostIP".into(), host.clone().into());
+    status.insert("hostIPs".into(), json!([{"ip": host}]));
+    let known = old.and_then(|old| old.pod_ip.clone());
+    if let Some(ip) = observed.address.map(|address| address.to_string()).or(known) {
+        status.insert("podIP".into(), ip.clone().into());
+        status.insert("podIPs".into(), json!([{"ip": ip}]));
+    }
+    status.insert("startTime".into(), rfc3339(observed.accepted).into());
+    let init = views.iter().filter(|view| view.role != Role::Main);
+    let init: Vec<Value> = init.map(container_status).collect();
+    if !init.is_empty() {
+        status.insert("initContainerStatuses".into(), init.into());
+    }
+    let mut mains: Vec<&View<'_>> = views.iter().filter(|view| view.role == Role::Main).collect();
+    mains.sort_by_key(|view| &view.container.name);
+    status.insert("containerStatuses".into(), mains.into_iter().map(container_status).collect());
+    status.into()
+}
+
+fn container_status(view: &View<'_>) -> Value {
+    let mut status = json!({
+        "name": view.container.name,
+        "state": state(&view.shown),
+        "lastState": view.last.map_or(json!({}), |last| json!({"terminated": terminated(last)})),
+        "ready": view.ready,
+        "restartCount": view.record.map_or(0, |record| record.attempt),
+        "image": view.container.image.clone().unwrap_or_default(),
+        "imageID": view.record.map_or("", |record| &record.image_id),
+        "started": view.started || (view.role == Role::Init && view.is_running()),
+    });
+    if let Some(record) = view.record {
+        status["containerID"] = container_id(record).into();
+    }
+    if let Some(resources) = &view.container.resources {
+        if let (Some(requests), true) = (&resources.requests, view.is_running()) {
+            status["allocatedResources"] = serde_json::to_value(requests).unwrap_or_default();
+        }
+        status["resources"] = serde_json::to_value(resources).unwrap_or_default();
+    }
+    status
+}
+
+fn container_id(record: &Record) -> String {
+    format!("docker://{}", record.id)
+}
+
+fn state(shown: &Shown<'_>) -> Value {
+    match shown {
+        Shown::Waiting { reason, message } if message.is_empty() => json!({"waiting": {"reason": reason}}),
+        Shown::Waiting { reason, message } => json!({"waiting": {"reason": reason, "message": message}}),
+        Shown::Running { since } => json!({"running": {"startedAt": rfc3339(*since)}}),
+        Shown::Terminated(record) => json!({"terminated": terminated(record)}),
+    }
+}
+
+/// The end of a container. 137 is what a kill leaves: by the kernel for memory, or by the agent.
+fn terminated(record: &Record) -> Value {
+    let State::Exited { code, oom, started, finished, error } = &record.state else { return json!({}) };
+    let (reason, message) = match (started, code) {
+        (None, _) => ("StartError", error),
+        (Some(_), 0) => ("Completed", &record.message),
+        (Some(_), _) if *oom && *code == 137 => ("OOMKilled", &record.message),
+        (Some(_), _) => ("Error", &record.message),
+    };
+    let mut ended = json!({
+        "exitCode": code,
+        "reason": reason,
+        "startedAt": rfc3339(started.unwrap_or(Timestamp::UNIX_EPOCH)),
+        "finishedAt": rfc3339(*finished),
+        "containerID": container_id(record),
+    });
+    if !message.is_empty() {
+        ended["message"] = message.clone().into();
+    }
+    ended
+}

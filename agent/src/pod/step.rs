@@ -1,0 +1,336 @@
+//! What to do next for a pod, and what to say of it. Pure and total: the same input gives the same answer.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::view::{View, views};
+use super::{Busy, Observed, Record, Role, backoff, containers, phase, restarts, status};
+use crate::labels::SANDBOX;
+use crate::runtime::State;
+
+/// Something to be done. The worker does it and says when it is over.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Mount the volumes, take an address, start the sandbox.
+    StartSandbox {
+        /// Counts from 0.
+        attempt: u32,
+    },
+    /// Remove the sandbox.
+    RemoveSandbox {
+        /// Which.
+        id: String,
+    },
+    /// Make a container and start it.
+    Start {
+        /// Its name.
+        name: String,
+        /// Counts from 0.
+        attempt: u32,
+        /// The wait that will follow its end, in seconds.
+        backoff: u64,
+    },
+    /// Give up what is being started.
+    Cancel {
+        /// The container's name, or that of the sandbox.
+        name: String,
+    },
+    /// Run the container's preStop hook, ask it to end, kill it at the deadline.
+    Stop {
+        /// Its name.
+        name: String,
+        /// Its id.
+        id: String,
+        /// What the event says.
+        message: String,
+        /// How long it may take.
+        grace: u64,
+    },
+    /// Remove a container that nobody needs any more.
+    Remove {
+        /// Its name.
+        name: String,
+        /// Its id.
+        id: String,
+    },
+    /// Say that a container waits for its restart.
+    TellBackOff {
+        /// Its name.
+        name: String,
+        /// Its id: told once for each.
+        id: String,
+    },
+    /// All is over: let the API forget the pod.
+    Finish,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// What to do.
+    pub actions: Vec<Action>,
+    /// What to say.
+    pub status: Value,
+    /// When to look again, though nothing has happened.
+    pub wake: Option<Timestamp>,
+}
+
+/// How many attempts of a container are kept: the present one, and the one before for its log.
+const KEPT: usize = 2;
+/// The shortest time in which a container may end: upstream grants it even to impatient people.
+const SHORTEST_GRACE: u64 = 2;
+
+/// Decides.
+pub fn step(observed: &Observed<'_>) -> Step {
+    let mut plan = Plan { observed, actions: Vec::new(), wake: phase::deadline(observed) };
+    // Whether the pod is over decides what its containers are shown as, and the other way round: first as it would be
+    // if it went on.
+    let going_on = views(observed, observed.deleted());
+    let verdict = phase::verdict(observed, &going_on);
+    let ending = observed.deleted() || phase::is_terminal(verdict);
+    let shown = if ending { views(observed, true) } else { going_on };
+    if ending {
+        plan.wind_down();
+    } else {
+        plan.run(&shown);
+    }
+    plan.sweep();
+    let status = match over_before(observed) {
+        Some(status) => status,
+        None => status::status(observed, &shown, verdict),
+    };
+    Step { actions: plan.actions, status, wake: plan.wake.filter(|wake| *wake > observed.now) }
+}
+
+/// The status of a pod that was over before, and of which nothing is left here to tell it by.
+fn over_before(observed: &Observed<'_>) -> Option<Value> {
+    let status = observed.pod.status.as_ref()?;
+    let over = status.phase.as_deref().is_some_and(phase::is_terminal);
+    let left = observed.sandbox.is_some() || !observed.containers.is_empty();
+    (over && !left).then(|| serde_json::to_value(status).unwrap_or_default())
+}
+
+struct Plan<'a> {
+    observed: &'a Observed<'a>,
+    actions: Vec<Action>,
+    wake: Option<Timestamp>,
+}
+
+impl Plan<'_> {
+    fn wake_at(&mut self, time: Timestamp) {
+        self.wake = Some(self.wake.map_or(time, |known| known.min(time)));
+    }
+
+    fn busy(&self, name: &str) -> Option<&Busy> {
+        self.observed.busy.get(name)
+    }
+
+    /// Brings the pod up and keeps it up.
+    fn run(&mut self, views: &[View<'_>]) {
+        let observed = self.observed;
+        match observed.sandbox {
+            Some(sandbox) if sandbox.running => {}
+            Some(sandbox) => return self.renew_sandbox(sandbox.id.clone()),
+            None => return self.start_sandbox(0),
+        }
+        self.stop_unhealthy();
+        let begun = containers(observed.spec())
+            .any(|(container, role)| role == Role::Main && observed.current(&container.name).is_some());
+        for view in views {
+            let done = match view.role {
+                Role::Init if begun => true,
+                _ => self.keep_up(view),
+            };
+            // The next one waits for this one, unless it is a main container: those do not wait for each other's
+            // health, only for each other's start, which `keep_up` sees to.
+            if !done && view.role != Role::Main && !begun {
+                break;
+            }
+        }
+    }
+
+    /// Starts a container that should run and does not. Answers whether those behind it may go on.
+    fn keep_up(&mut self, view: &View<'_>) -> bool {
+        let observed = self.observed;
+        let name = &view.container.name;
+        match observed.current(name) {
+            Some(record) => match &record.state {
+                State::Running { .. } => view.role != Role::Init && view.started,
+                // Made by an agent that crashed before it could start it: made anew.
+                State::Created => {
+                    if self.busy(name).is_none() {
+                        self.actions.push(Action::Remove { name: name.clone(), id: record.id.clone() });
+                    }
+                    false
+                }
+                State::Exited { code, .. } if restarts(observed.spec(), view.role, *code) => {
+                    self.restart(name, record);
+                    false
+                }
+                State::Exited { .. } => true,
+            },
+            None => {
+                let attempt = observed.newest(name).map_or(0, |record| record.attempt + 1);
+                self.start(name, attempt, 0);
+                false
+            }
+        }
+    }
+
+    fn restart(&mut self, name: &str, record: &Record) {
+        let due = backoff::due(record).map_or(self.observed.now, |(due, _)| due);
+        if due > self.observed.now {
+            self.wake_at(due);
+            self.actions.push(Action::TellBackOff { name: name.into(), id: record.id.clone() });
+            return;
+        }
+        self.start(name, record.attempt + 1, backoff::next(record));
+    }
+
+    /// One container at a time: a postStart hook that waits holds up those behind it.
+    fn start(&mut self, name: &str, attempt: u32, backoff: u64) {
+        if let Some(failure) =
+            self.observed.failures.get(name).filter(|failure| failure.until > self.observed.now)
+        {
+            return self.wake_at(failure.until);
+        }
+        let starting = self.observed.busy.values().any(|busy| *busy == Busy::Starting)
+            || self.actions.iter().any(|action| matches!(action, Action::Start { .. }));
+        if !starting && self.busy(name).is_none() {
+            self.actions.push(Action::Start { name: name.into(), attempt, backoff });
+        }
+    }
+
+    fn start_sandbox(&mut self, attempt: u32) {
+        if let Some(failure) =
+            self.observed.failures.get(SANDBOX).filter(|failure| failure.until > self.observed.now)
+        {
+            return self.wake_at(failure.until);
+        }
+        if self.observed.busy.is_empty() {
+            self.actions.push(Action::StartSandbox { attempt });
+        }
+    }
+
+    /// The sandbox has ended, and with it the network of every container: all of it is made anew.
+    fn renew_sandbox(&mut self, id: String) {
+        let observed = self.observed;
+        if observed.any_running() {
+            for (name, record) in self.running(|_| true) {
+                self.stop(&name, &record, format!("Stopping container {name}"), self.grace());
+            }
+        } else if self.busy(SANDBOX).is_none() {
+            self.actions.push(Action::RemoveSandbox { id });
+        }
+    }
+
+    /// Stops what a liveness or startup probe gave up.
+    fn stop_unhealthy(&mut self) {
+        let spec = self.observed.spec();
+        for (container, role) in containers(spec) {
+            let Some(record) =
+                self.observed.newest(&container.name).filter(|record| record.state.is_running())
+            else {
+                continue;
+            };
+            let Some(probe) = self.observed.health.get(&record.id).and_then(|health| health.given_up) else {
+                continue;
+            };
+            let definition =
+                if probe == "startup" { &container.startup_probe } else { &container.liveness_probe };
+            let own = definition.as_ref().and_then(|probe| probe.termination_grace_period_seconds);
+            let grace = own.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_else(|| self.grace());
+            let name = &container.name;
+            // Whether it comes again does not depend on how it ends: it is being killed.
+            let again = restarts(spec, role, 137);
+            let alone = self.running(|other| other != name).is_empty();
+            let message = match again {
+                true => format!("Container {name} failed {probe} probe, will be restarted"),
+                false if alone => format!("Stopping container {name}"),
+                false => format!("Container {name} failed {probe} probe"),
+            };
+            self.stop(name, record, message, grace);
+        }
+    }
+
+    /// Ends the pod: main containers first, then sidecars, last one first; then the sandbox.
+    fn wind_down(&mut self) {
+        let spec = self.observed.spec();
+        for (name, busy) in self.observed.busy {
+            if *busy == Busy::Starting {
+                self.actions.push(Action::Cancel { name: name.clone() });
+            }
+        }
+        let sidecars: Vec<&str> = containers(spec)
+            .filter(|(_, role)| *role == Role::Sidecar)
+            .map(|(container, _)| container.name.as_str())
+            .collect();
+        let mains = self.running(|name| !sidecars.contains(&name));
+        let grace = self.grace();
+        if !mains.is_empty() {
+            for (name, record) in mains {
+                self.stop(&name, &record, format!("Stopping container {name}"), grace);
+            }
+            return;
+        }
+        for name in sidecars.iter().rev() {
+            if let Some((name, record)) = self.running(|other| other == *name).into_iter().next() {
+                let left = self.left(grace);
+                return self.stop(&name, &record, format!("Stopping container {name}"), left);
+            }
+        }
+        if !self.observed.busy.is_empty() {
+            return;
+        }
+        match self.observed.sandbox {
+            Some(sandbox) => self.actions.push(Action::RemoveSandbox { id: sandbox.id.clone() }),
+            None if self.observed.deleted() => self.actions.push(Action::Finish),
+            None => {}
+        }
+    }
+
+    fn running(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, Record)> {
+        let newest = self.observed.containers.iter().filter_map(|(name, all)| Some((name, all.last()?)));
+        let running = newest.filter(|(name, record)| record.state.is_running() && wanted(name));
+        running.map(|(name, record)| (name.clone(), record.clone())).collect()
+    }
+
+    /// How long the pod's containers may take to end.
+    fn grace(&self) -> u64 {
+        let asked = self.observed.pod.metadata.deletion_grace_period_seconds;
+        let own = self.observed.spec().termination_grace_period_seconds.unwrap_or(30);
+        u64::try_from(asked.filter(|_| self.observed.deleted()).unwrap_or(own)).unwrap_or(0)
+    }
+
+    /// What is left of the grace once the main containers have ended.
+    fn left(&self, grace: u64) -> u64 {
+        let until = self.observed.pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+        let left = until.map(|until| until.duration_since(self.observed.now).as_secs());
+        left.map_or(grace, |left| u64::try_from(left).unwrap_or(0).min(grace)).max(SHORTEST_GRACE)
+    }
+
+    /// Stops a container, unless that is under way and ends no later.
+    fn stop(&mut self, name: &str, record: &Record, message: String, grace: u64) {
+        let deadline =
+            self.observed.now.checked_add(SignedDuration::from_secs(grace.max(SHORTEST_GRACE) as i64));
+        let deadline = deadline.unwrap_or(Timestamp::MAX);
+        match self.busy(name) {
+            Some(Busy::Starting) => return,
+            Some(Busy::Stopping { deadline: known }) if *known <= deadline + SignedDuration::from_secs(1) => {
+                return;
+            }
+            _ => {}
+        }
+        self.actions.push(Action::Stop { name: name.into(), id: record.id.clone(), message, grace });
+    }
+
+    /// Removes attempts that nobody asks for any more.
+    fn sweep(&mut self) {
+        for (name, all) in self.observed.containers {
+            let old = all.len().saturating_sub(KEPT);
+            for record in &all[..old] {
+                self.actions.push(Action::Remove { name: name.clone(), id: record.id.clone() });
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What each container of a pod is shown as.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Container;
+
+use super::{Busy, Observed, Record, Role, backoff, containers, restarts};
+use crate::runtime::State;
+
+/// A container as the pod's status shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View<'a> {
+    /// The container's part of the spec.
+    pub container: &'a Container,
+    /// What it is in its pod.
+    pub role: Role,
+    /// What it is doing.
+    pub shown: Shown<'a>,
+    /// How its last attempt ended.
+    pub last: Option<&'a Record>,
+    /// Whether it answers.
+    pub ready: bool,
+    /// Whether it has come up.
+    pub started: bool,
+    /// The newest attempt, of which count, ids and image are told.
+    pub record: Option<&'a Record>,
+}
+
+/// What a container is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shown<'a> {
+    /// Not running yet, or not again.
+    Waiting {
+        /// A word.
+        reason: String,
+        /// A text; may be empty.
+        message: String,
+    },
+    /// Running.
+    Running {
+        /// Since.
+        since: Timestamp,
+    },
+    /// Over.
+    Terminated(&'a Record),
+}
+
+impl View<'_> {
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        matches!(self.shown, Shown::Running { .. })
+    }
+
+    /// The code with which it ended, if it is over.
+    pub fn exit_code(&self) -> Option<i64> {
+        match self.shown {
+            Shown::Terminated(record) => exit_code(record),
+            _ => None,
+        }
+    }
+
+    /// Whether it ever ran, or tried to.
+    pub fn was_tried(&self) -> bool {
+        !matches!(self.shown, Shown::Waiting { .. }) || self.last.is_some()
+    }
+}
+
+/// The code with which a container ended, if it is over.
+pub fn exit_code(record: &Record) -> Option<i64> {
+    match record.state {
+        State::Exited { code, .. } => Some(code),
+        _ => None,
+    }
+}
+
+/// Every container of the pod. `ending`: nothing will be started any more.
+pub fn views<'a>(observed: &Observed<'a>, ending: bool) -> Vec<View<'a>> {
+    let has_init = observed.spec().init_containers.as_ref().is_some_and(|init| !init.is_empty());
+    let waiting = if has_init { "PodInitializing" } else { "ContainerCreating" };
+    containers(observed.spec())
+        .map(|(container, role)| view(observed, container, role, waiting, ending))
+        .collect()
+}
+
+fn view<'a>(
+    observed: &Observed<'a>,
+    container: &'a Container,
+    role: Role,
+    waiting: &str,
+    ending: bool,
+) -> View<'a> {
+    let history = observed.containers.get(&container.name).map(Vec::as_slice).unwrap_or_default();
+    let (newest, previous) = match history {
+        [] => (None, None),
+        [one] => (Some(one), None),
+        [.., previous, newest] => (Some(newest), Some(previous)),
+    };
+    let failed =
+        observed.failures.get(&container.name).filter(|failure| !failure.reason.is_empty() && !ending);
+    let wait =
+        |reason: &str, message: &str| Shown::Waiting { reason: reason.into(), message: message.into() };
+    let not_yet = || match failed {
+        Some(failure) => wait(&failure.reason, &failure.message),
+        None => wait(waiting, ""),
+    };
+    let (shown, last) = match newest {
+        None => (not_yet(), None),
+        Some(record) => match &record.state {
+            State::Running { started } => (Shown::Running { since: *started }, previous),
+            State::Created => (not_yet(), previous),
+            State::Exited { code, .. } if !ending && restarts(observed.spec(), role, *code) => {
+                match (failed, crash_loop(observed, container, record)) {
+                    (Some(failure), _) => (wait(&failure.reason, &failure.message), Some(record)),
+                    (None, Some(message)) => (wait("CrashLoopBackOff", &message), Some(record)),
+                    (None, None) => (Shown::Terminated(record), previous),
+                }
+            }
+            State::Exited { .. } => (Shown::Terminated(record), previous),
+        },
+    };
+    let running = matches!(shown, Shown::Running { .. });
+    let health = newest.and_then(|record| observed.health.get(&record.id));
+    let started =
+        running && (container.startup_probe.is_none() || health.is_some_and(|health| health.started));
+    let ready = match role {
+        Role::Init => matches!(shown, Shown::Terminated(record) if exit_code(record) == Some(0)),
+        _ => {
+            let answers = health.is_some_and(|health| health.ready == Some(true));
+            started && (container.readiness_probe.is_none() || answers)
+        }
+    };
+    View { container, role, shown, last, ready, started, record: newest }
+}
+
+/// The text of a container that waits for its restart; `None` if it waits no longer.
+fn crash_loop(observed: &Observed<'_>, container: &Container, record: &Record) -> Option<String> {
+    let (due, wait) = backoff::due(record)?;
+    let starting = observed.busy.get(&container.name) == Some(&Busy::Starting);
+    if starting || due <= observed.now {
+        return None;
+    }
+    let wait = backoff::go_seconds(wait);
+    Some(format!(
+        "back-off {wait} restarting failed container={} pod={}",
+        container.name,
+        observed.full_name()
+    ))
+}

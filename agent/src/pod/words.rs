@@ -1,0 +1,50 @@
+//! A container's last words: its termination file, or the end of its log.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::{containers, start};
+use crate::context::Context;
+use crate::runtime::{Container, LogOptions, State};
+
+/// How much of the file is shown.
+const FILE: u64 = 4096;
+/// How much of the log is shown instead.
+const LOG_LINES: u64 = 80;
+const LOG_BYTES: usize = 2048;
+/// How long the engine may take to show the log.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a container that is over has left to say.
+pub async fn last_words(ctx: &Context, pod: &Pod, name: &str, attempt: u32, container: &Container) -> String {
+    let State::Exited { code, started, .. } = &container.state else { return String::new() };
+    if started.is_none() {
+        return String::new();
+    }
+    let folder = ctx.places.pod(pod.metadata.uid.as_deref().unwrap_or_default());
+    let written = end_of_file(&start::message_file(&folder, name, attempt)).unwrap_or_default();
+    let spec = pod.spec.clone().unwrap_or_default();
+    let policy = containers(&spec).find(|(container, _)| container.name == name);
+    let policy = policy.and_then(|(container, _)| container.termination_message_policy.clone());
+    if !written.is_empty() || *code == 0 || policy.as_deref() != Some("FallbackToLogsOnError") {
+        return String::from_utf8_lossy(&written).into_owned();
+    }
+    let options = LogOptions { tail: Some(LOG_LINES), ..Default::default() };
+    let lines = ctx.runtime().logs(&container.id, &options).collect::<Vec<_>>();
+    let lines = tokio::time::timeout(PATIENCE, lines).await.unwrap_or_default();
+    let log: Vec<u8> = lines.into_iter().flatten().flat_map(|line| line.data.to_vec()).collect();
+    String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_BYTES)..]).into_owned()
+}
+
+fn end_of_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(FILE)))?;
+    let mut end = Vec::new();
+    file.take(FILE).read_to_end(&mut end)?;
+    Ok(end)
+}

@@ -1,0 +1,33 @@
+//! Whether a command inside the container answers 0.
+
+use std::time::Duration;
+
+use super::Outcome;
+use crate::runtime::Runtime;
+
+/// How much output is kept: upstream's limit.
+const OUTPUT: usize = 10 * 1024;
+
+/// Runs the command.
+pub async fn probe(runtime: &dyn Runtime, id: &str, command: &[String], timeout: Duration) -> Outcome {
+    let done = match tokio::time::timeout(timeout, runtime.exec(id, command, OUTPUT)).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(error)) => return Outcome::Unknown(format!("rpc error: code = Unknown desc = {error}")),
+        Err(_) => {
+            let line = command.join(" ");
+            return Outcome::Failure(format!(
+                "command timed out: {line:?} timed out after {}s",
+                timeout.as_secs()
+            ));
+        }
+    };
+    let output = String::from_utf8_lossy(&done.output).into_owned();
+    match done.code {
+        0 => Outcome::Success,
+        // The engine's own word: the command never ran.
+        126 | 127 if output.starts_with("OCI runtime exec failed") => {
+            Outcome::Unknown(format!("rpc error: code = Unknown desc = {}", output.trim_end()))
+        }
+        _ => Outcome::Failure(output),
+    }
+}

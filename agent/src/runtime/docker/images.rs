@@ -1,0 +1,66 @@
+//! Images: finding, listing, pulling, importing.
+
+use bollard::Docker;
+use bollard::query_parameters as query;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+
+use super::told;
+use crate::runtime::{Error, Image};
+
+/// An image by reference or id.
+pub async fn find(docker: &Docker, reference: &str) -> Result<Option<Image>, Error> {
+    match docker.inspect_image(reference).await.map_err(told) {
+        Ok(found) => {
+            let config = found.config.unwrap_or_default();
+            Ok(Some(Image {
+                id: found.id.unwrap_or_default(),
+                names: found.repo_tags.unwrap_or_default(),
+                digests: found.repo_digests.unwrap_or_default(),
+                user: config.user.unwrap_or_default(),
+                labels: config.labels.unwrap_or_default().into_iter().collect(),
+                size: found.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+            }))
+        }
+        Err(Error::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// All images with a name.
+pub async fn list(docker: &Docker) -> Result<Vec<Image>, Error> {
+    let found = docker.list_images(None::<query::ListImagesOptions>).await.map_err(told)?;
+    let images = found.into_iter().map(|image| Image {
+        id: image.id,
+        names: image.repo_tags.into_iter().filter(|name| !name.starts_with("<none>")).collect(),
+        digests: image.repo_digests,
+        user: String::new(),
+        labels: Default::default(),
+        size: u64::try_from(image.size).unwrap_or(0),
+    });
+    Ok(images.filter(|image| !image.names.is_empty()).collect())
+}
+
+/// Fetches an image.
+pub async fn pull(docker: &Docker, reference: &str) -> Result<(), Error> {
+    let options = query::CreateImageOptions { from_image: Some(reference.into()), ..Default::default() };
+    let mut progress = docker.create_image(Some(options), None, None);
+    while let Some(step) = progress.next().await {
+        step.map_err(told)?;
+    }
+    Ok(())
+}
+
+/// Makes an image of a tar.
+pub async fn import(docker: &Docker, reference: &str, tar: Bytes, changes: &[String]) -> Result<(), Error> {
+    let (repo, tag) = reference.rsplit_once(':').unwrap_or((reference, "latest"));
+    let options = query::CreateImageOptions {
+        from_src: Some("-".into()),
+        repo: Some(repo.into()),
+        tag: Some(tag.into()),
+        changes: changes.to_vec(),
+        ..Default::default()
+    };
+    let steps = docker.create_image(Some(options), Some(bollard::body_full(tar)), None);
+    steps.map_err(told).try_for_each(|_| async { Ok(()) }).await
+}

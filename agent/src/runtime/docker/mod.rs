@@ -1,0 +1,181 @@
+//! The Docker engine, through bollard.
+
+mod create;
+mod images;
+mod network;
+mod observe;
+mod session;
+
+use async_trait::async_trait;
+use bollard::Docker;
+use bollard::query_parameters as query;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+
+use super::{
+    Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, LogLine, LogOptions, Network,
+    Removed, Runtime, Session, Streams,
+};
+use crate::labels::{self, Owner};
+
+/// A connection to a Docker engine.
+#[derive(Clone)]
+pub struct DockerRuntime {
+    docker: Docker,
+}
+
+/// Connects to the engine that `DOCKER_HOST` names, or to the usual socket, in the newest version of its API that both
+/// sides know (engines from 20.10).
+///
+/// # Errors
+/// [`Error::Unreachable`], in words for a person.
+pub async fn connect() -> Result<DockerRuntime, Error> {
+    let docker = Docker::connect_with_defaults().map_err(|e| Error::Unreachable(e.to_string()))?;
+    let docker = docker.negotiate_version().await.map_err(|e| Error::Unreachable(e.to_string()))?;
+    Ok(DockerRuntime { docker })
+}
+
+/// What an answer of the engine means to a caller.
+fn told(error: bollard::errors::Error) -> Error {
+    use bollard::errors::Error as E;
+    match error {
+        E::DockerResponseServerError { status_code: 404, message } => Error::NotFound(message),
+        E::DockerResponseServerError { status_code: 304 | 409, message } => Error::Conflict(message),
+        E::DockerResponseServerError { message, .. } => Error::Refused(message),
+        E::DockerStreamError { error } => Error::Refused(error),
+        other => Error::Unreachable(other.to_string()),
+    }
+}
+
+/// What is wanted gone and is not there is as good as removed.
+fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(Error::NotFound(_)) => Ok(()),
+        other => other,
+    }
+}
+
+fn label_filter(owner: &Owner) -> std::collections::HashMap<String, Vec<String>> {
+    std::collections::HashMap::from([("label".to_owned(), owner.filters())])
+}
+
+#[async_trait]
+impl Runtime for DockerRuntime {
+    async fn info(&self) -> Result<Info, Error> {
+        let info = self.docker.info().await.map_err(told)?;
+        Ok(observe::info(info))
+    }
+
+    async fn ensure_network(&self, cluster: &str) -> Result<Network, Error> {
+        network::ensure(&self.docker, cluster).await
+    }
+
+    async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error> {
+        let options = query::ListContainersOptions {
+            all: true,
+            filters: Some(label_filter(owner)),
+            ..Default::default()
+        };
+        let found = self.docker.list_containers(Some(options)).await.map_err(told)?;
+        let ids = found.into_iter().filter_map(|summary| summary.id);
+        // The list leaves out exit codes and times, so each is looked at: a few at a time.
+        let looks =
+            futures::stream::iter(ids).map(|id| async move { self.inspect(&id).await }).buffer_unordered(8);
+        let containers: Vec<_> = looks.collect().await;
+        containers.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    async fn inspect(&self, id: &str) -> Result<Option<Container>, Error> {
+        match self.docker.inspect_container(id, None::<query::InspectContainerOptions>).await.map_err(told) {
+            Ok(found) => Ok(Some(observe::container(found))),
+            Err(Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<String, Error> {
+        create::volumes(&self.docker, spec).await?;
+        let options = query::CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
+        let made = self.docker.create_container(Some(options), create::body(spec)).await.map_err(told)?;
+        Ok(made.id)
+    }
+
+    async fn start(&self, id: &str) -> Result<(), Error> {
+        self.docker.start_container(id, None::<query::StartContainerOptions>).await.map_err(told)
+    }
+
+    async fn kill(&self, id: &str, signal: &str) -> Result<(), Error> {
+        let options = query::KillContainerOptions { signal: signal.into() };
+        match self.docker.kill_container(id, Some(options)).await.map_err(told) {
+            Err(Error::NotFound(_) | Error::Conflict(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), Error> {
+        let options = query::RemoveContainerOptions { force: true, v: true, link: false };
+        match gone_is_fine(self.docker.remove_container(id, Some(options)).await.map_err(told)) {
+            // Somebody else is at it already.
+            Err(Error::Conflict(message)) if message.contains("in progress") => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn exec(&self, id: &str, command: &[String], limit: usize) -> Result<ExecOutput, Error> {
+        session::run(&self.docker, id, command, limit).await
+    }
+
+    async fn open_exec(&self, id: &str, command: &[String], streams: Streams) -> Result<Session, Error> {
+        session::open_exec(&self.docker, id, command, streams).await
+    }
+
+    async fn attach(&self, id: &str, streams: Streams) -> Result<Session, Error> {
+        session::attach(&self.docker, id, streams).await
+    }
+
+    fn logs(&self, id: &str, options: &LogOptions) -> BoxStream<'static, Result<LogLine, Error>> {
+        session::logs(self.docker.clone(), id.to_owned(), options.clone())
+    }
+
+    async fn events(&self, owner: &Owner) -> Result<BoxStream<'static, ContainerEvent>, Error> {
+        let mut filters = label_filter(owner);
+        filters.insert("type".into(), vec!["container".into()]);
+        filters.insert("event".into(), ["start", "die", "destroy"].map(String::from).to_vec());
+        let options = query::EventsOptions { filters: Some(filters), ..Default::default() };
+        let events = self.docker.events(Some(options));
+        // An error ends the stream: the caller asks again, and looks at everything anew.
+        let events =
+            events.take_while(|event| futures::future::ready(event.is_ok())).filter_map(|event| async move {
+                let event = event.ok()?;
+                let actor = event.actor?;
+                let uid = actor.attributes?.remove(labels::UID)?;
+                Some(ContainerEvent {
+                    id: actor.id?,
+                    uid,
+                    removed: event.action.as_deref() == Some("destroy"),
+                })
+            });
+        Ok(events.boxed())
+    }
+
+    async fn image(&self, reference: &str) -> Result<Option<Image>, Error> {
+        images::find(&self.docker, reference).await
+    }
+
+    async fn images(&self) -> Result<Vec<Image>, Error> {
+        images::list(&self.docker).await
+    }
+
+    async fn pull(&self, reference: &str) -> Result<(), Error> {
+        images::pull(&self.docker, reference).await
+    }
+
+    async fn import(&self, reference: &str, tar: Bytes, changes: &[String]) -> Result<(), Error> {
+        images::import(&self.docker, reference, tar, changes).await
+    }
+
+    async fn clean_up(&self, owner: &Owner) -> Result<Removed, Error> {
+        network::clean_up(self, &self.docker, owner).await
+    }
+}

@@ -1,0 +1,103 @@
+//! The cluster's bridge network, and the removal of everything that a cluster or a node has made.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use bollard::Docker;
+use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::query_parameters as query;
+
+use super::{DockerRuntime, gone_is_fine, label_filter, told};
+use crate::labels::{self, Owner};
+use crate::network::{self, Subnet};
+use crate::runtime::{Error, Network, Removed, Runtime};
+
+/// How often another subnet is tried when somebody takes the chosen one meanwhile.
+const TRIES: usize = 8;
+
+/// Finds the cluster's network or makes it.
+pub async fn ensure(docker: &Docker, cluster: &str) -> Result<Network, Error> {
+    let mut refusal = Error::Conflict("no free subnet for the cluster's network".into());
+    let mut taken: Vec<Subnet> = Vec::new();
+    for _ in 0..TRIES {
+        let networks = docker.list_networks(None::<query::ListNetworksOptions>).await.map_err(told)?;
+        let of_cluster = networks.iter().find(|network| {
+            network
+                .labels
+                .as_ref()
+                .and_then(|labels| labels.get(labels::CLUSTER))
+                .is_some_and(|name| name == cluster)
+        });
+        if let Some(found) = of_cluster {
+            let subnet = subnets(found.ipam.as_ref()).next();
+            let subnet =
+                subnet.ok_or_else(|| Error::Refused(format!("the network of {cluster} has no subnet")))?;
+            return Ok(describe(found.name.clone().unwrap_or_default(), subnet));
+        }
+        taken.extend(networks.iter().flat_map(|network| subnets(network.ipam.as_ref())));
+        taken.extend(network::routes());
+        let Some(subnet) = network::free_subnet(&taken) else { break };
+        let described = describe(format!("coracle-{cluster}"), subnet);
+        let pool = IpamConfig {
+            subnet: Some(subnet.to_string()),
+            gateway: Some(described.gateway.to_string()),
+            ..Default::default()
+        };
+        let request = NetworkCreateRequest {
+            name: described.name.clone(),
+            driver: Some("bridge".into()),
+            ipam: Some(Ipam { config: Some(vec![pool]), ..Default::default() }),
+            labels: Some(HashMap::from([(labels::CLUSTER.to_owned(), cluster.to_owned())])),
+            ..Default::default()
+        };
+        match docker.create_network(request).await.map_err(told) {
+            Ok(_) => return Ok(described),
+            // Another agent of the cluster was first (found in the next round), or the subnet is somebody else's.
+            Err(error @ (Error::Conflict(_) | Error::Refused(_))) => {
+                taken.push(subnet);
+                refusal = error;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refusal)
+}
+
+fn describe(name: String, subnet: Subnet) -> Network {
+    let gateway = Ipv4Addr::from(u32::from(subnet.first) + 1);
+    Network { name, subnet: subnet.first, prefix: subnet.prefix, gateway }
+}
+
+fn subnets(ipam: Option<&Ipam>) -> impl Iterator<Item = Subnet> {
+    let pools = ipam.and_then(|ipam| ipam.config.as_deref()).unwrap_or_default();
+    pools.iter().filter_map(|pool| pool.subnet.as_deref()?.parse().ok())
+}
+
+/// Removes everything of an owner, then looks again.
+pub async fn clean_up(runtime: &DockerRuntime, docker: &Docker, owner: &Owner) -> Result<Removed, Error> {
+    let mut removed = Removed::default();
+    let options =
+        query::ListContainersOptions { all: true, filters: Some(label_filter(owner)), ..Default::default() };
+    let containers = docker.list_containers(Some(options)).await.map_err(told)?;
+    let removals = containers.iter().filter_map(|found| found.id.as_deref()).map(|id| runtime.remove(id));
+    for outcome in futures::future::join_all(removals).await {
+        outcome?;
+        removed.containers += 1;
+    }
+    let options = query::ListVolumesOptions { filters: Some(label_filter(owner)) };
+    let volumes = docker.list_volumes(Some(options)).await.map_err(told)?.volumes.unwrap_or_default();
+    for volume in volumes {
+        let options = query::RemoveVolumeOptions { force: true };
+        gone_is_fine(docker.remove_volume(&volume.name, Some(options)).await.map_err(told))?;
+        removed.volumes += 1;
+    }
+    if owner.node.is_none() {
+        let options = query::ListNetworksOptions { filters: Some(label_filter(owner)) };
+        for network in docker.list_networks(Some(options)).await.map_err(told)? {
+            let Some(id) = network.id else { continue };
+            gone_is_fine(docker.remove_network(&id).await.map_err(told))?;
+            removed.networks += 1;
+        }
+    }
+    Ok(removed)
+}

@@ -1,0 +1,71 @@
+//! What the engine tells, read into our own words.
+
+use std::collections::BTreeMap;
+
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, SystemInfo};
+use jiff::Timestamp;
+
+use crate::runtime::{Container, Info, State};
+
+/// A time as the engine writes it. Its zero time (`0001-01-01T00:00:00Z`) means "never".
+fn time(text: Option<&str>) -> Option<Timestamp> {
+    let time: Timestamp = text?.parse().ok()?;
+    (time > Timestamp::UNIX_EPOCH).then_some(time)
+}
+
+/// A container as the engine shows it.
+pub fn container(found: ContainerInspectResponse) -> Container {
+    let created = time(found.created.as_deref()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let config = found.config.unwrap_or_default();
+    let labels: BTreeMap<String, String> = config.labels.unwrap_or_default().into_iter().collect();
+    let state = found.state.unwrap_or_default();
+    let started = time(state.started_at.as_deref());
+    let error = state.error.clone().unwrap_or_default();
+    let running = state.running == Some(true);
+    let read = if running {
+        State::Running { started: started.unwrap_or(created) }
+    } else if state.status == Some(ContainerStateStatusEnum::CREATED) && error.is_empty() {
+        State::Created
+    } else if started.is_none() || state.status == Some(ContainerStateStatusEnum::CREATED) {
+        // It was started and never ran: the engine leaves such a container as created, with the reason.
+        let finished = time(state.finished_at.as_deref()).unwrap_or(created);
+        State::Exited { code: 128, oom: false, started: None, finished, error }
+    } else {
+        State::Exited {
+            code: state.exit_code.unwrap_or(0),
+            oom: state.oom_killed == Some(true),
+            started,
+            finished: time(state.finished_at.as_deref()).unwrap_or(created),
+            error,
+        }
+    };
+    let signal = config.stop_signal.filter(|signal| !signal.is_empty());
+    Container {
+        id: found.id.unwrap_or_default(),
+        labels,
+        image_id: found.image.unwrap_or_default(),
+        created,
+        state: read,
+        stop_signal: signal.unwrap_or_else(|| "SIGTERM".into()),
+        pid: if running { state.pid.unwrap_or(0) } else { 0 },
+    }
+}
+
+/// The engine and its machine.
+pub fn info(info: SystemInfo) -> Info {
+    let architecture = match info.architecture.as_deref() {
+        Some("x86_64") => "amd64",
+        Some("aarch64") => "arm64",
+        Some(other) => other,
+        None => "unknown",
+    };
+    Info {
+        version: format!("docker://{}", info.server_version.unwrap_or_default()),
+        kernel: info.kernel_version.unwrap_or_default(),
+        os_image: info.operating_system.unwrap_or_default(),
+        operating_system: info.os_type.unwrap_or_else(|| "linux".into()),
+        architecture: architecture.into(),
+        cpus: info.ncpu.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
+        memory: info.mem_total.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+    }
+}

@@ -1,0 +1,473 @@
+//! What runs containers. One trait, two implementations held to one test suite: [`docker`] and `sim`.
+//!
+//! The trait knows containers, images and one network, not pods: what a pod is made of is decided above it.
+
+pub mod docker;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use tokio::io::AsyncWrite;
+
+use crate::labels::Owner;
+
+/// A container engine.
+#[async_trait]
+pub trait Runtime: Send + Sync + 'static {
+    /// What the engine says of itself and its machine.
+    async fn info(&self) -> Result<Info, Error>;
+
+    /// Finds the cluster's network or makes it, on a subnet that collides with no other network of the engine.
+    async fn ensure_network(&self, cluster: &str) -> Result<Network, Error>;
+
+    /// All containers of an owner, running or not.
+    async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error>;
+
+    /// One container; `None` if it is gone.
+    async fn inspect(&self, id: &str) -> Result<Option<Container>, Error>;
+
+    /// Makes a container and answers its id. It does not run yet.
+    async fn create(&self, spec: &ContainerSpec) -> Result<String, Error>;
+
+    /// Starts a container.
+    async fn start(&self, id: &str) -> Result<(), Error>;
+
+    /// Sends a signal to a container's first process. One that has ended already is fine.
+    async fn kill(&self, id: &str, signal: &str) -> Result<(), Error>;
+
+    /// Removes a container, stopping it if it must. One that is gone already is fine.
+    async fn remove(&self, id: &str) -> Result<(), Error>;
+
+    /// Runs a command inside a container and collects what it writes, up to `limit` bytes.
+    async fn exec(&self, id: &str, command: &[String], limit: usize) -> Result<ExecOutput, Error>;
+
+    /// Runs a command inside a container with its streams open.
+    async fn open_exec(&self, id: &str, command: &[String], streams: Streams) -> Result<Session, Error>;
+
+    /// Attaches to a container's first process.
+    async fn attach(&self, id: &str, streams: Streams) -> Result<Session, Error>;
+
+    /// What a container has written. Ends when the log does, or with `follow` when the container does.
+    fn logs(&self, id: &str, options: &LogOptions) -> BoxStream<'static, Result<LogLine, Error>>;
+
+    /// What happens to an owner's containers, from now on. Ends when the engine can no longer be heard.
+    async fn events(&self, owner: &Owner) -> Result<BoxStream<'static, ContainerEvent>, Error>;
+
+    /// An image that is here; `None` if it is not.
+    async fn image(&self, reference: &str) -> Result<Option<Image>, Error>;
+
+    /// The images that are here.
+    async fn images(&self) -> Result<Vec<Image>, Error>;
+
+    /// Fetches an image from its registry.
+    async fn pull(&self, reference: &str) -> Result<(), Error>;
+
+    /// Makes an image from a tar of its root folder. `changes` are lines such as `ENTRYPOINT [..]`.
+    async fn import(&self, reference: &str, tar: Bytes, changes: &[String]) -> Result<(), Error>;
+
+    /// Removes every container, network and volume of an owner and answers what was removed.
+    async fn clean_up(&self, owner: &Owner) -> Result<Removed, Error>;
+}
+
+/// Why the engine did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// There is no such container, image or network.
+    #[error("{0}")]
+    NotFound(String),
+    /// The name is taken, or the container is in another state than it should be.
+    #[error("{0}")]
+    Conflict(String),
+    /// The engine said no, in its own words.
+    #[error("{0}")]
+    Refused(String),
+    /// The engine cannot be reached, or did not answer in time.
+    #[error("the container engine cannot be reached: {0}")]
+    Unreachable(String),
+}
+
+/// What the engine says of itself and its machine.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Info {
+    /// Such as `docker://20.10.24`.
+    pub version: String,
+    /// Such as `6.1.0`.
+    pub kernel: String,
+    /// Such as `Debian GNU/Linux 12 (bookworm)`.
+    pub os_image: String,
+    /// `linux`.
+    pub operating_system: String,
+    /// As Go names it: `amd64`, `arm64`.
+    pub architecture: String,
+    /// Processors of the machine.
+    pub cpus: u32,
+    /// Bytes of memory of the machine.
+    pub memory: u64,
+}
+
+/// The cluster's network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Its name on the engine.
+    pub name: String,
+    /// The first address of its subnet.
+    pub subnet: Ipv4Addr,
+    /// The length of the subnet's prefix.
+    pub prefix: u8,
+    /// The engine's own address on it: how pods reach the machine.
+    pub gateway: Ipv4Addr,
+}
+
+/// Everything about a container that is to be made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ContainerSpec {
+    /// Unique on the engine.
+    pub name: String,
+    /// See [`crate::labels`].
+    pub labels: BTreeMap<String, String>,
+    /// A reference or an id.
+    pub image: String,
+    /// Replaces the image's entry point (and its command); empty keeps it.
+    pub entrypoint: Vec<String>,
+    /// Replaces the image's command; empty keeps it.
+    pub args: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// Empty: the image's. Made if it is missing.
+    pub working_dir: String,
+    /// `uid`, `uid:gid`, or empty for the image's.
+    pub user: String,
+    /// Further groups.
+    pub groups: Vec<i64>,
+    /// Only where the container has a network of its own.
+    pub hostname: String,
+    /// Keep standard input open.
+    pub stdin: bool,
+    /// Close standard input after the first client.
+    pub stdin_once: bool,
+    /// Give it a terminal.
+    pub tty: bool,
+    /// What it sees of files beyond its image.
+    pub mounts: Vec<Mount>,
+    /// What network it is on.
+    pub network: NetworkMode,
+    /// Whose IPC objects and shared memory it sees.
+    pub ipc: Share,
+    /// Whose processes it sees.
+    pub pid: Share,
+    /// What it may use.
+    pub limits: Limits,
+    /// What it may do.
+    pub security: Security,
+    /// Kernel settings of its network or IPC namespace.
+    pub sysctls: BTreeMap<String, String>,
+}
+
+/// A folder or file of the machine, or a named volume, inside a container.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mount {
+    /// Where it comes from.
+    pub source: MountSource,
+    /// Where it is seen.
+    pub target: String,
+    /// Whether it can only be read.
+    pub read_only: bool,
+    /// Which mounts made later are seen on the other side.
+    pub propagation: Propagation,
+}
+
+/// Where a mount comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MountSource {
+    /// A path of the machine.
+    Path(PathBuf),
+    /// Memory that several containers share; lives as long as one of them runs.
+    Memory {
+        /// Unique on the engine.
+        volume: String,
+        /// See [`crate::labels`].
+        labels: BTreeMap<String, String>,
+        /// Bytes; 0 for the engine's own limit.
+        size: u64,
+        /// Permission bits of its root.
+        mode: u32,
+        /// The group that owns its root.
+        group: i64,
+    },
+}
+
+/// Which mounts made later are seen on the other side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Propagation {
+    /// None.
+    #[default]
+    Private,
+    /// The machine's, in the container.
+    HostToContainer,
+    /// Both ways.
+    Bidirectional,
+}
+
+/// What network a container is on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum NetworkMode {
+    /// The machine's own.
+    #[default]
+    Host,
+    /// The cluster's network, at this address, with these ports of the machine leading to it.
+    Bridge {
+        /// The network's name.
+        network: String,
+        /// The container's address.
+        address: Ipv4Addr,
+        /// Ports of the machine.
+        ports: Vec<HostPort>,
+    },
+    /// That of another container, by id.
+    Container(String),
+}
+
+/// A port of the machine that leads to a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// Inside.
+    pub container: u16,
+    /// Outside.
+    pub host: u16,
+    /// The machine's address that listens; empty for all.
+    pub address: String,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+}
+
+/// Whose namespace a container is in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Share {
+    /// Its own.
+    #[default]
+    Own,
+    /// Its own, which others may join.
+    Shareable,
+    /// The machine's.
+    Host,
+    /// That of another container, by id.
+    Container(String),
+}
+
+/// What a container may use. 0 is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Weight against others; 1024 is one core.
+    pub cpu_shares: i64,
+    /// Thousandths of a core.
+    pub cpu_milli: i64,
+    /// Bytes.
+    pub memory: i64,
+    /// Who is killed first when the machine runs out of memory: -1000 (never) to 1000 (first).
+    pub oom_score_adj: i64,
+}
+
+/// What a container may do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Security {
+    /// Everything.
+    pub privileged: bool,
+    /// Capabilities beyond the engine's usual ones, without `CAP_`.
+    pub cap_add: Vec<String>,
+    /// Capabilities to take away, or `ALL`.
+    pub cap_drop: Vec<String>,
+    /// Write nowhere but in mounts.
+    pub read_only_root: bool,
+    /// Gain no rights by running a set-uid program.
+    pub no_new_privileges: bool,
+    /// Which system calls are let through.
+    pub seccomp: Seccomp,
+    /// Show all of `/proc`.
+    pub unmasked_proc: bool,
+}
+
+/// Which system calls are let through.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Seccomp {
+    /// All: Kubernetes' default.
+    #[default]
+    Unconfined,
+    /// Those of the engine's profile.
+    RuntimeDefault,
+    /// Those of a profile, given as JSON.
+    Profile(String),
+}
+
+/// A container as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Container {
+    /// The engine's id.
+    pub id: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The id of its image.
+    pub image_id: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// What it is doing.
+    pub state: State,
+    /// The signal that asks it to end.
+    pub stop_signal: String,
+    /// The number of its first process on the machine; 0 if it does not run.
+    pub pid: i64,
+}
+
+/// What a container is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// Made, not started.
+    Created,
+    /// Running.
+    Running {
+        /// Since.
+        started: Timestamp,
+    },
+    /// Over.
+    Exited {
+        /// What its first process answered; 128 if it could not be started.
+        code: i64,
+        /// Whether it was killed for using too much memory.
+        oom: bool,
+        /// From; `None` if it could not be started.
+        started: Option<Timestamp>,
+        /// To.
+        finished: Timestamp,
+        /// Why it could not be started.
+        error: String,
+    },
+}
+
+impl State {
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        matches!(self, State::Running { .. })
+    }
+
+    /// Whether it is over.
+    pub fn is_exited(&self) -> bool {
+        matches!(self, State::Exited { .. })
+    }
+}
+
+/// Something happened to a container. It says where to look, not what is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerEvent {
+    /// The engine's id.
+    pub id: String,
+    /// The uid of its pod.
+    pub uid: String,
+    /// Whether the container is gone.
+    pub removed: bool,
+}
+
+/// What a command did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecOutput {
+    /// What it answered.
+    pub code: i64,
+    /// What it wrote, both streams together.
+    pub output: Vec<u8>,
+}
+
+/// Which streams of a process are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Streams {
+    /// Standard input.
+    pub stdin: bool,
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error.
+    pub stderr: bool,
+    /// A terminal.
+    pub tty: bool,
+}
+
+/// A process with its streams open.
+pub struct Session {
+    /// What it writes, until it ends.
+    pub output: BoxStream<'static, Result<Output, Error>>,
+    /// Where its input goes; dropped or shut down, the process reads the end.
+    pub input: Pin<Box<dyn AsyncWrite + Send>>,
+    /// The process itself.
+    pub process: Arc<dyn Process>,
+}
+
+/// A process that a [`Session`] belongs to.
+#[async_trait]
+pub trait Process: Send + Sync {
+    /// Tells its terminal its size.
+    async fn resize(&self, width: u16, height: u16) -> Result<(), Error>;
+    /// What it answered once its output has ended; `None` while it still runs.
+    async fn exit_code(&self) -> Result<Option<i64>, Error>;
+}
+
+/// A piece of what a process wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Which stream.
+    pub stderr: bool,
+    /// The bytes.
+    pub data: Bytes,
+}
+
+/// Which part of a log is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Go on as the container writes.
+    pub follow: bool,
+    /// Only the last lines.
+    pub tail: Option<u64>,
+    /// Only what was written since.
+    pub since: Option<Timestamp>,
+}
+
+/// A line of a log, its end included, or a piece of a very long one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// When it was written, as the engine's text: RFC 3339 with nanoseconds.
+    pub time: String,
+    /// Which stream.
+    pub stderr: bool,
+    /// The bytes.
+    pub data: Bytes,
+}
+
+/// An image that is here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Image {
+    /// Its id, such as `sha256:...`.
+    pub id: String,
+    /// What it is called, such as `nginx:1.27`.
+    pub names: Vec<String>,
+    /// What its registry calls it, such as `nginx@sha256:...`.
+    pub digests: Vec<String>,
+    /// The user that it asks for; empty is root.
+    pub user: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What a clean-up removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Containers.
+    pub containers: usize,
+    /// Networks.
+    pub networks: usize,
+    /// Volumes.
+    pub volumes: usize,
+}

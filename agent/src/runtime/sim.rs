@@ -1,0 +1,1 @@
+//! Containers as state machines on the given clock.

@@ -1,0 +1,144 @@
+//! A folder whose files change all at once, as readers of mounted ConfigMaps rely on:
+//!
+//! ```text
+//!  name   -> ..data/name
+//!  ..data -> ..2026_11_22_15_43_00.123456789     (replaced in one rename)
+//!  ..2026_11_22_15_43_00.123456789/name
+//! ```
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Component, Path};
+
+use jiff::Timestamp;
+
+use super::payload::Files;
+
+/// Writes the files into a folder. What is there already and equal is left alone. Answers whether anything changed.
+pub fn write(folder: &Path, files: &Files, group: Option<u32>, now: Timestamp) -> io::Result<bool> {
+    if files.keys().any(|path| !is_inside(path)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a path of the volume leads out of it"));
+    }
+    let data = folder.join("..data");
+    let old = fs::read_link(&data).ok();
+    if old.is_some() && is_current(&data, files) {
+        return Ok(false);
+    }
+    let stamp = format!("..{}", now.strftime("%Y_%m_%d_%H_%M_%S.%9f"));
+    let fresh = folder.join(&stamp);
+    make_dir(&fresh)?;
+    for (path, file) in files {
+        let target = fresh.join(path);
+        for parent in Path::new(path).ancestors().skip(1).collect::<Vec<_>>().into_iter().rev() {
+            let parent = fresh.join(parent);
+            if !parent.is_dir() {
+                make_dir(&parent)?;
+            }
+        }
+        fs::write(&target, &file.data)?;
+        // With a group, upstream lets it read what its owner may.
+        let mode = if group.is_some() { file.mode | 0o440 } else { file.mode };
+        fs::set_permissions(&target, fs::Permissions::from_mode(mode))?;
+        if let Some(group) = group {
+            std::os::unix::fs::chown(&target, None, Some(group))?;
+        }
+    }
+    let next = folder.join("..data_tmp");
+    let _ = fs::remove_file(&next);
+    symlink(&stamp, &next)?;
+    fs::rename(&next, &data)?;
+    let names: BTreeSet<&str> = files.keys().filter_map(|path| path.split('/').next()).collect();
+    for name in &names {
+        let link = folder.join(name);
+        if fs::symlink_metadata(&link).is_err() {
+            symlink(Path::new("..data").join(name), &link)?;
+        }
+    }
+    for entry in fs::read_dir(folder)?.flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if !name.starts_with("..") && !names.contains(name) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    if let Some(old) = old.filter(|old| old.to_str() != Some(stamp.as_str())) {
+        fs::remove_dir_all(folder.join(old))?;
+    }
+    Ok(true)
+}
+
+fn make_dir(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
+/// Relative and without `..`: the server checks it too, but a path decides where this process writes.
+fn is_inside(path: &str) -> bool {
+    !path.is_empty() && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+fn is_current(data: &Path, files: &Files) -> bool {
+    let mut count = 0;
+    if !count_files(data, &mut count) || count != files.len() {
+        return false;
+    }
+    files.iter().all(|(path, file)| fs::read(data.join(path)).is_ok_and(|found| found == file.data))
+}
+
+fn count_files(folder: &Path, count: &mut usize) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    for entry in entries.flatten() {
+        if entry.path().is_dir() {
+            if !count_files(&entry.path(), count) {
+                return false;
+            }
+        } else {
+            *count += 1;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volumes::payload::File;
+
+    fn files(pairs: &[(&str, &str)]) -> Files {
+        let file = |text: &str| File { data: text.as_bytes().to_vec(), mode: 0o640 };
+        pairs.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect()
+    }
+
+    #[test]
+    fn files_change_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let path = folder.path();
+        assert!(write(path, &files(&[("a", "1"), ("d/b", "2")]), None, at(1)).unwrap());
+        assert_eq!(fs::read_link(path.join("a")).unwrap(), Path::new("..data/a"));
+        assert_eq!(fs::read_to_string(path.join("d/b")).unwrap(), "2");
+        assert_eq!(fs::metadata(path.join("a")).unwrap().permissions().mode() & 0o777, 0o640);
+        let first = fs::read_link(path.join("..data")).unwrap();
+        assert!(!write(path, &files(&[("a", "1"), ("d/b", "2")]), None, at(2)).unwrap(), "nothing changed");
+        assert!(write(path, &files(&[("a", "3"), ("c", "4")]), None, at(3)).unwrap());
+        assert!(
+            !path.join(first).exists() && fs::symlink_metadata(path.join("d")).is_err(),
+            "the old is gone"
+        );
+        assert_eq!(fs::read_to_string(path.join("a")).unwrap(), "3");
+        assert_eq!(fs::read_to_string(path.join("c")).unwrap(), "4");
+    }
+
+    #[test]
+    fn nothing_is_written_outside() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in ["../x", "/x", "a/../../x", ""] {
+            assert!(
+                write(folder.path(), &files(&[(path, "1")]), None, Timestamp::UNIX_EPOCH).is_err(),
+                "path: {path}"
+            );
+        }
+    }
+}
