@@ -5,19 +5,40 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use coracle_apiserver::{Config, Server};
+use coracle_client::Clock;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Cluster, NodeSpec, Spec};
+use crate::cluster::{Cluster, NodeSpec, Spec, Timing};
 
 /// API server, controllers and scheduler of a running cluster.
 pub struct ControlPlane {
     server: Server,
+    stop: CancellationToken,
+    parts: Vec<(&'static str, JoinHandle<()>)>,
 }
 
 impl ControlPlane {
     /// Starts them; returns when the API server answers.
     pub async fn start(cluster: &Cluster, spec: &Spec) -> Result<ControlPlane> {
         let server = start_server(cluster, SocketAddr::from(([127, 0, 0, 1], spec.port))).await?;
-        Ok(ControlPlane { server })
+        let clock = Clock::system();
+        let stop = CancellationToken::new();
+        let mut parts = Vec::new();
+        if spec.parts.controllers {
+            let client = server.client("system:kube-controller-manager", &["system:authenticated"]);
+            let config = coracle_controllers::Config {
+                timing: controllers_timing(spec.timing),
+                ca_pem: server.pki().ca().to_owned(),
+            };
+            parts.push(("controllers", coracle_controllers::start(client, config, clock.clone(), stop.clone())));
+        }
+        if spec.parts.scheduler {
+            let client = server.client("system:kube-scheduler", &["system:authenticated"]);
+            let config = coracle_scheduler::Config::default();
+            parts.push(("scheduler", coracle_scheduler::start(client, &config, clock.clone(), stop.clone())?));
+        }
+        Ok(ControlPlane { server, stop, parts })
     }
 
     /// Where the API server listens.
@@ -37,9 +58,22 @@ impl ControlPlane {
 
     /// Ends all parts.
     pub async fn stop(self, within: Duration) {
+        self.stop.cancel();
+        for (name, part) in self.parts {
+            if tokio::time::timeout(within, part).await.is_err() {
+                tracing::warn!(name, "did not end in time");
+            }
+        }
         if tokio::time::timeout(within, self.server.shutdown()).await.is_err() {
             tracing::warn!("the API server did not end in time");
         }
+    }
+}
+
+fn controllers_timing(timing: Timing) -> coracle_controllers::Timing {
+    match timing {
+        Timing::Demo => coracle_controllers::Timing::demo(),
+        Timing::Kubernetes => coracle_controllers::Timing::kubernetes(),
     }
 }
 
