@@ -31,12 +31,16 @@ impl ControlPlane {
                 timing: controllers_timing(spec.timing),
                 ca_pem: server.pki().ca().to_owned(),
             };
-            parts.push(("controllers", coracle_controllers::start(client, config, clock.clone(), stop.clone())));
+            parts.push((
+                "controllers",
+                coracle_controllers::start(client, config, clock.clone(), stop.clone()),
+            ));
         }
         if spec.parts.scheduler {
             let client = server.client("system:kube-scheduler", &["system:authenticated"]);
             let config = coracle_scheduler::Config::default();
-            parts.push(("scheduler", coracle_scheduler::start(client, &config, clock.clone(), stop.clone())?));
+            parts
+                .push(("scheduler", coracle_scheduler::start(client, &config, clock.clone(), stop.clone())?));
         }
         Ok(ControlPlane { server, stop, parts })
     }
