@@ -39,7 +39,7 @@ const LEAF_YEARS: i16 = 2;
 const ADMIN: &str = "kubernetes-admin";
 const MASTERS: &str = "system:masters";
 /// The first address of the services' network, where pods find the API.
-pub const SERVICE_ADDRESS: &str = "10.96.0.1";
+pub const SERVICE_ADDRESS: &str = "10.0.0.1";
 
 /// See the module.
 pub struct Pki {

@@ -36,7 +36,7 @@ fn founding(address: SocketAddr) -> Vec<(KindRef, &'static str, Value)> {
         "apiVersion": "v1",
         "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {
-            "clusterIP": "10.96.0.1",
+            "clusterIP": crate::pki::SERVICE_ADDRESS,
             "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": address.port()}],
             "type": "ClusterIP",
             "sessionAffinity": "None",

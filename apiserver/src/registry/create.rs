@@ -4,10 +4,12 @@ use coracle_api::{Key, KindRef, Status};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::card::Entry;
+use super::managed::drop_double_owners;
 use super::meta::{fill_new, generate_name, meta, text, tidy};
 use super::operation::{Body, Context, Written};
 use super::{Failure, Registry, TRIES, decode, managed, stored};
-use crate::admission;
+use crate::admission::{self, Admission};
 use crate::store::Verb;
 
 impl Registry {
@@ -35,49 +37,78 @@ impl Registry {
         settle_namespace(kind, namespace, &mut object)?;
         if !text(&object, "resourceVersion").is_empty() {
             // Upstream forgot to say whose fault this is.
-            return Err(Status::failure(
-                500,
-                "",
-                "resourceVersion should not be set on objects to be created",
-            ));
+            return Err(Status::failure(500, "", "resourceVersion should not be set on objects to be created"));
         }
+        drop_double_owners(&mut object, warnings);
         let now = self.clock().now();
-        admission::admit_create(self, context, kind, namespace, &mut object)?;
-        managed::track(context, None, &mut object, "", now);
+        let object = managed::track(context, kind, None, object, "", now);
+        self.create_tracked(context, kind, namespace, object, warnings).await
+    }
+
+    /// Makes an object whose fields have their owners already.
+    pub(super) async fn create_tracked(
+        &self,
+        context: &Context,
+        kind: KindRef,
+        namespace: &str,
+        mut object: Value,
+        warnings: &mut Vec<String>,
+    ) -> Result<Written, Status> {
+        admission::admit_create(&Admission { registry: self, kind, namespace }, &mut object)?;
         let generated = text(&object, "name").is_empty() && !text(&object, "generateName").is_empty();
-        fill_new(&mut object, now, &Uuid::new_v4().to_string());
-        (kind.strategy.prepare_create)(&mut object);
         for attempt in 1.. {
+            let mut object = object.clone();
+            fill_new(&mut object, self.clock().now(), &Uuid::new_v4().to_string());
             if generated {
                 let prefix = text(&object, "generateName").to_string();
                 meta(&mut object).insert("name".into(), generate_name(&prefix, &mut rand::rng()).into());
             }
-            if attempt == 1 {
-                validate_new(kind, &object)?;
-                warnings.extend((kind.strategy.warnings)(&object, None));
-                tidy(&mut object);
+            let taken = self.allocate(kind, &mut object, None, context.dry_run)?;
+            let outcome = self.create_once(context, kind, namespace, object, warnings).await;
+            if outcome.is_err() {
+                self.give_back(taken);
             }
-            let name = text(&object, "name").to_string();
-            let key = Key::new(stored(kind), namespace, &name);
-            let taken = self.entry(&key);
-            let outcome = match &taken {
-                Some(_) => Err(Failure::Conflict),
-                None => self.commit(context, &key, None, Verb::Create, &object).await,
-            };
             match outcome {
                 Ok(entry) => return Ok(Written { created: true, ..Written::changed(entry.object) }),
-                Err(Failure::Refused(status)) => return Err(status),
-                Err(Failure::Conflict) if generated && attempt < TRIES => {}
-                Err(Failure::Conflict) => return Err(self.taken(&key, generated)),
+                Err((Failure::Refused(status), _)) => return Err(status),
+                Err((Failure::Conflict, _)) if generated && attempt < TRIES => warnings.clear(),
+                Err((Failure::Conflict, name)) => {
+                    return Err(self.taken(&Key::new(kind, namespace, name), generated));
+                }
             }
         }
         unreachable!("the loop ends with its last attempt")
     }
 
+    /// Prepares, validates and stores; says under which name it failed.
+    async fn create_once(
+        &self,
+        context: &Context,
+        kind: KindRef,
+        namespace: &str,
+        mut object: Value,
+        warnings: &mut Vec<String>,
+    ) -> Result<Entry, (Failure, String)> {
+        let name = text(&object, "name").to_string();
+        (kind.strategy.prepare_create)(&mut object);
+        let errors = kind.validate(&object);
+        if !errors.is_empty() {
+            return Err((Failure::Refused(Status::invalid(kind, &name, &errors)), name));
+        }
+        warnings.extend((kind.strategy.warnings)(&object, None));
+        tidy(&mut object);
+        let key = Key::new(stored(kind), namespace, &name);
+        if self.entry(&key).is_some() {
+            return Err((Failure::Conflict, name));
+        }
+        self.commit(context, &key, None, Verb::Create, &object).await.map_err(|failure| (failure, name))
+    }
+
     fn taken(&self, key: &Key, generated: bool) -> Status {
         let mut status = Status::already_exists(key.kind, &key.name);
+        let place = Key { kind: stored(key.kind), ..key.clone() };
         let deleting =
-            self.entry(key).is_some_and(|e| e.value()["metadata"]["deletionTimestamp"].is_string());
+            self.entry(&place).is_some_and(|e| e.value()["metadata"]["deletionTimestamp"].is_string());
         if deleting {
             status.message = format!("object is being deleted: {}", status.message);
         }
@@ -105,10 +136,3 @@ pub(super) fn settle_namespace(kind: KindRef, namespace: &str, object: &mut Valu
     Ok(())
 }
 
-fn validate_new(kind: KindRef, object: &Value) -> Result<(), Status> {
-    let errors = kind.validate(object);
-    if errors.is_empty() {
-        return Ok(());
-    }
-    Err(Status::invalid(kind, text(object, "name"), &errors))
-}

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::meta::{finalizers, is_deleting, meta, read_time, text, tidy, time_text};
 use super::operation::{Context, DeleteOptions, Written};
+use super::card::Entry;
 use super::{Failure, Registry, TRIES};
 use crate::store::Verb;
 
@@ -26,6 +27,8 @@ enum Step {
     Mark(Value),
     /// It goes now; its last state.
     Remove(Value),
+    /// It is marked, and then goes at once.
+    MarkAndRemove(Value),
 }
 
 impl Registry {
@@ -41,18 +44,13 @@ impl Registry {
             };
             let value = old.value();
             check_preconditions(key, &value, options)?;
-            crate::admission::admit_delete(context, key)?;
+            crate::admission::admit_delete(key)?;
             let outcome = match step(key, &value, options, self.clock().now()) {
                 Step::Pending => return Ok(Written::changed(old.object)),
                 Step::Mark(new) if new == value => return Ok(Written::changed(old.object)),
-                Step::Mark(new) => self
-                    .commit(context, key, Some(&old), Verb::Update, &new)
-                    .await
-                    .map(|entry| (entry, false)),
-                Step::Remove(last) => self
-                    .commit(context, key, Some(&old), Verb::Delete, &last)
-                    .await
-                    .map(|entry| (entry, true)),
+                Step::Mark(new) => self.commit(context, key, Some(&old), Verb::Update, &new).await.map(|e| (e, false)),
+                Step::Remove(last) => self.remove(context, key, &old, &last).await.map(|e| (e, true)),
+                Step::MarkAndRemove(new) => self.mark_and_remove(context, key, &old, &new).await.map(|e| (e, true)),
             };
             match outcome {
                 Ok((entry, gone)) => return Ok(Written { gone, ..Written::changed(entry.object) }),
@@ -60,12 +58,40 @@ impl Registry {
                 Err(Failure::Conflict) => {}
             }
         }
-        Err(Status::conflict(key.kind, &key.name, "the object is changing too fast"))
+        Err(Status::conflict(key.kind, &key.name, super::update::STALE))
+    }
+
+    async fn remove(&self, context: &Context, key: &Key, old: &Entry, last: &Value) -> Result<Entry, Failure> {
+        let entry = self.commit(context, key, Some(old), Verb::Delete, last).await?;
+        if !context.dry_run {
+            self.release_service(key.kind, last);
+        }
+        Ok(entry)
+    }
+
+    /// Kinds that go gracefully are seen to go even when no time is left for it.
+    async fn mark_and_remove(&self, context: &Context, key: &Key, old: &Entry, new: &Value) -> Result<Entry, Failure> {
+        let marked = self.commit(context, key, Some(old), Verb::Update, new).await?;
+        if context.dry_run {
+            return Ok(marked);
+        }
+        match self.remove(context, key, &marked, new).await {
+            // Whoever wrote since has left it marked: the next attempt finds it so and goes on.
+            Err(Failure::Conflict) if self.entry(key).is_none() => Ok(marked),
+            outcome => outcome,
+        }
     }
 }
 
 fn check_preconditions(key: &Key, object: &Value, options: &DeleteOptions) -> Result<(), Status> {
     let found = text(object, "uid");
+    if let Some(wanted) = options.uid.as_deref().filter(|uid| *uid != found)
+        && *key.kind == coracle_api::kinds::NAMESPACE
+    {
+        // Namespaces have code of their own for this, and so a text of their own.
+        let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
+        return Err(Status::conflict(key.kind, &key.name, &why));
+    }
     if let Some(wanted) = options.uid.as_deref().filter(|uid| *uid != found) {
         let why = format!(
             "the UID in the precondition ({wanted}) does not match the UID in record ({found}). The object might have been deleted and then recreated"
@@ -136,7 +162,7 @@ fn step(key: &Key, object: &Value, options: &DeleteOptions, now: Timestamp) -> S
             Step::Mark(new)
         }
         (true, false) if new["metadata"]["deletionGracePeriodSeconds"].as_i64() == Some(0) => {
-            Step::Remove(new)
+            Step::MarkAndRemove(new)
         }
         (true, _) => Step::Mark(new),
     }

@@ -1,6 +1,6 @@
 //! Lists: of the present, of a page at one revision, of the past.
 
-use base64::Engine;
+use base64::{DecodeError, Engine};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use coracle_api::{Revision, Status};
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,8 @@ pub struct Listing {
 }
 
 /// Upstream's form: clients do not look inside, but people do.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Token {
     v: String,
     rv: i64,
@@ -139,11 +140,19 @@ fn token(revision: Revision, place: &str, selection: &Selection, inconsistent: b
 }
 
 fn read_token(text: &str) -> Result<Token, Status> {
-    let bad = |why: String| Status::bad_request(format!("continue key is not valid: {why}"));
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| bad(e.to_string()))?;
-    let token: Token = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+    let bad = |why: String| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| {
+        let at = match error {
+            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+            DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => text.len(),
+        };
+        bad(format!("illegal base64 data at input byte {at}"))
+    })?;
+    let given = String::from_utf8_lossy(&bytes);
+    let node = coracle_api::decode::json::parse(&given).map_err(|error| bad(error.trim_start_matches("json: ").into()))?;
+    let token: Token = serde_json::from_value(node.into_value()).map_err(|e| bad(e.to_string()))?;
     if token.v != TOKEN_VERSION {
-        return Err(bad(format!("server does not recognize this encoded version {:?}", token.v)));
+        return Err(bad(format!("server does not recognize this encoded version {}", token.v)));
     }
     if token.start.is_empty() || token.rv == 0 {
         return Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into()));

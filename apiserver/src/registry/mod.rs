@@ -13,20 +13,24 @@ pub mod selection;
 pub mod shelf;
 pub mod watch;
 
+mod binding;
 mod bootstrap;
 mod create;
 mod decode;
 mod delete;
 mod managed;
 mod patch;
+pub mod scale;
+mod services;
 mod update;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use coracle_api::{Key, KindRef, Object, Revision, Status};
+use coracle_api::kinds::service::allocate::Allocations;
 use coracle_client::clock::Clock;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 
 use crate::store::{self, Bounds, Embedded, Store, StoreError, Verb};
@@ -42,6 +46,7 @@ pub struct Registry {
     state: Arc<RwLock<State>>,
     store: Box<dyn Store>,
     clock: Clock,
+    allocations: Mutex<Allocations>,
 }
 
 /// Reads the options object that a delete may carry in its body.
@@ -97,7 +102,8 @@ impl Registry {
         let store = opened
             .start(marks, bounds, clock.clone(), Box::new(publish))
             .map_err(|error| StoreError::Disk(error.to_string()))?;
-        Ok(Arc::new(Registry { state, store: Box::new(store), clock }))
+        let allocations = Mutex::new(held_by_services(&state.read()));
+        Ok(Arc::new(Registry { state, store: Box::new(store), clock, allocations }))
     }
 
     /// The object as it is now.
@@ -170,8 +176,12 @@ impl Registry {
                 self.create(context, kind, &namespace, body, warnings).await
             }
             Operation::Create { kind, namespace, sub: Some((name, sub)), body } => {
-                let _ = (namespace, body);
-                Err(Status::not_found(kind, &format!("{name}/{sub}")))
+                let key = Key::new(kind, namespace, name);
+                match sub.as_str() {
+                    "binding" => self.bind(context, &key, body, warnings).await,
+                    "eviction" => self.evict(context, &key, body, warnings).await,
+                    _ => Err(Status::not_found(kind, &key.name)),
+                }
             }
             Operation::Update { key, sub, body } => {
                 self.update(context, &key, sub.as_deref(), body, warnings).await
@@ -228,6 +238,16 @@ impl Registry {
         let change = state.shelves.get(key.kind)?.since(Revision(revision.0.saturating_sub(1))).next()?;
         (change.revision == revision).then(|| change.entry.clone())
     }
+}
+
+/// The addresses and ports that are taken when a server starts.
+fn held_by_services(state: &State) -> Allocations {
+    let mut all = Allocations::default();
+    let services = state.shelves.get(&coracle_api::kinds::SERVICE as KindRef);
+    for entry in services.into_iter().flat_map(|shelf| shelf.objects.values()) {
+        all.adopt(&entry.value());
+    }
+    all
 }
 
 /// An object that is only shown.

@@ -1,10 +1,14 @@
 //! Patches: read, patch, decode again, replace; from the start where somebody wrote in between.
 
-use coracle_api::decode::Target;
+use bytes::Bytes;
+use coracle_api::decode::{Decoded, Target};
 use coracle_api::{Key, Status, patch};
 
+use super::card::Entry;
+use super::meta::text;
 use super::operation::{Body, Context, PatchForm, Written};
-use super::{Failure, Registry, TRIES, decode, stored};
+use super::update::{Change, STALE, check_name, check_uid};
+use super::{Failure, Registry, TRIES, decode, managed, stored};
 
 impl Registry {
     pub(super) async fn patch(
@@ -16,38 +20,75 @@ impl Registry {
         body: Body,
         warnings: &mut Vec<String>,
     ) -> Result<Written, Status> {
-        let form = match form {
-            PatchForm::Json => patch::Kind::Json,
-            PatchForm::Merge => patch::Kind::Merge,
-            PatchForm::Strategic => patch::Kind::Strategic,
-            PatchForm::Apply { .. } => {
-                return Err(Status::failure(415, "UnsupportedMediaType", "apply is not understood yet"));
-            }
-        };
-        let body = match body {
+        let body: Bytes = match body {
             Body::Bytes(_, bytes) => bytes,
             Body::Tree(value) => value.to_string().into(),
         };
-        let kind = key.kind;
-        let place = Key { kind: stored(kind), ..key.clone() };
+        if sub == Some("scale") {
+            return self.patch_scale(context, key, form, &body, warnings).await;
+        }
+        let place = Key { kind: stored(key.kind), ..key.clone() };
+        let change = Change { context, key, sub, tracked: matches!(form, PatchForm::Apply { .. }) };
         for _ in 0..TRIES {
+            warnings.clear();
             let Some(old) = self.entry(&place) else {
-                return Err(Status::not_found(kind, &key.name));
+                let PatchForm::Apply { force } = form else {
+                    return Err(Status::not_found(key.kind, &key.name));
+                };
+                return self.apply_new(&change, force, &body, warnings).await;
             };
-            let shown = kind.view.map_or(old.value(), |view| (view.show)(old.value()));
-            let decoded = patch::patch(form, &Target::of(kind), &shown, &body, context.field_validation)?;
-            *warnings = decoded.warnings;
-            let new = decode::settled(kind, decoded.value);
-            match self.replace(context, key, sub, &old, new, warnings).await {
+            let decoded = self.patched(&change, &old, form, &body)?;
+            warnings.extend(decoded.warnings);
+            let new = decode::settled(key.kind, decoded.value);
+            check_name(key, &new)?;
+            match self.replace(&change, &old, new, warnings).await {
                 Ok(written) => return Ok(written),
                 Err(Failure::Refused(status)) => return Err(status),
                 Err(Failure::Conflict) => {}
             }
         }
-        Err(Status::conflict(
-            key.kind,
-            &key.name,
-            "the object has been modified; please apply your changes to the latest version and try again",
-        ))
+        Err(Status::conflict(key.kind, &key.name, STALE))
+    }
+
+    fn patched(
+        &self,
+        change: &Change<'_>,
+        old: &Entry,
+        form: PatchForm,
+        body: &[u8],
+    ) -> Result<Decoded, Status> {
+        let (context, kind) = (change.context, change.key.kind);
+        let live = kind.view.map_or(old.value(), |view| (view.show)(old.value()));
+        let form = match form {
+            PatchForm::Json => patch::Kind::Json,
+            PatchForm::Merge => patch::Kind::Merge,
+            PatchForm::Strategic => patch::Kind::Strategic,
+            PatchForm::Apply { force } => {
+                let (sub, now) = (change.sub.unwrap_or_default(), self.clock().now());
+                return managed::apply(context, kind, sub, force, Some(&live), body, now);
+            }
+        };
+        patch::patch(form, &Target::of(kind), &live, body, context.field_validation)
+    }
+
+    /// Applying to nothing makes an object.
+    async fn apply_new(
+        &self,
+        change: &Change<'_>,
+        force: bool,
+        body: &[u8],
+        warnings: &mut Vec<String>,
+    ) -> Result<Written, Status> {
+        let (context, key) = (change.context, change.key);
+        if change.sub.is_some() {
+            return Err(Status::not_found(key.kind, &key.name));
+        }
+        let decoded = managed::apply(context, key.kind, "", force, None, body, self.clock().now())?;
+        warnings.extend(decoded.warnings);
+        let mut object = decode::settled(key.kind, decoded.value);
+        check_name(key, &object)?;
+        check_uid(key, text(&object, "uid"), &serde_json::Value::Null)?;
+        super::create::settle_namespace(key.kind, &key.namespace, &mut object)?;
+        self.create_tracked(context, key.kind, &key.namespace, object, warnings).await
     }
 }

@@ -1,18 +1,30 @@
 //! Changed objects: PUT, and what every patch ends in.
 
-use coracle_api::{Errors, Key, Status};
+use coracle_api::kind::CheckChange;
+use coracle_api::{Errors, Key, Path, Status};
 use serde_json::Value;
 
 use super::card::Entry;
-use super::create::settle_namespace;
+use super::managed::drop_double_owners;
 use super::meta::{fill_changed, finalizers, is_deleting, meta, text, tidy};
 use super::operation::{Body, Context, Written};
-use super::{Failure, Registry, TRIES, decode, managed, stored};
+use super::{Failure, Registry, TRIES, decode, managed, stored, unstored};
 use crate::store::Verb;
 
 /// 409 for a stale `resourceVersion`.
-const STALE: &str =
+pub(super) const STALE: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
+
+/// A write to one object that is there, or to one of its subresources.
+pub(super) struct Change<'a> {
+    pub context: &'a Context,
+    /// The object under the kind that was asked for, which may be a view.
+    pub key: &'a Key,
+    /// Such as `status`.
+    pub sub: Option<&'a str>,
+    /// The owners of the fields are known already, because the write is an apply.
+    pub tracked: bool,
+}
 
 impl Registry {
     pub(super) async fn update(
@@ -23,26 +35,26 @@ impl Registry {
         body: Body,
         warnings: &mut Vec<String>,
     ) -> Result<Written, Status> {
-        let mut object = decode::object(context, key.kind, body, warnings)?;
-        let inside = text(&object, "name");
-        if inside.is_empty() {
-            meta(&mut object).insert("name".into(), key.name.as_str().into());
-        } else if inside != key.name {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({inside}) does not match the name on the URL ({})",
-                key.name
-            )));
+        if sub == Some("scale") {
+            return self.update_scale(context, key, body, warnings).await;
         }
-        settle_namespace(key.kind, &key.namespace, &mut object)?;
+        let mut object = decode::object(context, key.kind, body, warnings)?;
+        check_name(key, &object)?;
+        if key.kind.namespaced {
+            meta(&mut object).insert("namespace".into(), key.namespace.as_str().into());
+        }
+        let change = Change { context, key, sub, tracked: false };
         let place = Key { kind: stored(key.kind), ..key.clone() };
+        let found = warnings.len();
         for _ in 0..TRIES {
+            warnings.truncate(found);
             let Some(old) = self.entry(&place) else {
                 if key.kind.strategy.create_on_update && sub.is_none() {
                     return self.create_tree(context, key.kind, &key.namespace, object, warnings).await;
                 }
                 return Err(Status::not_found(key.kind, &key.name));
             };
-            match self.replace(context, key, sub, &old, object.clone(), warnings).await {
+            match self.replace(&change, &old, object.clone(), warnings).await {
                 Ok(written) => return Ok(written),
                 Err(Failure::Refused(status)) => return Err(status),
                 Err(Failure::Conflict) => {}
@@ -54,33 +66,60 @@ impl Registry {
     /// Puts a whole new object, or a new status, in place of the old: everything behind decoding.
     pub(super) async fn replace(
         &self,
-        context: &Context,
-        key: &Key,
-        sub: Option<&str>,
+        change: &Change<'_>,
         old_entry: &Entry,
         mut new: Value,
         warnings: &mut Vec<String>,
     ) -> Result<Written, Failure> {
-        let (kind, old) = (key.kind, old_entry.value());
+        let (context, key, kind) = (change.context, change.key, change.key.kind);
+        let old = old_entry.value();
         check_preconditions(key, &old, &mut new).map_err(Failure::Refused)?;
         fill_changed(&mut new, &old);
-        match sub {
-            None => (kind.strategy.prepare_update)(&mut new, &old),
-            Some(_) => (kind.strategy.prepare_status_update)(&mut new, &old),
-        }
-        let check = match sub {
-            None => kind.strategy.validate_update,
-            Some(_) => kind.strategy.validate_status_update,
+        drop_double_owners(&mut new, warnings);
+        let taken = match change.sub {
+            None => self.allocate(kind, &mut new, Some(&old), context.dry_run).map_err(Failure::Refused)?,
+            Some(_) => None,
         };
-        let errors = kind.validate_change(check, &new, &old);
+        let outcome = self.replace_prepared(change, old_entry, &old, new, warnings).await;
+        match outcome {
+            Ok((written, new)) => {
+                if !context.dry_run && change.sub.is_none() {
+                    self.settle_service(kind, &new, &old);
+                }
+                Ok(written)
+            }
+            Err(failure) => {
+                self.give_back(taken);
+                Err(failure)
+            }
+        }
+    }
+
+    async fn replace_prepared(
+        &self,
+        change: &Change<'_>,
+        old_entry: &Entry,
+        old: &Value,
+        mut new: Value,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Written, Value), Failure> {
+        let (context, key, kind) = (change.context, change.key, change.key.kind);
+        let (prepare, check) = rules(change);
+        prepare(&mut new, old);
+        if !change.tracked {
+            new = managed::track(context, kind, Some(old), new, change.sub.unwrap_or_default(), self.clock().now());
+        } else {
+            coracle_api::apply::keep_times(old, &mut new);
+        }
+        let errors = kind.validate_change(check, &new, old);
         if !errors.is_empty() {
             return Err(Failure::Refused(Status::invalid(kind, &key.name, &errors)));
         }
-        warnings.extend((kind.strategy.warnings)(&new, Some(&old)));
-        managed::track(context, Some(&old), &mut new, sub.unwrap_or_default(), self.clock().now());
+        warnings.extend((kind.strategy.warnings)(&new, Some(old)));
         tidy(&mut new);
         let place = Key { kind: stored(kind), ..key.clone() };
-        self.settle(context, &place, old_entry, &old, &new).await
+        let written = self.settle(context, &place, old_entry, old, &new).await?;
+        Ok((written, new))
     }
 
     /// Stores what is ready: nothing where nothing changed, a removal where the last finalizer went.
@@ -92,10 +131,11 @@ impl Registry {
         old: &Value,
         new: &Value,
     ) -> Result<Written, Failure> {
-        let grace = new["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
-        if is_deleting(new) && finalizers(new).is_empty() && grace == 0 && !finalizers(old).is_empty() {
-            let entry = self.commit(context, key, Some(old_entry), Verb::Delete, new).await?;
-            return Ok(Written { gone: true, ..Written::changed(entry.object) });
+        if released(key, old, new) {
+            // What watches see is the object as it stood; the writer sees what it wrote.
+            self.commit(context, key, Some(old_entry), Verb::Delete, old).await?;
+            self.release_service(key.kind, old);
+            return Ok(Written { gone: true, ..Written::changed(unstored(key, new).object) });
         }
         if old == new {
             return Ok(Written::changed(old_entry.object.clone()));
@@ -105,17 +145,60 @@ impl Registry {
     }
 }
 
+type Prepare = fn(&mut Value, &Value);
+
+/// What a write may touch, and its rules.
+fn rules(change: &Change<'_>) -> (Prepare, CheckChange) {
+    let strategy = change.key.kind.strategy;
+    let Some(sub) = change.sub else { return (strategy.prepare_update, strategy.validate_update) };
+    let row = change.key.kind.subresources.iter().find(|row| row.name == sub);
+    match row.and_then(|row| row.change) {
+        Some(change) => (change.prepare, change.validate),
+        None => (strategy.prepare_status_update, strategy.validate_status_update),
+    }
+}
+
+/// Whether a write takes away the last thing that held an object which is on its way out.
+fn released(key: &Key, old: &Value, new: &Value) -> bool {
+    let held = |object: &Value| {
+        let spec = if *key.kind == coracle_api::kinds::NAMESPACE {
+            object["spec"]["finalizers"].as_array().map_or(0, Vec::len)
+        } else {
+            0
+        };
+        finalizers(object).len() + spec > 0
+    };
+    let grace = new["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+    is_deleting(new) && grace == 0 && held(old) && !held(new)
+}
+
+/// The name and the namespace inside an object must be those of its URL.
+pub(super) fn check_name(key: &Key, object: &Value) -> Result<(), Status> {
+    let (name, namespace) = (text(object, "name"), text(object, "namespace"));
+    if name.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            key.name
+        )));
+    }
+    if name != key.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            key.name
+        )));
+    }
+    if key.kind.namespaced && !namespace.is_empty() && namespace != key.namespace {
+        return Err(Status::bad_request(format!(
+            "the namespace of the object ({namespace}) does not match the namespace on the request ({})",
+            key.namespace
+        )));
+    }
+    Ok(())
+}
+
 /// A `uid` or `resourceVersion` in the new object must be the old one's. Puts in the revision where there is none.
 fn check_preconditions(key: &Key, old: &Value, new: &mut Value) -> Result<(), Status> {
-    let (uid, old_uid) = (text(new, "uid"), text(old, "uid"));
-    if !uid.is_empty() && uid != old_uid {
-        let place = if key.namespace.is_empty() { String::new() } else { format!("{}/", key.namespace) };
-        let why = format!(
-            "StorageError: invalid object, Code: 4, Key: /registry/{}/{place}{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}",
-            key.kind.plural, key.name
-        );
-        return Err(Status::conflict(key.kind, &key.name, &why));
-    }
+    check_uid(key, text(new, "uid"), old)?;
     let revision = text(new, "resourceVersion").to_string();
     if revision.is_empty() || revision == "0" {
         if !key.kind.strategy.unconditional_update {
@@ -128,10 +211,24 @@ fn check_preconditions(key: &Key, old: &Value, new: &mut Value) -> Result<(), St
     Ok(())
 }
 
+/// 409 if a write is meant for a namesake.
+pub(super) fn check_uid(key: &Key, wanted: &str, old: &Value) -> Result<(), Status> {
+    let found = text(old, "uid");
+    if wanted.is_empty() || wanted == found {
+        return Ok(());
+    }
+    let place = if key.namespace.is_empty() { String::new() } else { format!("{}/", key.namespace) };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{}/{place}{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}",
+        key.kind.plural, key.name
+    );
+    Err(Status::conflict(key.kind, &key.name, &why))
+}
+
 /// 422: this kind is not overwritten blindly. Upstream names the resource where the kind should stand.
 fn unversioned(key: &Key) -> Status {
     let mut errors = Errors::new();
-    let metadata = coracle_api::Path::root("metadata");
+    let metadata = Path::root("metadata");
     errors.invalid(&metadata.child("resourceVersion"), 0, "must be specified for an update");
     let mut status = Status::invalid(key.kind, &key.name, &errors);
     let kind = key.kind.qualified_kind();

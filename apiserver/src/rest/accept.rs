@@ -78,6 +78,13 @@ pub fn negotiate(accept: &str, offer: Offer, watch: bool) -> Result<Media, Statu
             .then_with(|| (a.of == "*").cmp(&(b.of == "*")))
             .then_with(|| (a.sub == "*").cmp(&(b.sub == "*")))
     });
+    if offer == Offer::Discovery {
+        // Whoever can read the aggregated form gets it, whatever it would like better.
+        let aggregated = clauses.iter().filter_map(|clause| options(clause, "json", offer, watch));
+        if let Some(media) = aggregated.into_iter().find(|media| media.shape != Shape::Whole) {
+            return Ok(media);
+        }
+    }
     let mut binary = None;
     for clause in &clauses {
         for sub in ["json", "yaml", "vnd.kubernetes.protobuf"] {

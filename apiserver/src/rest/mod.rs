@@ -174,9 +174,7 @@ async fn dispatch(app: &Arc<App>, asked: &Asked, route: Route) -> Result<Reply, 
         Route::Groups => Ok(discovery::groups(&read(Offer::Discovery)?)),
         Route::Group(group) => Ok(discovery::group(&group, &read(Offer::Plain)?)),
         Route::Version_ { group, version } => {
-            if group.is_empty() {
-                get_only()?;
-            }
+            get_only()?;
             Ok(discovery::resources(&group, &version, &read(Offer::Plain)?))
         }
         Route::Coracle(parts) => changes::answer(app, asked, &parts),

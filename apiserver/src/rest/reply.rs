@@ -85,6 +85,9 @@ impl Reply {
         if let Ok(value) = HeaderValue::from_str(&self.content_type) {
             headers.insert(header::CONTENT_TYPE, value);
         }
+        if self.content_type.starts_with("text/plain") {
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

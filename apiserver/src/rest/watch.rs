@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use coracle_api::decode::Target;
 use coracle_api::{KindRef, Object, Revision, Status};
 use futures::stream;
 use rand::Rng;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::accept::{Offer, Shape, negotiate};
-use super::path::Target;
+use super::path;
 use super::query::{ListQuery, read_revision};
 use super::reply::Reply;
 use super::{App, Asked, read};
@@ -44,7 +45,7 @@ struct Stream {
 pub fn start(
     app: &Arc<App>,
     asked: &Asked,
-    target: &Target,
+    target: &path::Target,
     selection: Selection,
     options: &ListQuery,
 ) -> Result<Reply, Status> {
@@ -201,8 +202,12 @@ impl Stream {
 }
 
 /// What an object of this kind holds that nobody has filled in, beside its metadata.
-fn zero(_kind: KindRef) -> Value {
-    json!({})
+fn zero(kind: KindRef) -> Value {
+    let mut zero = coracle_api::decode::zero(Target::of(kind).schema);
+    if let Some(map) = zero.as_object_mut() {
+        map.retain(|name, _| !matches!(name.as_str(), "kind" | "apiVersion" | "metadata"));
+    }
+    zero
 }
 
 fn line(word: &str, json: &[u8]) -> Bytes {

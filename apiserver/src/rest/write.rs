@@ -235,5 +235,21 @@ fn from_query(asked: &Asked) -> Result<Value, Status> {
 }
 
 fn from_body(asked: &Asked) -> Result<Value, Status> {
-    crate::registry::decode_options(body(asked)?)
+    let frame = "the object provided is unrecognized (must be of type DeleteOptions): ";
+    crate::registry::decode_options(body(asked)?).map_err(|mut status| {
+        // Options are read by a decoder without these frills.
+        if let Some(rest) = status.message.strip_prefix(frame) {
+            let end = rest.rfind(" (").unwrap_or(rest.len());
+            status.message = rest[..end].to_string();
+        }
+        if let Some((kind, rest)) = status.message.split_once(" in version ")
+            && rest.ends_with("unknown conversion")
+        {
+            let version = rest.split('"').nth(1).unwrap_or_default();
+            status.message = format!(
+                "no kind {kind:?} is registered for version {version:?} in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
+            );
+        }
+        status
+    })
 }

@@ -26,6 +26,10 @@ const SLACK: usize = 1024;
 /// Everything that lives is in the registry's memory; sled's own cache serves only the writing of its pages.
 const CACHE_BYTES: u64 = 8 << 20;
 
+/// No change has this revision or a lower one: 0 and 1 mean something else to clients ("any", and what people type when
+/// they mean "the beginning"), and a watch from there must be told to list first, as on a cluster with a past.
+const BEFORE_ALL: Revision = Revision(9);
+
 /// See the module.
 pub struct Embedded {
     queue: Mutex<Option<mpsc::Sender<Request>>>,
@@ -340,7 +344,7 @@ fn open_error(path: &Path, error: &sled::Error) -> StoreError {
 }
 
 fn read_all(db: &sled::Db) -> Result<Snapshot, String> {
-    let mut snapshot = Snapshot::default();
+    let mut snapshot = Snapshot { floor: BEFORE_ALL, ..Snapshot::default() };
     if let Some(floor) = db.get(FLOOR).map_err(|e| e.to_string())? {
         let bytes = floor.as_ref().try_into().map_err(|_| "the floor is no number")?;
         snapshot.floor = Revision(u64::from_be_bytes(bytes));

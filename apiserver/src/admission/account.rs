@@ -1,0 +1,120 @@
+//! Every pod runs as a service account, whose token it finds in a well-known place.
+//!
+//! Source: `plugin/pkg/admission/serviceaccount`.
+
+use coracle_api::{Key, Status, kinds};
+use serde_json::{Value, json};
+
+use super::Admission;
+use crate::registry::meta::generate_name;
+
+const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+const VOLUME_PREFIX: &str = "kube-api-access-";
+/// An hour and a little: upstream's way to tell its own tokens from those that people ask for.
+const TOKEN_SECONDS: i64 = 3607;
+/// Pods that a node made by itself, and only shows to the server.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+pub(super) fn admit(admission: &Admission<'_>, pod: &mut Value) -> Result<(), Status> {
+    if !admission.is_pod() || pod["metadata"]["annotations"].get(MIRROR).is_some() {
+        return Ok(());
+    }
+    let spec = &pod["spec"];
+    let name = match spec["serviceAccountName"].as_str().unwrap_or_default() {
+        "" => "default".to_string(),
+        name => name.to_string(),
+    };
+    let namespace = admission.namespace;
+    let key = Key::new(&kinds::SERVICE_ACCOUNT, namespace, &name);
+    let Some(account) = admission.registry.get(&key) else {
+        let why = format!(
+            "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
+        );
+        return Err(admission.forbid(pod, &why));
+    };
+    let account = account.value().map_err(Status::internal)?;
+    let mounts = spec["automountServiceAccountToken"]
+        .as_bool()
+        .or(account["automountServiceAccountToken"].as_bool())
+        .unwrap_or(true);
+    let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else { return Ok(()) };
+    spec.insert("serviceAccountName".into(), name.as_str().into());
+    // The same under its old name, for clients that know no other.
+    spec.insert("serviceAccount".into(), name.into());
+    if spec.get("imagePullSecrets").and_then(Value::as_array).is_none_or(Vec::is_empty)
+        && let Some(secrets) = account["imagePullSecrets"].as_array().filter(|list| !list.is_empty())
+    {
+        spec.insert("imagePullSecrets".into(), secrets.clone().into());
+    }
+    if mounts {
+        mount_token(&mut pod["spec"]);
+    }
+    Ok(())
+}
+
+fn mount_token(spec: &mut Value) {
+    let volumes = spec["volumes"].as_array().cloned().unwrap_or_default();
+    let ours = |v: &&Value| v["name"].as_str().is_some_and(|name| name.starts_with(VOLUME_PREFIX));
+    let existing = volumes.iter().find(ours).and_then(|v| v["name"].as_str()).map(str::to_string);
+    let name = existing.clone().unwrap_or_else(|| generate_name(VOLUME_PREFIX, &mut rand::rng()));
+    let mut needed = false;
+    for list in ["initContainers", "containers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            needed |= mount_in(container, &name);
+        }
+    }
+    if needed && existing.is_none() {
+        let mut volumes = volumes;
+        volumes.push(volume(&name));
+        spec["volumes"] = volumes.into();
+    }
+}
+
+/// Whether the container wants the token: not if it mounts something there itself.
+fn mount_in(container: &mut Value, volume: &str) -> bool {
+    let Some(container) = container.as_object_mut() else { return false };
+    let mounts = container.get("volumeMounts").and_then(Value::as_array).cloned().unwrap_or_default();
+    if mounts.iter().any(|m| m["mountPath"] == MOUNT_PATH) {
+        return false;
+    }
+    let mut mounts = mounts;
+    mounts.push(json!({"name": volume, "readOnly": true, "mountPath": MOUNT_PATH}));
+    // Where Go's struct has the field: before the paths of the termination message.
+    let mut ordered = serde_json::Map::new();
+    let mut mounts = Some(Value::from(mounts));
+    const BEHIND: [&str; 12] = [
+        "volumeDevices", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "terminationMessagePath",
+        "terminationMessagePolicy", "imagePullPolicy", "securityContext", "stdin", "stdinOnce", "tty",
+    ];
+    for (name, value) in std::mem::take(container) {
+        if BEHIND.contains(&name.as_str())
+            && let Some(mounts) = mounts.take()
+        {
+            ordered.insert("volumeMounts".into(), mounts);
+        }
+        if name != "volumeMounts" {
+            ordered.insert(name, value);
+        }
+    }
+    if let Some(mounts) = mounts.take() {
+        ordered.insert("volumeMounts".into(), mounts);
+    }
+    *container = ordered;
+    true
+}
+
+fn volume(name: &str) -> Value {
+    json!({
+        "name": name,
+        "projected": {
+            "sources": [
+                {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
+                {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                {"downwardAPI": {"items": [
+                    {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}},
+                ]}},
+            ],
+            "defaultMode": 420,
+        },
+    })
+}

@@ -1,0 +1,42 @@
+//! Pods bear five minutes of a node that is not ready or out of reach, unless they say otherwise.
+//!
+//! Source: `plugin/pkg/admission/defaulttolerationseconds`.
+
+use coracle_api::Status;
+use serde_json::{Value, json};
+
+use super::Admission;
+
+const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+const SECONDS: i64 = 300;
+
+pub(super) fn admit(admission: &Admission<'_>, pod: &mut Value) -> Result<(), Status> {
+    if admission.is_pod() {
+        fill(pod);
+    }
+    Ok(())
+}
+
+/// Adds what is missing; upstream does so whenever a pod is written.
+pub(crate) fn fill(pod: &mut Value) {
+    let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let given = spec.get("tolerations").and_then(Value::as_array).cloned().unwrap_or_default();
+    let missing: Vec<Value> = TAINTS
+        .iter()
+        .filter(|taint| {
+            !given.iter().any(|toleration| {
+                let (key, effect) = (
+                    toleration["key"].as_str().unwrap_or_default(),
+                    toleration["effect"].as_str().unwrap_or_default(),
+                );
+                (key.is_empty() || key == **taint) && (effect.is_empty() || effect == "NoExecute")
+            })
+        })
+        .map(|taint| {
+            json!({"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS})
+        })
+        .collect();
+    if !missing.is_empty() {
+        spec.insert("tolerations".into(), given.into_iter().chain(missing).collect());
+    }
+}

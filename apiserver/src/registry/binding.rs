@@ -1,0 +1,131 @@
+//! What is posted to a pod: the node it goes to, or that it should leave.
+
+use coracle_api::decode::Target;
+use coracle_api::status::Details;
+use coracle_api::{Key, Status};
+use serde_json::{Value, json};
+
+use super::meta::{is_deleting, meta, text, time_text};
+use super::operation::{Body, Context, DeleteOptions, Written};
+use super::update::{STALE, check_uid};
+use super::{Failure, Registry, TRIES, decode};
+use crate::store::Verb;
+
+impl Registry {
+    /// `POST` to `/binding`.
+    pub(super) async fn bind(
+        &self,
+        context: &Context,
+        pod: &Key,
+        body: Body,
+        warnings: &mut Vec<String>,
+    ) -> Result<Written, Status> {
+        let binding = decode::typed(context, &target("", "v1", "Binding")?, body, warnings)?;
+        if text(&binding, "name") != pod.name {
+            return Err(Status::bad_request("name in URL does not match name in Binding object"));
+        }
+        let node = node_of(&binding)?;
+        for _ in 0..TRIES {
+            let old = self.entry(pod).ok_or_else(|| Status::not_found(pod.kind, &pod.name))?;
+            let value = old.value();
+            check_uid(pod, text(&binding, "uid"), &value)?;
+            let new = self.bound(pod, &value, &binding, node)?;
+            match self.commit(context, pod, Some(&old), Verb::Update, &new).await {
+                Ok(entry) => return Ok(done(entry.object)),
+                Err(Failure::Refused(status)) => return Err(status),
+                Err(Failure::Conflict) => {}
+            }
+        }
+        Err(Status::conflict(pod.kind, &pod.name, STALE))
+    }
+
+    fn bound(&self, pod: &Key, old: &Value, binding: &Value, node: &str) -> Result<Value, Status> {
+        let name = &pod.name;
+        let refuse = |why: String| {
+            let details = Details { name: name.clone(), kind: "pods/binding".into(), ..Details::default() };
+            let text = format!("Operation cannot be fulfilled on pods/binding {name:?}: {why}");
+            Err(Status::failure(409, "Conflict", text).with_details(details))
+        };
+        if is_deleting(old) {
+            return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));
+        }
+        if let Some(other) = old["spec"]["nodeName"].as_str().filter(|other| !other.is_empty()) {
+            return refuse(format!("pod {name} is already assigned to node {other:?}"));
+        }
+        if old["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
+            return refuse(format!("pod {name} has non-empty .spec.schedulingGates"));
+        }
+        let mut new = old.clone();
+        new["spec"]["nodeName"] = node.into();
+        for field in ["annotations", "labels"] {
+            let Some(added) = binding["metadata"][field].as_object().filter(|map| !map.is_empty()) else { continue };
+            let mut all = old["metadata"][field].as_object().cloned().unwrap_or_default();
+            all.extend(added.clone());
+            meta(&mut new).insert(field.into(), all.into());
+        }
+        set_scheduled(&mut new, &time_text(self.clock().now()));
+        Ok(new)
+    }
+
+    /// `POST` to `/eviction`.
+    pub(super) async fn evict(
+        &self,
+        context: &Context,
+        pod: &Key,
+        body: Body,
+        warnings: &mut Vec<String>,
+    ) -> Result<Written, Status> {
+        let eviction = decode::typed(context, &target("policy", "v1", "Eviction")?, body, warnings)?;
+        if text(&eviction, "name") != pod.name {
+            return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+        }
+        let given = &eviction["deleteOptions"];
+        let options = DeleteOptions {
+            uid: given["preconditions"]["uid"].as_str().map(str::to_string),
+            revision: given["preconditions"]["resourceVersion"].as_str().map(str::to_string),
+            grace_seconds: given["gracePeriodSeconds"].as_i64(),
+            ..DeleteOptions::default()
+        };
+        let dry_run = context.dry_run || given["dryRun"].as_array().is_some_and(|list| !list.is_empty());
+        let context = Context { dry_run, ..context.clone() };
+        self.delete(&context, pod, &options).await.map(|written| Written { gone: written.gone, ..done(written.object) })
+    }
+}
+
+/// A success that shows nothing.
+fn done(object: std::sync::Arc<coracle_api::Object>) -> Written {
+    let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    Written { shown: Some(success), created: true, ..Written::changed(object) }
+}
+
+/// The name of the node that a binding asks for. Upstream hands the faults out as they are, without a reason.
+fn node_of(binding: &Value) -> Result<&str, Status> {
+    let target = &binding["target"];
+    let kind = target["kind"].as_str().unwrap_or_default();
+    if !matches!(kind, "" | "Node") {
+        let text = format!("target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\"");
+        return Err(Status::failure(500, "", text));
+    }
+    match target["name"].as_str().unwrap_or_default() {
+        "" => Err(Status::failure(500, "", "target.name: Required value")),
+        name => Ok(name),
+    }
+}
+
+/// `PodScheduled` becomes True.
+fn set_scheduled(pod: &mut Value, now: &str) {
+    if !pod["status"].is_object() {
+        pod["status"] = json!({});
+    }
+    let condition = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
+    let mut list = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    match list.iter_mut().find(|c| c["type"] == "PodScheduled") {
+        Some(old) => *old = condition,
+        None => list.push(condition),
+    }
+    pod["status"]["conditions"] = list.into();
+}
+
+fn target(group: &'static str, version: &'static str, kind: &'static str) -> Result<Target<'static>, Status> {
+    Target::named(group, version, kind).ok_or_else(|| Status::internal(format!("no schema for {kind}")))
+}
