@@ -27,9 +27,8 @@ pub(super) fn admit(admission: &Admission<'_>, pod: &mut Value) -> Result<(), St
     let namespace = admission.namespace;
     let key = Key::new(&kinds::SERVICE_ACCOUNT, namespace, &name);
     let Some(account) = admission.registry.get(&key) else {
-        let why = format!(
-            "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
-        );
+        let why =
+            format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
         return Err(admission.forbid(pod, &why));
     };
     let account = account.value().map_err(Status::internal)?;
@@ -83,8 +82,18 @@ fn mount_in(container: &mut Value, volume: &str) -> bool {
     let mut ordered = serde_json::Map::new();
     let mut mounts = Some(Value::from(mounts));
     const BEHIND: [&str; 12] = [
-        "volumeDevices", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "terminationMessagePath",
-        "terminationMessagePolicy", "imagePullPolicy", "securityContext", "stdin", "stdinOnce", "tty",
+        "volumeDevices",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+        "lifecycle",
+        "terminationMessagePath",
+        "terminationMessagePolicy",
+        "imagePullPolicy",
+        "securityContext",
+        "stdin",
+        "stdinOnce",
+        "tty",
     ];
     for (name, value) in std::mem::take(container) {
         if BEHIND.contains(&name.as_str())

@@ -58,9 +58,7 @@ fn refuse_runtime_classes(admission: &Admission<'_>, pod: &mut Value) -> Result<
         return Ok(());
     }
     match pod["spec"]["runtimeClassName"].as_str() {
-        Some(name) => {
-            Err(admission.forbid(pod, &format!("pod rejected: RuntimeClass {name:?} not found")))
-        }
+        Some(name) => Err(admission.forbid(pod, &format!("pod rejected: RuntimeClass {name:?} not found"))),
         None if pod["spec"].get("overhead").is_some() => {
             let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
             Err(admission.forbid(pod, why))

@@ -20,7 +20,8 @@ pub(super) fn admit(admission: &Admission<'_>, pod: &mut Value) -> Result<(), St
         0
     } else {
         let found = CLASSES.iter().find(|(name, _)| *name == class).map(|(_, value)| *value);
-        found.ok_or_else(|| admission.forbid(pod, &format!("no PriorityClass with name {class} was found")))?
+        found
+            .ok_or_else(|| admission.forbid(pod, &format!("no PriorityClass with name {class} was found")))?
     };
     if let Some(given) = pod["spec"]["priority"].as_i64().filter(|given| *given != priority) {
         let why = format!(

@@ -58,7 +58,9 @@ impl Registry {
         let mut new = old.clone();
         new["spec"]["nodeName"] = node.into();
         for field in ["annotations", "labels"] {
-            let Some(added) = binding["metadata"][field].as_object().filter(|map| !map.is_empty()) else { continue };
+            let Some(added) = binding["metadata"][field].as_object().filter(|map| !map.is_empty()) else {
+                continue;
+            };
             let mut all = old["metadata"][field].as_object().cloned().unwrap_or_default();
             all.extend(added.clone());
             meta(&mut new).insert(field.into(), all.into());
@@ -88,13 +90,16 @@ impl Registry {
         };
         let dry_run = context.dry_run || given["dryRun"].as_array().is_some_and(|list| !list.is_empty());
         let context = Context { dry_run, ..context.clone() };
-        self.delete(&context, pod, &options).await.map(|written| Written { gone: written.gone, ..done(written.object) })
+        self.delete(&context, pod, &options)
+            .await
+            .map(|written| Written { gone: written.gone, ..done(written.object) })
     }
 }
 
 /// A success that shows nothing.
 fn done(object: std::sync::Arc<coracle_api::Object>) -> Written {
-    let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    let success =
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     Written { shown: Some(success), created: true, ..Written::changed(object) }
 }
 
@@ -103,7 +108,8 @@ fn node_of(binding: &Value) -> Result<&str, Status> {
     let target = &binding["target"];
     let kind = target["kind"].as_str().unwrap_or_default();
     if !matches!(kind, "" | "Node") {
-        let text = format!("target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\"");
+        let text =
+            format!("target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\"");
         return Err(Status::failure(500, "", text));
     }
     match target["name"].as_str().unwrap_or_default() {
@@ -117,7 +123,8 @@ fn set_scheduled(pod: &mut Value, now: &str) {
     if !pod["status"].is_object() {
         pod["status"] = json!({});
     }
-    let condition = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
+    let condition =
+        json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
     let mut list = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
     match list.iter_mut().find(|c| c["type"] == "PodScheduled") {
         Some(old) => *old = condition,

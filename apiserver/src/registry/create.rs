@@ -37,7 +37,11 @@ impl Registry {
         settle_namespace(kind, namespace, &mut object)?;
         if !text(&object, "resourceVersion").is_empty() {
             // Upstream forgot to say whose fault this is.
-            return Err(Status::failure(500, "", "resourceVersion should not be set on objects to be created"));
+            return Err(Status::failure(
+                500,
+                "",
+                "resourceVersion should not be set on objects to be created",
+            ));
         }
         drop_double_owners(&mut object, warnings);
         let now = self.clock().now();
@@ -135,4 +139,3 @@ pub(super) fn settle_namespace(kind: KindRef, namespace: &str, object: &mut Valu
     }
     Ok(())
 }
-

@@ -7,9 +7,9 @@ use coracle_client::Propagation;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::card::Entry;
 use super::meta::{finalizers, is_deleting, meta, read_time, text, tidy, time_text};
 use super::operation::{Context, DeleteOptions, Written};
-use super::card::Entry;
 use super::{Failure, Registry, TRIES};
 use crate::store::Verb;
 
@@ -48,9 +48,13 @@ impl Registry {
             let outcome = match step(key, &value, options, self.clock().now()) {
                 Step::Pending => return Ok(Written::changed(old.object)),
                 Step::Mark(new) if new == value => return Ok(Written::changed(old.object)),
-                Step::Mark(new) => self.commit(context, key, Some(&old), Verb::Update, &new).await.map(|e| (e, false)),
+                Step::Mark(new) => {
+                    self.commit(context, key, Some(&old), Verb::Update, &new).await.map(|e| (e, false))
+                }
                 Step::Remove(last) => self.remove(context, key, &old, &last).await.map(|e| (e, true)),
-                Step::MarkAndRemove(new) => self.mark_and_remove(context, key, &old, &new).await.map(|e| (e, true)),
+                Step::MarkAndRemove(new) => {
+                    self.mark_and_remove(context, key, &old, &new).await.map(|e| (e, true))
+                }
             };
             match outcome {
                 Ok((entry, gone)) => return Ok(Written { gone, ..Written::changed(entry.object) }),
@@ -61,7 +65,13 @@ impl Registry {
         Err(Status::conflict(key.kind, &key.name, super::update::STALE))
     }
 
-    async fn remove(&self, context: &Context, key: &Key, old: &Entry, last: &Value) -> Result<Entry, Failure> {
+    async fn remove(
+        &self,
+        context: &Context,
+        key: &Key,
+        old: &Entry,
+        last: &Value,
+    ) -> Result<Entry, Failure> {
         let entry = self.commit(context, key, Some(old), Verb::Delete, last).await?;
         if !context.dry_run {
             self.release_service(key.kind, last);
@@ -70,7 +80,13 @@ impl Registry {
     }
 
     /// Kinds that go gracefully are seen to go even when no time is left for it.
-    async fn mark_and_remove(&self, context: &Context, key: &Key, old: &Entry, new: &Value) -> Result<Entry, Failure> {
+    async fn mark_and_remove(
+        &self,
+        context: &Context,
+        key: &Key,
+        old: &Entry,
+        new: &Value,
+    ) -> Result<Entry, Failure> {
         let marked = self.commit(context, key, Some(old), Verb::Update, new).await?;
         if context.dry_run {
             return Ok(marked);

@@ -1,7 +1,7 @@
 //! Lists: of the present, of a page at one revision, of the past.
 
-use base64::{DecodeError, Engine};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{DecodeError, Engine};
 use coracle_api::{Revision, Status};
 use serde::{Deserialize, Serialize};
 
@@ -140,7 +140,9 @@ fn token(revision: Revision, place: &str, selection: &Selection, inconsistent: b
 }
 
 fn read_token(text: &str) -> Result<Token, Status> {
-    let bad = |why: String| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+    let bad = |why: String| {
+        Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+    };
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| {
         let at = match error {
             DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
@@ -149,7 +151,8 @@ fn read_token(text: &str) -> Result<Token, Status> {
         bad(format!("illegal base64 data at input byte {at}"))
     })?;
     let given = String::from_utf8_lossy(&bytes);
-    let node = coracle_api::decode::json::parse(&given).map_err(|error| bad(error.trim_start_matches("json: ").into()))?;
+    let node = coracle_api::decode::json::parse(&given)
+        .map_err(|error| bad(error.trim_start_matches("json: ").into()))?;
     let token: Token = serde_json::from_value(node.into_value()).map_err(|e| bad(e.to_string()))?;
     if token.v != TOKEN_VERSION {
         return Err(bad(format!("server does not recognize this encoded version {}", token.v)));

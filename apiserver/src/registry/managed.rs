@@ -88,7 +88,9 @@ pub fn apply(
 ///
 /// Source: `dedupOwnerReferencesAndAddWarning` in `k8s.io/apiserver/pkg/endpoints/handlers/create.go`.
 pub fn drop_double_owners(object: &mut Value, warnings: &mut Vec<String>) {
-    let Some(list) = object["metadata"]["ownerReferences"].as_array().filter(|list| list.len() > 1) else { return };
+    let Some(list) = object["metadata"]["ownerReferences"].as_array().filter(|list| list.len() > 1) else {
+        return;
+    };
     let (mut kept, mut doubles): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
     for reference in list {
         if kept.contains(reference) {

@@ -27,8 +27,8 @@ mod update;
 use std::path::Path;
 use std::sync::Arc;
 
-use coracle_api::{Key, KindRef, Object, Revision, Status};
 use coracle_api::kinds::service::allocate::Allocations;
+use coracle_api::{Key, KindRef, Object, Revision, Status};
 use coracle_client::clock::Clock;
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;

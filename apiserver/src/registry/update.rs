@@ -107,7 +107,14 @@ impl Registry {
         let (prepare, check) = rules(change);
         prepare(&mut new, old);
         if !change.tracked {
-            new = managed::track(context, kind, Some(old), new, change.sub.unwrap_or_default(), self.clock().now());
+            new = managed::track(
+                context,
+                kind,
+                Some(old),
+                new,
+                change.sub.unwrap_or_default(),
+                self.clock().now(),
+            );
         } else {
             coracle_api::apply::keep_times(old, &mut new);
         }

@@ -63,7 +63,12 @@ pub async fn get_sub(app: &Arc<App>, asked: &Asked, target: &Target) -> Result<R
 /// What upstream shows of kinds that it has no columns for.
 static SCALE_TABLE: Table = Table::of(&[
     Column::text("Name", "Name must be unique within a namespace.", |o, _| o["metadata"]["name"].clone()),
-    Column { of_type: "date", ..Column::text("Created At", "When it was created.", |o, _| o["metadata"]["creationTimestamp"].clone()) },
+    Column {
+        of_type: "date",
+        ..Column::text("Created At", "When it was created.", |o, _| {
+            o["metadata"]["creationTimestamp"].clone()
+        })
+    },
 ]);
 
 /// The negotiated form of an answer.
