@@ -3,16 +3,17 @@
 use serde_json::{Value, json};
 
 use super::strategy::{
-    PLAIN, absent, count_spec_changes, generation, keep, keep_all_but_status, map, set_generation,
-    start_counting,
+    PLAIN, count_spec_changes, generation, keep, keep_all_but_status, set_generation, start_counting,
 };
 use super::workload;
 use super::{SCALE, STATUS, VERBS};
+use crate::defaults::{fill_absent, fill_empty, within};
 use crate::field::{Errors, Field, is_zero};
+use crate::internal;
 use crate::kind::{Kind, Strategy};
 use crate::names;
 use crate::pod::default_pod_template;
-use crate::read::int;
+use crate::read::{int, text};
 use crate::table::{Column, Table, cells};
 use crate::validate::rules;
 
@@ -74,24 +75,26 @@ static STRATEGY: Strategy = Strategy {
 };
 
 fn default(deployment: &mut Value) {
-    let spec = map(deployment, "spec");
-    absent(spec, "replicas", || 1.into());
-    absent(spec, "revisionHistoryLimit", || 10.into());
-    absent(spec, "progressDeadlineSeconds", || 600.into());
-    absent(spec, "strategy", || json!({}));
-    absent(spec, "template", || json!({}));
-    default_pod_template(&mut spec["template"]);
-    if let Some(strategy) = spec["strategy"].as_object_mut() {
-        if strategy.get("type").is_none_or(is_zero) {
-            strategy.insert("type".into(), "RollingUpdate".into());
-        }
-        if strategy["type"] == "RollingUpdate" {
-            absent(strategy, "rollingUpdate", || json!({}));
-            if let Some(rolling) = strategy["rollingUpdate"].as_object_mut() {
-                absent(rolling, "maxUnavailable", || "25%".into());
-                absent(rolling, "maxSurge", || "25%".into());
-            }
-        }
+    fill_absent(deployment, "spec", json!({}));
+    within(deployment, "spec", |spec| {
+        fill_absent(spec, "replicas", 1);
+        fill_absent(spec, "revisionHistoryLimit", 10);
+        fill_absent(spec, "progressDeadlineSeconds", 600);
+        fill_absent(spec, "strategy", json!({}));
+        within(spec, "strategy", default_strategy);
+        fill_absent(spec, "template", json!({}));
+        within(spec, "template", default_pod_template);
+    });
+}
+
+fn default_strategy(strategy: &mut Value) {
+    fill_empty(strategy, "type", "RollingUpdate");
+    if text(strategy, "/type") == "RollingUpdate" {
+        fill_absent(strategy, "rollingUpdate", json!({}));
+        within(strategy, "rollingUpdate", |rolling| {
+            fill_absent(rolling, "maxUnavailable", "25%");
+            fill_absent(rolling, "maxSurge", "25%");
+        });
     }
 }
 
@@ -131,13 +134,8 @@ fn validate_strategy(strategy: &Field, errors: &mut Errors) {
         "Recreate" => {}
         "RollingUpdate" if rolling.is_set() => validate_rolling(&rolling, errors),
         "RollingUpdate" => errors.required(&rolling, "this should be defaulted and never be nil"),
-        other => {
-            let bounds = ["maxUnavailable", "maxSurge"].map(|field| rolling.raw(field));
-            let printed = match rolling.is_set() {
-                true => json!({"MaxUnavailable": bounds[0], "MaxSurge": bounds[1]}),
-                false => Value::Null,
-            };
-            let printed = json!({"Type": other, "RollingUpdate": printed});
+        _ => {
+            let printed = internal::show("DeploymentStrategy", strategy.value);
             errors.not_supported(strategy, printed, &["Recreate", "RollingUpdate"]);
         }
     }

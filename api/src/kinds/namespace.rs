@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::STATUS;
-use super::strategy::{PLAIN, keep, map};
+use super::strategy::{PLAIN, keep};
+use crate::defaults::{fill_absent, map_at, within};
 use crate::field::{Errors, Field, Path};
 use crate::kind::{Change, Kind, Selectable, Strategy, Subresource};
 use crate::names;
@@ -56,12 +57,10 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 fn default(namespace: &mut Value) {
     let name = text(namespace, "/metadata/name").to_owned();
-    if !name.is_empty() {
-        let metadata = map(namespace, "metadata");
-        if !metadata.get("labels").is_some_and(Value::is_object) {
-            metadata.insert("labels".into(), json!({}));
-        }
-        metadata["labels"][NAME_LABEL] = name.into();
+    if let Some(metadata) = namespace.get_mut("metadata").filter(|_| !name.is_empty())
+        && let Some(labels) = map_at(metadata, "labels")
+    {
+        labels.insert(NAME_LABEL.into(), name.into());
     }
 }
 
@@ -69,12 +68,15 @@ fn prepare_create(namespace: &mut Value) {
     // The name may have been generated since defaults were filled in.
     default(namespace);
     namespace["status"] = json!({"phase": "Active"});
-    let finalizers = map(namespace, "spec").entry("finalizers").or_insert_with(|| json!([]));
-    if let Some(finalizers) = finalizers.as_array_mut()
-        && !finalizers.iter().any(|finalizer| finalizer == "kubernetes")
-    {
-        finalizers.push("kubernetes".into());
-    }
+    fill_absent(namespace, "spec", json!({}));
+    within(namespace, "spec", |spec| {
+        fill_absent(spec, "finalizers", json!([]));
+        if let Some(finalizers) = spec["finalizers"].as_array_mut()
+            && !finalizers.iter().any(|finalizer| finalizer == "kubernetes")
+        {
+            finalizers.push("kubernetes".into());
+        }
+    });
 }
 
 fn prepare_update(new: &mut Value, old: &Value) {

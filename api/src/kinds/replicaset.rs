@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::strategy::{PLAIN, absent, count_spec_changes, map, start_counting};
+use super::strategy::{PLAIN, count_spec_changes, start_counting};
 use super::workload;
 use super::{SCALE, STATUS, VERBS};
+use crate::defaults::{fill_absent, within};
 use crate::field::{Errors, Field};
 use crate::kind::{Kind, Strategy};
 use crate::names;
@@ -46,10 +47,12 @@ static TABLE: Table = Table::of(&[
 
 static STRATEGY: Strategy = Strategy {
     default: |set| {
-        let spec = map(set, "spec");
-        absent(spec, "replicas", || 1.into());
-        absent(spec, "template", || json!({}));
-        default_pod_template(&mut spec["template"]);
+        fill_absent(set, "spec", json!({}));
+        within(set, "spec", |spec| {
+            fill_absent(spec, "replicas", 1);
+            fill_absent(spec, "template", json!({}));
+            within(spec, "template", default_pod_template);
+        });
     },
     prepare_create: start_counting,
     prepare_update: count_spec_changes,

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::VERBS;
 use super::configmap::{SIZE_MAX, decoded_size, frozen};
-use super::strategy::{PLAIN, map};
+use super::strategy::PLAIN;
+use crate::decode::{Node, json};
+use crate::defaults::{fill_empty, map_at};
 use crate::field::{Errors, Field};
 use crate::kind::{Kind, Selectable, Strategy};
 use crate::names;
@@ -49,14 +51,13 @@ fn default(secret: &mut Value) {
     if let Some(Value::Object(plain)) =
         secret.as_object_mut().and_then(|secret| secret.shift_remove("stringData"))
     {
-        let data = map(secret, "data");
-        for (key, value) in plain {
-            data.insert(key, BASE64.encode(value.as_str().unwrap_or_default()).into());
+        let encoded =
+            |(key, value): (String, Value)| (key, BASE64.encode(value.as_str().unwrap_or_default()).into());
+        if let Some(data) = map_at(secret, "data") {
+            data.extend(plain.into_iter().map(encoded));
         }
     }
-    if text(secret, "/type").is_empty() {
-        secret["type"] = "Opaque".into();
-    }
+    fill_empty(secret, "type", "Opaque");
 }
 
 fn validate(kind: &Kind, secret: &Value, errors: &mut Errors) {
@@ -110,9 +111,16 @@ fn validate_json(data: &Field<'_, '_>, key: &str, errors: &mut Errors) {
         return errors.required(&data.key(key), "");
     };
     let bytes = BASE64.decode(encoded).unwrap_or_default();
-    if let Err(fault) = serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes) {
-        errors.invalid(&data.key(key), "<secret contents redacted>", &fault.to_string());
-    }
+    let text = String::from_utf8_lossy(&bytes);
+    let fault = match json::parse(&text) {
+        Err(fault) => fault,
+        Ok(Node::Map(_) | Node::Null) => return,
+        Ok(other) => format!(
+            "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            other.go_name()
+        ),
+    };
+    errors.invalid(&data.key(key), "<secret contents redacted>", &fault);
 }
 
 fn validate_update(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {

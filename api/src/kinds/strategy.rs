@@ -1,7 +1,8 @@
 //! What kinds have in common around their own rules: what a write may touch, and when the generation counts.
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
+use crate::defaults::map_at;
 use crate::kind::Strategy;
 
 /// The strategy of a kind that has no status and needs no generation; rows override what differs.
@@ -35,28 +36,6 @@ pub fn clear(object: &mut Value, field: &str) {
     }
 }
 
-/// The map at the top-level `field`, made if it is not there.
-pub fn map<'a>(object: &'a mut Value, field: &str) -> &'a mut Map<String, Value> {
-    if !object.is_object() {
-        *object = json!({});
-    }
-    let slot = &mut object[field];
-    if !slot.is_object() {
-        *slot = json!({});
-    }
-    match slot {
-        Value::Object(map) => map,
-        _ => unreachable!("made just above"),
-    }
-}
-
-/// Fills in the field `name` where there is none.
-pub fn absent(object: &mut Map<String, Value>, name: &str, value: impl FnOnce() -> Value) {
-    if object.get(name).is_none_or(Value::is_null) {
-        object.insert(name.into(), value());
-    }
-}
-
 /// The generation that an object carries; 0 if none.
 pub fn generation(object: &Value) -> i64 {
     object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0)
@@ -64,7 +43,9 @@ pub fn generation(object: &Value) -> i64 {
 
 /// Writes `metadata.generation`.
 pub fn set_generation(object: &mut Value, generation: i64) {
-    map(object, "metadata").insert("generation".into(), generation.into());
+    if let Some(metadata) = map_at(object, "metadata") {
+        metadata.insert("generation".into(), generation.into());
+    }
 }
 
 /// Starts a counted object: no status yet, generation 1.

@@ -6,9 +6,11 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::strategy::{PLAIN, keep, map};
+use super::strategy::{PLAIN, keep};
 use super::{PROXY_VERBS, STATUS, VERBS, core};
+use crate::defaults::{fill_absent, within};
 use crate::field::{Errors, Fault, Field, Path, is_zero};
+use crate::internal;
 use crate::kind::{Kind, Selectable, Strategy};
 use crate::names;
 use crate::quantity::Quantity;
@@ -53,12 +55,11 @@ const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
 /// What there is counts as what may be used, and the old field for the node's range stands for the first of the new.
 fn default(node: &mut Value) {
-    let capacity = node.pointer("/status/capacity").filter(|capacity| !is_zero(capacity)).cloned();
-    if let Some(capacity) = capacity
-        && node.pointer("/status/allocatable").is_none_or(Value::is_null)
-    {
-        map(node, "status").insert("allocatable".into(), capacity);
-    }
+    within(node, "status", |status| {
+        if let Some(capacity) = status.get("capacity").filter(|capacity| !is_zero(capacity)).cloned() {
+            fill_absent(status, "allocatable", capacity);
+        }
+    });
     let (range, first) = (text(node, "/spec/podCIDR").to_owned(), text(node, "/spec/podCIDRs/0").to_owned());
     if !range.is_empty() && range != first {
         node["spec"]["podCIDRs"] = json!([range]);
@@ -68,18 +69,17 @@ fn default(node: &mut Value) {
 }
 
 fn prepare_create(node: &mut Value) {
-    let spec = map(node, "spec");
-    let taints = spec.entry("taints").or_insert_with(|| json!([]));
-    if taints.is_null() {
-        *taints = json!([]);
-    }
-    if let Some(taints) = taints.as_array_mut()
-        && !taints
-            .iter()
-            .any(|taint| text(taint, "/key") == NOT_READY && text(taint, "/effect") == "NoSchedule")
-    {
-        taints.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));
-    }
+    fill_absent(node, "spec", json!({}));
+    within(node, "spec", |spec| {
+        fill_absent(spec, "taints", json!([]));
+        let is_it =
+            |taint: &Value| text(taint, "/key") == NOT_READY && text(taint, "/effect") == "NoSchedule";
+        if let Some(taints) = spec["taints"].as_array_mut()
+            && !taints.iter().any(is_it)
+        {
+            taints.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));
+        }
+    });
 }
 
 fn validate(kind: &Kind, node: &Value, errors: &mut Errors) {
@@ -118,8 +118,7 @@ fn taints(node: &Value, errors: &mut Errors) {
             rules::one_of(&effect, EFFECTS, errors);
         }
         if !seen.insert((taint.str("key").to_owned(), effect.text().to_owned())) {
-            let added = taint.raw("timeAdded");
-            let printed = json!({"Key": taint.str("key"), "Value": value.text(), "Effect": effect.text(), "TimeAdded": added});
+            let printed = internal::show("Taint", taint.value);
             let detail = "taints must be unique by key and effect pair";
             errors.other(&taint, Fault::Duplicate, format!("Duplicate value: {printed}: {detail}"));
         }
@@ -161,7 +160,7 @@ fn validate_change(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {
     for address in addresses.items() {
         let (of_type, text) = (address.str("type"), address.str("address"));
         if !seen.insert((of_type.to_owned(), text.to_owned())) {
-            errors.duplicate(&address, json!({"Type": of_type, "Address": text}));
+            errors.duplicate(&address, internal::show("NodeAddress", address.value));
         }
     }
     let (spec, old_spec) = (Field::top(new, "spec"), Field::top(old, "spec"));

@@ -12,12 +12,12 @@ mod validate;
 
 use serde_json::{Value, json};
 
-use super::strategy::{PLAIN, map};
+use super::strategy::{PLAIN, clear};
 use super::{PROXY_VERBS, STATUS, VERBS, core};
-use crate::field::is_zero;
+use crate::defaults::{each, fill_absent, fill_empty, within};
 use crate::kind::{Kind, Selectable, Strategy};
 use crate::names;
-use crate::read::{list, text};
+use crate::read::{int, list, text};
 
 /// The row of `Service`.
 pub static SERVICE: Kind = Kind {
@@ -82,63 +82,49 @@ pub fn is_headless(service: &Value) -> bool {
 }
 
 fn default(service: &mut Value) {
-    let spec = map(service, "spec");
-    let filled = |value: Option<&Value>| value.is_some_and(|value| !is_zero(value));
-    if !filled(spec.get("sessionAffinity")) {
-        spec.insert("sessionAffinity".into(), "None".into());
-    }
-    match spec["sessionAffinity"].as_str() {
-        Some("None") => drop(spec.shift_remove("sessionAffinityConfig")),
-        Some("ClientIP") => {
-            let config = spec
-                .get("sessionAffinityConfig")
-                .and_then(|config| config.pointer("/clientIP/timeoutSeconds"));
-            if config.is_none_or(Value::is_null) {
-                spec.insert("sessionAffinityConfig".into(), json!({"clientIP": {"timeoutSeconds": 10_800}}));
+    fill_absent(service, "spec", json!({}));
+    within(service, "spec", |spec| {
+        default_affinity(spec);
+        fill_empty(spec, "type", "ClusterIP");
+        each(spec, "ports", |port| {
+            fill_empty(port, "protocol", "TCP");
+            let number = int(port, "/port");
+            fill_empty(port, "targetPort", number);
+        });
+    });
+    let (external, in_cluster) = (is_external(service), needs_cluster_ip(service));
+    let balanced = text(service, "/spec/type") == "LoadBalancer";
+    within(service, "spec", |spec| {
+        if external {
+            fill_empty(spec, "externalTrafficPolicy", "Cluster");
+        }
+        if in_cluster {
+            fill_absent(spec, "internalTrafficPolicy", "Cluster");
+        }
+        if balanced {
+            fill_absent(spec, "allocateLoadBalancerNodePorts", true);
+        }
+    });
+    if balanced && let Some(balancer) = service.pointer_mut("/status/loadBalancer") {
+        // An address that a load balancer was given is a virtual one unless it says otherwise.
+        each(balancer, "ingress", |point| {
+            if !text(point, "/ip").is_empty() {
+                fill_absent(point, "ipMode", "VIP");
             }
+        });
+    }
+}
+
+fn default_affinity(spec: &mut Value) {
+    fill_empty(spec, "sessionAffinity", "None");
+    match text(spec, "/sessionAffinity") {
+        "None" => clear(spec, "sessionAffinityConfig"),
+        "ClientIP"
+            if spec.pointer("/sessionAffinityConfig/clientIP/timeoutSeconds").is_none_or(Value::is_null) =>
+        {
+            spec["sessionAffinityConfig"] = json!({"clientIP": {"timeoutSeconds": 10_800}});
         }
         _ => {}
-    }
-    if !filled(spec.get("type")) {
-        spec.insert("type".into(), "ClusterIP".into());
-    }
-    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-        default_port(port);
-    }
-    let (external, of_cluster) = (is_external(service), needs_cluster_ip(service));
-    let balanced = text(service, "/spec/type") == "LoadBalancer";
-    let spec = map(service, "spec");
-    if external && !filled(spec.get("externalTrafficPolicy")) {
-        spec.insert("externalTrafficPolicy".into(), "Cluster".into());
-    }
-    if of_cluster && spec.get("internalTrafficPolicy").is_none_or(Value::is_null) {
-        spec.insert("internalTrafficPolicy".into(), "Cluster".into());
-    }
-    if balanced && spec.get("allocateLoadBalancerNodePorts").is_none_or(Value::is_null) {
-        spec.insert("allocateLoadBalancerNodePorts".into(), true.into());
-    }
-    if balanced {
-        default_ingress(service);
-    }
-}
-
-fn default_port(port: &mut Value) {
-    let Some(port) = port.as_object_mut() else { return };
-    if port.get("protocol").is_none_or(is_zero) {
-        port.insert("protocol".into(), "TCP".into());
-    }
-    if port.get("targetPort").is_none_or(is_zero) {
-        port.insert("targetPort".into(), port.get("port").cloned().unwrap_or_else(|| 0.into()));
-    }
-}
-
-/// An address that a load balancer was given is a virtual one unless it says otherwise.
-fn default_ingress(service: &mut Value) {
-    let points = service.pointer_mut("/status/loadBalancer/ingress").and_then(Value::as_array_mut);
-    for point in points.into_iter().flatten().filter_map(Value::as_object_mut) {
-        if !point.get("ip").is_none_or(is_zero) && point.get("ipMode").is_none_or(Value::is_null) {
-            point.insert("ipMode".into(), "VIP".into());
-        }
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{is_external, is_headless, needs_cluster_ip, needs_health_port};
 use crate::field::{Errors, Field};
+use crate::internal;
 use crate::kind::Kind;
 use crate::names;
 use crate::read::text;
@@ -256,10 +257,8 @@ fn node_ports(spec: &Field<'_, '_>, ports: &Field<'_, '_>, errors: &mut Errors) 
         let (protocol, number) = (port.str("protocol").to_owned(), port.int("port").unwrap_or(0));
         if !in_cluster.insert((protocol.clone(), number)) {
             // Upstream prints the pair that it compares as a whole port.
-            errors.duplicate(
-                &port,
-                json!({"Name": "", "Protocol": protocol, "AppProtocol": null, "Port": number, "TargetPort": 0, "NodePort": 0}),
-            );
+            let pair = json!({"protocol": protocol, "port": number, "targetPort": 0});
+            errors.duplicate(&port, internal::show("ServicePort", &pair));
         }
     }
 }
