@@ -8,7 +8,9 @@ use coracle_client::Client;
 use crate::auth::node;
 use crate::grpc;
 use crate::identity::Identity;
+use crate::lines::{Lines, service};
 use crate::local::LocalClient;
+use crate::pki::Pki;
 use crate::registry::Registry;
 use crate::verdicts::Verdicts;
 
@@ -16,13 +18,20 @@ use crate::verdicts::Verdicts;
 const COMPONENT: &str = "coracle";
 
 /// Puts gRPC beside REST.
-pub fn with_bus(rest: Router, registry: Arc<Registry>, verdicts: Arc<Verdicts>) -> Router {
+pub fn with_bus(
+    rest: Router,
+    registry: Arc<Registry>,
+    verdicts: Arc<Verdicts>,
+    lines: Lines,
+    pki: Arc<Pki>,
+) -> Router {
     let make_client = Arc::new(move |user: Identity| {
         let agent = manager(&user);
         let client = LocalClient::new(registry.clone(), verdicts.clone(), user, agent);
         Arc::new(client) as Arc<dyn Client>
     });
     rest.route_service("/coracle.v1.Objects/{method}", grpc::objects(make_client))
+        .route_service("/coracle.v1.Nodes/{method}", service::nodes(lines, pki))
 }
 
 /// Under which name a component owns fields: upstream's.

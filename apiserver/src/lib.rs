@@ -15,6 +15,7 @@ pub mod discovery;
 pub mod faces;
 pub mod grpc;
 pub mod identity;
+pub mod lines;
 pub mod local;
 pub mod pki;
 pub mod registry;

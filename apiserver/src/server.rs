@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{self, Authenticator};
 use crate::faces;
 use crate::identity::Identity;
+use crate::lines::Lines;
 use crate::local::LocalClient;
 use crate::pki::{Pki, PkiError};
 use crate::registry::Registry;
@@ -27,6 +28,9 @@ use crate::verdicts::Verdicts;
 
 /// How long a client may take to shake hands.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// An HTTP/2 client that has vanished, such as an agent after a power cut, is noticed within the sum of these.
+const ALIVE_EVERY: Duration = Duration::from_secs(10);
+const ALIVE_ANSWER: Duration = Duration::from_secs(5);
 /// How long open connections get to finish at shutdown; watches never do by themselves.
 const DRAIN: Duration = Duration::from_millis(500);
 
@@ -90,6 +94,7 @@ pub struct Server {
     address: SocketAddr,
     registry: Arc<Registry>,
     verdicts: Arc<Verdicts>,
+    lines: Lines,
     pki: Arc<Pki>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -121,16 +126,19 @@ impl Server {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let verdicts = Arc::new(Verdicts::default());
+        let lines = Lines::default();
         let router = rest::router(App {
             registry: registry.clone(),
             verdicts: verdicts.clone(),
             authenticator: Authenticator::new(pki.accounts().clone()),
+            lines: lines.clone(),
             stop: stop.clone(),
             metrics: rest::health::Metrics::default(),
         });
-        let router = faces::with_bus(router, registry.clone(), verdicts.clone());
+        let router =
+            faces::with_bus(router, registry.clone(), verdicts.clone(), lines.clone(), pki.clone());
         tasks.spawn(accept(listener, TlsAcceptor::from(tls), router, stop.clone(), tasks.clone()));
-        Ok(Server { address, registry, verdicts, pki, stop, tasks })
+        Ok(Server { address, registry, verdicts, lines, pki, stop, tasks })
     }
 
     /// Writes on behalf of somebody, from within the process.
@@ -143,6 +151,11 @@ impl Server {
     /// Certificates, bootstrap tokens and tokens of service accounts.
     pub fn pki(&self) -> &Arc<Pki> {
         &self.pki
+    }
+
+    /// The way to the nodes' agents; also an agent's way here, within the process.
+    pub fn lines(&self) -> Lines {
+        self.lines.clone()
     }
 
     /// Why each pod is where it is.
@@ -209,7 +222,9 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, router: axum::Router, stop: 
     let router = router.layer(axum::Extension(rest::Connection { certificate }));
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(3600));
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1000);
+    let http2 = &mut builder.http2();
+    http2.timer(TokioTimer::new()).max_concurrent_streams(1000);
+    http2.keep_alive_interval(ALIVE_EVERY).keep_alive_timeout(ALIVE_ANSWER);
     let service = TowerToHyperService::new(router);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);

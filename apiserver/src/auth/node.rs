@@ -1,4 +1,5 @@
-//! What a node may write: its own Node, its own lease, events, the status of the pods bound to it, and their end.
+//! What a node may write: its own Node, its own lease, events, the status of the pods bound to it, and their end; and it
+//! may ask for the tokens that pods mount.
 
 use coracle_api::{Key, Status, kinds};
 use coracle_client::Op;
@@ -79,6 +80,9 @@ pub fn judge(
             )),
             _ => refuse(denied(node, verb, key, sub)),
         };
+    }
+    if kind == &kinds::SERVICE_ACCOUNT && (verb, sub) == ("create", Some("token")) {
+        return Ok(());
     }
     if kind.plural == kinds::EVENT.plural && verb != "delete" {
         return Ok(());

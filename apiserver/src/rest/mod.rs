@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::{Authenticator, authorize};
 use crate::discovery;
 use crate::identity::Identity;
+use crate::lines::{self, Lines};
 use crate::registry::Registry;
 use crate::verdicts::Verdicts;
 use accept::{Media, Offer, negotiate};
@@ -52,6 +53,8 @@ pub struct App {
     pub verdicts: Arc<Verdicts>,
     /// Tells who asks.
     pub authenticator: Authenticator,
+    /// The way to containers.
+    pub lines: Lines,
     /// The server is going down: long answers end.
     pub stop: CancellationToken,
     /// What the requests so far came to.
@@ -89,11 +92,30 @@ pub fn router(app: App) -> Router {
 }
 
 async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let method = parts.method.clone();
+    if let Route::Resource(target) = path::parse(parts.uri.path())
+        && lines::http::serves(&target)
+    {
+        let response = stream(&app, &target, &mut parts).await;
+        app.metrics.count(&method, response.status().as_u16());
+        return response;
+    }
     let reply = answer(&app, parts, body).await;
     app.metrics.count(&method, reply.code);
     reply.into_response()
+}
+
+/// Speaks with a container. What a refused request sends is not read.
+async fn stream(app: &App, target: &path::Target, parts: &mut Parts) -> Response {
+    let certificate = parts.extensions.get::<Connection>().and_then(|c| c.certificate.clone());
+    let streams =
+        lines::http::App { registry: app.registry.clone(), lines: app.lines.clone(), stop: app.stop.clone() };
+    let answer = match identify(app, certificate.as_ref(), parts) {
+        Ok(_) => lines::http::answer(&streams, target, parts).await,
+        Err(status) => Err(status),
+    };
+    answer.unwrap_or_else(|status| Reply::status(&status, &Media::JSON).into_response())
 }
 
 async fn answer(app: &Arc<App>, parts: Parts, body: Body) -> Reply {

@@ -1,0 +1,50 @@
+//! The subresources of pods that speak with their containers.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use coracle_api::{Status, kinds};
+use http::Method;
+use http::request::Parts;
+use tokio_util::sync::CancellationToken;
+
+use super::Lines;
+use crate::registry::Registry;
+use crate::rest::path::Target;
+use crate::rest::query::Query;
+use crate::rest::reply;
+
+/// What these handlers need.
+#[derive(Clone)]
+pub struct App {
+    /// Finds pods and nodes.
+    pub registry: Arc<Registry>,
+    /// The way to the nodes.
+    pub lines: Lines,
+    /// Ends long answers.
+    pub stop: CancellationToken,
+}
+
+/// Whether a path leads here.
+pub fn serves(target: &Target) -> bool {
+    target.kind == &kinds::POD
+        && target.name.is_some()
+        && matches!(target.sub.as_deref(), Some("log" | "exec" | "attach"))
+}
+
+/// Answers a request that [`serves`] has approved of; the caller has been authorised.
+///
+/// # Errors
+/// What is to be told as a `Status`.
+pub async fn answer(app: &App, target: &Target, parts: &mut Parts) -> Result<Response, Status> {
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let part = |part: &Option<String>| part.clone().unwrap_or_default();
+    let (namespace, name, sub) = (part(&target.namespace), part(&target.name), part(&target.sub));
+    match (sub.as_str(), &parts.method) {
+        ("log", &Method::GET) => Ok(super::log::answer(app, &namespace, &name, &query).await?.into_response()),
+        ("exec" | "attach", &Method::GET | &Method::POST) => {
+            super::remote::answer(app, &namespace, &name, &sub, &query, parts).await
+        }
+        _ => Err(reply::no_method()),
+    }
+}

@@ -1,0 +1,115 @@
+//! The service `Nodes`: lines over the network.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_client::line::{Frame, Lines as _, frame_in, frame_out};
+use coracle_client::wire;
+use coracle_proto::v1 as pb;
+use coracle_proto::v1::nodes_server::{Nodes, NodesServer};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Lines;
+use crate::auth::node;
+use crate::grpc::caller;
+use crate::identity::Identity;
+use crate::pki::Pki;
+
+/// How long an agent may take to say which session it attends.
+const HELLO: Duration = Duration::from_secs(10);
+/// Of a node's name: it becomes an object's name.
+const LONGEST_NAME: usize = 253;
+
+/// See the module.
+#[derive(Clone)]
+pub struct Face {
+    lines: Lines,
+    pki: Arc<Pki>,
+}
+
+/// The service, ready to be mounted.
+pub fn nodes(lines: Lines, pki: Arc<Pki>) -> NodesServer<Face> {
+    NodesServer::new(Face { lines, pki })
+}
+
+/// Whether a caller may speak for a node: the node itself, or a master.
+fn speaks_for(user: &Identity, name: &str) -> Result<(), Status> {
+    if node::node_of(user) == Some(name) || user.is_in(crate::auth::MASTERS) {
+        return Ok(());
+    }
+    Err(Status::permission_denied(format!("User {:?} is not node {name:?}", user.user)))
+}
+
+fn is_node_name(name: &str) -> bool {
+    let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    name.len() <= LONGEST_NAME
+        && name.bytes().all(fine)
+        && edge(name.bytes().next())
+        && edge(name.bytes().next_back())
+}
+
+#[tonic::async_trait]
+impl Nodes for Face {
+    async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinResponse>, Status> {
+        let request = request.into_inner();
+        if !self.pki.is_bootstrap_token(&request.token) {
+            tracing::warn!(node = request.name, "a node came with a bad bootstrap token");
+            return Err(Status::unauthenticated("the bootstrap token is not valid"));
+        }
+        if !is_node_name(&request.name) {
+            return Err(Status::invalid_argument(format!("{:?} is no name for a node", request.name)));
+        }
+        let certificate = self.pki.sign_node(&request.name, &request.certificate_request);
+        let certificate = certificate.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        tracing::info!(node = request.name, "joined");
+        Ok(Response::new(pb::JoinResponse { certificate, ca: self.pki.ca().to_owned() }))
+    }
+
+    type ConnectStream = BoxStream<'static, Result<pb::Open, Status>>;
+
+    async fn connect(
+        &self,
+        request: Request<pb::ConnectRequest>,
+    ) -> Result<Response<Self::ConnectStream>, Status> {
+        let user = caller(&request)?;
+        let name = request.into_inner().node;
+        speaks_for(&user, &name)?;
+        let orders = self.lines.connect(&name).await.map_err(|error| wire::error_out(&error))?;
+        let orders = orders.map(|order| order.map_err(|error| wire::error_out(&error)));
+        Ok(Response::new(orders.boxed()))
+    }
+
+    type AttendStream = BoxStream<'static, Result<pb::Frame, Status>>;
+
+    async fn attend(
+        &self,
+        request: Request<Streaming<pb::Frame>>,
+    ) -> Result<Response<Self::AttendStream>, Status> {
+        let user = caller(&request)?;
+        let mut up = request.into_inner();
+        let hello = tokio::time::timeout(HELLO, up.message()).await;
+        let hello = hello.map_err(|_| Status::deadline_exceeded("no first frame"))??;
+        let Some(pb::frame::Frame::Attend(hello)) = hello.and_then(|frame| frame.frame) else {
+            return Err(Status::invalid_argument("the first frame must say which session this is"));
+        };
+        speaks_for(&user, &hello.node)?;
+        let ours = self.lines.attend(&hello.node, hello.session).await;
+        let ours = ours.map_err(|error| wire::error_out(&error))?;
+        let send = ours.send;
+        tokio::spawn(async move {
+            while let Ok(Some(frame)) = up.message().await {
+                let Ok(frame) = frame_in(frame) else { return };
+                let over = matches!(frame, Frame::Closed(_));
+                if send.send(frame).await.is_err() || over {
+                    return;
+                }
+            }
+        });
+        let down = ReceiverStream::new(ours.receive).map(|frame| Ok(frame_out(frame)));
+        Ok(Response::new(down.boxed()))
+    }
+}

@@ -1,0 +1,77 @@
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use coracle_client::grpc::channel;
+use coracle_client::join::join;
+use coracle_client::line::{Frame, GrpcLines, Lines as Way, Logs, STDOUT, What};
+
+use super::*;
+use crate::server::{Config, Server};
+
+fn logs_of(pod: &str) -> Open {
+    Open { pod: pod.into(), what: Some(What::Logs(Logs::default())), ..Open::default() }
+}
+
+/// An agent that answers each request with the pod's name and then ends the session.
+async fn echo(way: Arc<dyn Way>, node: &'static str) {
+    let mut orders = way.connect(node).await.unwrap();
+    tokio::spawn(async move {
+        while let Some(Ok(order)) = orders.next().await {
+            let session = way.attend(node, order.session).await.unwrap();
+            session.send.send(Frame::Accepted).await.unwrap();
+            let data = Bytes::from(order.pod);
+            session.send.send(Frame::Data { channel: STDOUT, data }).await.unwrap();
+            session.send.send(Frame::Closed(None)).await.unwrap();
+        }
+    });
+}
+
+async fn ask(lines: &Lines, node: &str) -> Vec<Frame> {
+    let mut session = lines.open(node, logs_of("web")).await.unwrap();
+    let mut frames = Vec::new();
+    while let Some(frame) = session.receive.recv().await {
+        frames.push(frame);
+    }
+    frames
+}
+
+fn answer() -> Vec<Frame> {
+    let data = Frame::Data { channel: STDOUT, data: Bytes::from_static(b"web") };
+    vec![Frame::Accepted, data, Frame::Closed(None)]
+}
+
+#[tokio::test]
+async fn sessions_go_within_the_process_and_over_the_network_alike() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(Config::new(dir.path(), SocketAddr::from(([127, 0, 0, 1], 0)))).await.unwrap();
+    let lines = server.lines();
+    echo(Arc::new(lines.clone()), "near").await;
+    assert_eq!(ask(&lines, "near").await, answer());
+
+    let url = format!("https://{}", server.address());
+    let token = server.pki().make_bootstrap_token(None).unwrap();
+    let refused = join(&url, server.pki().ca(), "far", "abcdef.0123456789abcdef").await.unwrap_err();
+    assert!(refused.is("Unauthorized"), "{refused:?}");
+    let credentials = join(&url, server.pki().ca(), "far", &token).await.unwrap();
+    let way = GrpcLines::over(channel(&credentials).unwrap());
+    assert!(way.connect("near").await.is_err(), "a node speaks for itself only");
+    echo(Arc::new(way), "far").await;
+    assert_eq!(ask(&lines, "far").await, answer());
+    server.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_are_away_or_asleep_are_told_apart() {
+    let lines = Lines::default();
+    let away = lines.open("n", logs_of("web")).await.unwrap_err();
+    assert_eq!(away, LineError::NotConnected("n".into()));
+    let orders = Way::connect(&lines, "n").await.unwrap();
+    let asleep = lines.open("n", logs_of("web")).await.unwrap_err();
+    assert_eq!(asleep, LineError::NoAnswer("n".into()));
+    let again = Way::connect(&lines, "n").await.unwrap();
+    drop(orders);
+    assert!(lines.is_connected("n"), "the end of the old connection is not the end of the new one");
+    drop(again);
+    assert!(!lines.is_connected("n"));
+    assert!(Way::attend(&lines, "n", 1).await.is_err(), "nobody waits for it");
+}
