@@ -135,8 +135,7 @@ impl Server {
             stop: stop.clone(),
             metrics: rest::health::Metrics::default(),
         });
-        let router =
-            faces::with_bus(router, registry.clone(), verdicts.clone(), lines.clone(), pki.clone());
+        let router = faces::with_bus(router, registry.clone(), verdicts.clone(), lines.clone(), pki.clone());
         tasks.spawn(accept(listener, TlsAcceptor::from(tls), router, stop.clone(), tasks.clone()));
         Ok(Server { address, registry, verdicts, lines, pki, stop, tasks })
     }

@@ -17,7 +17,8 @@ pub async fn join(server: &str, ca: &str, name: &str, token: &str) -> Result<Cre
     let bad = |error: rcgen::Error| Error::Malformed(error.to_string());
     let key = KeyPair::generate().map_err(bad)?;
     let params = CertificateParams::new(Vec::new()).map_err(bad)?;
-    let certificate_request = params.serialize_request(&key).and_then(|request| request.pem()).map_err(bad)?;
+    let certificate_request =
+        params.serialize_request(&key).and_then(|request| request.pem()).map_err(bad)?;
     let request = pb::JoinRequest { name: name.into(), token: token.into(), certificate_request };
     let answer = NodesClient::new(anonymous_channel(server, ca)?).join(request).await;
     let answer = answer.map_err(|status| wire::error_in(&status, Revision::default()))?.into_inner();

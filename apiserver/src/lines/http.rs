@@ -41,7 +41,9 @@ pub async fn answer(app: &App, target: &Target, parts: &mut Parts) -> Result<Res
     let part = |part: &Option<String>| part.clone().unwrap_or_default();
     let (namespace, name, sub) = (part(&target.namespace), part(&target.name), part(&target.sub));
     match (sub.as_str(), &parts.method) {
-        ("log", &Method::GET) => Ok(super::log::answer(app, &namespace, &name, &query).await?.into_response()),
+        ("log", &Method::GET) => {
+            Ok(super::log::answer(app, &namespace, &name, &query).await?.into_response())
+        }
         ("exec" | "attach", &Method::GET | &Method::POST) => {
             super::remote::answer(app, &namespace, &name, &sub, &query, parts).await
         }

@@ -1,8 +1,8 @@
 //! The options of `pods/log`, read and checked as upstream does.
 
+use coracle_api::Status;
 use coracle_api::field::Fault;
 use coracle_api::status::{Cause, Details};
-use coracle_api::Status;
 use coracle_client::line::Logs;
 use jiff::Timestamp;
 
@@ -78,7 +78,8 @@ fn go_time_error(text: &str) -> String {
     let digits = |rest: &str, count: usize| {
         rest.len() >= count && rest.as_bytes()[..count].iter().all(u8::is_ascii_digit)
     };
-    let parts = [("2006", 4, "-"), ("01", 2, "-"), ("02", 2, "T"), ("15", 2, ":"), ("04", 2, ":"), ("05", 2, "")];
+    let parts =
+        [("2006", 4, "-"), ("01", 2, "-"), ("02", 2, "T"), ("15", 2, ":"), ("04", 2, ":"), ("05", 2, "")];
     let mut rest = text;
     for (element, count, behind) in parts {
         if !digits(rest, count) {
@@ -108,8 +109,14 @@ mod tests {
         let cases = [
             ("tailLines=0&limitBytes=1&sinceSeconds=1&follow=si", ""),
             ("tailLines=many", r#"strconv.ParseInt: parsing "many": invalid syntax"#),
-            ("tailLines=-1", r#"PodLogOptions "x" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0"#),
-            ("limitBytes=0", r#"PodLogOptions "x" is invalid: limitBytes: Invalid value: 0: must be greater than 0"#),
+            (
+                "tailLines=-1",
+                r#"PodLogOptions "x" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0"#,
+            ),
+            (
+                "limitBytes=0",
+                r#"PodLogOptions "x" is invalid: limitBytes: Invalid value: 0: must be greater than 0"#,
+            ),
             (
                 "sinceSeconds=5&sinceTime=2026-01-01T00:00:00Z",
                 "PodLogOptions \"x\" is invalid: []: Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified",

@@ -16,8 +16,13 @@ use tokio::sync::mpsc;
 const ERROR: u8 = 3;
 
 /// What the server speaks, best first.
-pub(super) const PROTOCOLS: [&str; 5] =
-    ["v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io"];
+pub(super) const PROTOCOLS: [&str; 5] = [
+    "v5.channel.k8s.io",
+    "v4.channel.k8s.io",
+    "v4.base64.channel.k8s.io",
+    "channel.k8s.io",
+    "base64.channel.k8s.io",
+];
 
 /// A protocol's ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +94,9 @@ async fn inward(mut stream: SplitStream<WebSocket>, protocol: Protocol, send: mp
             return;
         }
         let Some((channel, data)) = protocol.read(message) else { continue };
-        if matches!(channel, STDIN | RESIZE | CLOSE) && send.send(Frame::Data { channel, data }).await.is_err() {
+        if matches!(channel, STDIN | RESIZE | CLOSE)
+            && send.send(Frame::Data { channel, data }).await.is_err()
+        {
             // The process is over, but what it wrote may still be on its way out.
             std::future::pending::<()>().await;
         }
@@ -151,7 +158,11 @@ mod tests {
         };
         assert_eq!(text("v5.channel.k8s.io", None), r#"{"metadata":{},"status":"Success"}"#);
         assert_eq!(text("channel.k8s.io", None), "");
-        let status = Status::failure(0, "NonZeroExitCode", "command terminated with non-zero exit code: exit status 3");
+        let status = Status::failure(
+            0,
+            "NonZeroExitCode",
+            "command terminated with non-zero exit code: exit status 3",
+        );
         let told: Value = serde_json::from_str(&text("v4.channel.k8s.io", Some(&status))).unwrap();
         assert_eq!((&told["reason"], &told["kind"]), (&json!("NonZeroExitCode"), &Value::Null));
     }
