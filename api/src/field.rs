@@ -8,6 +8,8 @@ use std::ops::Deref;
 
 use serde_json::Value;
 
+use crate::internal::print;
+
 /// A path into an object, as a chain of borrowed steps: building one allocates nothing until it is printed.
 ///
 /// ```
@@ -292,12 +294,12 @@ impl Errors {
 
     /// `Invalid value: <value as JSON>: detail`.
     pub fn invalid(&mut self, at: &Path<'_>, value: impl Into<Value>, detail: &str) {
-        self.push(at, Fault::Invalid, with_detail(format!("Invalid value: {}", value.into()), detail));
+        self.push(at, Fault::Invalid, with_detail(format!("Invalid value: {}", print(&value.into())), detail));
     }
 
     /// `Duplicate value: <value as JSON>`.
     pub fn duplicate(&mut self, at: &Path<'_>, value: impl Into<Value>) {
-        self.push(at, Fault::Duplicate, format!("Duplicate value: {}", value.into()));
+        self.push(at, Fault::Duplicate, format!("Duplicate value: {}", print(&value.into())));
     }
 
     /// One `Invalid value` for each of `problems`, as the rules for names give them.
@@ -309,7 +311,7 @@ impl Errors {
 
     /// `Not found: <value as JSON>`.
     pub fn not_found(&mut self, at: &Path<'_>, value: impl Into<Value>) {
-        self.push(at, Fault::NotFound, format!("Not found: {}", value.into()));
+        self.push(at, Fault::NotFound, format!("Not found: {}", print(&value.into())));
     }
 
     /// `Forbidden: detail`.
@@ -326,7 +328,7 @@ impl Errors {
         self.push(
             at,
             Fault::NotSupported,
-            with_detail(format!("Unsupported value: {}", value.into()), &detail),
+            with_detail(format!("Unsupported value: {}", print(&value.into())), &detail),
         );
     }
 

@@ -136,3 +136,80 @@ pub fn pretty(name: &str, value: &Value) -> String {
     let _ = show(name, value).serialize(&mut serializer);
     String::from_utf8(bytes).unwrap_or_default()
 }
+
+/// A value in the text of an error: a string as Go quotes it, anything else as Go's JSON, which escapes what could be
+/// taken for HTML.
+///
+/// ```
+/// use coracle_api::internal::print;
+/// assert_eq!(print(&"a\u{7}\"é".into()), r#""\a\"é""#);
+/// assert_eq!(print(&serde_json::json!(["a<b"])), r#"["a\u003cb"]"#);
+/// ```
+pub fn print(value: &Value) -> String {
+    match value {
+        Value::String(text) => quote(text),
+        value => value.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"),
+    }
+}
+
+fn quote(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\u{7}' => quoted.push_str("\\a"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\u{c}' => quoted.push_str("\\f"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\u{b}' => quoted.push_str("\\v"),
+            c if c.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", c as u32)),
+            c if c.is_control() || (c.is_whitespace() && c != ' ') => {
+                quoted.push_str(&format!("\\u{:04x}", c as u32));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn structs_are_printed_whole_and_in_gos_order() {
+        let cases = [
+            ("Toleration", json!({"key": "a"}), r#"{"Key":"a","Operator":"","Value":"","Effect":"","TolerationSeconds":null}"#),
+            (
+                "NodeSelectorTerm",
+                json!({"matchExpressions": [{"operator": "Exists", "key": "x"}]}),
+                r#"{"MatchExpressions":[{"Key":"x","Operator":"Exists","Values":null}],"MatchFields":null}"#,
+            ),
+            ("Probe", json!({"exec": {"command": ["a"]}}), r#"{"Exec":{"Command":["a"]},"HTTPGet":null,"TCPSocket":null,"GRPC":null,"InitialDelaySeconds":0,"TimeoutSeconds":0,"PeriodSeconds":0,"SuccessThreshold":0,"FailureThreshold":0,"TerminationGracePeriodSeconds":null}"#),
+        ];
+        for (name, value, expected) in cases {
+            assert_eq!(show(name, &value).to_string(), expected, "case: {name}");
+        }
+    }
+
+    #[test]
+    fn what_the_api_shows_of_the_pod_stands_in_the_security_context_inside() {
+        let spec = json!({"hostNetwork": true, "securityContext": {}});
+        assert_eq!(show("PodSpec", &spec)["SecurityContext"]["HostNetwork"], true);
+    }
+
+    #[test]
+    fn every_struct_that_is_named_is_listed() {
+        for (name, fields) in TYPES.iter() {
+            for field in fields {
+                if let Type::Struct(of) | Type::Pointer(of) | Type::List(of) | Type::Embedded(of) = field.of {
+                    assert!(TYPES.contains_key(of), "{name} names {of}");
+                }
+            }
+        }
+    }
+}

@@ -138,13 +138,13 @@ fn restart_policy(container: &Field, errors: &mut Errors) {
         errors.too_long(&restarts, RESTART_RULES_MAX);
     }
     for rule in restarts.items() {
-        one_of_or_required(&rule.get("action"), &["Restart"], errors);
+        rules::one_of(&rule.get("action"), &["Restart", "RestartAllContainers"], errors);
         let codes = rule.get("exitCodes");
         if !codes.is_set() {
             errors.required(&codes, "must be specified");
             continue;
         }
-        one_of_or_required(&codes.get("operator"), &["In", "NotIn"], errors);
+        rules::one_of(&codes.get("operator"), &["In", "NotIn"], errors);
         if codes.get("values").items().len() > EXIT_CODES_MAX {
             errors.too_long(&codes.get("values"), EXIT_CODES_MAX);
         }
