@@ -294,7 +294,11 @@ impl Errors {
 
     /// `Invalid value: <value as JSON>: detail`.
     pub fn invalid(&mut self, at: &Path<'_>, value: impl Into<Value>, detail: &str) {
-        self.push(at, Fault::Invalid, with_detail(format!("Invalid value: {}", print(&value.into())), detail));
+        self.push(
+            at,
+            Fault::Invalid,
+            with_detail(format!("Invalid value: {}", print(&value.into())), detail),
+        );
     }
 
     /// `Duplicate value: <value as JSON>`.

@@ -183,13 +183,21 @@ mod tests {
     #[test]
     fn structs_are_printed_whole_and_in_gos_order() {
         let cases = [
-            ("Toleration", json!({"key": "a"}), r#"{"Key":"a","Operator":"","Value":"","Effect":"","TolerationSeconds":null}"#),
+            (
+                "Toleration",
+                json!({"key": "a"}),
+                r#"{"Key":"a","Operator":"","Value":"","Effect":"","TolerationSeconds":null}"#,
+            ),
             (
                 "NodeSelectorTerm",
                 json!({"matchExpressions": [{"operator": "Exists", "key": "x"}]}),
                 r#"{"MatchExpressions":[{"Key":"x","Operator":"Exists","Values":null}],"MatchFields":null}"#,
             ),
-            ("Probe", json!({"exec": {"command": ["a"]}}), r#"{"Exec":{"Command":["a"]},"HTTPGet":null,"TCPSocket":null,"GRPC":null,"InitialDelaySeconds":0,"TimeoutSeconds":0,"PeriodSeconds":0,"SuccessThreshold":0,"FailureThreshold":0,"TerminationGracePeriodSeconds":null}"#),
+            (
+                "Probe",
+                json!({"exec": {"command": ["a"]}}),
+                r#"{"Exec":{"Command":["a"]},"HTTPGet":null,"TCPSocket":null,"GRPC":null,"InitialDelaySeconds":0,"TimeoutSeconds":0,"PeriodSeconds":0,"SuccessThreshold":0,"FailureThreshold":0,"TerminationGracePeriodSeconds":null}"#,
+            ),
         ];
         for (name, value, expected) in cases {
             assert_eq!(show(name, &value).to_string(), expected, "case: {name}");
