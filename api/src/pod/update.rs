@@ -243,3 +243,81 @@ pub(crate) fn only(errors: &mut Errors, detail: &str) {
     errors.0.clear();
     errors.forbidden(&Path::root(""), detail);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::{default_pod, prepare_create, prepare_update};
+    use serde_json::json;
+
+    fn pod() -> Value {
+        let mut pod = json!({"metadata": {"name": "x"}, "spec": {
+            "containers": [{"name": "c", "image": "a"}],
+            "activeDeadlineSeconds": 50,
+            "tolerations": [{"key": "a", "operator": "Exists", "effect": "NoExecute"}],
+        }});
+        default_pod(&mut pod);
+        prepare_create(&mut pod);
+        pod
+    }
+
+    fn change(old: &Value, edit: impl FnOnce(&mut Value)) -> (Value, Vec<String>) {
+        let mut new = old.clone();
+        edit(&mut new["spec"]);
+        prepare_update(&mut new, old);
+        let mut errors = Errors::new();
+        validate_pod_update(&new, old, &mut errors);
+        (new, errors.0.iter().map(|e| e.to_string().lines().next().unwrap_or_default().to_owned()).collect())
+    }
+
+    #[test]
+    fn little_may_change() {
+        let refused = format!("spec: Forbidden: pod updates may not change fields other than {CHANGEABLE}");
+        let kept = "spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds";
+        type Edit = fn(&mut Value);
+        let cases: [(&str, Edit, Vec<&str>); 9] = [
+            ("nothing", |_| {}, vec![]),
+            ("image", |spec| spec["containers"][0]["image"] = "b".into(), vec![]),
+            ("earlier", |spec| spec["activeDeadlineSeconds"] = 40.into(), vec![]),
+            (
+                "later",
+                |spec| spec["activeDeadlineSeconds"] = 60.into(),
+                vec!["spec.activeDeadlineSeconds: Invalid value: 60: must be less than or equal to previous value"],
+            ),
+            ("seconds", |spec| spec["tolerations"][0]["tolerationSeconds"] = 5.into(), vec![]),
+            ("toleration", |spec| spec["tolerations"] = json!([]), vec![kept]),
+            ("command", |spec| spec["containers"][0]["command"] = json!(["a"]), vec![&refused]),
+            ("empty lists are none", |spec| spec["hostAliases"] = json!([]), vec![]),
+            (
+                "gate",
+                |spec| spec["schedulingGates"] = json!([{"name": "g"}]),
+                vec!["spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'g'"],
+            ),
+        ];
+        for (name, edit, expected) in cases {
+            assert_eq!(change(&pod(), edit).1, expected, "case: {name}");
+        }
+    }
+
+    #[test]
+    fn the_generation_counts_what_the_spec_says() {
+        let old = pod();
+        assert_eq!(change(&old, |_| {}).0["metadata"]["generation"], 1);
+        let (new, _) = change(&old, |spec| spec["containers"][0]["image"] = "b".into());
+        assert_eq!(new["metadata"]["generation"], 2);
+    }
+
+    #[test]
+    fn a_held_back_pod_can_be_narrowed() {
+        let mut old = pod();
+        old["spec"]["schedulingGates"] = json!([{"name": "g"}]);
+        old["spec"]["nodeSelector"] = json!({"k": "v"});
+        assert_eq!(change(&old, |spec| spec["nodeSelector"]["l"] = "w".into()).1, Vec::<String>::new());
+        assert_eq!(
+            change(&old, |spec| spec["nodeSelector"]["k"] = "w".into()).1,
+            ["spec.nodeSelector: Invalid value: {\"k\":\"w\"}: only additions to spec.nodeSelector are allowed (no mutations or deletions)"]
+        );
+        let term = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "x", "operator": "Exists"}]}]}});
+        assert_eq!(change(&old, |spec| spec["affinity"] = json!({"nodeAffinity": term})).1, Vec::<String>::new());
+    }
+}

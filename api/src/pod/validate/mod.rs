@@ -17,6 +17,8 @@ mod probes;
 mod resources;
 mod scheduling;
 mod security;
+#[cfg(test)]
+mod tests;
 mod volume_sources;
 mod volumes;
 mod windows;
