@@ -282,7 +282,9 @@ mod tests {
             (
                 "later",
                 |spec| spec["activeDeadlineSeconds"] = 60.into(),
-                vec!["spec.activeDeadlineSeconds: Invalid value: 60: must be less than or equal to previous value"],
+                vec![
+                    "spec.activeDeadlineSeconds: Invalid value: 60: must be less than or equal to previous value",
+                ],
             ),
             ("seconds", |spec| spec["tolerations"][0]["tolerationSeconds"] = 5.into(), vec![]),
             ("toleration", |spec| spec["tolerations"] = json!([]), vec![kept]),
@@ -291,7 +293,9 @@ mod tests {
             (
                 "gate",
                 |spec| spec["schedulingGates"] = json!([{"name": "g"}]),
-                vec!["spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'g'"],
+                vec![
+                    "spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'g'",
+                ],
             ),
         ];
         for (name, edit, expected) in cases {
@@ -315,9 +319,14 @@ mod tests {
         assert_eq!(change(&old, |spec| spec["nodeSelector"]["l"] = "w".into()).1, Vec::<String>::new());
         assert_eq!(
             change(&old, |spec| spec["nodeSelector"]["k"] = "w".into()).1,
-            ["spec.nodeSelector: Invalid value: {\"k\":\"w\"}: only additions to spec.nodeSelector are allowed (no mutations or deletions)"]
+            [
+                "spec.nodeSelector: Invalid value: {\"k\":\"w\"}: only additions to spec.nodeSelector are allowed (no mutations or deletions)"
+            ]
         );
         let term = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "x", "operator": "Exists"}]}]}});
-        assert_eq!(change(&old, |spec| spec["affinity"] = json!({"nodeAffinity": term})).1, Vec::<String>::new());
+        assert_eq!(
+            change(&old, |spec| spec["affinity"] = json!({"nodeAffinity": term})).1,
+            Vec::<String>::new()
+        );
     }
 }

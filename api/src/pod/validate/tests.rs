@@ -67,7 +67,9 @@ fn containers() {
             ],
         ),
         (
-            container(json!({"ports": [{"containerPort": 1, "hostPort": 9}, {"containerPort": 2, "hostPort": 9}]})),
+            container(
+                json!({"ports": [{"containerPort": 1, "hostPort": 9}, {"containerPort": 2, "hostPort": 9}]}),
+            ),
             vec!["spec.containers[0].ports[1].hostPort: Duplicate value: \"TCP//9\""],
         ),
         (
@@ -99,7 +101,9 @@ fn environment() {
     let variable = |change: Value| container(json!({"env": [change]}));
     check(vec![
         (
-            variable(json!({"name": "A=B", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "spec.foo"}}})),
+            variable(
+                json!({"name": "A=B", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "spec.foo"}}}),
+            ),
             vec![
                 "spec.containers[0].env[0].name: Invalid value: \"A=B\": a valid environment variable name must consist only of printable ASCII characters other than '='",
                 "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.foo\": error converting fieldPath: field label not supported: spec.foo",
@@ -107,7 +111,9 @@ fn environment() {
             ],
         ),
         (
-            variable(json!({"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "2"}}})),
+            variable(
+                json!({"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "2"}}}),
+            ),
             vec![
                 "spec.containers[0].env[0].valueFrom.resourceFieldRef.divisor: Invalid value: \"limits.cpu\": only divisor's values 1m and 1 are supported with the cpu resource",
             ],
@@ -204,7 +210,9 @@ fn resources() {
 fn probes_and_hooks() {
     check(vec![
         (
-            container(json!({"livenessProbe": {"successThreshold": 2, "httpGet": {"port": "80"}, "exec": {}}})),
+            container(
+                json!({"livenessProbe": {"successThreshold": 2, "httpGet": {"port": "80"}, "exec": {}}}),
+            ),
             vec![
                 "spec.containers[0].livenessProbe.exec.command: Required value",
                 "spec.containers[0].livenessProbe.httpGet: Forbidden: may not specify more than 1 handler type",
@@ -270,7 +278,9 @@ fn security() {
         ),
         (
             container(json!({"securityContext": {"privileged": true, "allowPrivilegeEscalation": false}})),
-            vec!["spec.containers[0].securityContext: Invalid value: {\"Capabilities\":null,\"Privileged\":true,…"],
+            vec![
+                "spec.containers[0].securityContext: Invalid value: {\"Capabilities\":null,\"Privileged\":true,…",
+            ],
         ),
         (
             json!({"os": {"name": "windows"}, "hostPID": true, "securityContext": {"runAsUser": 1}}),
