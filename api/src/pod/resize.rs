@@ -6,7 +6,6 @@ use super::resources::{is_sidecar, qos_class};
 use super::update::{is_static, only, same};
 use super::validate::spec_and_annotations;
 use crate::field::{Errors, Field, Path};
-use crate::quantity::Quantity;
 
 /// The rules for a write to `/resize`. (new, old)
 pub fn validate_resize(new: &Value, old: &Value, errors: &mut Errors) {
@@ -72,16 +71,6 @@ fn resources(new: &Field, old: &Field, errors: &mut Errors) {
         if names.iter().any(|name| now.raw(list).get(name).is_none()) {
             errors.forbidden(&now.get(list), &format!("resource {list} cannot be removed"));
         }
-    }
-    let policies = new.raw("resizePolicy").as_array().into_iter().flatten();
-    let restarts = policies
-        .filter(|policy| policy["resourceName"] == "memory")
-        .any(|policy| policy["restartPolicy"] == "RestartContainer");
-    let limit = |resources: &Field| resources.raw("limits").get("memory").and_then(Quantity::from_json);
-    if limit(&before).is_none() && limit(&now).is_some() && !restarts {
-        let limits = now.child("limits");
-        let detail = "memory limits cannot be added unless resizePolicy is RestartContainer";
-        errors.forbidden(&limits.key("memory"), detail);
     }
 }
 

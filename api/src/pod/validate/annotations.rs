@@ -2,10 +2,12 @@
 
 use serde_json::Value;
 
-use super::{visit_containers, volumes};
+use super::{scheduling, visit_containers, volumes};
+use crate::decode;
 use crate::field::{Errors, Field, Path};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
+const TOLERATIONS: &str = "scheduler.alpha.kubernetes.io/tolerations";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// The annotation that once said which seccomp profile a pod gets.
 pub(crate) const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
@@ -21,6 +23,7 @@ pub fn annotations(annotations: &Field, spec: &Field, errors: &mut Errors) {
         let detail = "must set spec.nodeName if mirror pod annotation is set";
         errors.invalid(&annotations.key(MIRROR), mirror.text(), detail);
     }
+    tolerations_in(annotations, errors);
     let cost = annotations.get(DELETION_COST);
     if cost.is_set() && !is_deletion_cost(cost.text()) {
         errors.invalid(&annotations.key(DELETION_COST), cost.text(), "must be a 32bit integer");
@@ -45,6 +48,21 @@ pub fn annotations(annotations: &Field, spec: &Field, errors: &mut Errors) {
             let detail = format!("invalid AppArmor profile name: {:?}", value.text());
             errors.invalid(&value, value.text(), &detail);
         }
+    }
+}
+
+/// Tolerations were once told in an annotation, as JSON.
+fn tolerations_in(annotations: &Field, errors: &mut Errors) {
+    let text = annotations.str(TOLERATIONS);
+    if text.is_empty() {
+        return;
+    }
+    match decode::json::parse(text) {
+        Ok(list) => {
+            let list = list.into_value();
+            scheduling::tolerations(&Field::new(&annotations.child(TOLERATIONS), &list), errors);
+        }
+        Err(error) => errors.invalid(annotations, TOLERATIONS, &error),
     }
 }
 
