@@ -57,3 +57,24 @@ pub fn available_at(pod: &Pod, min_ready: Duration) -> Option<Timestamp> {
 pub fn is_available(pod: &Pod, min_ready: Duration, now: Timestamp) -> bool {
     min_ready.is_zero() && is_ready(pod) || available_at(pod, min_ready).is_some_and(|at| at <= now)
 }
+
+/// The pod's conditions with this one true; one that says the same already keeps its time.
+pub fn with_condition(pod: &Pod, of_type: &str, reason: &str, message: &str, now: Timestamp) -> Vec<PodCondition> {
+    let old = condition(pod, of_type);
+    let since = old.filter(|old| old.status == "True").and_then(|old| old.last_transition_time.clone());
+    let new = PodCondition {
+        type_: of_type.into(),
+        status: "True".into(),
+        reason: Some(reason.into()),
+        message: Some(message.into()),
+        observed_generation: pod.metadata.generation,
+        last_probe_time: None,
+        last_transition_time: since.or_else(|| Some(crate::time::seconds(now))),
+    };
+    let mut conditions = pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+    match conditions.iter_mut().find(|condition| condition.type_ == of_type) {
+        Some(condition) => *condition = new,
+        None => conditions.push(new),
+    }
+    conditions
+}

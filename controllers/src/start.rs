@@ -7,7 +7,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::shared::Shared;
-use crate::{Timing, deployment, garbage, namespace, replicaset, serviceaccount};
+use crate::{Timing, deployment, garbage, namespace, node_lifecycle, podgc, replicaset, serviceaccount};
 
 /// What the controllers have to be told.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +45,8 @@ pub fn start_gated(
         tasks.spawn(garbage::run(shared.clone(), stop.clone()));
         tasks.spawn(namespace::run(shared.clone(), stop.clone()));
         tasks.spawn(serviceaccount::run(shared.clone(), stop.clone()));
+        tasks.spawn(node_lifecycle::run(shared.clone(), stop.clone()));
+        tasks.spawn(podgc::run(shared.clone(), stop.clone()));
         tasks.spawn(async move { informers.run(stop).await });
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {

@@ -12,8 +12,6 @@ pub struct Timing {
     pub node_grace: Duration,
     /// The same for a node that has never said anything.
     pub node_startup_grace: Duration,
-    /// How often nodes' health is looked at.
-    pub node_check: Duration,
     /// How long a pod without a word of its own tolerates a node that is not ready or unreachable (the API server's wait, as
     /// admission adds these tolerations).
     pub default_toleration: Duration,
@@ -40,7 +38,6 @@ impl Timing {
             lease_renewal: Duration::from_secs(10),
             node_grace: Duration::from_secs(50),
             node_startup_grace: Duration::from_secs(60),
-            node_check: Duration::from_secs(5),
             default_toleration: Duration::from_secs(300),
             eviction_rate: 0.1,
             reduced_eviction_rate: 0.01,
@@ -59,7 +56,6 @@ impl Timing {
             lease_renewal: Duration::from_secs(2),
             node_grace: Duration::from_secs(6),
             node_startup_grace: Duration::from_secs(20),
-            node_check: Duration::from_secs(1),
             default_toleration: Duration::from_secs(5),
             eviction_rate: 10.0,
             reduced_eviction_rate: 1.0,
