@@ -59,7 +59,13 @@ pub fn is_available(pod: &Pod, min_ready: Duration, now: Timestamp) -> bool {
 }
 
 /// The pod's conditions with this one true; one that says the same already keeps its time.
-pub fn with_condition(pod: &Pod, of_type: &str, reason: &str, message: &str, now: Timestamp) -> Vec<PodCondition> {
+pub fn with_condition(
+    pod: &Pod,
+    of_type: &str,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> Vec<PodCondition> {
     let old = condition(pod, of_type);
     let since = old.filter(|old| old.status == "True").and_then(|old| old.last_transition_time.clone());
     let new = PodCondition {

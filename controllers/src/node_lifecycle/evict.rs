@@ -71,10 +71,20 @@ mod tests {
             ("for ever", json!([forever]), vec![&k], None),
             ("two seconds", json!([two]), vec![&k], Some(102)),
             ("another value", json!([{"key": "k", "operator": "Equal", "value": "w"}]), vec![&k], Some(100)),
-            ("another effect", json!([{"key": "k", "operator": "Exists", "effect": "NoSchedule"}]), vec![&k], Some(100)),
+            (
+                "another effect",
+                json!([{"key": "k", "operator": "Exists", "effect": "NoSchedule"}]),
+                vec![&k],
+                Some(100),
+            ),
             ("one of two", json!([forever]), vec![&k, &z], Some(100)),
             ("everything", json!([{"operator": "Exists"}]), vec![&k, &z], None),
-            ("negative is at once", json!([{"operator": "Exists", "tolerationSeconds": -1}]), vec![&k], Some(100)),
+            (
+                "negative is at once",
+                json!([{"operator": "Exists", "tolerationSeconds": -1}]),
+                vec![&k],
+                Some(100),
+            ),
             ("no taint", json!([]), vec![], None),
         ];
         for (name, tolerations, taints, expected) in cases {

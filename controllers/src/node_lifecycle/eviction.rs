@@ -98,7 +98,9 @@ impl Controller {
         let memory = state.entry(key.name.clone()).or_default();
         let spared = |pod: &&Arc<Pod>| {
             let uid = uid(&pod.metadata);
-            memory.running.contains(uid) && !deadlines.contains_key(uid) && pod.metadata.deletion_timestamp.is_none()
+            memory.running.contains(uid)
+                && !deadlines.contains_key(uid)
+                && pod.metadata.deletion_timestamp.is_none()
         };
         for pod in pods.iter().filter(spared) {
             let message = format!("Cancelling deletion of Pod {}", full_name(pod));
@@ -111,7 +113,8 @@ impl Controller {
     }
 
     async fn evict(&self, ctx: &Ctx, due: &[&Arc<Pod>], now: Timestamp) -> Result<(), Error> {
-        let mark = |pod: &&Arc<Pod>| Op::merge_status(pod.key(), conditions_patch(pod, &json!(disrupted(pod, now))));
+        let mark =
+            |pod: &&Arc<Pod>| Op::merge_status(pod.key(), conditions_patch(pod, &json!(disrupted(pod, now))));
         let mut failed = None;
         let mut marked = Vec::new();
         for (pod, outcome) in due.iter().zip(ctx.write(due.iter().map(mark).collect()).await?) {

@@ -53,7 +53,9 @@ pub fn silenced(node: &Node, now: Timestamp) -> Option<Vec<NodeCondition>> {
 pub fn is_sign_of_life(old: &Node, new: &Node) -> bool {
     let heartbeats = |node: &Node| {
         let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        conditions.map(|c| (c.type_.clone(), c.status.clone(), c.last_heartbeat_time.clone())).collect::<Vec<_>>()
+        conditions
+            .map(|c| (c.type_.clone(), c.status.clone(), c.last_heartbeat_time.clone()))
+            .collect::<Vec<_>>()
     };
     // What we ourselves write when a node falls silent is no sign of life.
     ready(new) != Some("Unknown") && heartbeats(old) != heartbeats(new)
@@ -67,16 +69,21 @@ mod tests {
     use crate::testing;
 
     fn node(conditions: serde_json::Value) -> Node {
-        serde_json::from_value(json!({"metadata": {"name": "n"}, "status": {"conditions": conditions}})).expect("a node")
+        serde_json::from_value(json!({"metadata": {"name": "n"}, "status": {"conditions": conditions}}))
+            .expect("a node")
     }
 
     #[test]
     fn a_silent_node_is_unknown_in_all_that_it_vouched_for() {
         let now = testing::time(9).0;
-        let said = node(json!([{"type": "Ready", "status": "True"}, {"type": "NetworkUnavailable", "status": "False"}]));
+        let said = node(
+            json!([{"type": "Ready", "status": "True"}, {"type": "NetworkUnavailable", "status": "False"}]),
+        );
         let told = silenced(&said, now).expect("a change");
-        let words: Vec<_> =
-            told.iter().map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_deref().unwrap_or("-"))).collect();
+        let words: Vec<_> = told
+            .iter()
+            .map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_deref().unwrap_or("-")))
+            .collect();
         assert_eq!(
             words,
             [

@@ -94,7 +94,9 @@ async fn watch_over_nodes(shared: Shared, stop: CancellationToken) {
     let runner = runner.watches::<Lease>(move |change| {
         let renewed = |lease: &Arc<Lease>| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
         let meta = &change.object().metadata;
-        if meta.namespace.as_deref() == Some(LEASES) && change.old.and_then(renewed) != change.new.and_then(renewed) {
+        if meta.namespace.as_deref() == Some(LEASES)
+            && change.old.and_then(renewed) != change.new.and_then(renewed)
+        {
             last.lock().insert(name(meta).to_owned(), clock.now());
         }
         Vec::new()
@@ -191,7 +193,8 @@ impl Controller {
         }
         let pods = self.pods.find(name(&node.metadata)).into_iter().filter(|pod| pods::is_ready(pod));
         let mark = |pod: Arc<Pod>| {
-            let mut conditions = pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+            let mut conditions =
+                pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
             for ready in conditions.iter_mut().filter(|condition| condition.type_ == "Ready") {
                 ready.status = "False".into();
                 ready.last_transition_time = Some(time::seconds(now));

@@ -73,7 +73,8 @@ fn is_ours(taint: &Taint) -> bool {
 
 fn keys(node: &Node, eviction: Eviction) -> Vec<(&'static str, &'static str)> {
     let holds = |row: &&(&str, &str, &'static str)| condition(node, row.0).is_some_and(|c| c.status == row.1);
-    let mut keys: Vec<(&str, &str)> = FROM_CONDITIONS.iter().filter(holds).map(|row| (row.2, NO_SCHEDULE)).collect();
+    let mut keys: Vec<(&str, &str)> =
+        FROM_CONDITIONS.iter().filter(holds).map(|row| (row.2, NO_SCHEDULE)).collect();
     if node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true)) {
         keys.push((UNSCHEDULABLE, NO_SCHEDULE));
     }
@@ -100,20 +101,42 @@ mod tests {
     use crate::testing;
 
     fn words(taints: &[Taint]) -> Vec<String> {
-        taints.iter().map(|t| format!("{}:{}", t.key.trim_start_matches("node.kubernetes.io/"), t.effect)).collect()
+        taints
+            .iter()
+            .map(|t| format!("{}:{}", t.key.trim_start_matches("node.kubernetes.io/"), t.effect))
+            .collect()
     }
 
     #[test]
     fn taints_follow_conditions_and_leave_others_alone() {
         use Eviction::{Allowed, Later, Off};
-        let taint = |key: &str, effect: &str| json!({"key": format!("node.kubernetes.io/{key}"), "effect": effect});
+        let taint =
+            |key: &str, effect: &str| json!({"key": format!("node.kubernetes.io/{key}"), "effect": effect});
         let own = json!({"key": "a", "effect": "NoSchedule"});
         let is = |of_type: &str, status: &str| json!({"type": of_type, "status": status});
         let cases: Vec<(&str, Value, Value, Eviction, Option<&[&str]>)> = vec![
-            ("becomes ready", json!([is("Ready", "True")]), json!([own, taint("not-ready", "NoSchedule")]), Later, Some(&["a:NoSchedule"])),
+            (
+                "becomes ready",
+                json!([is("Ready", "True")]),
+                json!([own, taint("not-ready", "NoSchedule")]),
+                Later,
+                Some(&["a:NoSchedule"]),
+            ),
             ("has not said", json!([]), json!([taint("not-ready", "NoSchedule")]), Allowed, None),
-            ("not ready", json!([is("Ready", "False")]), json!([]), Allowed, Some(&["not-ready:NoSchedule", "not-ready:NoExecute"])),
-            ("silent, others first", json!([is("Ready", "Unknown")]), json!([]), Later, Some(&["unreachable:NoSchedule"])),
+            (
+                "not ready",
+                json!([is("Ready", "False")]),
+                json!([]),
+                Allowed,
+                Some(&["not-ready:NoSchedule", "not-ready:NoExecute"]),
+            ),
+            (
+                "silent, others first",
+                json!([is("Ready", "Unknown")]),
+                json!([]),
+                Later,
+                Some(&["unreachable:NoSchedule"]),
+            ),
             (
                 "from not ready to silent",
                 json!([is("Ready", "Unknown")]),
@@ -121,15 +144,36 @@ mod tests {
                 Later,
                 Some(&["unreachable:NoSchedule", "unreachable:NoExecute"]),
             ),
-            ("all are silent", json!([is("Ready", "Unknown")]), json!([taint("unreachable", "NoExecute")]), Off, Some(&["unreachable:NoSchedule"])),
-            ("pressure", json!([is("Ready", "True"), is("DiskPressure", "True")]), json!([]), Later, Some(&["disk-pressure:NoSchedule"])),
-            ("a person's NoExecute stays", json!([is("Ready", "True")]), json!([{"key": "k", "effect": "NoExecute"}]), Later, None),
+            (
+                "all are silent",
+                json!([is("Ready", "Unknown")]),
+                json!([taint("unreachable", "NoExecute")]),
+                Off,
+                Some(&["unreachable:NoSchedule"]),
+            ),
+            (
+                "pressure",
+                json!([is("Ready", "True"), is("DiskPressure", "True")]),
+                json!([]),
+                Later,
+                Some(&["disk-pressure:NoSchedule"]),
+            ),
+            (
+                "a person's NoExecute stays",
+                json!([is("Ready", "True")]),
+                json!([{"key": "k", "effect": "NoExecute"}]),
+                Later,
+                None,
+            ),
         ];
         for (name, conditions, taints, eviction, expected) in cases {
-            let node: Node =
-                serde_json::from_value(json!({"spec": {"taints": taints}, "status": {"conditions": conditions}})).expect("a node");
+            let node: Node = serde_json::from_value(
+                json!({"spec": {"taints": taints}, "status": {"conditions": conditions}}),
+            )
+            .expect("a node");
             let got = wanted(&node, eviction, testing::time(0).0);
-            let expected = expected.map(|words| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+            let expected =
+                expected.map(|words| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
             assert_eq!(got.as_deref().map(words), expected, "case: {name}");
         }
     }

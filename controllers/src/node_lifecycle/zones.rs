@@ -95,7 +95,10 @@ mod tests {
         let node = |status: &str| {
             let labels = json!({"topology.kubernetes.io/zone": zone});
             let status = json!({"conditions": [{"type": "Ready", "status": status}]});
-            Arc::new(serde_json::from_value(json!({"metadata": {"labels": labels}, "status": status})).expect("a node"))
+            Arc::new(
+                serde_json::from_value(json!({"metadata": {"labels": labels}, "status": status}))
+                    .expect("a node"),
+            )
         };
         (0..ready).map(|_| node("True")).chain((0..failed).map(|_| node("Unknown"))).collect()
     }

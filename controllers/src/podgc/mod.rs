@@ -85,7 +85,8 @@ async fn remove(ctx: &Ctx, going: &[(Arc<Pod>, Reason)]) -> Result<(), Error> {
         if *reason == Reason::Orphaned {
             let message = "PodGC: node no longer exists";
             let of_type = "DisruptionTarget";
-            status["conditions"] = json!(pods::with_condition(pod, of_type, "DeletionByPodGC", message, ctx.now()));
+            status["conditions"] =
+                json!(pods::with_condition(pod, of_type, "DeletionByPodGC", message, ctx.now()));
         }
         let meta = json!({"uid": uid(&pod.metadata), "resourceVersion": pod.metadata.resource_version});
         Op::merge_status(pod.key(), json!({"metadata": meta, "status": status}))

@@ -89,8 +89,9 @@ mod tests {
     #[test]
     fn of_finished_pods_the_oldest_go() {
         let timing = Timing { finished_pods: 1, ..Timing::kubernetes() };
-        let pods: Vec<Arc<Pod>> =
-            [("a", 5), ("b", 1)].map(|(n, at)| Arc::new(pod(n).created(at).phase("Succeeded").build())).into();
+        let pods: Vec<Arc<Pod>> = [("a", 5), ("b", 1)]
+            .map(|(n, at)| Arc::new(pod(n).created(at).phase("Succeeded").build()))
+            .into();
         let got = plan(&Observed { pods: &pods, missing: &BTreeMap::new() }, &timing, time(9).0);
         let names: Vec<_> = got.iter().map(|(pod, reason)| (pod.metadata.name.as_deref(), *reason)).collect();
         assert_eq!(names, [(Some("b"), Reason::Finished)]);
