@@ -23,6 +23,8 @@ pub struct AgentConfig {
     pub taints: Vec<(String, String, String)>,
     /// What runs its containers.
     pub runtime: Arc<dyn Runtime>,
+    /// What sandboxes run. [`crate::PAUSE_IMAGE`] is made of this program where it is missing; any other must be there.
+    pub sandbox_image: String,
     /// Where it keeps its pods' volumes.
     pub root: PathBuf,
     /// Which slice of the cluster's network is its own; `None`: what its Node says, or the first free one.
@@ -33,6 +35,26 @@ pub struct AgentConfig {
     pub ca: Option<String>,
     /// How often it reports.
     pub timing: Timing,
+}
+
+impl AgentConfig {
+    /// A node of the usual size, with nothing special about it.
+    pub fn new(cluster: &str, node: &str, runtime: Arc<dyn Runtime>, root: PathBuf) -> AgentConfig {
+        AgentConfig {
+            cluster: cluster.into(),
+            node: node.into(),
+            size: Size::default(),
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
+            runtime,
+            sandbox_image: crate::PAUSE_IMAGE.into(),
+            root,
+            slice: None,
+            api_server: None,
+            ca: None,
+            timing: Timing::kubernetes(),
+        }
+    }
 }
 
 /// What a node declares to have. It need not be what the machine has: a 2-cpu node can stand beside an 8-cpu node.

@@ -99,7 +99,9 @@ pub fn start(
 /// Everything before the first pod: the network, the images, the node's slice, its registration.
 async fn begin(client: Arc<dyn Client>, config: AgentConfig, clock: Clock) -> Result<Context, StartError> {
     let network = config.runtime.ensure_network(&config.cluster).await?;
-    image::ensure(config.runtime.as_ref()).await?;
+    if config.sandbox_image == PAUSE_IMAGE {
+        image::ensure(config.runtime.as_ref()).await?;
+    }
     let whole = Subnet { first: network.subnet, prefix: network.prefix };
     let slice = slice(client.as_ref(), &config, whole).await?;
     let recorder = EventRecorder::new(client.clone(), clock.clone(), "kubelet", &config.node);

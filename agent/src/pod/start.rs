@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, containers, hooks};
 use crate::context::{Context, Tone};
 use crate::env::{self, expand};
-use crate::image::PAUSE_IMAGE;
 use crate::labels::{ADDRESS, Identity, SANDBOX};
 use crate::runtime::{ContainerSpec, HostPort, Mount, MountSource, NetworkMode, Propagation, Share};
 use crate::volumes::{self, Prepared};
@@ -150,7 +149,7 @@ impl Start {
         let made = ContainerSpec {
             name: identity.container_name(&self.ctx.config.cluster),
             labels,
-            image: PAUSE_IMAGE.into(),
+            image: self.ctx.config.sandbox_image.clone(),
             hostname: hostname(&self.pod),
             mounts: volumes::held_by_sandbox(&volumes),
             network,

@@ -37,8 +37,8 @@ pub async fn volumes(docker: &Docker, spec: &ContainerSpec) -> Result<(), Error>
     Ok(())
 }
 
-/// The body of the request that makes a container.
-pub fn body(spec: &ContainerSpec) -> ContainerCreateBody {
+/// The body of the request that makes a container. `shields`: see [`super::DockerRuntime`].
+pub fn body(spec: &ContainerSpec, shields: bool) -> ContainerCreateBody {
     let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let mut body = ContainerCreateBody {
@@ -52,7 +52,7 @@ pub fn body(spec: &ContainerSpec) -> ContainerCreateBody {
         open_stdin: Some(spec.stdin),
         stdin_once: Some(spec.stdin_once),
         tty: Some(spec.tty),
-        host_config: Some(host(spec)),
+        host_config: Some(host(spec, shields)),
         ..Default::default()
     };
     if let NetworkMode::Bridge { network, address, ports } = &spec.network {
@@ -72,7 +72,7 @@ pub fn body(spec: &ContainerSpec) -> ContainerCreateBody {
     body
 }
 
-fn host(spec: &ContainerSpec) -> HostConfig {
+fn host(spec: &ContainerSpec, shields: bool) -> HostConfig {
     let limits = &spec.limits;
     let positive = |number: i64| (number > 0).then_some(number);
     let quota = positive(limits.cpu_milli).map(|milli| (milli * CPU_PERIOD / 1000).max(CPU_QUOTA_MIN));
@@ -84,7 +84,7 @@ fn host(spec: &ContainerSpec) -> HostConfig {
         memory: positive(limits.memory),
         // The same figure for memory and swap together: no swap beyond the limit.
         memory_swap: positive(limits.memory),
-        oom_score_adj: (limits.oom_score_adj != 0).then_some(limits.oom_score_adj),
+        oom_score_adj: Some(if shields { limits.oom_score_adj } else { limits.oom_score_adj.max(0) }),
         mounts: Some(spec.mounts.iter().map(mount).collect()),
         ipc_mode: Some(share(&spec.ipc, "private", "shareable")),
         pid_mode: Some(share(&spec.pid, "", "")),

@@ -23,6 +23,8 @@ use crate::labels::{self, Owner};
 #[derive(Clone)]
 pub struct DockerRuntime {
     docker: Docker,
+    /// Whether the engine may shield a container from the kernel's memory killer.
+    shields: bool,
 }
 
 /// Connects to the engine that `DOCKER_HOST` names, or to the usual socket, in the newest version of its API that both
@@ -33,7 +35,9 @@ pub struct DockerRuntime {
 pub async fn connect() -> Result<DockerRuntime, Error> {
     let docker = Docker::connect_with_defaults().map_err(|e| Error::Unreachable(e.to_string()))?;
     let docker = docker.negotiate_version().await.map_err(|e| Error::Unreachable(e.to_string()))?;
-    Ok(DockerRuntime { docker })
+    let info = docker.info().await.map_err(told)?;
+    let rootless = info.security_options.iter().flatten().any(|option| option.contains("rootless"));
+    Ok(DockerRuntime { docker, shields: !rootless && observe::may_shield() })
 }
 
 /// What an answer of the engine means to a caller.
@@ -97,7 +101,7 @@ impl Runtime for DockerRuntime {
     async fn create(&self, spec: &ContainerSpec) -> Result<String, Error> {
         create::volumes(&self.docker, spec).await?;
         let options = query::CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
-        let made = self.docker.create_container(Some(options), create::body(spec)).await.map_err(told)?;
+        let made = self.docker.create_container(Some(options), create::body(spec, self.shields)).await.map_err(told)?;
         Ok(made.id)
     }
 

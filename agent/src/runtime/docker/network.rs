@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::query_parameters as query;
+use futures::StreamExt;
 
 use super::{DockerRuntime, gone_is_fine, label_filter, told};
 use crate::labels::{self, Owner};
@@ -73,17 +75,47 @@ fn subnets(ipam: Option<&Ipam>) -> impl Iterator<Item = Subnet> {
     pools.iter().filter_map(|pool| pool.subnet.as_deref()?.parse().ok())
 }
 
-/// Removes everything of an owner, then looks again.
+/// How often a clean-up looks again for what others are removing at the same time, and the pause in between.
+const LOOKS: usize = 100;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Removes everything of an owner, and looks until nothing is left.
 pub async fn clean_up(runtime: &DockerRuntime, docker: &Docker, owner: &Owner) -> Result<Removed, Error> {
     let mut removed = Removed::default();
-    let options =
-        query::ListContainersOptions { all: true, filters: Some(label_filter(owner)), ..Default::default() };
-    let containers = docker.list_containers(Some(options)).await.map_err(told)?;
-    let removals = containers.iter().filter_map(|found| found.id.as_deref()).map(|id| runtime.remove(id));
-    for outcome in futures::future::join_all(removals).await {
-        outcome?;
-        removed.containers += 1;
+    for look in 0.. {
+        let more = remove_once(runtime, docker, owner).await;
+        match more {
+            Ok(more) if more == Removed::default() => break,
+            Ok(more) => {
+                removed.containers = removed.containers.max(more.containers);
+                removed.volumes += more.volumes;
+                removed.networks += more.networks;
+            }
+            Err(error @ Error::Unreachable(_)) => return Err(error),
+            Err(error) if look >= LOOKS => return Err(error),
+            Err(_) => {}
+        }
+        if look >= LOOKS {
+            return Err(Error::Conflict("something that is being removed does not go away".into()));
+        }
+        if look > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
+    Ok(removed)
+}
+
+/// Removes what is there now.
+async fn remove_once(runtime: &DockerRuntime, docker: &Docker, owner: &Owner) -> Result<Removed, Error> {
+    let mut removed = Removed::default();
+    let options = query::ListContainersOptions { all: true, filters: Some(label_filter(owner)), ..Default::default() };
+    let containers = docker.list_containers(Some(options)).await.map_err(told)?;
+    let ids: Vec<&str> = containers.iter().filter_map(|found| found.id.as_deref()).collect();
+    let removals = futures::stream::iter(&ids).map(|id| runtime.remove(id)).buffer_unordered(8);
+    for outcome in removals.collect::<Vec<_>>().await {
+        outcome?;
+    }
+    removed.containers = ids.len();
     let options = query::ListVolumesOptions { filters: Some(label_filter(owner)) };
     let volumes = docker.list_volumes(Some(options)).await.map_err(told)?.volumes.unwrap_or_default();
     for volume in volumes {

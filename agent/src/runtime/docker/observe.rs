@@ -7,6 +7,18 @@ use jiff::Timestamp;
 
 use crate::runtime::{Container, Info, State};
 
+/// The capability without which no process can be shielded from the kernel's memory killer: `CAP_SYS_RESOURCE`.
+const SYS_RESOURCE: u64 = 1 << 24;
+
+/// Whether processes of this machine can have that capability at all: inside another container often none can, and the
+/// engine could then start nothing that asks for it.
+pub fn may_shield() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    let bits = bounding.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    bits.is_none_or(|bits| bits & SYS_RESOURCE != 0)
+}
+
 /// A time as the engine writes it. Its zero time (`0001-01-01T00:00:00Z`) means "never".
 fn time(text: Option<&str>) -> Option<Timestamp> {
     let time: Timestamp = text?.parse().ok()?;
