@@ -110,12 +110,12 @@ async fn remove_once(runtime: &DockerRuntime, docker: &Docker, owner: &Owner) ->
     let mut removed = Removed::default();
     let options = query::ListContainersOptions { all: true, filters: Some(label_filter(owner)), ..Default::default() };
     let containers = docker.list_containers(Some(options)).await.map_err(told)?;
-    let ids: Vec<&str> = containers.iter().filter_map(|found| found.id.as_deref()).collect();
-    let removals = futures::stream::iter(&ids).map(|id| runtime.remove(id)).buffer_unordered(8);
+    let ids: Vec<String> = containers.into_iter().filter_map(|found| found.id).collect();
+    removed.containers = ids.len();
+    let removals = futures::stream::iter(ids).map(|id| async move { runtime.remove(&id).await }).buffer_unordered(8);
     for outcome in removals.collect::<Vec<_>>().await {
         outcome?;
     }
-    removed.containers = ids.len();
     let options = query::ListVolumesOptions { filters: Some(label_filter(owner)) };
     let volumes = docker.list_volumes(Some(options)).await.map_err(told)?.volumes.unwrap_or_default();
     for volume in volumes {
