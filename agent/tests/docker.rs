@@ -30,7 +30,8 @@ struct Bench {
 impl Bench {
     /// `None`, said aloud, where there is no engine or no static busybox; a failure where they are required.
     async fn new(what: &str) -> Option<Bench> {
-        let required = std::env::var("CORACLE_REQUIRE").is_ok_and(|list| list.split(',').any(|one| one == "docker"));
+        let required =
+            std::env::var("CORACLE_REQUIRE").is_ok_and(|list| list.split(',').any(|one| one == "docker"));
         let missing = |why: String| {
             assert!(!required, "{what}: {why}");
             println!("SKIPPED {what}: {why}");
@@ -48,7 +49,14 @@ impl Bench {
             return None;
         };
         if runtime.image(IMAGE).await.unwrap().is_none() {
-            runtime.import(IMAGE, root_folder(&busybox).into(), &["ENV PATH=/bin".into(), "CMD [\"/bin/pause\"]".into()]).await.unwrap();
+            runtime
+                .import(
+                    IMAGE,
+                    root_folder(&busybox).into(),
+                    &["ENV PATH=/bin".into(), "CMD [\"/bin/pause\"]".into()],
+                )
+                .await
+                .unwrap();
         }
         let name = format!("test-{what}-{}", std::process::id());
         let root = tempfile::tempdir().unwrap();
@@ -62,7 +70,8 @@ impl Bench {
     }
 
     fn start_agent(&mut self) {
-        let mut config = AgentConfig::new(&self.name, "node-1", self.runtime.clone(), self.root.path().into());
+        let mut config =
+            AgentConfig::new(&self.name, "node-1", self.runtime.clone(), self.root.path().into());
         config.sandbox_image = IMAGE.into();
         let stop = CancellationToken::new();
         let agent = coracle_agent::start(self.client(), config, Clock::system(), stop.clone());
@@ -136,7 +145,8 @@ fn root_folder(busybox: &[u8]) -> Vec<u8> {
     std::fs::write(bin.join("pause"), script).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(bin.join("pause"), mode).unwrap();
-    let tar = std::process::Command::new("tar").arg("-C").arg(folder.path()).args(["-c", "."]).output().unwrap();
+    let tar =
+        std::process::Command::new("tar").arg("-C").arg(folder.path()).args(["-c", "."]).output().unwrap();
     tar.stdout
 }
 
@@ -153,7 +163,9 @@ fn sleeper(name: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_lives_and_dies() {
     let Some(bench) = Bench::new("life").await else { return };
-    let key = bench.create(pod("x", json!({"containers": [sleeper("c")], "terminationGracePeriodSeconds": 0}))).await;
+    let key = bench
+        .create(pod("x", json!({"containers": [sleeper("c")], "terminationGracePeriodSeconds": 0})))
+        .await;
     let ready = |status: &Value| status["containerStatuses"][0]["ready"] == true;
     let status = bench.until(&key, "ready", ready).await;
     assert_eq!(status["phase"], "Running");
@@ -194,7 +206,9 @@ async fn a_killed_agent_goes_on_where_it_was() {
     bench.kill_agent().await;
     bench.start_agent();
     // A second pod shows that the new agent is at work.
-    let other = bench.create(pod("y", json!({"containers": [sleeper("c")], "terminationGracePeriodSeconds": 0}))).await;
+    let other = bench
+        .create(pod("y", json!({"containers": [sleeper("c")], "terminationGracePeriodSeconds": 0})))
+        .await;
     let status = bench.until(&other, "ready", |status| status["containerStatuses"][0]["ready"] == true).await;
     let first = bench.until(&key, "still ready", ready).await;
     assert_ne!(first["podIP"], status["podIP"]);

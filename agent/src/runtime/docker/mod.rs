@@ -101,7 +101,11 @@ impl Runtime for DockerRuntime {
     async fn create(&self, spec: &ContainerSpec) -> Result<String, Error> {
         create::volumes(&self.docker, spec).await?;
         let options = query::CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
-        let made = self.docker.create_container(Some(options), create::body(spec, self.shields)).await.map_err(told)?;
+        let made = self
+            .docker
+            .create_container(Some(options), create::body(spec, self.shields))
+            .await
+            .map_err(told)?;
         Ok(made.id)
     }
 

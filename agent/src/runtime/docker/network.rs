@@ -108,11 +108,13 @@ pub async fn clean_up(runtime: &DockerRuntime, docker: &Docker, owner: &Owner) -
 /// Removes what is there now.
 async fn remove_once(runtime: &DockerRuntime, docker: &Docker, owner: &Owner) -> Result<Removed, Error> {
     let mut removed = Removed::default();
-    let options = query::ListContainersOptions { all: true, filters: Some(label_filter(owner)), ..Default::default() };
+    let options =
+        query::ListContainersOptions { all: true, filters: Some(label_filter(owner)), ..Default::default() };
     let containers = docker.list_containers(Some(options)).await.map_err(told)?;
     let ids: Vec<String> = containers.into_iter().filter_map(|found| found.id).collect();
     removed.containers = ids.len();
-    let removals = futures::stream::iter(ids).map(|id| async move { runtime.remove(&id).await }).buffer_unordered(8);
+    let removals =
+        futures::stream::iter(ids).map(|id| async move { runtime.remove(&id).await }).buffer_unordered(8);
     for outcome in removals.collect::<Vec<_>>().await {
         outcome?;
     }
