@@ -249,6 +249,9 @@ fn of_subresource(kind: &Kind, subresource: &Subresource) -> Value {
         let (method, operation) = match *verb {
             "get" if streams => ("get", subject.connect("Get")),
             "create" if streams => ("post", subject.connect("Post")),
+            "update" if streams => ("put", subject.connect("Put")),
+            "patch" if streams => ("patch", subject.connect("Patch")),
+            "delete" if streams => ("delete", subject.connect("Delete")),
             "get" => ("get", subject.read()),
             "update" => ("put", subject.replace()),
             "create" => ("post", subject.create()),
