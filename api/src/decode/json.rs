@@ -22,6 +22,14 @@ pub fn parse(text: &str) -> Result<Node<'_>, String> {
     Ok(node)
 }
 
+/// The same, kept beyond the text.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_owned(text: &str) -> Result<Node<'static>, String> {
+    parse(text).map(Node::into_owned)
+}
+
 struct Reader<'a> {
     text: &'a str,
     bytes: &'a [u8],

@@ -194,7 +194,7 @@ pub fn gvk<'n>(node: &'n Node<'_>) -> Result<TypeNames<'n>, String> {
 }
 
 /// Whether the type that a document claims is the one that the URL asks for; what it leaves out is taken from there.
-fn check_type(target: &Target<'_>, api_version: &str, kind: &str) -> Result<(), Status> {
+pub(crate) fn check_type(target: &Target<'_>, api_version: &str, kind: &str) -> Result<(), Status> {
     let expected = target.api_version();
     let api_version = if api_version.is_empty() { expected.as_str() } else { api_version };
     let kind = if kind.is_empty() { target.kind } else { kind };
@@ -233,7 +233,7 @@ pub(crate) fn type_fault(target: &Target<'_>, api_version: &str, kind: &str) -> 
 }
 
 /// 400 for a body whose type could not be told.
-fn unrecognized(target: &Target<'_>, error: &str, body: &[u8]) -> Status {
+pub(crate) fn unrecognized(target: &Target<'_>, error: &str, body: &[u8]) -> Status {
     let summary = summary(body);
     Status::bad_request(format!(
         "the object provided is unrecognized (must be of type {}): {error} ({summary})",
@@ -242,7 +242,7 @@ fn unrecognized(target: &Target<'_>, error: &str, body: &[u8]) -> Status {
 }
 
 /// 400 for a body of a known type that cannot be read.
-fn unusable(target: &Target<'_>, claimed: Option<(&str, &str)>, error: &str) -> Status {
+pub(crate) fn unusable(target: &Target<'_>, claimed: Option<(&str, &str)>, error: &str) -> Status {
     let (kind, version) = claimed.unwrap_or((target.kind, target.version));
     let version = version.rsplit('/').next().unwrap_or(version);
     Status::bad_request(format!(

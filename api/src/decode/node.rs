@@ -42,6 +42,20 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The same, kept beyond the text that it was read from.
+    pub fn into_owned(self) -> Node<'static> {
+        match self {
+            Node::Null => Node::Null,
+            Node::Bool(b) => Node::Bool(b),
+            Node::Number(text) => Node::Number(Cow::Owned(text.into_owned())),
+            Node::Text(text) => Node::Text(Cow::Owned(text.into_owned())),
+            Node::List(items) => Node::List(items.into_iter().map(Node::into_owned).collect()),
+            Node::Map(entries) => {
+                Node::Map(entries.into_iter().map(|(k, v)| (Cow::Owned(k.into_owned()), v.into_owned())).collect())
+            }
+        }
+    }
+
     /// The tree of a patched object, its keys sorted: upstream writes such objects as Go maps before it decodes them.
     pub fn sorted(value: &'a Value) -> Node<'a> {
         match value {

@@ -1,14 +1,14 @@
 //! What the server can do, told from the table of kinds.
 
 mod documents;
+mod openapi;
 
 pub use documents::{core_versions, group, groups, resources};
+pub use openapi::openapi;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::rest::Asked;
-use crate::rest::reply::Reply;
 
 /// `/version`. The reference that Coracle is measured by was recorded from this version.
 pub fn version() -> Bytes {
@@ -46,9 +46,4 @@ pub fn root() -> Value {
     paths.extend(own.map(String::from));
     paths.retain(|path| !path.starts_with("/.well-known"));
     json!({ "paths": paths })
-}
-
-/// `/openapi/...`.
-pub fn openapi(_asked: &Asked, _path: &str) -> Reply {
-    Reply::no_page()
 }

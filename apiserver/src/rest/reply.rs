@@ -21,6 +21,8 @@ pub struct Reply {
     pub warnings: Vec<String>,
     /// Seconds for a `Retry-After` header.
     pub retry_after: Option<i32>,
+    /// Where to ask instead: the `Location` header.
+    pub location: Option<String>,
 }
 
 impl Reply {
@@ -32,6 +34,7 @@ impl Reply {
             body: Body::from(text.into()),
             warnings: Vec::new(),
             retry_after: None,
+            location: None,
         }
     }
 
@@ -53,7 +56,7 @@ impl Reply {
             bytes.push(b'\n');
             ("application/json", Body::from(bytes))
         };
-        Reply { code, content_type: content_type.into(), body, warnings: Vec::new(), retry_after: None }
+        Reply { code, content_type: content_type.into(), body, warnings: Vec::new(), retry_after: None, location: None }
     }
 
     /// A tree.
@@ -89,6 +92,9 @@ impl Reply {
             headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        if let Some(place) = self.location.and_then(|place| HeaderValue::from_str(&place).ok()) {
+            headers.insert(header::LOCATION, place);
+        }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

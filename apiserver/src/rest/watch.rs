@@ -114,6 +114,7 @@ pub fn start(
         body: Body::from_stream(stream::unfold(stream, step)),
         warnings: Vec::new(),
         retry_after: None,
+        location: None,
     })
 }
 

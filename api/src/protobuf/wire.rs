@@ -1,0 +1,57 @@
+//! The wire format of protobuf: numbered fields, each a number, a fixed number of bytes, or a counted piece.
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Wire<'a> {
+    /// A varint: integers and switches.
+    Number(u64),
+    /// Text, bytes, messages.
+    Piece(&'a [u8]),
+    /// Eight bytes: a float.
+    Eight([u8; 8]),
+    /// Four bytes.
+    Four([u8; 4]),
+}
+
+/// Why a message cannot be read.
+pub(super) const CUT: &str = "unexpected EOF";
+const STRANGE: &str = "proto: illegal wireType";
+
+/// Reads one varint from the front.
+pub(super) fn varint(bytes: &mut &[u8]) -> Result<u64, &'static str> {
+    let mut value = 0u64;
+    for (at, byte) in bytes.iter().enumerate().take(10) {
+        value |= u64::from(byte & 0x7f).checked_shl(u32::try_from(at * 7).unwrap_or(64)).unwrap_or(0);
+        if byte & 0x80 == 0 {
+            *bytes = &bytes[at + 1..];
+            return Ok(value);
+        }
+    }
+    Err(if bytes.len() < 10 { CUT } else { "proto: integer overflow" })
+}
+
+fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Result<&'a [u8], &'static str> {
+    let (piece, rest) = bytes.split_at_checked(count).ok_or(CUT)?;
+    *bytes = rest;
+    Ok(piece)
+}
+
+/// Reads the next field, or nothing at the end.
+pub(super) fn field<'a>(bytes: &mut &'a [u8]) -> Result<Option<(u32, Wire<'a>)>, &'static str> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let key = varint(bytes)?;
+    let number = u32::try_from(key >> 3).map_err(|_| STRANGE)?;
+    let wire = match key & 7 {
+        0 => Wire::Number(varint(bytes)?),
+        1 => Wire::Eight(take(bytes, 8)?.try_into().map_err(|_| CUT)?),
+        2 => {
+            let count = usize::try_from(varint(bytes)?).map_err(|_| CUT)?;
+            Wire::Piece(take(bytes, count)?)
+        }
+        5 => Wire::Four(take(bytes, 4)?.try_into().map_err(|_| CUT)?),
+        _ => return Err(STRANGE),
+    };
+    Ok(Some((number, wire)))
+}

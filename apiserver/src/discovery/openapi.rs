@@ -1,0 +1,35 @@
+//! `/openapi/...`: the documents that `kubectl explain`, `apply` and generators of clients read.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::body::Body;
+use coracle_api::kinds;
+use coracle_api::openapi::Documents;
+
+use crate::rest::Asked;
+use crate::rest::accept::Media;
+use crate::rest::reply::Reply;
+
+/// The documents about all kinds, each made when it is first asked for.
+fn documents() -> &'static Documents {
+    static DOCUMENTS: OnceLock<Arc<Documents>> = OnceLock::new();
+    DOCUMENTS.get_or_init(|| Documents::new(kinds::served()))
+}
+
+/// Answers a path below `/openapi`.
+pub fn openapi(asked: &Asked, path: &str) -> Reply {
+    match path {
+        "/openapi/v2" => Reply::json(200, documents().v2(), &Media::JSON),
+        "/openapi/v3" => Reply { body: Body::from(documents().index()), ..Reply::text(200, "") },
+        _ => {
+            let document = path.strip_prefix("/openapi/v3/").and_then(|path| Some((path, documents().document(path)?)));
+            let Some((path, document)) = document else { return Reply::text(404, "") };
+            let stale = asked.query.get("hash").is_some_and(|hash| hash != documents().hash());
+            if stale {
+                let hash = documents().hash();
+                return Reply { location: Some(format!("/openapi/v3/{path}?hash={hash}")), ..Reply::text(301, "") };
+            }
+            Reply { content_type: "application/json".into(), body: Body::from(document), ..Reply::text(200, "") }
+        }
+    }
+}
