@@ -50,9 +50,9 @@ impl<'a> Node<'a> {
             Node::Number(text) => Node::Number(Cow::Owned(text.into_owned())),
             Node::Text(text) => Node::Text(Cow::Owned(text.into_owned())),
             Node::List(items) => Node::List(items.into_iter().map(Node::into_owned).collect()),
-            Node::Map(entries) => {
-                Node::Map(entries.into_iter().map(|(k, v)| (Cow::Owned(k.into_owned()), v.into_owned())).collect())
-            }
+            Node::Map(entries) => Node::Map(
+                entries.into_iter().map(|(k, v)| (Cow::Owned(k.into_owned()), v.into_owned())).collect(),
+            ),
         }
     }
 

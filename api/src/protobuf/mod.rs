@@ -86,7 +86,8 @@ fn struct_fields<'a>(
             add(field, wire, entries, depth)?;
             continue;
         }
-        let embedded = fields.fields.iter().filter_map(|f| f.embedded).find(|(_, at)| inside.is_none() && *at == number);
+        let embedded =
+            fields.fields.iter().filter_map(|f| f.embedded).find(|(_, at)| inside.is_none() && *at == number);
         if let (Some((name, _)), Wire::Piece(piece)) = (embedded, wire) {
             struct_fields(piece, fields, Some(name), entries, depth + 1)?;
         }
@@ -95,7 +96,12 @@ fn struct_fields<'a>(
     Ok(())
 }
 
-fn add<'a>(field: &Field, wire: Wire<'a>, entries: &mut Entries<'a>, depth: usize) -> Result<(), &'static str> {
+fn add<'a>(
+    field: &Field,
+    wire: Wire<'a>,
+    entries: &mut Entries<'a>,
+    depth: usize,
+) -> Result<(), &'static str> {
     let schema = field.link.get();
     match &schema.shape {
         Shape::List { items, .. } => {
@@ -123,7 +129,11 @@ fn add<'a>(field: &Field, wire: Wire<'a>, entries: &mut Entries<'a>, depth: usiz
 }
 
 /// One entry of a map: a message of key and value.
-fn map_entry<'a>(mut bytes: &'a [u8], values: &Schema, depth: usize) -> Result<(Cow<'a, str>, Node<'a>), &'static str> {
+fn map_entry<'a>(
+    mut bytes: &'a [u8],
+    values: &Schema,
+    depth: usize,
+) -> Result<(Cow<'a, str>, Node<'a>), &'static str> {
     let (mut key, mut found) = (Cow::Borrowed(""), None);
     while let Some((number, wire)) = field(&mut bytes)? {
         match (number, wire) {
@@ -190,7 +200,8 @@ fn self_read<'a>(mut bytes: &'a [u8], schema: &Schema) -> Node<'a> {
         Shape::Text(Text::Time | Text::MicroTime) if numbers[1] == 0 && numbers[2] == 0 => Node::Null,
         Shape::Text(kind @ (Text::Time | Text::MicroTime)) => {
             let moment = jiff::Timestamp::new(numbers[1] as i64, numbers[2] as i32);
-            let format = if *kind == Text::MicroTime { "%Y-%m-%dT%H:%M:%S.%6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" };
+            let format =
+                if *kind == Text::MicroTime { "%Y-%m-%dT%H:%M:%S.%6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" };
             moment.map_or(Node::Null, |moment| Node::Text(moment.strftime(format).to_string().into()))
         }
         // RawExtension and FieldsV1 carry JSON.
@@ -215,23 +226,33 @@ mod tests {
     }
 
     fn target(name: &'static str) -> Target<'static> {
-        Target { group: "", version: "v1", kind: name.rsplit('.').next().unwrap(), schema: Schema::of(name).unwrap() }
+        Target {
+            group: "",
+            version: "v1",
+            kind: name.rsplit('.').next().unwrap(),
+            schema: Schema::of(name).unwrap(),
+        }
     }
 
     #[test]
     fn messages_become_what_json_would_have_said() {
         let secret = target("io.k8s.api.core.v1.Secret");
-        let metadata = piece(1, &[piece(1, b"x"), piece(11, &[piece(1, b"l"), piece(2, b"1")].concat())].concat());
+        let metadata =
+            piece(1, &[piece(1, b"x"), piece(11, &[piece(1, b"l"), piece(2, b"1")].concat())].concat());
         let data = piece(2, &[piece(1, b"k"), piece(2, b"hello")].concat());
         let value = decode(&secret, &enveloped("v1", "Secret", &[metadata, data].concat())).unwrap();
-        assert_eq!(value.to_string(), r#"{"metadata":{"name":"x","labels":{"l":"1"}},"data":{"k":"aGVsbG8="}}"#);
+        assert_eq!(
+            value.to_string(),
+            r#"{"metadata":{"name":"x","labels":{"l":"1"}},"data":{"k":"aGVsbG8="}}"#
+        );
     }
 
     #[test]
     fn embedded_structs_and_scalars_that_read_themselves() {
         let pod = target("io.k8s.api.core.v1.Pod");
         let port = piece(2, &[1 << 3, 0, 2 << 3, 80]);
-        let probe = piece(10, &[piece(1, &piece(3, &[piece(1, &port[2..])].concat())), vec![3 << 3, 5]].concat());
+        let probe =
+            piece(10, &[piece(1, &piece(3, &[piece(1, &port[2..])].concat())), vec![3 << 3, 5]].concat());
         let limit = piece(8, &piece(1, &[piece(1, b"cpu"), piece(2, &piece(1, b"1000m"))].concat()));
         let container = piece(2, &[piece(1, b"c"), limit, probe].concat());
         let value = decode(&pod, &enveloped("v1", "Pod", &piece(2, &container))).unwrap();
@@ -243,9 +264,18 @@ mod tests {
     fn what_is_no_message_is_refused() {
         let pod = target("io.k8s.api.core.v1.Pod");
         let cases = [
-            (b"{}".to_vec(), "the object provided is unrecognized (must be of type Pod): provided data does not appear to be a protobuf message, expected prefix [107 56 115 0] ({})"),
-            (enveloped("v1", "Pod", &[0x12, 0x7f]), "Pod in version \"v1\" cannot be handled as a Pod: unexpected EOF"),
-            (enveloped("v1", "Secret", b""), "Secret in version \"v1\" cannot be handled as a Pod: converting (v1.Secret) to (core.Pod): unknown conversion"),
+            (
+                b"{}".to_vec(),
+                "the object provided is unrecognized (must be of type Pod): provided data does not appear to be a protobuf message, expected prefix [107 56 115 0] ({})",
+            ),
+            (
+                enveloped("v1", "Pod", &[0x12, 0x7f]),
+                "Pod in version \"v1\" cannot be handled as a Pod: unexpected EOF",
+            ),
+            (
+                enveloped("v1", "Secret", b""),
+                "Secret in version \"v1\" cannot be handled as a Pod: converting (v1.Secret) to (core.Pod): unknown conversion",
+            ),
         ];
         for (body, expected) in cases {
             assert_eq!(decode(&pod, &body).unwrap_err().message, expected);

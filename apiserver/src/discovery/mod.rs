@@ -9,7 +9,6 @@ pub use openapi::openapi;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-
 /// `/version`. The reference that Coracle is measured by was recorded from this version.
 pub fn version() -> Bytes {
     let version = json!({

@@ -22,14 +22,22 @@ pub fn openapi(asked: &Asked, path: &str) -> Reply {
         "/openapi/v2" => Reply::json(200, documents().v2(), &Media::JSON),
         "/openapi/v3" => Reply { body: Body::from(documents().index()), ..Reply::text(200, "") },
         _ => {
-            let document = path.strip_prefix("/openapi/v3/").and_then(|path| Some((path, documents().document(path)?)));
+            let document =
+                path.strip_prefix("/openapi/v3/").and_then(|path| Some((path, documents().document(path)?)));
             let Some((path, document)) = document else { return Reply::text(404, "") };
             let stale = asked.query.get("hash").is_some_and(|hash| hash != documents().hash());
             if stale {
                 let hash = documents().hash();
-                return Reply { location: Some(format!("/openapi/v3/{path}?hash={hash}")), ..Reply::text(301, "") };
+                return Reply {
+                    location: Some(format!("/openapi/v3/{path}?hash={hash}")),
+                    ..Reply::text(301, "")
+                };
             }
-            Reply { content_type: "application/json".into(), body: Body::from(document), ..Reply::text(200, "") }
+            Reply {
+                content_type: "application/json".into(),
+                body: Body::from(document),
+                ..Reply::text(200, "")
+            }
         }
     }
 }

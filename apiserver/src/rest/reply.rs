@@ -56,7 +56,14 @@ impl Reply {
             bytes.push(b'\n');
             ("application/json", Body::from(bytes))
         };
-        Reply { code, content_type: content_type.into(), body, warnings: Vec::new(), retry_after: None, location: None }
+        Reply {
+            code,
+            content_type: content_type.into(),
+            body,
+            warnings: Vec::new(),
+            retry_after: None,
+            location: None,
+        }
     }
 
     /// A tree.
