@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use coracle_client::line::Lines;
+
 use crate::runtime::Runtime;
 
 /// What an agent is told when it starts.
@@ -35,6 +37,8 @@ pub struct AgentConfig {
     pub ca: Option<String>,
     /// How often it reports.
     pub timing: Timing,
+    /// The way to the API server for logs, exec and attach; without it people cannot have them.
+    pub lines: Option<Arc<dyn Lines>>,
 }
 
 impl AgentConfig {

@@ -26,6 +26,7 @@ mod probe;
 mod resources;
 pub mod runtime;
 mod security;
+mod streams;
 mod volumes;
 
 pub mod demo_app;
@@ -92,8 +93,18 @@ pub fn start(
             }
         };
         tracing::info!(node = ctx.config.node, slice = %ctx.addresses.slice(), "node is up");
-        tokio::join!(node::keep_alive(ctx.clone(), stop.clone()), manager::run(ctx.clone(), stop.clone()));
+        tokio::join!(
+            node::keep_alive(ctx.clone(), stop.clone()),
+            manager::run(ctx.clone(), stop.clone()),
+            serve_streams(ctx, stop)
+        );
     })
+}
+
+async fn serve_streams(ctx: Arc<Context>, stop: CancellationToken) {
+    if let Some(lines) = ctx.config.lines.clone() {
+        streams::serve(ctx, lines, stop).await;
+    }
 }
 
 /// Everything before the first pod: the network, the images, the node's slice, its registration.

@@ -1,0 +1,100 @@
+//! What people want of containers while they run: logs, exec, attach. Requests come down the line that the agent keeps to
+//! the API server; each becomes a session of its own.
+//!
+//! ```text
+//!  Open --> attend --> find the container --Accepted--> pump <-> runtime --> Closed
+//! ```
+
+mod find;
+mod logs;
+mod process;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::Status;
+use coracle_client::backoff::Backoff;
+use coracle_client::line::{Duplex, Frame, Lines, Open, What};
+use futures::StreamExt;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::runtime::Streams;
+
+/// How many sessions an agent has at once; each holds a connection to the engine.
+const MOST_SESSIONS: usize = 256;
+
+/// Keeps the line and serves its sessions until `stop`.
+pub async fn serve(ctx: Arc<Context>, lines: Arc<dyn Lines>, stop: CancellationToken) {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    let room = Arc::new(Semaphore::new(MOST_SESSIONS));
+    let mut sessions = JoinSet::new();
+    let keep = async {
+        loop {
+            match lines.connect(&ctx.config.node).await {
+                Ok(mut orders) => {
+                    while let Some(order) = orders.next().await {
+                        let Ok(order) = order else { break };
+                        backoff.reset();
+                        while sessions.try_join_next().is_some() {}
+                        sessions.spawn(attend(ctx.clone(), lines.clone(), room.clone(), order));
+                    }
+                }
+                Err(error) => tracing::debug!(node = ctx.config.node, %error, "no line to the API server"),
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    };
+    stop.run_until_cancelled(keep).await;
+}
+
+async fn attend(ctx: Arc<Context>, lines: Arc<dyn Lines>, room: Arc<Semaphore>, order: Open) {
+    let session = match lines.attend(&ctx.config.node, order.session).await {
+        Ok(session) => session,
+        Err(error) => {
+            tracing::debug!(session = order.session, %error, "nobody waits for the session any more");
+            return;
+        }
+    };
+    let send = session.send.clone();
+    let end = match room.try_acquire() {
+        Ok(_room) => run(&ctx, order, session).await,
+        Err(_) => Err(Status::failure(429, "TooManyRequests", "too many sessions on the node")),
+    };
+    // Where the other end is gone there is nobody to tell.
+    let _ = send.send(Frame::Closed(end.err().map(Box::new))).await;
+}
+
+/// Serves one session; an error is what the other end is told.
+async fn run(ctx: &Context, order: Open, session: Duplex) -> Result<(), Status> {
+    match &order.what {
+        Some(What::Logs(wanted)) => logs::send(ctx, &order, wanted, session).await,
+        Some(What::Exec(exec)) => {
+            let id = find::running(ctx, &order).await?;
+            let streams =
+                Streams { stdin: exec.stdin, stdout: exec.stdout, stderr: exec.stderr, tty: exec.tty };
+            accept(&session).await;
+            let failed = |error| process::cannot_run(&error);
+            let process = ctx.runtime().open_exec(&id, &exec.command, streams).await.map_err(failed)?;
+            process::carry(process, session, process::End::ExitCode).await
+        }
+        Some(What::Attach(attach)) => {
+            let id = find::running(ctx, &order).await?;
+            let streams =
+                Streams { stdin: attach.stdin, stdout: attach.stdout, stderr: attach.stderr, tty: attach.tty };
+            accept(&session).await;
+            let process = ctx.runtime().attach(&id, streams).await.map_err(Status::internal)?;
+            process::carry(process, session, process::End::Silent).await
+        }
+        Some(What::PortForward(_)) | None => {
+            Err(Status::failure(501, "NotImplemented", "the agent does not know this kind of session"))
+        }
+    }
+}
+
+/// Tells the other end that the container is there. If that end is gone, the session notices by itself.
+async fn accept(session: &Duplex) {
+    let _ = session.send.send(Frame::Accepted).await;
+}

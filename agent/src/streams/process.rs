@@ -1,0 +1,230 @@
+//! Carries what goes in and out of a process.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::Status;
+use coracle_api::status::{Cause, Details};
+use coracle_client::line::{CLOSE, Duplex, Frame, RESIZE, STDERR, STDIN, STDOUT};
+use futures::StreamExt;
+use serde::Deserialize;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use crate::runtime::{Error, Output, Process, Session};
+
+/// How long the engine may take to know a process's exit code after its output has ended.
+const EXIT: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How an engine tells, in the output, that a command could not be started at all.
+const NOT_STARTED: &[u8] = b"OCI runtime exec failed";
+/// The codes that go with it: not executable, not found.
+const NOT_STARTED_CODES: [i64; 2] = [126, 127];
+
+/// What the end of a session tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The process's exit code.
+    ExitCode,
+    /// Nothing: the process belongs to the container, whose status tells.
+    Silent,
+}
+
+/// Carries a session until the process is over, or the other end is gone.
+pub(super) async fn carry(process: Session, session: Duplex, end: End) -> Result<(), Status> {
+    let Session { output, input, process } = process;
+    // Side by side: a process that does not read its input must not keep its output from being read.
+    tokio::select! {
+        result = outward(output, &session.send, &process, end) => result,
+        () = inward(input, session.receive, process.clone()) => Ok(()),
+    }
+}
+
+async fn outward(
+    mut output: futures::stream::BoxStream<'static, Result<Output, Error>>,
+    send: &mpsc::Sender<Frame>,
+    process: &Arc<dyn Process>,
+    end: End,
+) -> Result<(), Status> {
+    let frame = |piece: Output| {
+        let channel = if piece.stderr { STDERR } else { STDOUT };
+        Frame::Data { channel, data: piece.data }
+    };
+    let mut first = true;
+    let mut held = None;
+    while let Some(piece) = output.next().await {
+        let piece = piece.map_err(Status::internal)?;
+        if std::mem::take(&mut first) && end == End::ExitCode && piece.data.starts_with(NOT_STARTED) {
+            held = Some(piece);
+            continue;
+        }
+        if send.send(frame(piece)).await.is_err() {
+            return Ok(());
+        }
+    }
+    if end == End::Silent {
+        return Ok(());
+    }
+    let code = exit_code(process).await?;
+    match held {
+        Some(piece) if NOT_STARTED_CODES.contains(&code) => {
+            return Err(cannot_run(&String::from_utf8_lossy(&piece.data).trim_end()));
+        }
+        Some(piece) => {
+            let _ = send.send(frame(piece)).await;
+        }
+        None => {}
+    }
+    if code == 0 { Ok(()) } else { Err(exited(code)) }
+}
+
+/// Ends when the other end is gone.
+async fn inward(
+    input: Pin<Box<dyn AsyncWrite + Send>>,
+    mut receive: mpsc::Receiver<Frame>,
+    process: Arc<dyn Process>,
+) {
+    let mut input = Some(input);
+    while let Some(frame) = receive.recv().await {
+        let Frame::Data { channel, data } = frame else { continue };
+        match channel {
+            STDIN => {
+                // A process that has closed its input does not get any more; that is no fault.
+                if let Some(to) = &mut input
+                    && (to.write_all(&data).await.is_err() || to.flush().await.is_err())
+                {
+                    input = None;
+                }
+            }
+            RESIZE => {
+                if let Ok(size) = serde_json::from_slice::<TerminalSize>(&data)
+                    && let Err(error) = process.resize(size.width, size.height).await
+                {
+                    tracing::debug!(%error, "terminal keeps its size");
+                }
+            }
+            CLOSE if data.first() == Some(&STDIN) => {
+                if let Some(mut to) = input.take() {
+                    let _ = to.shutdown().await;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct TerminalSize {
+    width: u16,
+    height: u16,
+}
+
+async fn exit_code(process: &Arc<dyn Process>) -> Result<i64, Status> {
+    let known = async {
+        loop {
+            if let Some(code) = process.exit_code().await.map_err(Status::internal)? {
+                return Ok(code);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    let late = |_| Status::internal("the engine does not tell how the command ended");
+    tokio::time::timeout(EXIT, known).await.map_err(late)?
+}
+
+/// The command ran and failed.
+fn exited(code: i64) -> Status {
+    let cause = Cause { reason: "ExitCode".into(), message: code.to_string(), ..Cause::default() };
+    let message = format!("command terminated with non-zero exit code: exit status {code}");
+    Status::failure(0, "NonZeroExitCode", message)
+        .with_details(Details { causes: vec![cause], ..Details::default() })
+}
+
+/// The command did not run.
+pub(super) fn cannot_run(why: &dyn std::fmt::Display) -> Status {
+    Status::internal(format!("error executing command in container: failed to exec in container: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use coracle_client::line::duplex;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    struct Ended(i64);
+
+    #[async_trait]
+    impl Process for Ended {
+        async fn resize(&self, _: u16, _: u16) -> Result<(), Error> {
+            Ok(())
+        }
+
+        async fn exit_code(&self) -> Result<Option<i64>, Error> {
+            Ok(Some(self.0))
+        }
+    }
+
+    fn ended(code: i64, pieces: &[(bool, &'static str)]) -> Session {
+        let pieces: Vec<_> = pieces
+            .iter()
+            .map(|(stderr, data)| Ok(Output { stderr: *stderr, data: Bytes::from_static(data.as_bytes()) }))
+            .collect();
+        let (input, _) = tokio::io::duplex(64);
+        Session {
+            output: futures::stream::iter(pieces).boxed(),
+            input: Box::pin(input),
+            process: Arc::new(Ended(code)),
+        }
+    }
+
+    async fn told(session: Session) -> (Vec<(u8, String)>, Result<(), String>) {
+        let (ours, mut theirs) = duplex();
+        let end = carry(session, ours, End::ExitCode).await.map_err(|status| status.reason);
+        let mut data = Vec::new();
+        while let Some(Frame::Data { channel, data: bytes }) = theirs.receive.recv().await {
+            data.push((channel, String::from_utf8(bytes.to_vec()).unwrap()));
+        }
+        (data, end)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn output_goes_to_its_channels_and_the_exit_code_ends_it() {
+        let both = [(false, "out"), (true, "err")];
+        let data = vec![(STDOUT, "out".to_owned()), (STDERR, "err".to_owned())];
+        assert_eq!(told(ended(0, &both)).await, (data.clone(), Ok(())));
+        assert_eq!(told(ended(3, &both)).await, (data, Err("NonZeroExitCode".into())));
+        let failed = "OCI runtime exec failed: no such file";
+        assert_eq!(told(ended(127, &[(false, failed)])).await, (vec![], Err("InternalError".into())));
+        let printed = vec![(STDOUT, failed.to_owned())];
+        assert_eq!(told(ended(0, &[(false, failed)])).await, (printed, Ok(())), "a command may print that");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn input_arrives_and_ends_while_output_goes_on() {
+        let (input, mut inside) = tokio::io::duplex(4);
+        let (finish, finished) = tokio::sync::oneshot::channel::<()>();
+        let output = futures::stream::once(async move {
+            let _ = finished.await;
+            Ok(Output { stderr: false, data: Bytes::from_static(b"done") })
+        });
+        let session =
+            Session { output: output.boxed(), input: Box::pin(input), process: Arc::new(Ended(0)) };
+        let (ours, mut theirs) = duplex();
+        let carried = tokio::spawn(carry(session, ours, End::ExitCode));
+        let data = |channel, data: &'static [u8]| Frame::Data { channel, data: Bytes::from_static(data) };
+        theirs.send.send(data(STDIN, b"longer than four")).await.unwrap();
+        theirs.send.send(data(CLOSE, &[STDIN])).await.unwrap();
+        let mut read = String::new();
+        inside.read_to_string(&mut read).await.unwrap();
+        assert_eq!(read, "longer than four");
+        finish.send(()).unwrap();
+        assert_eq!(theirs.receive.recv().await, Some(data(STDOUT, b"done")));
+        carried.await.unwrap().unwrap();
+    }
+}
