@@ -34,8 +34,11 @@ pub(super) fn for_log(pod: &Pod, name: &str, previous: bool) -> Result<String, S
     let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
     let bad = |what: String| Status::bad_request(what);
     let status = pod.status.iter().flat_map(|status| {
-        let lists =
-            [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+        let lists = [
+            &status.init_container_statuses,
+            &status.container_statuses,
+            &status.ephemeral_container_statuses,
+        ];
         lists.into_iter().flatten().flatten()
     });
     let mut status = status.filter(|status| status.name == name);
@@ -44,8 +47,7 @@ pub(super) fn for_log(pod: &Pod, name: &str, previous: bool) -> Result<String, S
     };
     let last = ended(status.last_state.as_ref());
     if previous {
-        let missing =
-            || bad(format!("previous terminated container {name:?} in pod {pod_name:?} not found"));
+        let missing = || bad(format!("previous terminated container {name:?} in pod {pod_name:?} not found"));
         return last.ok_or_else(missing);
     }
     let current = running_id(status).or_else(|| ended(status.state.as_ref())).or(last);

@@ -16,8 +16,7 @@ const AT_ONCE: usize = 256;
 
 /// Sends the log until it ends, or the other end is gone.
 pub(super) async fn send(ctx: &Context, order: &Open, wanted: &Logs, session: Duplex) -> Result<(), Status> {
-    let pod: Option<Pod> =
-        ctx.client.get_as(&order.namespace, &order.pod).await.map_err(Status::internal)?;
+    let pod: Option<Pod> = ctx.client.get_as(&order.namespace, &order.pod).await.map_err(Status::internal)?;
     let pod = pod.ok_or_else(|| Status::not_found(&coracle_api::kinds::POD, &order.pod))?;
     let id = find::for_log(&pod, &order.container, wanted.previous)?;
     if ctx.runtime().inspect(&id).await.map_err(Status::internal)?.is_none() {

@@ -82,8 +82,12 @@ async fn run(ctx: &Context, order: Open, session: Duplex) -> Result<(), Status> 
         }
         Some(What::Attach(attach)) => {
             let id = find::running(ctx, &order).await?;
-            let streams =
-                Streams { stdin: attach.stdin, stdout: attach.stdout, stderr: attach.stderr, tty: attach.tty };
+            let streams = Streams {
+                stdin: attach.stdin,
+                stdout: attach.stdout,
+                stderr: attach.stderr,
+                tty: attach.tty,
+            };
             accept(&session).await;
             let process = ctx.runtime().attach(&id, streams).await.map_err(Status::internal)?;
             process::carry(process, session, process::End::Silent).await

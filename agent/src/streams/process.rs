@@ -213,8 +213,7 @@ mod tests {
             let _ = finished.await;
             Ok(Output { stderr: false, data: Bytes::from_static(b"done") })
         });
-        let session =
-            Session { output: output.boxed(), input: Box::pin(input), process: Arc::new(Ended(0)) };
+        let session = Session { output: output.boxed(), input: Box::pin(input), process: Arc::new(Ended(0)) };
         let (ours, mut theirs) = duplex();
         let carried = tokio::spawn(carry(session, ours, End::ExitCode));
         let data = |channel, data: &'static [u8]| Frame::Data { channel, data: Bytes::from_static(data) };
