@@ -57,6 +57,7 @@ impl AgentConfig {
             api_server: None,
             ca: None,
             timing: Timing::kubernetes(),
+            lines: None,
         }
     }
 }
