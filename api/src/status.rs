@@ -151,6 +151,11 @@ impl Status {
 
     /// 422: the object breaks rules. `message` drops repeated errors, `causes` keeps them, as upstream does.
     pub fn invalid(kind: &Kind, name: &str, errors: &Errors) -> Status {
+        Status::invalid_named(kind.group, kind.kind, name, errors)
+    }
+
+    /// The same for a type that is no kind of its own, such as `Scale`.
+    pub fn invalid_named(group: &str, kind: &str, name: &str, errors: &Errors) -> Status {
         let mut texts: Vec<String> = Vec::new();
         for error in &errors.0 {
             let text = error.to_string();
@@ -159,7 +164,8 @@ impl Status {
             }
         }
         let all = if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) };
-        let message = format!("{} \"{name}\" is invalid: {all}", kind.qualified_kind());
+        let dot = if group.is_empty() { "" } else { "." };
+        let message = format!("{kind}{dot}{group} \"{name}\" is invalid: {all}");
         let causes = errors
             .0
             .iter()
@@ -171,8 +177,8 @@ impl Status {
             .collect();
         Status::failure(422, "Invalid", message).with_details(Details {
             name: name.into(),
-            group: kind.group.into(),
-            kind: kind.kind.into(),
+            group: group.into(),
+            kind: kind.into(),
             causes,
             ..Details::default()
         })

@@ -42,6 +42,17 @@ pub fn admit_create(admission: &Admission<'_>, object: &mut Value) -> Result<(),
     CHAIN.iter().try_for_each(|link| link(admission, object))
 }
 
+/// The part of the chain that a changed pod meets again: what it fills in is there even if the client left it out.
+pub fn admit_pod_update(new: &mut Value, old: &Value) {
+    tolerations::fill(new);
+    let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    for field in ["priority", "preemptionPolicy"] {
+        if let Some(kept) = old["spec"].get(field) {
+            spec.entry(field).or_insert_with(|| kept.clone());
+        }
+    }
+}
+
 impl Admission<'_> {
     fn is_pod(&self) -> bool {
         self.kind.group.is_empty() && self.kind.plural == "pods"

@@ -42,11 +42,24 @@ fn founding(address: SocketAddr) -> Vec<(KindRef, &'static str, Value)> {
             "sessionAffinity": "None",
         },
     });
+    // Where aggregated servers would look for the authority of clients' certificates.
+    let authentication = json!({
+        "kind": "ConfigMap",
+        "apiVersion": "v1",
+        "metadata": {"name": "extension-apiserver-authentication"},
+        "data": {
+            "requestheader-allowed-names": "[]",
+            "requestheader-extra-headers-prefix": "[\"X-Remote-Extra-\"]",
+            "requestheader-group-headers": "[\"X-Remote-Group\"]",
+            "requestheader-username-headers": "[\"X-Remote-User\"]",
+        },
+    });
     vec![
         namespace("default"),
         namespace("kube-system"),
         namespace("kube-public"),
         namespace("kube-node-lease"),
+        (&kinds::CONFIG_MAP as KindRef, "kube-system", authentication),
         (&kinds::SERVICE as KindRef, "default", service),
     ]
 }

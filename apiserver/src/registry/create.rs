@@ -97,7 +97,7 @@ impl Registry {
         (kind.strategy.prepare_create)(&mut object);
         let errors = kind.validate(&object);
         if !errors.is_empty() {
-            return Err((Failure::Refused(Status::invalid(kind, &name, &errors)), name));
+            return Err((Failure::Refused(Status::invalid(stored(kind), &name, &errors)), name));
         }
         warnings.extend((kind.strategy.warnings)(&object, None));
         tidy(&mut object);

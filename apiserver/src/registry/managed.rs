@@ -22,7 +22,7 @@ pub fn manager(context: &Context) -> String {
     while name.len() > NAME_MAX {
         name.pop();
     }
-    name
+    if name.is_empty() { "unknown".into() } else { name }
 }
 
 /// Fields that nobody comes to own by writing here, because the write does not touch them.

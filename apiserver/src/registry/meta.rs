@@ -78,6 +78,7 @@ pub fn fill_changed(new: &mut Value, old: &Value) {
         put(meta, "uid", &old["uid"]);
     }
     put(meta, "creationTimestamp", &old["creationTimestamp"]);
+    put(meta, "generation", &old["generation"]);
     if !old["deletionTimestamp"].is_null() {
         put(meta, "deletionTimestamp", &old["deletionTimestamp"]);
     }

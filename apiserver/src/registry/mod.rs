@@ -20,7 +20,7 @@ mod decode;
 mod delete;
 mod managed;
 mod patch;
-pub mod scale;
+mod scale;
 mod services;
 mod update;
 

@@ -5,9 +5,10 @@ use coracle_api::decode::{Decoded, Target};
 use coracle_api::{Key, Status, patch};
 
 use super::card::Entry;
+use super::create::settle_namespace;
 use super::meta::text;
 use super::operation::{Body, Context, PatchForm, Written};
-use super::update::{Change, STALE, check_name, check_uid};
+use super::update::{Change, STALE, check_name};
 use super::{Failure, Registry, TRIES, decode, managed, stored};
 
 impl Registry {
@@ -28,7 +29,7 @@ impl Registry {
             return self.patch_scale(context, key, form, &body, warnings).await;
         }
         let place = Key { kind: stored(key.kind), ..key.clone() };
-        let change = Change { context, key, sub, tracked: matches!(form, PatchForm::Apply { .. }) };
+        let change = Change { context, key, sub, tracked: matches!(form, PatchForm::Apply { .. }), precise: false };
         for _ in 0..TRIES {
             warnings.clear();
             let Some(old) = self.entry(&place) else {
@@ -39,7 +40,8 @@ impl Registry {
             };
             let decoded = self.patched(&change, &old, form, &body)?;
             warnings.extend(decoded.warnings);
-            let new = decode::settled(key.kind, decoded.value);
+            let mut new = decode::settled(key.kind, decoded.value);
+            settle_namespace(key.kind, &key.namespace, &mut new)?;
             check_name(key, &new)?;
             match self.replace(&change, &old, new, warnings).await {
                 Ok(written) => return Ok(written),
@@ -87,8 +89,14 @@ impl Registry {
         warnings.extend(decoded.warnings);
         let mut object = decode::settled(key.kind, decoded.value);
         check_name(key, &object)?;
-        check_uid(key, text(&object, "uid"), &serde_json::Value::Null)?;
-        super::create::settle_namespace(key.kind, &key.namespace, &mut object)?;
+        let uid = text(&object, "uid");
+        if !uid.is_empty() {
+            let why = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
+            return Err(Status::conflict(key.kind, &key.name, &why));
+        }
+        settle_namespace(key.kind, &key.namespace, &mut object)?;
         self.create_tracked(context, key.kind, &key.namespace, object, warnings).await
     }
 }

@@ -1,36 +1,17 @@
-//! `/scale`: the number of replicas of a workload, in a form that is the same for all.
+//! Writes to `/scale`: the workload is read as a `Scale`, changed, and written back.
 
-use coracle_api::decode::{Format, Target};
-use coracle_api::{Errors, Key, Path, Status, patch};
+use coracle_api::decode::{Format, Target, gvk};
+use coracle_api::{Key, Status, patch, scale, yaml};
 use serde_json::{Value, json};
 
+use super::card::Entry;
+use super::managed;
 use super::meta::{meta, text};
 use super::operation::{Body, Context, PatchForm, Written};
 use super::update::{Change, STALE, check_name, check_uid};
 use super::{Failure, Registry, TRIES, decode};
 
-/// The `Scale` of an object.
-pub fn show(object: &Value) -> Value {
-    let from = &object["metadata"];
-    let mut metadata = serde_json::Map::new();
-    for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
-        if let Some(value) = from.get(name) {
-            metadata.insert(name.into(), value.clone());
-        }
-    }
-    let wanted = object["spec"]["replicas"].as_i64().unwrap_or(0);
-    let spec = if wanted == 0 { json!({}) } else { json!({"replicas": wanted}) };
-    let mut status = json!({"replicas": object["status"]["replicas"].as_i64().unwrap_or(0)});
-    let selector = selector_text(&object["spec"]["selector"]);
-    if !selector.is_empty() {
-        status["selector"] = selector.into();
-    }
-    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
-}
-
-fn selector_text(selector: &Value) -> String {
-    coracle_api::selector::from_object(selector).map(|selector| selector.to_string()).unwrap_or_default()
-}
+const SUB: &str = "scale";
 
 impl Registry {
     pub(super) async fn update_scale(
@@ -40,12 +21,13 @@ impl Registry {
         body: Body,
         warnings: &mut Vec<String>,
     ) -> Result<Written, Status> {
-        let scale = decode::typed(context, &target()?, body, warnings)?;
-        check_name(key, &scale)?;
+        let wanted = decode::typed(context, &target()?, body, warnings)?;
+        check_name(key, &wanted)?;
         for _ in 0..TRIES {
-            match self.rescale(context, key, &scale).await? {
-                Some(written) => return Ok(written),
-                None => continue,
+            let old = self.entry(key).ok_or_else(|| Status::not_found(key.kind, &key.name))?;
+            let new = self.scaled(context, key, &old, wanted.clone())?;
+            if let Some(written) = self.rescale(context, key, &old, new).await? {
+                return Ok(written);
             }
         }
         Err(Status::conflict(key.kind, &key.name, STALE))
@@ -59,57 +41,93 @@ impl Registry {
         body: &[u8],
         warnings: &mut Vec<String>,
     ) -> Result<Written, Status> {
-        let form = match form {
-            PatchForm::Json => patch::Kind::Json,
-            PatchForm::Merge => patch::Kind::Merge,
-            PatchForm::Strategic => patch::Kind::Strategic,
-            // An apply of the one field that there is comes to the same as a merge.
-            PatchForm::Apply { .. } => {
-                let body = Body::Bytes(Format::Yaml, body.to_vec().into());
-                return self.update_scale(context, key, body, warnings).await;
-            }
-        };
         for _ in 0..TRIES {
+            warnings.clear();
             let old = self.entry(key).ok_or_else(|| Status::not_found(key.kind, &key.name))?;
-            let decoded =
-                patch::patch(form, &target()?, &show(&old.value()), body, context.field_validation)?;
-            *warnings = decoded.warnings;
-            let mut scale = decoded.value;
-            check_name(key, &scale)?;
-            if text(&scale, "resourceVersion") == old.object.revision.to_string() {
-                // It only came from the object itself: who asks for no revision gets the latest.
-                meta(&mut scale).shift_remove("resourceVersion");
-            }
-            if let Some(written) = self.rescale(context, key, &scale).await? {
+            let form = match form {
+                PatchForm::Json => patch::Kind::Json,
+                PatchForm::Merge => patch::Kind::Merge,
+                PatchForm::Strategic => patch::Kind::Strategic,
+                PatchForm::Apply { force } => {
+                    let new = self.applied(context, key, &old, force, body)?;
+                    match self.rescale(context, key, &old, new).await? {
+                        Some(written) => return Ok(written),
+                        None => continue,
+                    }
+                }
+            };
+            let shown = scale::of(&old.value());
+            let decoded = patch::patch(form, &target()?, &shown, body, context.field_validation)?;
+            warnings.extend(decoded.warnings);
+            check_name(key, &decoded.value)?;
+            let new = self.scaled(context, key, &old, decoded.value)?;
+            if let Some(written) = self.rescale(context, key, &old, new).await? {
                 return Ok(written);
             }
         }
         Err(Status::conflict(key.kind, &key.name, STALE))
     }
 
-    /// Writes the number of a `Scale`; nothing if somebody else wrote in between.
-    async fn rescale(&self, context: &Context, key: &Key, scale: &Value) -> Result<Option<Written>, Status> {
-        let old = self.entry(key).ok_or_else(|| Status::not_found(key.kind, &key.name))?;
+    /// The workload as a `Scale` wants it, its fields owned by way of the subresource.
+    fn scaled(&self, context: &Context, key: &Key, old: &Entry, mut wanted: Value) -> Result<Value, Status> {
         let value = old.value();
-        check_uid(key, text(scale, "uid"), &value)?;
-        let revision = text(scale, "resourceVersion");
+        check_uid(key, text(&wanted, "uid"), &value)?;
+        let revision = text(&wanted, "resourceVersion");
         if !revision.is_empty() && revision != text(&value, "resourceVersion") {
             return Err(Status::conflict(key.kind, &key.name, STALE));
         }
-        let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
-        if replicas < 0 {
-            return Err(negative(key, replicas));
+        meta(&mut wanted).insert("namespace".into(), key.namespace.as_str().into());
+        let errors = scale::validate(&wanted);
+        if !errors.is_empty() {
+            return Err(Status::invalid_named("autoscaling", "Scale", &key.name, &errors));
         }
-        let mut new = value;
-        new["spec"]["replicas"] = replicas.into();
-        // The object is changed as by a write to itself, but its fields are owned by way of the scale.
+        let mut new = value.clone();
+        scale::apply(&wanted, &mut new);
+        let mut new = managed::track(context, key.kind, Some(&value), new, SUB, self.clock().now());
+        // Upstream notes no time for what is owned by way of a scale.
+        for entry in new.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut).into_iter().flatten() {
+            if entry["subresource"] == SUB && entry["operation"] == "Update" {
+                entry.as_object_mut().map(|entry| entry.shift_remove("time"));
+            }
+        }
+        Ok(new)
+    }
+
+    /// An apply of a `Scale` is one of the workload with nothing but its replicas.
+    fn applied(&self, context: &Context, key: &Key, old: &Entry, force: bool, body: &[u8]) -> Result<Value, Status> {
+        let document = yaml::parse(&String::from_utf8_lossy(body)).map_err(Status::bad_request)?;
+        let (api_version, kind) = gvk(&document.node).map_err(Status::bad_request)?;
+        let (api_version, kind) = (api_version.unwrap_or_default(), kind.unwrap_or_default());
+        if (api_version.as_ref(), kind.as_ref()) != ("autoscaling/v1", "Scale") {
+            return Err(Status::bad_request(format!("invalid object type: {api_version}, Kind={kind}")));
+        }
+        let body = Body::Bytes(Format::Yaml, body.to_vec().into());
+        let wanted = decode::typed(context, &target()?, body, &mut Vec::new())?;
+        check_name(key, &wanted)?;
+        let config = json!({
+            "apiVersion": key.kind.api_version(),
+            "kind": key.kind.kind,
+            "metadata": {"name": key.name, "namespace": key.namespace},
+            "spec": {"replicas": wanted["spec"]["replicas"].as_i64().unwrap_or(0)},
+        });
         let now = self.clock().now();
-        (key.kind.strategy.prepare_update)(&mut new, &old.value());
-        let new = super::managed::track(context, key.kind, Some(&old.value()), new, "scale", now);
-        let change = Change { context, key, sub: None, tracked: true };
-        match self.replace(&change, &old, new, &mut Vec::new()).await {
+        let live = old.value();
+        let config = config.to_string();
+        managed::apply(context, key.kind, SUB, force, Some(&live), config.as_bytes(), now).map(|decoded| decoded.value)
+    }
+
+    /// Writes the workload; nothing if somebody else wrote in between.
+    async fn rescale(
+        &self,
+        context: &Context,
+        key: &Key,
+        old: &Entry,
+        new: Value,
+    ) -> Result<Option<Written>, Status> {
+        let change = Change { context, key, sub: None, tracked: true, precise: false };
+        match self.replace(&change, old, new, &mut Vec::new()).await {
             Ok(written) => {
-                let shown = show(&written.object.value().map_err(Status::internal)?);
+                let shown = scale::of(&written.object.value().map_err(Status::internal)?);
                 Ok(Some(Written { shown: Some(shown), ..written }))
             }
             Err(Failure::Refused(status)) => Err(status),
@@ -120,20 +138,4 @@ impl Registry {
 
 fn target() -> Result<Target<'static>, Status> {
     Target::named("autoscaling", "v1", "Scale").ok_or_else(|| Status::internal("no schema for Scale"))
-}
-
-fn negative(key: &Key, replicas: i64) -> Status {
-    use coracle_api::status::Details;
-    let mut errors = Errors::new();
-    let spec = Path::root("spec");
-    errors.invalid(&spec.child("replicas"), replicas, "must be greater than or equal to 0");
-    let mut status = Status::invalid(key.kind, &key.name, &errors);
-    let text = errors.0.first().map(ToString::to_string).unwrap_or_default();
-    status.message = format!("Scale.autoscaling {:?} is invalid: {text}", key.name);
-    status.details = status.details.map(|details| Details {
-        group: "autoscaling".into(),
-        kind: "Scale".into(),
-        ..details
-    });
-    status
 }

@@ -24,6 +24,8 @@ pub(super) struct Change<'a> {
     pub sub: Option<&'a str>,
     /// The owners of the fields are known already, because the write is an apply.
     pub tracked: bool,
+    /// A `uid` in the new object means only that object; in a patch it is a field like any other.
+    pub precise: bool,
 }
 
 impl Registry {
@@ -43,7 +45,7 @@ impl Registry {
         if key.kind.namespaced {
             meta(&mut object).insert("namespace".into(), key.namespace.as_str().into());
         }
-        let change = Change { context, key, sub, tracked: false };
+        let change = Change { context, key, sub, tracked: false, precise: true };
         let place = Key { kind: stored(key.kind), ..key.clone() };
         let found = warnings.len();
         for _ in 0..TRIES {
@@ -73,9 +75,15 @@ impl Registry {
     ) -> Result<Written, Failure> {
         let (context, key, kind) = (change.context, change.key, change.key.kind);
         let old = old_entry.value();
-        check_preconditions(key, &old, &mut new).map_err(Failure::Refused)?;
+        if change.precise {
+            check_uid(key, text(&new, "uid"), &old).map_err(Failure::Refused)?;
+        }
+        check_revision(key, &old, &mut new).map_err(Failure::Refused)?;
         fill_changed(&mut new, &old);
         drop_double_owners(&mut new, warnings);
+        if change.sub.is_none() && *kind == coracle_api::kinds::POD {
+            crate::admission::admit_pod_update(&mut new, &old);
+        }
         let taken = match change.sub {
             None => self.allocate(kind, &mut new, Some(&old), context.dry_run).map_err(Failure::Refused)?,
             Some(_) => None,
@@ -120,7 +128,7 @@ impl Registry {
         }
         let errors = kind.validate_change(check, &new, old);
         if !errors.is_empty() {
-            return Err(Failure::Refused(Status::invalid(kind, &key.name, &errors)));
+            return Err(Failure::Refused(Status::invalid(stored(kind), &key.name, &errors)));
         }
         warnings.extend((kind.strategy.warnings)(&new, Some(old)));
         tidy(&mut new);
@@ -203,9 +211,8 @@ pub(super) fn check_name(key: &Key, object: &Value) -> Result<(), Status> {
     Ok(())
 }
 
-/// A `uid` or `resourceVersion` in the new object must be the old one's. Puts in the revision where there is none.
-fn check_preconditions(key: &Key, old: &Value, new: &mut Value) -> Result<(), Status> {
-    check_uid(key, text(new, "uid"), old)?;
+/// A `resourceVersion` in the new object must be the old one's. Puts it in where there is none.
+fn check_revision(key: &Key, old: &Value, new: &mut Value) -> Result<(), Status> {
     let revision = text(new, "resourceVersion").to_string();
     if revision.is_empty() || revision == "0" {
         if !key.kind.strategy.unconditional_update {

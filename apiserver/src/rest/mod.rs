@@ -207,6 +207,11 @@ async fn dispatch(app: &Arc<App>, asked: &Asked, route: Route) -> Result<Reply, 
 async fn resource(app: &Arc<App>, asked: &Asked, target: path::Target) -> Result<Reply, Status> {
     let across = target.kind.namespaced && target.namespace.is_none();
     let method = asked.method.as_str();
+    if let Some(verb) = collection_verb(method, &target)
+        && !target.kind.verbs.contains(&verb)
+    {
+        return Err(reply::no_method());
+    }
     match (method, &target.name, &target.sub) {
         ("GET", None, _) => read::list(app, asked, &target).await,
         ("GET", Some(_), _) if target.watch => read::list(app, asked, &target).await,
@@ -238,6 +243,16 @@ async fn resource(app: &Arc<App>, asked: &Asked, target: path::Target) -> Result
             }
         }
         _ => Err(reply::no_method()),
+    }
+}
+
+/// The verb that a request to a resource itself comes to, where not every resource has it.
+fn collection_verb(method: &str, target: &path::Target) -> Option<&'static str> {
+    match (method, &target.name, &target.sub) {
+        ("DELETE", None, _) => Some("deletecollection"),
+        ("POST", None, _) => Some("create"),
+        ("GET", None, _) => Some("list"),
+        _ => None,
     }
 }
 

@@ -272,10 +272,30 @@ fn check_manager(manager: &str, errors: &mut Errors) {
     // Go's `unicode.IsPrint`: graphic characters and the plain space.
     for (index, c) in manager.char_indices() {
         if c.is_control() || (c.is_whitespace() && c != ' ') {
-            let detail = format!("invalid character {c:?} (at position {index})");
-            errors.invalid(&at, manager, &detail);
+            let detail = format!("invalid character U+{:04X} (at position {index})", u32::from(c));
+            errors.other(&at, Fault::Invalid, format!("Invalid value: {}: {detail}", go_quoted(manager)));
         }
     }
+}
+
+/// A string as Go's `%q` prints it.
+fn go_quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            c if c.is_control() && u32::from(c) < 0x80 => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_control() || (c.is_whitespace() && c != ' ') => {
+                out.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// `dryRun`: the one value there is.

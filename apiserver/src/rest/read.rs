@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::table::{Column, Form, Include, Table};
+use coracle_api::table::{Form, Include};
 use coracle_api::{Key, KindRef, Object, Revision, Status};
 use serde_json::{Value, json};
 
@@ -46,12 +46,12 @@ pub async fn get_sub(app: &Arc<App>, asked: &Asked, target: &Target) -> Result<R
             shaped(app, asked, target.kind, 200, &object, &media)
         }
         Some("scale") => {
-            let scale = crate::registry::scale::show(&object.value().map_err(Status::internal)?);
+            let scale = coracle_api::scale::of(&object.value().map_err(Status::internal)?);
             match &media.shape {
                 Shape::Table(version) => {
                     let api_version = format!("meta.k8s.io/{version}");
                     let form = form(app, asked, &api_version)?;
-                    Ok(Reply::value(200, &SCALE_TABLE.print_one(&scale, form), &media))
+                    Ok(Reply::value(200, &coracle_api::scale::TABLE.print_one(&scale, form), &media))
                 }
                 _ => Ok(Reply::value(200, &scale, &media)),
             }
@@ -59,17 +59,6 @@ pub async fn get_sub(app: &Arc<App>, asked: &Asked, target: &Target) -> Result<R
         _ => Err(super::reply::no_method()),
     }
 }
-
-/// What upstream shows of kinds that it has no columns for.
-static SCALE_TABLE: Table = Table::of(&[
-    Column::text("Name", "Name must be unique within a namespace.", |o, _| o["metadata"]["name"].clone()),
-    Column {
-        of_type: "date",
-        ..Column::text("Created At", "When it was created.", |o, _| {
-            o["metadata"]["creationTimestamp"].clone()
-        })
-    },
-]);
 
 /// The negotiated form of an answer.
 pub fn media(asked: &Asked, offer: Offer) -> Result<Media, Status> {

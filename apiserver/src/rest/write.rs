@@ -168,9 +168,9 @@ fn patch_form(content_type: &str, force: bool) -> Result<PatchForm, Status> {
         "application/merge-patch+json" => Ok(PatchForm::Merge),
         "application/strategic-merge-patch+json" => Ok(PatchForm::Strategic),
         "application/apply-patch+yaml" => Ok(PatchForm::Apply { force }),
-        _ => Err(unsupported_body(
-            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml, application/apply-patch+cbor",
-        )),
+        // The router knows only these, and has a text of its own.
+        _ => Err(Status::failure(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+            .with_details(coracle_api::status::Details::default())),
     }
 }
 
