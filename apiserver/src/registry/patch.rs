@@ -29,7 +29,8 @@ impl Registry {
             return self.patch_scale(context, key, form, &body, warnings).await;
         }
         let place = Key { kind: stored(key.kind), ..key.clone() };
-        let change = Change { context, key, sub, tracked: matches!(form, PatchForm::Apply { .. }), precise: false };
+        let change =
+            Change { context, key, sub, tracked: matches!(form, PatchForm::Apply { .. }), precise: false };
         for _ in 0..TRIES {
             warnings.clear();
             let Some(old) = self.entry(&place) else {

@@ -85,7 +85,9 @@ impl Registry {
         scale::apply(&wanted, &mut new);
         let mut new = managed::track(context, key.kind, Some(&value), new, SUB, self.clock().now());
         // Upstream notes no time for what is owned by way of a scale.
-        for entry in new.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut).into_iter().flatten() {
+        for entry in
+            new.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut).into_iter().flatten()
+        {
             if entry["subresource"] == SUB && entry["operation"] == "Update" {
                 entry.as_object_mut().map(|entry| entry.shift_remove("time"));
             }
@@ -94,7 +96,14 @@ impl Registry {
     }
 
     /// An apply of a `Scale` is one of the workload with nothing but its replicas.
-    fn applied(&self, context: &Context, key: &Key, old: &Entry, force: bool, body: &[u8]) -> Result<Value, Status> {
+    fn applied(
+        &self,
+        context: &Context,
+        key: &Key,
+        old: &Entry,
+        force: bool,
+        body: &[u8],
+    ) -> Result<Value, Status> {
         let document = yaml::parse(&String::from_utf8_lossy(body)).map_err(Status::bad_request)?;
         let (api_version, kind) = gvk(&document.node).map_err(Status::bad_request)?;
         let (api_version, kind) = (api_version.unwrap_or_default(), kind.unwrap_or_default());
@@ -113,7 +122,8 @@ impl Registry {
         let now = self.clock().now();
         let live = old.value();
         let config = config.to_string();
-        managed::apply(context, key.kind, SUB, force, Some(&live), config.as_bytes(), now).map(|decoded| decoded.value)
+        managed::apply(context, key.kind, SUB, force, Some(&live), config.as_bytes(), now)
+            .map(|decoded| decoded.value)
     }
 
     /// Writes the workload; nothing if somebody else wrote in between.
