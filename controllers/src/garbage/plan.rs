@@ -152,8 +152,11 @@ fn judge(dependent: &Dependent) -> Vec<Action> {
     vec![delete(node, revision(node), propagation)]
 }
 
+/// Whether `owner` has to wait for `dependent`; who owns itself does not wait for itself.
 fn blocks(dependent: &Node, owner: &Node) -> bool {
-    dependent.owners().any(|o| o.uid == uid(&owner.meta) && o.block_owner_deletion == Some(true))
+    let uid = uid(&owner.meta);
+    dependent.key != owner.key
+        && dependent.owners().any(|owner| owner.uid == uid && owner.block_owner_deletion == Some(true))
 }
 
 fn revision(node: &Node) -> Option<Revision> {
