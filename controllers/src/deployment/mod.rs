@@ -161,7 +161,8 @@ impl Controller {
         status: Status,
     ) -> Result<Option<Status>, Error> {
         match action {
-            Action::Delete { .. } if status.reason == "NotFound" => Ok(None),
+            // Gone meanwhile: the Deployment itself, or a set that was to go anyway.
+            Action::Delete { .. } | Action::Status { .. } if status.reason == "NotFound" => Ok(None),
             Action::Create(set) if !matches!(status.reason.as_str(), "AlreadyExists" | "Conflict") => {
                 let message =
                     format!("Failed to create new replica set \"{}\": {status}", name(&set.metadata));

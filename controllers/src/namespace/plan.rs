@@ -54,23 +54,28 @@ pub fn plan(namespace: &Namespace, left: &[Content], now: Timestamp) -> Plan {
     let mut finalizers: BTreeMap<&str, usize> = BTreeMap::new();
     let mut unexpected = Vec::new();
     let mut wait = Duration::ZERO;
+    let mut grace_ends = Duration::MAX;
     for content in left.iter().filter(|content| !content.objects.is_empty()) {
-        let end = deleted.checked_add(SignedDuration::try_from(content.grace).unwrap_or(SignedDuration::MAX));
-        let in_grace = end.is_ok_and(|end| end > now) && !content.grace.is_zero();
+        let grace = SignedDuration::try_from(content.grace).unwrap_or(SignedDuration::MAX);
+        let end = deleted.checked_add(grace).unwrap_or(Timestamp::MAX);
+        let in_grace = end > now && !content.grace.is_zero();
         let held: Vec<&String> = content.objects.iter().flatten().collect();
         if !in_grace && held.is_empty() {
             unexpected.push(unexpected_items(namespace, content));
             continue;
         }
         wait = wait.max(if in_grace { content.grace } else { FINALIZERS_TAKE });
+        if in_grace {
+            grace_ends = grace_ends.min(time::until(end, now));
+        }
         let name = format!("{}.{}", content.resource, content.group);
         *remaining.entry(name).or_default() += content.objects.len();
         held.into_iter().for_each(|finalizer| *finalizers.entry(finalizer).or_default() += 1);
     }
     let finalize = left.iter().all(|content| content.objects.is_empty());
     // Half of what it is expected to take, as upstream does; what goes earlier wakes us earlier.
-    let look_again =
-        if unexpected.is_empty() { wait / 2 + Duration::from_secs(1) } else { Duration::from_secs(5) };
+    let half = if unexpected.is_empty() { wait / 2 + Duration::from_secs(1) } else { Duration::from_secs(5) };
+    let look_again = half.min(grace_ends);
     Plan {
         conditions: conditions(namespace, &unexpected, &remaining, &finalizers, now),
         finalize,
@@ -215,6 +220,6 @@ mod tests {
         let text = "Failed to delete all resource types, 1 remaining: unexpected items still remain in namespace: n \
                     for gvr: /v1, Resource=pods";
         assert_eq!(told(&late), [text]);
-        assert_eq!((early.look_again, late.finalize), (Some(Duration::from_millis(4500)), false));
+        assert_eq!((early.look_again, late.finalize), (Some(Duration::from_secs(4)), false));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
@@ -11,19 +12,24 @@ use crate::owner::uid;
 /// When each pod of a node has to go, by uid; pods that may stay for ever are not in it.
 pub type Deadlines = BTreeMap<String, Timestamp>;
 
+/// What admission adds to pods that say nothing themselves about nodes that fail.
+const DEFAULT_SECONDS: i64 = 300;
+const FAILED: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+
 /// The node's taints that drive pods away.
 pub fn no_execute(node: &Node) -> Vec<&Taint> {
     let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
     taints.filter(|taint| taint.effect == "NoExecute").collect()
 }
 
-/// When the pods have to go. `since` tells from when a taint counts.
-pub fn deadlines(pods: &[Arc<Pod>], taints: &[(&Taint, Timestamp)]) -> Deadlines {
-    let leaving = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-    leaving.filter_map(|pod| Some((uid(&pod.metadata).to_owned(), deadline(pod, taints)?))).collect()
+/// When the pods have to go. With each taint comes the time from which it counts; `default` is how long the tolerations last
+/// that admission adds.
+pub fn deadlines(pods: &[Arc<Pod>], taints: &[(&Taint, Timestamp)], default: Duration) -> Deadlines {
+    let staying = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    staying.filter_map(|pod| Some((uid(&pod.metadata).to_owned(), deadline(pod, taints, default)?))).collect()
 }
 
-fn deadline(pod: &Pod, taints: &[(&Taint, Timestamp)]) -> Option<Timestamp> {
+fn deadline(pod: &Pod, taints: &[(&Taint, Timestamp)], default: Duration) -> Option<Timestamp> {
     let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
     let created = pod.metadata.creation_timestamp.as_ref().map_or(Timestamp::MIN, |time| time.0);
     let limits = taints.iter().filter_map(|(taint, since)| {
@@ -32,8 +38,11 @@ fn deadline(pod: &Pod, taints: &[(&Taint, Timestamp)]) -> Option<Timestamp> {
         let Some(toleration) = tolerations.iter().find(|toleration| tolerates(toleration, taint)) else {
             return Some(since);
         };
-        let seconds = toleration.toleration_seconds?.max(0);
-        Some(since.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX))
+        let wait = match toleration.toleration_seconds? {
+            DEFAULT_SECONDS if FAILED.contains(&taint.key.as_str()) => SignedDuration::try_from(default).ok()?,
+            seconds => SignedDuration::from_secs(seconds.max(0)),
+        };
+        Some(since.checked_add(wait).unwrap_or(Timestamp::MAX))
     });
     limits.min()
 }
@@ -63,7 +72,8 @@ mod tests {
             effect: "NoExecute".into(),
             time_added: None,
         };
-        let (k, z) = (taint("k"), taint("z"));
+        let (k, z, lost) = (taint("k"), taint("z"), taint("node.kubernetes.io/unreachable"));
+        let added = json!({"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 300});
         let forever = json!({"key": "k", "operator": "Exists", "effect": "NoExecute"});
         let two = json!({"key": "k", "operator": "Exists", "tolerationSeconds": 2});
         let cases: Vec<(&str, Value, Vec<&Taint>, Option<i64>)> = vec![
@@ -85,12 +95,13 @@ mod tests {
                 vec![&k],
                 Some(100),
             ),
+            ("what admission adds", json!([added]), vec![&lost], Some(115)),
             ("no taint", json!([]), vec![], None),
         ];
         for (name, tolerations, taints, expected) in cases {
             let pods = [Arc::new(pod("a").spec("tolerations", tolerations).created(50).build())];
             let taints: Vec<_> = taints.into_iter().map(|taint| (taint, time(100).0)).collect();
-            let got = deadlines(&pods, &taints).get("a-uid").copied();
+            let got = deadlines(&pods, &taints, Duration::from_secs(15)).get("a-uid").copied();
             assert_eq!(got, expected.map(|at| time(at).0), "case: {name}");
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_api::Key;
 use coracle_client::{Ctx, Error, EventRecorder, Index, Op, Requeue, Store, Typed};
@@ -23,6 +24,7 @@ struct Controller {
     nodes: Store<Node>,
     pods: Index<Pod>,
     state: Mutex<HashMap<String, Memory>>,
+    default_toleration: Duration,
     events: EventRecorder,
 }
 
@@ -42,6 +44,7 @@ pub async fn run(shared: Shared, stop: CancellationToken) {
         nodes: nodes.clone(),
         pods: by_node(&shared.informers.store()),
         state: Mutex::default(),
+        default_toleration: shared.config.timing.default_toleration,
         events: shared.events("taint-eviction-controller"),
     });
     let runner = shared.runner("taint-eviction-controller").watches::<Node>(|change| {
@@ -67,7 +70,7 @@ impl Controller {
         let pods = self.pods.find(&key.name);
         let now = ctx.now();
         let deadlines = match self.nodes.get_key(key) {
-            Some(node) => deadlines(&pods, &self.dated(key, no_execute(&node), now)),
+            Some(node) => deadlines(&pods, &self.dated(key, no_execute(&node), now), self.default_toleration),
             // Its pods are orphans now, which others look after.
             None => Deadlines::new(),
         };

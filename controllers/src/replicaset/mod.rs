@@ -132,7 +132,11 @@ impl Controller {
         if let Some(status) = told
             && let Some(patch) = status_patch(observed.set, &status)
         {
-            ctx.write_one(Op::merge_status(observed.set.key(), patch)).await?;
+            match ctx.write_one(Op::merge_status(observed.set.key(), patch)).await {
+                Err(error) if !error.is("NotFound") => return Err(error),
+                // Written, or the set is gone.
+                _ => {}
+            }
         }
         match refused {
             Some((_, status)) => Err(Error::Refused(status)),

@@ -102,7 +102,7 @@ pub async fn run(shared: Shared, stop: CancellationToken) {
         shared: shared.clone(),
     });
     let key = |name: Option<&String>| Key::new(Namespace::kind(), "", name.cloned().unwrap_or_default());
-    let runner = shared.runner("serviceaccount-controller").watches_itself::<Namespace>();
+    let runner = shared.runner("serviceaccount-controller").workers(8).watches_itself::<Namespace>();
     let runner = runner.watches::<ServiceAccount>(move |change| {
         let meta = &change.object().metadata;
         let gone = change.new.is_none() && meta.name.as_deref() == Some(ACCOUNT);
