@@ -39,7 +39,9 @@ fn deadline(pod: &Pod, taints: &[(&Taint, Timestamp)], default: Duration) -> Opt
             return Some(since);
         };
         let wait = match toleration.toleration_seconds? {
-            DEFAULT_SECONDS if FAILED.contains(&taint.key.as_str()) => SignedDuration::try_from(default).ok()?,
+            DEFAULT_SECONDS if FAILED.contains(&taint.key.as_str()) => {
+                SignedDuration::try_from(default).ok()?
+            }
             seconds => SignedDuration::from_secs(seconds.max(0)),
         };
         Some(since.checked_add(wait).unwrap_or(Timestamp::MAX))
@@ -73,7 +75,8 @@ mod tests {
             time_added: None,
         };
         let (k, z, lost) = (taint("k"), taint("z"), taint("node.kubernetes.io/unreachable"));
-        let added = json!({"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 300});
+        let added =
+            json!({"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 300});
         let forever = json!({"key": "k", "operator": "Exists", "effect": "NoExecute"});
         let two = json!({"key": "k", "operator": "Exists", "tolerationSeconds": 2});
         let cases: Vec<(&str, Value, Vec<&Taint>, Option<i64>)> = vec![
