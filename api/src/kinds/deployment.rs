@@ -56,7 +56,7 @@ static TABLE: Table = Table::of(&[
 
 static STRATEGY: Strategy = Strategy {
     default,
-    prepare_create: start_counting,
+    prepare_create: |deployment| start_counting(deployment, json!({})),
     prepare_update,
     prepare_status_update,
     validate: |kind, deployment, errors| {

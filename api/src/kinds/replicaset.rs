@@ -54,11 +54,13 @@ static STRATEGY: Strategy = Strategy {
             within(spec, "template", default_pod_template);
         });
     },
-    prepare_create: start_counting,
+    prepare_create: |set| start_counting(set, json!({"replicas": 0})),
     prepare_update: count_spec_changes,
-    validate,
+    validate: |kind, set, errors| {
+        kind.check_metadata(set, errors);
+        validate_spec(&Field::top(set, "spec"), errors);
+    },
     validate_update: |kind, new, old, errors| {
-        validate(kind, new, errors);
         kind.check_metadata_update(new, old, errors);
         let (spec, old) = (Field::top(new, "spec"), Field::top(old, "spec"));
         validate_spec(&spec, errors);
@@ -80,11 +82,6 @@ static STRATEGY: Strategy = Strategy {
     warnings: workload::warnings,
     ..PLAIN
 };
-
-fn validate(kind: &Kind, set: &Value, errors: &mut Errors) {
-    kind.check_metadata(set, errors);
-    validate_spec(&Field::top(set, "spec"), errors);
-}
 
 fn validate_spec(spec: &Field, errors: &mut Errors) {
     rules::non_negative(&spec.get("replicas"), errors);

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::VERBS;
 use super::configmap::{SIZE_MAX, decoded_size, frozen};
@@ -44,7 +44,7 @@ static TABLE: Table = Table::of(&[
     Column::age(),
 ]);
 
-static STRATEGY: Strategy = Strategy { default, validate, validate_update, ..PLAIN };
+static STRATEGY: Strategy = Strategy { default, validate, validate_update, warnings, ..PLAIN };
 
 /// `stringData` is for writing only: it ends up in `data`.
 fn default(secret: &mut Value) {
@@ -55,6 +55,11 @@ fn default(secret: &mut Value) {
             |(key, value): (String, Value)| (key, BASE64.encode(value.as_str().unwrap_or_default()).into());
         if let Some(data) = map_at(secret, "data") {
             data.extend(plain.into_iter().map(encoded));
+        }
+    }
+    for value in secret.get_mut("data").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+        if value.is_null() {
+            *value = "".into();
         }
     }
     fill_empty(secret, "type", "Opaque");
@@ -128,6 +133,23 @@ fn validate_update(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {
     rules::immutable(&Field::top(new, "type"), &Field::top(old, "type"), errors);
     frozen(new, old, &["data"], errors);
     validate(kind, new, errors);
+}
+
+/// A pair of certificate and key that cannot be one. Whether the key fits is not looked at.
+fn warnings(secret: &Value, _: Option<&Value>) -> Vec<String> {
+    if text(secret, "/type") != "kubernetes.io/tls" {
+        return Vec::new();
+    }
+    let has_block = |key: &str| {
+        let bytes = BASE64.decode(text(&secret["data"], &format!("/{key}"))).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).contains("-----BEGIN ")
+    };
+    let inputs = [("tls.crt", "certificate"), ("tls.key", "key")];
+    let missing = inputs.iter().find(|(key, _)| !has_block(key));
+    missing
+        .map(|(_, input)| format!("tls: failed to find any PEM data in {input} input"))
+        .into_iter()
+        .collect()
 }
 
 #[cfg(test)]

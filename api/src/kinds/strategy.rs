@@ -48,9 +48,9 @@ pub fn set_generation(object: &mut Value, generation: i64) {
     }
 }
 
-/// Starts a counted object: no status yet, generation 1.
-pub fn start_counting(object: &mut Value) {
-    clear(object, "status");
+/// Starts a counted object: with its first, empty status and generation 1.
+pub fn start_counting(object: &mut Value, status: Value) {
+    object["status"] = status;
     set_generation(object, 1);
 }
 

@@ -133,14 +133,18 @@ impl<'a> Summary<'a> {
 
     /// Looks at the containers from the last to the first: the first that has something to say decides.
     fn add_containers(&mut self, pod: &'a Value) {
-        let mut running = false;
+        let (mut running, mut failed) = (false, false);
         for status in list(pod, "/status/containerStatuses").iter().rev() {
             self.count_restarts(status);
             let waiting = text(status, "/state/waiting/reason");
             if !waiting.is_empty() {
-                self.status = waiting.into();
+                (self.status, failed) = (waiting.into(), false);
             } else if let Some(terminated) = status.pointer("/state/terminated") {
-                self.status = ended(terminated);
+                // One that did its work does not hide that another one failed.
+                let worked = int(terminated, "/exitCode") == 0;
+                if !(worked && failed) {
+                    (self.status, failed) = (ended(terminated), !worked);
+                }
             } else if is_true(status, "/ready") && status.pointer("/state/running").is_some() {
                 running = true;
                 self.ready += 1;
@@ -214,6 +218,7 @@ mod tests {
     fn states_of_containers_come_down_to_a_word() {
         let running = json!({"state": {"running": {}}, "ready": true});
         let completed = json!({"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}});
+        let error = json!({"state": {"terminated": {"exitCode": 2, "reason": "Error"}}});
         let crash = json!({"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "restartCount": 7});
         let initializing = json!({"name": "i", "state": {"running": {}}, "restartCount": 5});
         let sidecar = json!([{"name": "i", "restartPolicy": "Always"}]);
@@ -235,6 +240,11 @@ mod tests {
                     json!({"phase": "Running", "containerStatuses": [running, completed, crash]}),
                 ),
                 "1/3 NotReady 7",
+            ),
+            (
+                "one that failed shows beside one that did its work",
+                pod(2, json!([]), json!({"phase": "Running", "containerStatuses": [completed, error]})),
+                "0/2 Error 0",
             ),
             (
                 "an exit code where nobody gave a reason",

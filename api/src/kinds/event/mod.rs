@@ -5,7 +5,7 @@ mod table;
 
 use serde_json::Value;
 
-use super::strategy::PLAIN;
+use super::strategy::{PLAIN, clear};
 use crate::field::{Errors, Field, Path};
 use crate::kind::{Kind, Selectable, Strategy, View};
 use crate::names;
@@ -75,7 +75,16 @@ pub static EVENT_V1: Kind = Kind {
     view: Some(&View {
         of: &EVENT,
         store: |shown| rename(shown, "v1", STORED),
-        show: |stored| rename(stored, "events.k8s.io/v1", SHOWN),
+        show: |stored| {
+            let mut shown = rename(stored, "events.k8s.io/v1", SHOWN);
+            for field in ["reportingController", "reportingInstance"] {
+                // Always printed in the core group, and here only where there is one.
+                if text(&shown, &format!("/{field}")).is_empty() {
+                    clear(&mut shown, field);
+                }
+            }
+            shown
+        },
     }),
 };
 

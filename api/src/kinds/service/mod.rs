@@ -44,7 +44,7 @@ pub static SERVICE: Kind = Kind {
 
 static STRATEGY: Strategy = Strategy {
     default,
-    prepare_create: |service| service["status"] = json!({}),
+    prepare_create: |service| service["status"] = json!({"loadBalancer": {}}),
     prepare_update: prepare::prepare_update,
     validate: validate::validate,
     validate_update: validate::validate_update,
@@ -55,8 +55,13 @@ static STRATEGY: Strategy = Strategy {
     ..PLAIN
 };
 
-/// Whether a service of this type has an address in the cluster.
+/// Whether a service of this type has an address in the cluster, as all have that are not just another name.
 pub fn needs_cluster_ip(service: &Value) -> bool {
+    text(service, "/spec/type") != "ExternalName"
+}
+
+/// Whether traffic inside the cluster has a policy: for every type that is known and has an address.
+pub fn has_internal_traffic(service: &Value) -> bool {
     matches!(text(service, "/spec/type"), "ClusterIP" | "NodePort" | "LoadBalancer")
 }
 
@@ -92,7 +97,7 @@ fn default(service: &mut Value) {
             fill_empty(port, "targetPort", number);
         });
     });
-    let (external, in_cluster) = (is_external(service), needs_cluster_ip(service));
+    let (external, in_cluster) = (is_external(service), has_internal_traffic(service));
     let balanced = text(service, "/spec/type") == "LoadBalancer";
     within(service, "spec", |spec| {
         if external {

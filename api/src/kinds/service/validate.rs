@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use super::{is_external, is_headless, needs_cluster_ip, needs_health_port};
+use super::{has_internal_traffic, is_external, is_headless, needs_health_port};
 use crate::field::{Errors, Field};
 use crate::internal;
 use crate::kind::Kind;
@@ -319,7 +319,7 @@ fn traffic(service: &Value, spec: &Field<'_, '_>, errors: &mut Errors) {
     let internal = spec.get("internalTrafficPolicy");
     if internal.is_set() {
         rules::one_of(&internal, TRAFFIC_POLICIES, errors);
-    } else if needs_cluster_ip(service) {
+    } else if has_internal_traffic(service) {
         errors.required(&internal, "");
     }
     let distribution = spec.get("trafficDistribution");
