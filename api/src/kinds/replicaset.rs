@@ -1,6 +1,6 @@
 //! `ReplicaSet`.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::strategy::{PLAIN, count_spec_changes, start_counting};
 use super::workload;
