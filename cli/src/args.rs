@@ -37,6 +37,12 @@ pub enum Command {
     Apiserver(components::ApiServer),
     #[command(flatten)]
     Verb(verbs::Verb),
+    /// Wait for a signal: the first process of every pod's sandbox
+    #[command(hide = true)]
+    Pause,
+    /// Serve the demo application: what its images run
+    #[command(hide = true)]
+    DemoApp,
     /// Print a script that completes commands in your shell
     Completions {
         /// For which shell
@@ -70,8 +76,8 @@ impl Args {
             Command::Demo(demo) => demo.run(selection).await?,
             Command::Apiserver(component) => component.run(selection).await?,
             Command::Verb(verb) => verb.run(selection).await?,
-            // Handled where the whole command line is known.
-            Command::Completions { .. } => {}
+            // Handled in `main`, which knows the whole command line and starts no runtime for these.
+            Command::Completions { .. } | Command::Pause | Command::DemoApp => {}
         }
         Ok(ExitCode::SUCCESS)
     }

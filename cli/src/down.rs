@@ -50,7 +50,7 @@ pub async fn end(cluster: &Cluster, purge: bool, report: Report) -> Result<()> {
     let runtime = cluster.spec()?.map(|spec| spec.runtime).unwrap_or_default();
     if runtime == Runtime::Docker {
         let before = Instant::now();
-        let removed = wire::remove_everything(&cluster.name).await.context("on the Docker Engine")?;
+        let removed = wire::remove_everything(cluster).await.context("on the Docker Engine")?;
         report.timed(removed, before.elapsed());
     }
     if context::remove(cluster)? {

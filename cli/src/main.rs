@@ -6,9 +6,26 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use coracle::args::{Args, Command};
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args = Args::parse();
+    // What runs inside containers: on runtimes of their own, as small as can be.
+    let inside = match &args.command {
+        Command::Pause => Some(coracle_agent::pause::main()),
+        Command::DemoApp => Some(coracle_agent::demo_app::main()),
+        _ => None,
+    };
+    match inside {
+        None => run(args),
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => {
+            eprintln!("coracle: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(args: Args) -> ExitCode {
     log_to_stderr(args.command.is_server());
     if let Command::Completions { shell } = args.command {
         clap_complete::generate(shell, &mut Args::command(), "coracle", &mut std::io::stdout());

@@ -73,9 +73,9 @@ impl Host {
             return Ok(());
         }
         let nodes: Vec<NodeSpec> = self.spec.nodes.iter().filter(|node| node.running).cloned().collect();
-        let started = nodes.iter().map(|node| Agent::start(&self.cluster, &self.spec, &self.plane, node));
-        for (node, agent) in nodes.iter().zip(futures::future::join_all(started).await) {
-            let agent = agent.with_context(|| format!("cannot start the agent of {}", node.name))?;
+        for node in &nodes {
+            let agent = Agent::start(&self.cluster, &self.spec, &self.plane, node)
+                .with_context(|| format!("cannot start the agent of {}", node.name))?;
             self.agents.insert(node.name.clone(), agent);
         }
         let names: Vec<String> = self.agents.keys().cloned().collect();
@@ -136,7 +136,7 @@ impl Host {
             Order::NodeKill { name } => {
                 // The agent first, and at once: it must not see its containers go and report it.
                 self.take_agent(&name)?.kill();
-                let gone = self.plane.remove_containers(&self.cluster, Some(&name)).await?;
+                let gone = self.plane.remove_containers(&self.cluster, &name).await?;
                 self.set_running(&name, false)?;
                 Reply::Done(format!("{name} lost power: its agent and {gone} containers are gone"))
             }
@@ -151,7 +151,7 @@ impl Host {
             bail!("the agent of {name} runs already");
         }
         let node = self.node(name)?.clone();
-        let agent = Agent::start(&self.cluster, &self.spec, &self.plane, &node).await?;
+        let agent = Agent::start(&self.cluster, &self.spec, &self.plane, &node)?;
         self.agents.insert(name.into(), agent);
         self.set_running(name, true)?;
         self.plane.wait_nodes_ready(&[name.to_owned()]).await?;

@@ -26,6 +26,28 @@ impl Default for NodeSize {
     }
 }
 
+/// Disk that every node declares: pods rarely ask for it, and a node without any would refuse those that do.
+const STORAGE: i64 = 20 << 30;
+
+impl NodeSize {
+    /// The same in the agent's units.
+    ///
+    /// # Errors
+    /// An amount that is no quantity.
+    pub fn amounts(&self) -> anyhow::Result<coracle_agent::Size> {
+        let quantity = |text: &str| {
+            text.parse::<coracle_api::quantity::Quantity>()
+                .map_err(|error| anyhow::anyhow!("{text:?} is no quantity: {error}"))
+        };
+        Ok(coracle_agent::Size {
+            cpu_milli: quantity(&self.cpu)?.milli_value(),
+            memory: quantity(&self.memory)?.value(),
+            storage: STORAGE,
+            pods: self.pods.into(),
+        })
+    }
+}
+
 impl FromStr for NodeSize {
     type Err = String;
 

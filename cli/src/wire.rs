@@ -1,19 +1,35 @@
 //! Where components are put together: the only file here that knows them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use coracle_agent::AgentConfig;
+use coracle_agent::labels::Owner;
+use coracle_agent::runtime::Runtime as _;
+use coracle_api::{Object, kinds};
 use coracle_apiserver::{Config, Server};
-use coracle_client::Clock;
+use coracle_client::{Client, Clock, Event, Interest};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Node;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Cluster, NodeSpec, Spec, Timing};
+use crate::cluster::{Cluster, NodeSpec, Runtime, Selection, Spec, Timing};
+use crate::connection::{Connection, Target};
+
+/// How long nodes may take to become Ready: after a crash they find their pods again first.
+const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// API server, controllers and scheduler of a running cluster.
 pub struct ControlPlane {
     server: Server,
+    client: Arc<dyn Client>,
+    /// What the agents run containers on; `None` without agents.
+    runtime: Option<Arc<dyn coracle_agent::runtime::Runtime>>,
     stop: CancellationToken,
     parts: Vec<(&'static str, JoinHandle<()>)>,
 }
@@ -22,6 +38,12 @@ impl ControlPlane {
     /// Starts them; returns when the API server answers.
     pub async fn start(cluster: &Cluster, spec: &Spec) -> Result<ControlPlane> {
         let server = start_server(cluster, SocketAddr::from(([127, 0, 0, 1], spec.port))).await?;
+        let runtime: Option<Arc<dyn coracle_agent::runtime::Runtime>> = match (spec.parts.agents, spec.runtime) {
+            (false, _) => None,
+            (true, Runtime::Docker) => Some(Arc::new(coracle_agent::docker::connect().await?)),
+            (true, Runtime::Sim) => bail!("the simulated runtime is not there yet; use --runtime docker"),
+        };
+        let client = server.client("system:coracle-up", &["system:masters", "system:authenticated"]);
         let clock = Clock::system();
         let stop = CancellationToken::new();
         let mut parts = Vec::new();
@@ -42,7 +64,7 @@ impl ControlPlane {
             parts
                 .push(("scheduler", coracle_scheduler::start(client, &config, clock.clone(), stop.clone())?));
         }
-        Ok(ControlPlane { server, stop, parts })
+        Ok(ControlPlane { server, client, runtime, stop, parts })
     }
 
     /// Where the API server listens.
@@ -51,13 +73,38 @@ impl ControlPlane {
     }
 
     /// Waits until all of these nodes are Ready.
-    pub async fn wait_nodes_ready(&self, _names: &[String]) -> Result<()> {
-        Ok(())
+    pub async fn wait_nodes_ready(&self, names: &[String]) -> Result<()> {
+        let waiting = async {
+            let (nodes, mut revision) = self.client.list(&Interest::all(&kinds::NODE)).await?;
+            let mut missing: BTreeSet<String> = names.iter().cloned().collect();
+            nodes.iter().filter(|node| is_ready(node)).for_each(|node| {
+                missing.remove(&node.key.name);
+            });
+            while !missing.is_empty() {
+                let mut changes = self.client.watch(vec![Interest::all(&kinds::NODE)], revision).await?;
+                while let (false, Some(Ok(event))) = (missing.is_empty(), changes.next().await) {
+                    revision = event.revision();
+                    if let Event::Added(node) | Event::Modified(node) = event
+                        && is_ready(&node)
+                    {
+                        missing.remove(&node.key.name);
+                    }
+                }
+            }
+            anyhow::Ok(())
+        };
+        match tokio::time::timeout(READY_WITHIN, waiting).await {
+            Ok(outcome) => outcome,
+            Err(_) => bail!("not all of {} are Ready after {} s", names.join(", "), READY_WITHIN.as_secs()),
+        }
     }
 
-    /// Removes every container of a node.
-    pub async fn remove_containers(&self, _cluster: &Cluster, _node: Option<&str>) -> Result<usize> {
-        Ok(0)
+    /// Removes every container of a node and the files of its pods.
+    pub async fn remove_containers(&self, cluster: &Cluster, node: &str) -> Result<usize> {
+        let roots = [node_root(cluster, node)];
+        let Some(runtime) = &self.runtime else { return Ok(0) };
+        let removed = coracle_agent::cleanup(runtime.as_ref(), &cluster.name, Some(node), &roots).await?;
+        Ok(removed.containers)
     }
 
     /// Ends all parts.
@@ -87,37 +134,114 @@ pub async fn start_server(cluster: &Cluster, listen: SocketAddr) -> Result<Serve
 }
 
 /// A running agent.
-pub struct Agent {}
+pub struct Agent {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
 
 impl Agent {
-    /// Starts it.
-    pub async fn start(_: &Cluster, _: &Spec, _: &ControlPlane, _: &NodeSpec) -> Result<Agent> {
-        bail!("the components are not wired yet")
+    /// Starts it; it registers its node by itself.
+    pub fn start(cluster: &Cluster, spec: &Spec, plane: &ControlPlane, node: &NodeSpec) -> Result<Agent> {
+        let Some(runtime) = plane.runtime.clone() else { bail!("this cluster runs without agents") };
+        let mut labels = node.labels.clone();
+        if let Some(zone) = &node.zone {
+            labels.insert("topology.kubernetes.io/zone".into(), zone.clone());
+        }
+        let config = AgentConfig {
+            cluster: cluster.name.clone(),
+            node: node.name.clone(),
+            size: node.size.amounts()?,
+            labels,
+            taints: node.taints.iter().map(|text| taint(text)).collect::<Result<_>>()?,
+            runtime,
+            root: node_root(cluster, &node.name),
+            slice: None,
+            api_server: Some((plane.address().ip(), plane.address().port())),
+            ca: Some(plane.server.pki().ca().to_owned()),
+            timing: match spec.timing {
+                Timing::Demo => coracle_agent::Timing::demo(),
+                Timing::Kubernetes => coracle_agent::Timing::kubernetes(),
+            },
+        };
+        let user = format!("system:node:{}", node.name);
+        let client = plane.server.client(&user, &["system:nodes", "system:authenticated"]);
+        let stop = CancellationToken::new();
+        let task = coracle_agent::start(client, config, Clock::system(), stop.clone());
+        Ok(Agent { stop, task })
     }
 
     /// Ends it in good order; its containers go on.
-    pub async fn stop(self, _within: Duration) {}
+    pub async fn stop(self, within: Duration) {
+        self.stop.cancel();
+        if tokio::time::timeout(within, self.task).await.is_err() {
+            tracing::warn!("an agent did not end in time");
+        }
+    }
 
     /// Ends it at once.
-    pub fn kill(self) {}
+    pub fn kill(self) {
+        self.task.abort();
+        self.stop.cancel();
+    }
+}
+
+/// `key=value:Effect` or `key:Effect`, as kubectl writes taints.
+fn taint(text: &str) -> Result<(String, String, String)> {
+    let (what, effect) = text.rsplit_once(':').with_context(|| format!("{text:?}: write a taint as key=value:Effect"))?;
+    let (key, value) = what.split_once('=').unwrap_or((what, ""));
+    if !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
+        bail!("{text:?}: the effect of a taint is NoSchedule, PreferNoSchedule or NoExecute");
+    }
+    Ok((key.into(), value.into(), effect.into()))
+}
+
+/// Where an agent keeps its pods' volumes.
+fn node_root(cluster: &Cluster, node: &str) -> PathBuf {
+    cluster.dir.join("nodes").join(node)
+}
+
+fn is_ready(node: &Object) -> bool {
+    let Ok(node) = node.decode::<Node>() else { return false };
+    let conditions = node.status.into_iter().flat_map(|status| status.conditions.unwrap_or_default());
+    conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
 /// Removes everything that a cluster made on the engine, and looks whether it is so.
-pub async fn remove_everything(_cluster: &str) -> Result<String> {
-    bail!("the components are not wired yet")
+pub async fn remove_everything(cluster: &Cluster) -> Result<String> {
+    let runtime = coracle_agent::docker::connect().await?;
+    let nodes = cluster.spec()?.map(|spec| spec.nodes).unwrap_or_default();
+    let roots: Vec<PathBuf> = nodes.iter().map(|node| node_root(cluster, &node.name)).collect();
+    let removed = coracle_agent::cleanup(&runtime, &cluster.name, None, &roots).await?;
+    let everything = Owner { cluster: cluster.name.clone(), node: None };
+    let left = runtime.containers(&everything).await?.len();
+    anyhow::ensure!(left == 0, "{left} containers of cluster {} are still there", cluster.name);
+    Ok(format!("{} containers, {} networks, {} volumes removed", removed.containers, removed.networks, removed.volumes))
 }
 
 /// Kills a container, as `docker kill` does.
-pub async fn kill_container(_cluster: &str, _pod_uid: &str, _container: &str) -> Result<()> {
-    bail!("the components are not wired yet")
+pub async fn kill_container(cluster: &str, pod_uid: &str, container: &str) -> Result<()> {
+    let runtime = coracle_agent::docker::connect().await?;
+    let owner = Owner { cluster: cluster.into(), node: None };
+    let is_meant = |labels: &BTreeMap<String, String>| {
+        labels.get(coracle_agent::labels::UID).is_some_and(|uid| uid == pod_uid)
+            && labels.get(coracle_agent::labels::CONTAINER).is_some_and(|name| name == container)
+    };
+    let all = runtime.containers(&owner).await?;
+    let victim = all.iter().find(|c| is_meant(&c.labels)).context("the container is not there")?;
+    Ok(runtime.kill(&victim.id, "KILL").await?)
 }
 
 /// What `coracle why` prints.
-pub async fn why(_cluster: &Cluster, _namespace: &str, _pod: &str) -> Result<String> {
-    bail!("the components are not wired yet")
+pub async fn why(cluster: &Cluster, namespace: &str, pod: &str) -> Result<String> {
+    crate::explain::why::text(&open(cluster).await?, namespace, pod).await
 }
 
-/// What `coracle trace` prints.
-pub async fn trace(_cluster: &Cluster, _namespace: &str, _target: &str) -> Result<String> {
-    bail!("the components are not wired yet")
+/// What `coracle trace` prints for a Deployment.
+pub async fn trace(cluster: &Cluster, namespace: &str, deployment: &str) -> Result<String> {
+    crate::explain::trace::text(&open(cluster).await?, namespace, "Deployment", deployment, false).await
+}
+
+async fn open(cluster: &Cluster) -> Result<Connection> {
+    let target = Target { kubeconfig: Some(cluster.kubeconfig()), ..Target::default() };
+    Connection::open(&Selection::default(), &target).await
 }

@@ -170,7 +170,7 @@ async fn too_large(cluster: &Cluster, pods: &Api<Pod>, report: Report) -> Result
 async fn trace(cluster: &Cluster, report: Report) -> Result<()> {
     report.title("7. Trace: from your request to the containers, each step with who did it and why");
     report.text("$ coracle trace deployment/web");
-    let text = wire::trace(cluster, "default", "deployment/web").await?;
+    let text = wire::trace(cluster, "default", "web").await?;
     let lines: Vec<&str> = text.lines().collect();
     // The whole tree is longer than a screen: its beginning tells the story.
     for line in lines.iter().take(28) {
