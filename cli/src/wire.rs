@@ -43,6 +43,10 @@ impl ControlPlane {
             (true, Runtime::Docker) => Some(Arc::new(coracle_agent::docker::connect().await?)),
             (true, Runtime::Sim) => bail!("the simulated runtime is not there yet; use --runtime docker"),
         };
+        if let Some(runtime) = &runtime {
+            // Once, before the agents look for it all at the same time.
+            runtime.ensure_network(&cluster.name).await?;
+        }
         let client = server.client("system:coracle-up", &["system:masters", "system:authenticated"]);
         let clock = Clock::system();
         let stop = CancellationToken::new();
@@ -155,7 +159,8 @@ impl Agent {
             taints: node.taints.iter().map(|text| taint(text)).collect::<Result<_>>()?,
             runtime,
             root: node_root(cluster, &node.name),
-            slice: None,
+            // By place in the list, so that agents that start together do not choose the same.
+            slice: spec.nodes.iter().position(|known| known.name == node.name).and_then(|n| u8::try_from(n).ok()),
             api_server: Some((plane.address().ip(), plane.address().port())),
             ca: Some(plane.server.pki().ca().to_owned()),
             timing: match spec.timing {
