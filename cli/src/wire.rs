@@ -38,11 +38,12 @@ impl ControlPlane {
     /// Starts them; returns when the API server answers.
     pub async fn start(cluster: &Cluster, spec: &Spec) -> Result<ControlPlane> {
         let server = start_server(cluster, SocketAddr::from(([127, 0, 0, 1], spec.port))).await?;
-        let runtime: Option<Arc<dyn coracle_agent::runtime::Runtime>> = match (spec.parts.agents, spec.runtime) {
-            (false, _) => None,
-            (true, Runtime::Docker) => Some(Arc::new(coracle_agent::docker::connect().await?)),
-            (true, Runtime::Sim) => bail!("the simulated runtime is not there yet; use --runtime docker"),
-        };
+        let runtime: Option<Arc<dyn coracle_agent::runtime::Runtime>> =
+            match (spec.parts.agents, spec.runtime) {
+                (false, _) => None,
+                (true, Runtime::Docker) => Some(Arc::new(coracle_agent::docker::connect().await?)),
+                (true, Runtime::Sim) => bail!("the simulated runtime is not there yet; use --runtime docker"),
+            };
         if let Some(runtime) = &runtime {
             // Once, before the agents look for it all at the same time.
             runtime.ensure_network(&cluster.name).await?;
@@ -160,7 +161,11 @@ impl Agent {
             runtime,
             root: node_root(cluster, &node.name),
             // By place in the list, so that agents that start together do not choose the same.
-            slice: spec.nodes.iter().position(|known| known.name == node.name).and_then(|n| u8::try_from(n).ok()),
+            slice: spec
+                .nodes
+                .iter()
+                .position(|known| known.name == node.name)
+                .and_then(|n| u8::try_from(n).ok()),
             api_server: Some((plane.address().ip(), plane.address().port())),
             ca: Some(plane.server.pki().ca().to_owned()),
             timing: match spec.timing {
@@ -192,7 +197,8 @@ impl Agent {
 
 /// `key=value:Effect` or `key:Effect`, as kubectl writes taints.
 fn taint(text: &str) -> Result<(String, String, String)> {
-    let (what, effect) = text.rsplit_once(':').with_context(|| format!("{text:?}: write a taint as key=value:Effect"))?;
+    let (what, effect) =
+        text.rsplit_once(':').with_context(|| format!("{text:?}: write a taint as key=value:Effect"))?;
     let (key, value) = what.split_once('=').unwrap_or((what, ""));
     if !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
         bail!("{text:?}: the effect of a taint is NoSchedule, PreferNoSchedule or NoExecute");
@@ -220,7 +226,10 @@ pub async fn remove_everything(cluster: &Cluster) -> Result<String> {
     let everything = Owner { cluster: cluster.name.clone(), node: None };
     let left = runtime.containers(&everything).await?.len();
     anyhow::ensure!(left == 0, "{left} containers of cluster {} are still there", cluster.name);
-    Ok(format!("{} containers, {} networks, {} volumes removed", removed.containers, removed.networks, removed.volumes))
+    Ok(format!(
+        "{} containers, {} networks, {} volumes removed",
+        removed.containers, removed.networks, removed.volumes
+    ))
 }
 
 /// Kills a container, as `docker kill` does.
