@@ -159,6 +159,7 @@ impl Agent {
             labels,
             taints: node.taints.iter().map(|text| taint(text)).collect::<Result<_>>()?,
             runtime,
+            sandbox_image: coracle_agent::PAUSE_IMAGE.into(),
             root: node_root(cluster, &node.name),
             // By place in the list, so that agents that start together do not choose the same.
             slice: spec
