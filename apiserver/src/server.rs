@@ -117,6 +117,7 @@ impl Server {
         let listener = TcpListener::bind(config.listen).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
         let pki = Arc::new(Pki::open(&config.data_dir, config.clock.clone())?);
+        registry.sign_tokens_with(pki.accounts().clone());
         let mut names = config.names.clone();
         names.push(address.ip().to_string());
         let tls = pki.server_config(&names)?;

@@ -173,6 +173,7 @@ impl Agent {
                 Timing::Demo => coracle_agent::Timing::demo(),
                 Timing::Kubernetes => coracle_agent::Timing::kubernetes(),
             },
+            lines: Some(Arc::new(plane.server.lines())),
         };
         let user = format!("system:node:{}", node.name);
         let client = plane.server.client(&user, &["system:nodes", "system:authenticated"]);

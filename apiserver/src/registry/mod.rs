@@ -11,6 +11,7 @@ pub mod meta;
 pub mod operation;
 pub mod selection;
 pub mod shelf;
+mod token;
 pub mod watch;
 
 mod binding;
@@ -25,7 +26,7 @@ mod services;
 mod update;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use coracle_api::kinds::service::allocate::Allocations;
 use coracle_api::{Key, KindRef, Object, Revision, Status};
@@ -33,6 +34,7 @@ use coracle_client::clock::Clock;
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 
+use crate::pki::token::AccountTokens;
 use crate::store::{self, Bounds, Embedded, Store, StoreError, Verb};
 use card::{Card, Entry};
 use operation::{Answer, Context, Operation, Written};
@@ -47,6 +49,8 @@ pub struct Registry {
     store: Box<dyn Store>,
     clock: Clock,
     allocations: Mutex<Allocations>,
+    /// Signs tokens of service accounts; given once, at the start of a server.
+    tokens: OnceLock<Arc<AccountTokens>>,
 }
 
 /// Reads the options object that a delete may carry in its body.
@@ -103,7 +107,13 @@ impl Registry {
             .start(marks, bounds, clock.clone(), Box::new(publish))
             .map_err(|error| StoreError::Disk(error.to_string()))?;
         let allocations = Mutex::new(held_by_services(&state.read()));
-        Ok(Arc::new(Registry { state, store: Box::new(store), clock, allocations }))
+        Ok(Arc::new(Registry { state, store: Box::new(store), clock, allocations, tokens: OnceLock::new() }))
+    }
+
+    /// Makes it sign tokens of service accounts with this key.
+    pub fn sign_tokens_with(&self, tokens: Arc<AccountTokens>) {
+        // A second key would be a fault of the caller; the first one stays.
+        let _ = self.tokens.set(tokens);
     }
 
     /// The object as it is now.
@@ -180,6 +190,7 @@ impl Registry {
                 match sub.as_str() {
                     "binding" => self.bind(context, &key, body, warnings).await,
                     "eviction" => self.evict(context, &key, body, warnings).await,
+                    "token" => self.issue_token(context, &key, body, warnings),
                     _ => Err(Status::not_found(kind, &key.name)),
                 }
             }
