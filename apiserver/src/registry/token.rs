@@ -33,7 +33,9 @@ impl Registry {
         let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
         check_seconds(seconds)?;
         let audiences: Vec<String> = match request["spec"]["audiences"].as_array() {
-            Some(some) if !some.is_empty() => some.iter().filter_map(Value::as_str).map(String::from).collect(),
+            Some(some) if !some.is_empty() => {
+                some.iter().filter_map(Value::as_str).map(String::from).collect()
+            }
             _ => vec![ISSUER.to_owned()],
         };
         let about = Private {
@@ -41,10 +43,7 @@ impl Registry {
             node: None,
             pod: self.bound_pod(account, &request["spec"]["boundObjectRef"])?,
             secret: None,
-            serviceaccount: Bound {
-                name: account.name.clone(),
-                uid: text(&entry.value(), "uid").to_owned(),
-            },
+            serviceaccount: Bound { name: account.name.clone(), uid: text(&entry.value(), "uid").to_owned() },
         };
         let tokens = self.tokens.get().ok_or_else(|| Status::internal("no key to sign tokens with"))?;
         let (token, expires) = tokens.issue(&audiences, seconds, about).map_err(Status::internal)?;
@@ -52,7 +51,8 @@ impl Registry {
         request["apiVersion"] = json!("authentication.k8s.io/v1");
         request["metadata"]["name"] = json!(account.name);
         request["metadata"]["namespace"] = json!(account.namespace);
-        request["metadata"]["creationTimestamp"] = json!(self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        request["metadata"]["creationTimestamp"] =
+            json!(self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
         request["spec"]["audiences"] = json!(audiences);
         request["spec"]["expirationSeconds"] = json!(seconds);
         request["status"] = json!({
@@ -71,14 +71,21 @@ impl Registry {
         match kind {
             "" => return Ok(None),
             "Pod" => {}
-            _ => return Err(Status::bad_request(format!("cannot bind token for serviceaccount {:?} to type {kind}", account.name))),
+            _ => {
+                return Err(Status::bad_request(format!(
+                    "cannot bind token for serviceaccount {:?} to type {kind}",
+                    account.name
+                )));
+            }
         }
         let pod = Key::new(&kinds::POD, &account.namespace, name);
         let found = self.entry(&pod).ok_or_else(|| Status::not_found(&kinds::POD, name))?.value();
         let uid = text(&found, "uid");
         let wanted = text_of(reference, "uid");
         if !wanted.is_empty() && wanted != uid {
-            let why = format!("the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated");
+            let why = format!(
+                "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"
+            );
             return Err(Status::conflict(&kinds::POD, name, &why));
         }
         if found["spec"]["serviceAccountName"] != account.name.as_str() {
