@@ -30,7 +30,7 @@ pub struct AgentConfig {
     /// Where it keeps its pods' volumes.
     pub root: PathBuf,
     /// Which slice of the cluster's network is its own; `None`: what its Node says, or the first free one.
-    pub slice: Option<u8>,
+    pub slice: Option<u16>,
     /// The API server as containers reach it, where no Service named `kubernetes` says so.
     pub api_server: Option<(IpAddr, u16)>,
     /// The cluster's certificate authority, PEM, where no ConfigMap `kube-root-ca.crt` holds it.

@@ -46,7 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::{AgentConfig, Size, Timing};
 pub use image::{DEMO_IMAGES, PAUSE_IMAGE};
-pub use runtime::docker;
+pub use runtime::{docker, sim};
 
 use context::{Context, STARTS_AT_ONCE};
 use network::{Addresses, Subnet};
@@ -64,6 +64,9 @@ pub enum StartError {
     /// There is no slice of the network left for the node.
     #[error("the cluster's network {0} has no slice left for the node")]
     NoSlice(String),
+    /// Another node chose the same slice in the same moment.
+    #[error("node {0} has the same slice of the network")]
+    SliceTaken(String),
     /// The image of sandboxes cannot be made.
     #[error("cannot make the image of this program: {0}")]
     Image(std::io::Error),
@@ -114,6 +117,8 @@ async fn begin(client: Arc<dyn Client>, config: AgentConfig, clock: Clock) -> Re
         image::ensure(config.runtime.as_ref()).await?;
     }
     let whole = Subnet { first: network.subnet, prefix: network.prefix };
+    // One after the other: two agents that look at the same time would choose the same slice.
+    let _turn = CHOOSING.lock().await;
     let slice = slice(client.as_ref(), &config, whole).await?;
     let recorder = EventRecorder::new(client.clone(), clock.clone(), "kubelet", &config.node);
     let places = places(&config.root, &config.cluster, &config.node);
@@ -132,6 +137,10 @@ async fn begin(client: Arc<dyn Client>, config: AgentConfig, clock: Clock) -> Re
     Ok(ctx)
 }
 
+/// Held while a node chooses its slice and says so. Agents of other processes that choose at the same time are found
+/// out by [`node::register`].
+static CHOOSING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// The node's slice: what its Node says, what it was told, or the first that no other Node has.
 async fn slice(client: &dyn Client, config: &AgentConfig, whole: Subnet) -> Result<Subnet, StartError> {
     let nodes: Vec<Node> = client.list_as().await?;
@@ -145,7 +154,7 @@ async fn slice(client: &dyn Client, config: &AgentConfig, whole: Subnet) -> Resu
         return whole.slice(n).ok_or_else(none);
     }
     let taken: Vec<Subnet> = nodes.iter().filter_map(of).collect();
-    let mut free = (0..=u8::MAX).filter_map(|n| whole.slice(n)).filter(|slice| !taken.contains(slice));
+    let mut free = (0..=u16::MAX).filter_map(|n| whole.slice(n)).filter(|slice| !taken.contains(slice));
     free.next().ok_or_else(none)
 }
 

@@ -41,8 +41,9 @@ impl Subnet {
     }
 
     /// The n-th /24 within it: a node's slice.
-    pub fn slice(&self, n: u8) -> Option<Subnet> {
-        let slice = Subnet::new(Ipv4Addr::from(u32::from(self.first) + (u32::from(n) << 8)), 24);
+    pub fn slice(&self, n: u16) -> Option<Subnet> {
+        let first = u32::from(self.first).checked_add(u32::from(n) << 8)?;
+        let slice = Subnet::new(Ipv4Addr::from(first), 24);
         (self.prefix <= 24 && self.contains(slice.first)).then_some(slice)
     }
 }

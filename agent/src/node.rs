@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, Tone};
+use crate::StartError;
 use crate::network::Subnet;
 use crate::pod::rfc3339;
 use crate::runtime::{Image, Info};
@@ -24,7 +25,7 @@ const STATUS_EVERY: u64 = 5;
 const LEASES: &str = "kube-node-lease";
 
 /// Makes the Node if it is not there, and says that it is ready.
-pub async fn register(ctx: &Context, slice: Subnet) -> Result<(), Error> {
+pub async fn register(ctx: &Context, slice: Subnet) -> Result<(), StartError> {
     let name = &ctx.config.node;
     let info = ctx.runtime().info().await.map_err(|error| Error::Unreachable(error.to_string()))?;
     let key = Key::new(&kinds::NODE, "", name);
@@ -39,14 +40,28 @@ pub async fn register(ctx: &Context, slice: Subnet) -> Result<(), Error> {
             Ok(_) => {}
             // It appeared meanwhile.
             Err(Error::Refused(status)) if status.code == 409 => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
+        give_way(ctx, slice).await?;
     } else {
         let labels: Value = labels(ctx, &info).into();
         ctx.client.write_one(by_us(Op::merge(key, json!({"metadata": {"labels": labels}})))).await?;
     }
     renew_lease(ctx).await?;
-    write_status(ctx, &info, true).await
+    Ok(write_status(ctx, &info, true).await?)
+}
+
+/// Of two nodes that chose one slice in the same moment, the one with the greater name takes its Node back and chooses
+/// again.
+async fn give_way(ctx: &Context, slice: Subnet) -> Result<(), StartError> {
+    let nodes: Vec<Node> = ctx.client.list_as().await?;
+    let of = |node: &Node| node.spec.as_ref().and_then(|spec| spec.pod_cidr.clone());
+    let mut same = nodes.iter().filter(|node| of(node).as_deref() == Some(&slice.to_string()));
+    let rival = same.find_map(|node| node.metadata.name.clone().filter(|name| *name < ctx.config.node));
+    let Some(rival) = rival else { return Ok(()) };
+    let key = Key::new(&kinds::NODE, "", &ctx.config.node);
+    ctx.client.write_one(by_us(Op::delete_key(key))).await?;
+    Err(StartError::SliceTaken(rival))
 }
 
 fn by_us(op: Op) -> Write {

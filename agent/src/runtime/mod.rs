@@ -1,8 +1,9 @@
-//! What runs containers. One trait, two implementations held to one test suite: [`docker`] and `sim`.
+//! What runs containers. One trait, two implementations held to one test suite: [`docker`] and [`sim`].
 //!
 //! The trait knows containers, images and one network, not pods: what a pod is made of is decided above it.
 
 pub mod docker;
+pub mod sim;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -74,6 +75,11 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Removes every container, network and volume of an owner and answers what was removed.
     async fn clean_up(&self, owner: &Owner) -> Result<Removed, Error>;
+
+    /// What every probe of a container hears, where there is nobody to ask; `None`: ask.
+    fn answers_probes(&self, _id: &str) -> Option<bool> {
+        None
+    }
 }
 
 /// Why the engine did not do it.

@@ -1,1 +1,273 @@
-//! Containers as state machines on the given clock.
+//! Containers that only seem to run: state machines on the given clock. They start, end, crash and answer probes as
+//! their environment says, so that a manifest can steer them:
+//!
+//! | variable | means |
+//! |---|---|
+//! | `SIM_START_MS` | how long a start takes (by default what the runtime was made with) |
+//! | `SIM_RUN_MS` | how long the container runs before it ends by itself (by default for ever) |
+//! | `SIM_EXIT_CODE` | with which code it then ends (0) |
+//! | `SIM_STOP_MS` | how long it takes to end when asked to (0); it answers 0 then |
+//! | `SIM_HEALTHY` | `false`: its probes and the commands run in it fail |
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use coracle_client::Clock;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+use tokio_stream::wrappers::BroadcastStream;
+
+use super::{
+    Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, LogLine, LogOptions, Network, Removed,
+    Runtime, Session, State, Streams,
+};
+use crate::labels::{self, Owner};
+
+/// How many events a listener may lag behind before it has to look at everything.
+const EVENTS: usize = 4096;
+
+/// Cheap to clone; all clones are one engine.
+#[derive(Clone)]
+pub struct SimRuntime(Arc<Engine>);
+
+struct Engine {
+    clock: Clock,
+    start_time: Duration,
+    containers: Mutex<HashMap<String, Simulated>>,
+    next: Mutex<u64>,
+    events: broadcast::Sender<(BTreeMap<String, String>, ContainerEvent)>,
+}
+
+struct Simulated {
+    container: Container,
+    name: String,
+    env: HashMap<String, String>,
+}
+
+impl Simulated {
+    fn millis(&self, name: &str) -> Option<Duration> {
+        self.env.get(name)?.parse().ok().map(Duration::from_millis)
+    }
+
+    fn healthy(&self) -> bool {
+        self.env.get("SIM_HEALTHY").is_none_or(|text| text != "false")
+    }
+}
+
+impl SimRuntime {
+    /// An engine without containers, whose containers take `start_time` to start.
+    pub fn new(clock: Clock, start_time: Duration) -> SimRuntime {
+        let (events, _) = broadcast::channel(EVENTS);
+        SimRuntime(Arc::new(Engine {
+            clock,
+            start_time,
+            containers: Mutex::default(),
+            next: Mutex::new(0),
+            events,
+        }))
+    }
+
+    /// Ends a running container with a code, as a crash does.
+    pub fn crash(&self, id: &str, code: i64, oom: bool) {
+        self.0.end(id, code, oom);
+    }
+}
+
+impl Engine {
+    fn tell(&self, labels: &BTreeMap<String, String>, id: &str, removed: bool) {
+        let uid = labels.get(labels::UID).cloned().unwrap_or_default();
+        // Nobody listens: nobody needs to know.
+        let _ = self.events.send((labels.clone(), ContainerEvent { id: id.into(), uid, removed }));
+    }
+
+    fn end(&self, id: &str, code: i64, oom: bool) {
+        let mut containers = self.containers.lock();
+        let Some(found) = containers.get_mut(id) else { return };
+        let State::Running { started } = found.container.state else { return };
+        let finished = self.clock.now();
+        found.container.state = State::Exited { code, oom, started: Some(started), finished, error: String::new() };
+        found.container.pid = 0;
+        let labels = found.container.labels.clone();
+        drop(containers);
+        self.tell(&labels, id, false);
+    }
+
+    /// Ends a container after a while, unless it has ended or was started anew before.
+    fn end_later(self: &Arc<Engine>, id: &str, after: Duration, code: i64) {
+        let (engine, id) = (self.clone(), id.to_owned());
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            engine.end(&id, code, false);
+        });
+    }
+
+    fn with<T>(&self, id: &str, read: impl FnOnce(&mut Simulated) -> T) -> Result<T, Error> {
+        let mut containers = self.containers.lock();
+        containers.get_mut(id).map(read).ok_or_else(|| Error::NotFound(format!("No such container: {id}")))
+    }
+}
+
+fn owned(labels: &BTreeMap<String, String>, owner: &Owner) -> bool {
+    labels.get(labels::CLUSTER) == Some(&owner.cluster)
+        && owner.node.as_ref().is_none_or(|node| labels.get(labels::NODE) == Some(node))
+}
+
+#[async_trait]
+impl Runtime for SimRuntime {
+    async fn info(&self) -> Result<Info, Error> {
+        Ok(Info {
+            version: "sim://1".into(),
+            kernel: "simulated".into(),
+            os_image: "simulated".into(),
+            operating_system: "linux".into(),
+            architecture: "amd64".into(),
+            cpus: 1,
+            memory: 1 << 30,
+        })
+    }
+
+    async fn ensure_network(&self, cluster: &str) -> Result<Network, Error> {
+        Ok(Network {
+            name: format!("coracle-{cluster}"),
+            subnet: Ipv4Addr::new(10, 0, 0, 0),
+            prefix: 8,
+            gateway: Ipv4Addr::new(10, 0, 0, 1),
+        })
+    }
+
+    async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error> {
+        let containers = self.0.containers.lock();
+        Ok(containers.values().map(|one| one.container.clone()).filter(|one| owned(&one.labels, owner)).collect())
+    }
+
+    async fn inspect(&self, id: &str) -> Result<Option<Container>, Error> {
+        Ok(self.0.containers.lock().get(id).map(|one| one.container.clone()))
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<String, Error> {
+        let mut containers = self.0.containers.lock();
+        if containers.values().any(|one| one.name == spec.name) {
+            return Err(Error::Conflict(format!("The container name {:?} is already in use", spec.name)));
+        }
+        let id = {
+            let mut next = self.0.next.lock();
+            *next += 1;
+            format!("{:064x}", *next)
+        };
+        let env = spec.env.iter().filter_map(|pair| pair.split_once('='));
+        let container = Container {
+            id: id.clone(),
+            labels: spec.labels.clone(),
+            image_id: format!("sim:{}", spec.image),
+            created: self.0.clock.now(),
+            state: State::Created,
+            stop_signal: "SIGTERM".into(),
+            pid: 0,
+        };
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        containers.insert(id.clone(), Simulated { container, name: spec.name.clone(), env });
+        Ok(id)
+    }
+
+    async fn start(&self, id: &str) -> Result<(), Error> {
+        let pause = self.0.with(id, |one| one.millis("SIM_START_MS"))?.unwrap_or(self.0.start_time);
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        let started = self.0.clock.now();
+        let (labels, run, code) = self.0.with(id, |one| {
+            one.container.state = State::Running { started };
+            one.container.pid = 1;
+            let code = one.env.get("SIM_EXIT_CODE").and_then(|text| text.parse().ok()).unwrap_or(0);
+            (one.container.labels.clone(), one.millis("SIM_RUN_MS"), code)
+        })?;
+        self.0.tell(&labels, id, false);
+        if let Some(run) = run {
+            self.0.end_later(id, run, code);
+        }
+        Ok(())
+    }
+
+    async fn kill(&self, id: &str, signal: &str) -> Result<(), Error> {
+        let Ok(pause) = self.0.with(id, |one| one.millis("SIM_STOP_MS")) else { return Ok(()) };
+        match (signal, pause) {
+            ("SIGKILL", _) => self.0.end(id, 137, false),
+            (_, None) => self.0.end(id, 0, false),
+            (_, Some(pause)) => self.0.end_later(id, pause, 0),
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), Error> {
+        let removed = self.0.containers.lock().remove(id);
+        if let Some(removed) = removed {
+            self.0.tell(&removed.container.labels, id, true);
+        }
+        Ok(())
+    }
+
+    async fn exec(&self, id: &str, _: &[String], _: usize) -> Result<ExecOutput, Error> {
+        let healthy = self.0.with(id, |one| one.container.state.is_running().then(|| one.healthy()))?;
+        match healthy {
+            Some(healthy) => Ok(ExecOutput { code: i64::from(!healthy), output: Vec::new() }),
+            None => Err(Error::Conflict(format!("container {id} is not running"))),
+        }
+    }
+
+    async fn open_exec(&self, _: &str, _: &[String], _: Streams) -> Result<Session, Error> {
+        Err(Error::Refused("nothing can be run in a simulated container".into()))
+    }
+
+    async fn attach(&self, _: &str, _: Streams) -> Result<Session, Error> {
+        Err(Error::Refused("a simulated container has no streams".into()))
+    }
+
+    fn logs(&self, _: &str, _: &LogOptions) -> BoxStream<'static, Result<LogLine, Error>> {
+        stream::empty().boxed()
+    }
+
+    async fn events(&self, owner: &Owner) -> Result<BoxStream<'static, ContainerEvent>, Error> {
+        let owner = owner.clone();
+        let events = BroadcastStream::new(self.0.events.subscribe());
+        // A listener that was left behind is cut off, and looks at everything anew.
+        let events = events.take_while(|event| std::future::ready(event.is_ok())).filter_map(move |event| {
+            let mine = event.ok().filter(|(labels, _)| owned(labels, &owner)).map(|(_, event)| event);
+            std::future::ready(mine)
+        });
+        Ok(events.boxed())
+    }
+
+    async fn image(&self, reference: &str) -> Result<Option<Image>, Error> {
+        Ok(Some(Image { id: format!("sim:{reference}"), names: vec![reference.into()], ..Default::default() }))
+    }
+
+    async fn images(&self) -> Result<Vec<Image>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn pull(&self, _: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn import(&self, _: &str, _: Bytes, _: &[String]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn clean_up(&self, owner: &Owner) -> Result<Removed, Error> {
+        let gone = self.containers(owner).await?;
+        for container in &gone {
+            self.remove(&container.id).await?;
+        }
+        Ok(Removed { containers: gone.len(), ..Default::default() })
+    }
+
+    fn answers_probes(&self, id: &str) -> Option<bool> {
+        Some(self.0.with(id, |one| one.container.state.is_running() && one.healthy()).unwrap_or(false))
+    }
+}
