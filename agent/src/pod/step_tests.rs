@@ -142,7 +142,7 @@ fn what_is_done_next() {
         ("the first restart is at once", World::new(two()).with("a", ended(1)).with("b", running()), &["start a.1"]),
         ("never means never", World::new(never()).with("a", ended(1)).with("b", running()), &[]),
         ("an ended pod loses its sandbox", World::new(never()).with("a", ended(1)).with("b", ended(0)), &["remove sandbox"]),
-        ("a crashed start is made anew", World::new(two()).with("a", State::Created), &["remove a-0"]),
+        ("a crashed start is made anew", World::new(two()).with("a", State::Created), &["remove a-0", "start b.0"]),
         ("without sandbox all is stopped", broken, &["stop a", "stop b"]),
         ("who gave up is stopped", given_up, &["stop b"]),
         ("sidecars start first", World::new(with_init()), &["start s.0"]),
