@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::Node;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::context::{Context, Tone};
 use crate::StartError;
+use crate::context::{Context, Tone};
 use crate::network::Subnet;
 use crate::pod::rfc3339;
 use crate::runtime::{Image, Info};

@@ -139,22 +139,62 @@ fn what_is_done_next() {
         ("then the next", World::new(two()).with("a", running()), &["start b.0"]),
         ("a failure waits for its time", waits, &[]),
         ("all is well", World::new(two()).with("a", running()).with("b", running()), &[]),
-        ("the first restart is at once", World::new(two()).with("a", ended(1)).with("b", running()), &["start a.1"]),
+        (
+            "the first restart is at once",
+            World::new(two()).with("a", ended(1)).with("b", running()),
+            &["start a.1"],
+        ),
         ("never means never", World::new(never()).with("a", ended(1)).with("b", running()), &[]),
-        ("an ended pod loses its sandbox", World::new(never()).with("a", ended(1)).with("b", ended(0)), &["remove sandbox"]),
-        ("a crashed start is made anew", World::new(two()).with("a", State::Created), &["remove a-0", "start b.0"]),
+        (
+            "an ended pod loses its sandbox",
+            World::new(never()).with("a", ended(1)).with("b", ended(0)),
+            &["remove sandbox"],
+        ),
+        (
+            "a crashed start is made anew",
+            World::new(two()).with("a", State::Created),
+            &["remove a-0", "start b.0"],
+        ),
         ("without sandbox all is stopped", broken, &["stop a", "stop b"]),
         ("who gave up is stopped", given_up, &["stop b"]),
         ("sidecars start first", World::new(with_init()), &["start s.0"]),
         ("then init containers", World::new(with_init()).with("s", running()), &["start i.0"]),
         ("which are waited for", World::new(with_init()).with("s", running()).with("i", running()), &[]),
         ("then the others", World::new(with_init()).with("s", running()).with("i", ended(0)), &["start c.0"]),
-        ("a sidecar restarts though never", World::new(with_init()).with("s", ended(0)).with("i", ended(0)).with("c", running()), &["start s.1"]),
-        ("a failed init ends the pod", World::new(with_init()).with("s", running()).with("i", ended(1)), &["stop s"]),
-        ("sidecars end after the others", World::new(with_init()).with("s", running()).with("i", ended(0)).with("c", ended(0)), &["stop s"]),
-        ("deleted: the main ones first", World::new(with_init()).with("s", running()).with("i", ended(0)).with("c", running()).deleted(), &["stop c"]),
-        ("deleted: then the sandbox", World::new(two()).with("a", ended(0)).with("b", ended(0)).deleted(), &["remove sandbox"]),
-        ("old attempts go", World::new(never()).with("a", ended(1)).with("a", ended(1)).with("a", running()).with("b", running()), &["remove a-0"]),
+        (
+            "a sidecar restarts though never",
+            World::new(with_init()).with("s", ended(0)).with("i", ended(0)).with("c", running()),
+            &["start s.1"],
+        ),
+        (
+            "a failed init ends the pod",
+            World::new(with_init()).with("s", running()).with("i", ended(1)),
+            &["stop s"],
+        ),
+        (
+            "sidecars end after the others",
+            World::new(with_init()).with("s", running()).with("i", ended(0)).with("c", ended(0)),
+            &["stop s"],
+        ),
+        (
+            "deleted: the main ones first",
+            World::new(with_init()).with("s", running()).with("i", ended(0)).with("c", running()).deleted(),
+            &["stop c"],
+        ),
+        (
+            "deleted: then the sandbox",
+            World::new(two()).with("a", ended(0)).with("b", ended(0)).deleted(),
+            &["remove sandbox"],
+        ),
+        (
+            "old attempts go",
+            World::new(never())
+                .with("a", ended(1))
+                .with("a", ended(1))
+                .with("a", running())
+                .with("b", running()),
+            &["remove a-0"],
+        ),
     ];
     for (name, world, expected) in cases {
         assert_eq!(short(&world.step()), expected, "case: {name}");
@@ -172,8 +212,14 @@ fn restarts_wait_and_say_so() {
     assert_eq!((short(&waiting), waiting.wake), (vec!["tell a".to_owned()], Some(at(9))));
     let shown = &waiting.status["containerStatuses"][0];
     assert_eq!(shown["state"]["waiting"]["reason"], "CrashLoopBackOff");
-    assert_eq!(shown["state"]["waiting"]["message"], "back-off 10s restarting failed container=a pod=x_ns(u)");
-    assert_eq!((&shown["lastState"]["terminated"]["exitCode"], &shown["restartCount"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        shown["state"]["waiting"]["message"],
+        "back-off 10s restarting failed container=a pod=x_ns(u)"
+    );
+    assert_eq!(
+        (&shown["lastState"]["terminated"]["exitCode"], &shown["restartCount"]),
+        (&json!(1), &json!(1))
+    );
     world.now = at(9);
     let Action::Start { attempt, backoff, .. } = world.step().actions[0] else { panic!("it starts again") };
     assert_eq!((attempt, backoff), (2, 20));
@@ -200,7 +246,12 @@ fn conditions_are_upstreams() {
             "succeeded",
             World::new(never()).with("a", ended(0)).with("b", ended(0)),
             "Succeeded",
-            ["True".into(), "True PodCompleted".into(), "False PodCompleted".into(), "False PodCompleted".into()],
+            [
+                "True".into(),
+                "True PodCompleted".into(),
+                "False PodCompleted".into(),
+                "False PodCompleted".into(),
+            ],
         ),
         (
             "failed",
@@ -276,7 +327,8 @@ fn perform(world: &mut World, actions: &[Action]) {
     for action in actions {
         match action {
             Action::StartSandbox { attempt } => {
-                world.sandbox = Some(Sandbox { id: "s".into(), attempt: *attempt, created: world.now, running: true });
+                world.sandbox =
+                    Some(Sandbox { id: "s".into(), attempt: *attempt, created: world.now, running: true });
             }
             Action::RemoveSandbox { .. } => world.sandbox = None,
             Action::Start { name, attempt, backoff } => {
@@ -296,7 +348,8 @@ fn perform(world: &mut World, actions: &[Action]) {
                 for record in world.containers.values_mut().flatten().filter(|record| record.id == *id) {
                     let State::Running { started } = record.state else { continue };
                     let (finished, error) = (world.now, String::new());
-                    record.state = State::Exited { code: 0, oom: false, started: Some(started), finished, error };
+                    record.state =
+                        State::Exited { code: 0, oom: false, started: Some(started), finished, error };
                 }
             }
             Action::Remove { id, .. } => {

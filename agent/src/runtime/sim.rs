@@ -24,8 +24,8 @@ use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
 use super::{
-    Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, LogLine, LogOptions, Network, Removed,
-    Runtime, Session, State, Streams,
+    Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, LogLine, LogOptions, Network,
+    Removed, Runtime, Session, State, Streams,
 };
 use crate::labels::{self, Owner};
 
@@ -91,7 +91,8 @@ impl Engine {
         let Some(found) = containers.get_mut(id) else { return };
         let State::Running { started } = found.container.state else { return };
         let finished = self.clock.now();
-        found.container.state = State::Exited { code, oom, started: Some(started), finished, error: String::new() };
+        found.container.state =
+            State::Exited { code, oom, started: Some(started), finished, error: String::new() };
         found.container.pid = 0;
         let labels = found.container.labels.clone();
         drop(containers);
@@ -143,7 +144,11 @@ impl Runtime for SimRuntime {
 
     async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error> {
         let containers = self.0.containers.lock();
-        Ok(containers.values().map(|one| one.container.clone()).filter(|one| owned(&one.labels, owner)).collect())
+        Ok(containers
+            .values()
+            .map(|one| one.container.clone())
+            .filter(|one| owned(&one.labels, owner))
+            .collect())
     }
 
     async fn inspect(&self, id: &str) -> Result<Option<Container>, Error> {
@@ -244,7 +249,11 @@ impl Runtime for SimRuntime {
     }
 
     async fn image(&self, reference: &str) -> Result<Option<Image>, Error> {
-        Ok(Some(Image { id: format!("sim:{reference}"), names: vec![reference.into()], ..Default::default() }))
+        Ok(Some(Image {
+            id: format!("sim:{reference}"),
+            names: vec![reference.into()],
+            ..Default::default()
+        }))
     }
 
     async fn images(&self) -> Result<Vec<Image>, Error> {
