@@ -166,7 +166,7 @@ impl Agent {
                 .nodes
                 .iter()
                 .position(|known| known.name == node.name)
-                .and_then(|n| u8::try_from(n).ok()),
+                .and_then(|n| u16::try_from(n).ok()),
             api_server: Some((plane.address().ip(), plane.address().port())),
             ca: Some(plane.server.pki().ca().to_owned()),
             timing: match spec.timing {
