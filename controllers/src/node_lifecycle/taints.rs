@@ -114,7 +114,8 @@ mod tests {
             |key: &str, effect: &str| json!({"key": format!("node.kubernetes.io/{key}"), "effect": effect});
         let own = json!({"key": "a", "effect": "NoSchedule"});
         let is = |of_type: &str, status: &str| json!({"type": of_type, "status": status});
-        let cases: Vec<(&str, Value, Value, Eviction, Option<&[&str]>)> = vec![
+        type Case<'a> = (&'a str, Value, Value, Eviction, Option<&'a [&'a str]>);
+        let cases: Vec<Case<'_>> = vec![
             (
                 "becomes ready",
                 json!([is("Ready", "True")]),
