@@ -2,6 +2,8 @@
 //!
 //! Source: `plugin/pkg/admission/serviceaccount`.
 
+use std::time::Duration;
+
 use coracle_api::{Key, Status, kinds};
 use serde_json::{Value, json};
 
@@ -14,6 +16,27 @@ const VOLUME_PREFIX: &str = "kube-api-access-";
 const TOKEN_SECONDS: i64 = 3607;
 /// Pods that a node made by itself, and only shows to the server.
 const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// How often, and how long in all, a pod waits for its namespace's account `default`, which a controller makes a moment after
+/// the namespace.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const WAIT_AT_MOST: Duration = Duration::from_millis(1500);
+
+/// Gives the controllers time to make the account that a new pod runs as if it names none.
+pub async fn await_default(admission: &Admission<'_>, pod: &Value) {
+    if !admission.is_pod() || !matches!(pod["spec"]["serviceAccountName"].as_str(), None | Some("" | "default")) {
+        return;
+    }
+    let account = Key::new(&kinds::SERVICE_ACCOUNT, admission.namespace, "default");
+    let namespace = Key::new(&kinds::NAMESPACE, "", admission.namespace);
+    let appears = async {
+        while admission.registry.get(&account).is_none() && admission.registry.get(&namespace).is_some() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    // Without it the pod is refused, with upstream's words.
+    let _ = tokio::time::timeout(WAIT_AT_MOST, appears).await;
+}
 
 pub(super) fn admit(admission: &Admission<'_>, pod: &mut Value) -> Result<(), Status> {
     if !admission.is_pod() || pod["metadata"]["annotations"].get(MIRROR).is_some() {

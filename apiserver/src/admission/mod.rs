@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::registry::Registry;
 
+pub use account::await_default;
 pub use namespace::admit_delete;
 
 /// What a link of the chain sees of a new object.

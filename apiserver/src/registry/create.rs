@@ -58,7 +58,9 @@ impl Registry {
         mut object: Value,
         warnings: &mut Vec<String>,
     ) -> Result<Written, Status> {
-        admission::admit_create(&Admission { registry: self, kind, namespace }, &mut object)?;
+        let admission = Admission { registry: self, kind, namespace };
+        admission::await_default(&admission, &object).await;
+        admission::admit_create(&admission, &mut object)?;
         let generated = text(&object, "name").is_empty() && !text(&object, "generateName").is_empty();
         for attempt in 1.. {
             let mut object = object.clone();

@@ -17,10 +17,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::Key;
+use coracle_client::recorder::reference;
 use coracle_client::{Ctx, Error, EventRecorder, Index, Op, Requeue, Store, Typed};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -133,7 +134,9 @@ impl Controller {
             ctx.write_one(Op::merge_status(key.clone(), patch)).await?;
             if health::ready(&node) == Some("True") {
                 let message = format!("Node {} status is now: NodeNotReady", key.name);
-                self.events.normal(&*node, "NodeNotReady", message);
+                // Of the node itself, whatever its version.
+                let about = ObjectReference { resource_version: None, ..reference(&*node) };
+                self.events.emit(about, "Normal", "NodeNotReady", "", message);
             }
             // Taints and pods follow from the conditions, which wake us.
             return Ok(Requeue::Done);

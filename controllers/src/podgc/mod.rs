@@ -81,7 +81,7 @@ impl Controller {
 async fn remove(ctx: &Ctx, going: &[(Arc<Pod>, Reason)]) -> Result<(), Error> {
     let unfinished = |(pod, _): &&(Arc<Pod>, Reason)| !pods::is_finished(pod);
     let fail = |(pod, reason): &(Arc<Pod>, Reason)| {
-        let mut status = json!({"phase": "Failed"});
+        let mut status = json!({"phase": "Failed", "observedGeneration": pod.metadata.generation});
         if *reason == Reason::Orphaned {
             let message = "PodGC: node no longer exists";
             let of_type = "DisruptionTarget";
