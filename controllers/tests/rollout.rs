@@ -27,7 +27,8 @@ struct Cluster {
 impl Cluster {
     async fn start() -> Cluster {
         let dir = tempfile::tempdir().expect("a directory");
-        let server = Server::start(Config::new(dir.path(), ([127, 0, 0, 1], 0).into())).await.expect("a server");
+        let server =
+            Server::start(Config::new(dir.path(), ([127, 0, 0, 1], 0).into())).await.expect("a server");
         let client = server.client("system:kube-controller-manager", &["system:masters"]);
         let stop = CancellationToken::new();
         let config = coracle_controllers::Config { timing: Timing::kubernetes(), ca_pem: "pem".into() };
@@ -70,13 +71,16 @@ impl Cluster {
         let (_, since) = self.client.list(&Interest::all(kind)).await.expect("a list");
         let mut events = self.client.watch(vec![Interest::all(kind)], since).await.expect("a watch");
         let follow = async {
-            let now = self.client.get(&key).await.expect("an answer").map(|object| object.value().expect("JSON"));
+            let now =
+                self.client.get(&key).await.expect("an answer").map(|object| object.value().expect("JSON"));
             if holds(now.as_ref()) {
                 return;
             }
             while let Some(event) = events.next().await {
                 let state = match event.expect("an event") {
-                    Event::Added(object) | Event::Modified(object) if object.key == key => object.value().ok(),
+                    Event::Added(object) | Event::Modified(object) if object.key == key => {
+                        object.value().ok()
+                    }
                     Event::Deleted(object) if object.key == key => None,
                     _ => continue,
                 };
@@ -85,7 +89,9 @@ impl Cluster {
                 }
             }
         };
-        tokio::time::timeout(AT_MOST, follow).await.unwrap_or_else(|_| panic!("{key} never came to be as it should"));
+        tokio::time::timeout(AT_MOST, follow)
+            .await
+            .unwrap_or_else(|_| panic!("{key} never came to be as it should"));
     }
 
     async fn pods(&self) -> Vec<Value> {
@@ -113,14 +119,20 @@ fn is_rolled_out(object: Option<&Value>, replicas: i64) -> bool {
     let Some(object) = object else { return false };
     let status = &object["status"];
     status["observedGeneration"] == object["metadata"]["generation"]
-        && ["replicas", "updatedReplicas", "availableReplicas"].iter().all(|count| status[count] == json!(replicas))
+        && ["replicas", "updatedReplicas", "availableReplicas"]
+            .iter()
+            .all(|count| status[count] == json!(replicas))
 }
 
 #[tokio::test]
 async fn a_deployment_is_made_rolled_and_removed() {
     let cluster = Cluster::start().await;
-    let create =
-        Op::Create { kind: &kinds::DEPLOYMENT, namespace: "default".into(), sub: None, object: deployment(4) };
+    let create = Op::Create {
+        kind: &kinds::DEPLOYMENT,
+        namespace: "default".into(),
+        sub: None,
+        object: deployment(4),
+    };
     cluster.client.write_one(create).await.expect("created");
     cluster.until(&kinds::DEPLOYMENT, "web", |object| is_rolled_out(object, 4)).await;
 
@@ -145,7 +157,8 @@ async fn a_deployment_is_made_rolled_and_removed() {
         }
     }
     assert_eq!(least, 4, "never fewer available than asked for");
-    let images: Vec<Value> = cluster.pods().await.iter().map(|p| p["spec"]["containers"][0]["image"].clone()).collect();
+    let images: Vec<Value> =
+        cluster.pods().await.iter().map(|p| p["spec"]["containers"][0]["image"].clone()).collect();
     assert_eq!(images, vec![json!("app:v2"); 4]);
 
     let foreground = Op::delete_key(key).with_propagation(coracle_client::Propagation::Foreground);

@@ -24,7 +24,9 @@ const WAIT_AT_MOST: Duration = Duration::from_millis(1500);
 
 /// Gives the controllers time to make the account that a new pod runs as if it names none.
 pub async fn await_default(admission: &Admission<'_>, pod: &Value) {
-    if !admission.is_pod() || !matches!(pod["spec"]["serviceAccountName"].as_str(), None | Some("" | "default")) {
+    if !admission.is_pod()
+        || !matches!(pod["spec"]["serviceAccountName"].as_str(), None | Some("" | "default"))
+    {
         return;
     }
     let account = Key::new(&kinds::SERVICE_ACCOUNT, admission.namespace, "default");
