@@ -62,8 +62,11 @@ impl Registry {
         admission::await_default(&admission, &object).await;
         admission::admit_create(&admission, &mut object)?;
         let generated = text(&object, "name").is_empty() && !text(&object, "generateName").is_empty();
+        let mut draft = Some(object);
         for attempt in 1.. {
-            let mut object = object.clone();
+            // Only a generated name is tried again.
+            let again = if generated && attempt < TRIES { draft.clone() } else { None };
+            let Some(mut object) = std::mem::replace(&mut draft, again) else { break };
             fill_new(&mut object, self.clock().now(), &Uuid::new_v4().to_string());
             if generated {
                 let prefix = text(&object, "generateName").to_string();
@@ -83,7 +86,7 @@ impl Registry {
                 }
             }
         }
-        unreachable!("the loop ends with its last attempt")
+        Err(Status::internal("no name could be generated"))
     }
 
     /// Prepares, validates and stores; says under which name it failed.

@@ -279,3 +279,6 @@ fn busy() -> Status {
     )
     .with_details(Details { retry_after_seconds: 1, ..Details::default() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,18 +105,39 @@ impl Reply {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        let mut seen: Vec<&String> = Vec::new();
-        for text in &self.warnings {
-            if seen.contains(&text) {
-                continue;
-            }
-            seen.push(text);
-            if let Ok(value) = HeaderValue::from_bytes(warning(text).as_bytes()) {
+        for text in bounded(&self.warnings) {
+            if let Ok(value) = HeaderValue::from_bytes(warning(&text).as_bytes()) {
                 headers.append(header::WARNING, value);
             }
         }
         response
     }
+}
+
+/// The warnings that are sent: each once, and in all no more than clients' header buffers bear. Where the whole is too
+/// much, long ones are cut first.
+///
+/// Source: `k8s.io/apiserver/pkg/endpoints/filters/warning.go`.
+fn bounded(warnings: &[String]) -> Vec<String> {
+    const ALL: usize = 4096;
+    const ONE: usize = 256;
+    let mut texts: Vec<String> = Vec::new();
+    for text in warnings.iter().filter(|text| !text.is_empty()) {
+        if !texts.contains(text) {
+            texts.push(text.clone());
+        }
+    }
+    if texts.iter().map(|text| text.chars().count()).sum::<usize>() > ALL {
+        for text in &mut texts {
+            *text = text.chars().take(ONE).collect();
+        }
+    }
+    let mut sent = 0;
+    texts.retain(|text| {
+        sent += text.chars().count();
+        sent <= ALL
+    });
+    texts
 }
 
 /// `299 - "text"`, quoted and on one line.

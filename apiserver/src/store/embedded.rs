@@ -30,6 +30,9 @@ const CACHE_BYTES: u64 = 8 << 20;
 /// they mean "the beginning"), and a watch from there must be told to list first, as on a cluster with a past.
 const BEFORE_ALL: Revision = Revision(9);
 
+/// The file beside sled's that says that there was something in them.
+const MARKER: &str = "FORMAT";
+
 /// See the module.
 pub struct Embedded {
     queue: Mutex<Option<mpsc::Sender<Request>>>,
@@ -59,13 +62,10 @@ impl Embedded {
     /// [`StoreError::InUse`], [`StoreError::Foreign`] or [`StoreError::Damaged`]; never an empty cluster in their place.
     pub fn open(path: &Path) -> Result<Opened, StoreError> {
         refuse_foreign(path)?;
-        let config = sled::Config::new()
-            .path(path)
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(None)
-            .mode(sled::Mode::HighThroughput);
-        let db = config.open().map_err(|error| open_error(path, &error))?;
+        let marker = path.join(MARKER);
+        let known = marker.exists();
         let damaged = |why: String| StoreError::Damaged { path: path.into(), why };
+        let db = open_sled(path)?;
         let sick = |error: sled::Error| damaged(error.to_string());
         match db.get(FORMAT).map_err(sick)? {
             Some(found) if found == FORMAT_1 => {}
@@ -75,13 +75,9 @@ impl Embedded {
                     found: format!("it says {:?}", String::from_utf8_lossy(&found)),
                 });
             }
-            None if db.is_empty() && db.was_recovered() => {
-                // A crash between the making of the files and the first sync leaves this: nothing was ever acknowledged.
-                db.insert(FORMAT, FORMAT_1).map_err(sick)?;
-            }
-            None if db.is_empty() => {
-                db.insert(FORMAT, FORMAT_1).map_err(sick)?;
-            }
+            // sled takes a file that it cannot read for a new one; the marker beside it remembers better.
+            None if known => return Err(damaged("the store is empty, but was not before".into())),
+            None if db.is_empty() => drop(db.insert(FORMAT, FORMAT_1).map_err(sick)?),
             None => {
                 let found = "a sled database without coracle's marker".into();
                 return Err(StoreError::Foreign { path: path.into(), found });
@@ -90,8 +86,27 @@ impl Embedded {
         let file = File::open(path.join("db")).map_err(|e| damaged(e.to_string()))?;
         db.flush().map_err(sick)?;
         file.sync_all().map_err(|e| damaged(e.to_string()))?;
+        if !known {
+            std::fs::write(&marker, FORMAT_1)
+                .and_then(|()| File::open(&marker)?.sync_all())
+                .and_then(|()| File::open(path)?.sync_all())
+                .map_err(|e| damaged(e.to_string()))?;
+        }
         let snapshot = read_all(&db).map_err(damaged)?;
         Ok(Opened { db, file, snapshot })
+    }
+}
+
+/// Opens sled, whose panics over broken files are errors like any other.
+fn open_sled(path: &Path) -> Result<sled::Db, StoreError> {
+    let config = sled::Config::new()
+        .path(path)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(None)
+        .mode(sled::Mode::HighThroughput);
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| config.open())) {
+        Ok(opened) => opened.map_err(|error| open_error(path, &error)),
+        Err(_) => Err(StoreError::Damaged { path: path.into(), why: "its files cannot be read".into() }),
     }
 }
 
@@ -327,7 +342,7 @@ fn refuse_foreign(path: &Path) -> Result<(), StoreError> {
     };
     let ours = |p: &PathBuf| {
         let name = p.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        matches!(name.as_str(), "db" | "conf" | "blobs") || name.starts_with("snap.")
+        matches!(name.as_str(), "db" | "conf" | "blobs" | MARKER) || name.starts_with("snap.")
     };
     match entries.iter().find(|p| !ours(p)) {
         Some(other) => Err(foreign(format!("it holds {}", other.display()))),
@@ -366,3 +381,7 @@ fn read_all(db: &sled::Db) -> Result<Snapshot, String> {
     }
     Ok(snapshot)
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
