@@ -154,7 +154,7 @@ fn open_path(user: &Identity, path: &str) -> bool {
     let public = ["/healthz", "/livez", "/readyz", "/version", "/version/"];
     let discovery = ["/api", "/apis", "/openapi"];
     let below = |root: &&str| path == *root || path.strip_prefix(*root).is_some_and(|p| p.starts_with('/'));
-    public.contains(&path) || (user.user != ANONYMOUS && discovery.iter().any(|root| below(root)))
+    public.contains(&path) || (user.user != ANONYMOUS && discovery.iter().any(below))
 }
 
 fn forbidden(user: &Identity, request: &Attributes) -> Status {

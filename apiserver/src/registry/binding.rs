@@ -32,7 +32,7 @@ impl Registry {
             let new = self.bound(pod, &value, &binding, node)?;
             match self.commit(context, pod, Some(&old), Verb::Update, &new).await {
                 Ok(entry) => return Ok(done(entry.object)),
-                Err(Failure::Refused(status)) => return Err(status),
+                Err(Failure::Refused(status)) => return Err(*status),
                 Err(Failure::Conflict) => {}
             }
         }

@@ -79,7 +79,7 @@ impl Registry {
             }
             match outcome {
                 Ok(entry) => return Ok(Written { created: true, ..Written::changed(entry.object) }),
-                Err((Failure::Refused(status), _)) => return Err(status),
+                Err((Failure::Refused(status), _)) => return Err(*status),
                 Err((Failure::Conflict, _)) if generated && attempt < TRIES => warnings.clear(),
                 Err((Failure::Conflict, name)) => {
                     return Err(self.taken(&Key::new(kind, namespace, name), generated));
@@ -102,7 +102,7 @@ impl Registry {
         (kind.strategy.prepare_create)(&mut object);
         let errors = kind.validate(&object);
         if !errors.is_empty() {
-            return Err((Failure::Refused(Status::invalid(stored(kind), &name, &errors)), name));
+            return Err((Failure::refused(Status::invalid(stored(kind), &name, &errors)), name));
         }
         warnings.extend((kind.strategy.warnings)(&object, None));
         tidy(&mut object);

@@ -58,7 +58,7 @@ impl Registry {
             };
             match outcome {
                 Ok((entry, gone)) => return Ok(Written { gone, ..Written::changed(entry.object) }),
-                Err(Failure::Refused(status)) => return Err(status),
+                Err(Failure::Refused(status)) => return Err(*status),
                 Err(Failure::Conflict) => {}
             }
         }

@@ -79,7 +79,13 @@ enum Failure {
     /// Somebody wrote first: read again.
     Conflict,
     /// Anything else.
-    Refused(Status),
+    Refused(Box<Status>),
+}
+
+impl Failure {
+    fn refused(status: Status) -> Failure {
+        Failure::Refused(Box::new(status))
+    }
 }
 
 impl Registry {
@@ -233,11 +239,11 @@ impl Registry {
         };
         let revision = self.store.commit(change).await.map_err(|error| match error {
             StoreError::Conflict { .. } => Failure::Conflict,
-            StoreError::Busy => Failure::Refused(busy()),
-            other => Failure::Refused(Status::internal(other)),
+            StoreError::Busy => Failure::refused(busy()),
+            other => Failure::refused(Status::internal(other)),
         })?;
         self.at(key, revision).ok_or_else(|| {
-            Failure::Refused(Status::internal(format!(
+            Failure::refused(Status::internal(format!(
                 "revision {revision} of {key} has passed out of memory"
             )))
         })

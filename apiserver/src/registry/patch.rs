@@ -46,7 +46,7 @@ impl Registry {
             check_name(key, &new)?;
             match self.replace(&change, &old, new, warnings).await {
                 Ok(written) => return Ok(written),
-                Err(Failure::Refused(status)) => return Err(status),
+                Err(Failure::Refused(status)) => return Err(*status),
                 Err(Failure::Conflict) => {}
             }
         }

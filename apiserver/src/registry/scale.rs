@@ -140,7 +140,7 @@ impl Registry {
                 let shown = scale::of(&written.object.value().map_err(Status::internal)?);
                 Ok(Some(Written { shown: Some(shown), ..written }))
             }
-            Err(Failure::Refused(status)) => Err(status),
+            Err(Failure::Refused(status)) => Err(*status),
             Err(Failure::Conflict) => Ok(None),
         }
     }

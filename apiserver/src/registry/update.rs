@@ -58,7 +58,7 @@ impl Registry {
             };
             match self.replace(&change, &old, object.clone(), warnings).await {
                 Ok(written) => return Ok(written),
-                Err(Failure::Refused(status)) => return Err(status),
+                Err(Failure::Refused(status)) => return Err(*status),
                 Err(Failure::Conflict) => {}
             }
         }
@@ -76,16 +76,16 @@ impl Registry {
         let (context, key, kind) = (change.context, change.key, change.key.kind);
         let old = old_entry.value();
         if change.precise {
-            check_uid(key, text(&new, "uid"), &old).map_err(Failure::Refused)?;
+            check_uid(key, text(&new, "uid"), &old).map_err(Failure::refused)?;
         }
-        check_revision(key, &old, &mut new).map_err(Failure::Refused)?;
+        check_revision(key, &old, &mut new).map_err(Failure::refused)?;
         fill_changed(&mut new, &old);
         drop_double_owners(&mut new, warnings);
         if change.sub.is_none() && *kind == coracle_api::kinds::POD {
             crate::admission::admit_pod_update(&mut new, &old);
         }
         let taken = match change.sub {
-            None => self.allocate(kind, &mut new, Some(&old), context.dry_run).map_err(Failure::Refused)?,
+            None => self.allocate(kind, &mut new, Some(&old), context.dry_run).map_err(Failure::refused)?,
             Some(_) => None,
         };
         let outcome = self.replace_prepared(change, old_entry, &old, new, warnings).await;
@@ -128,7 +128,7 @@ impl Registry {
         }
         let errors = kind.validate_change(check, &new, old);
         if !errors.is_empty() {
-            return Err(Failure::Refused(Status::invalid(stored(kind), &key.name, &errors)));
+            return Err(Failure::refused(Status::invalid(stored(kind), &key.name, &errors)));
         }
         warnings.extend((kind.strategy.warnings)(&new, Some(old)));
         tidy(&mut new);

@@ -116,14 +116,12 @@ impl Watcher {
         let mut end = state.revision.max(self.seen);
         for (index, selection) in self.selections.iter().enumerate() {
             let Some(shelf) = state.shelves.get(selection.kind) else { continue };
-            let mut count = 0;
-            for change in shelf.since(self.seen) {
+            for (count, change) in shelf.since(self.seen).enumerate() {
                 if count == LOOK {
                     // Stop all kinds where this one stops, so that no revision is passed over.
                     end = end.min(Revision(change.revision.0 - 1));
                     break;
                 }
-                count += 1;
                 changes.push((index, change.clone()));
             }
         }

@@ -148,7 +148,8 @@ fn options(clause: &Clause<'_>, sub: &str, offer: Offer, watch: bool) -> Option<
         clause.params.iter().rev().find(|(n, _)| *n == name).map(|(_, value)| *value).unwrap_or_default()
     };
     let stream = param("stream");
-    if !stream.is_empty() && !(watch && stream == "watch") {
+    let streams = watch && stream == "watch";
+    if !stream.is_empty() && !streams {
         return None;
     }
     let version = param("v").to_string();
