@@ -106,7 +106,9 @@ async fn a_list_and_every_event_behind_it_make_the_next_list() {
                 let name = object.key.name.clone();
                 match event {
                     Event::Added(_) => assert!(copy.insert(name, last.0).is_none(), "added twice"),
-                    Event::Modified(_) => assert!(copy.insert(name, last.0).is_some(), "modified before added"),
+                    Event::Modified(_) => {
+                        assert!(copy.insert(name, last.0).is_some(), "modified before added")
+                    }
                     Event::Deleted(_) => assert!(copy.remove(&name).is_some(), "deleted twice"),
                 }
             }
