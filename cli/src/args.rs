@@ -35,6 +35,9 @@ pub enum Command {
     Node(node::Node),
     Demo(demo::Demo),
     Apiserver(components::ApiServer),
+    Controllers(components::Controllers),
+    Scheduler(components::Scheduler),
+    Agent(components::AgentArgs),
     #[command(flatten)]
     Verb(verbs::Verb),
     /// Wait for a signal: the first process of every pod's sandbox
@@ -55,7 +58,7 @@ impl Command {
     pub fn is_server(&self) -> bool {
         match self {
             Command::Up(up) => up.foreground,
-            Command::Apiserver(_) => true,
+            Command::Apiserver(_) | Command::Controllers(_) | Command::Scheduler(_) | Command::Agent(_) => true,
             _ => false,
         }
     }
@@ -75,6 +78,9 @@ impl Args {
             Command::Node(node) => node.run(selection).await?,
             Command::Demo(demo) => demo.run(selection).await?,
             Command::Apiserver(component) => component.run(selection).await?,
+            Command::Controllers(component) => component.run().await?,
+            Command::Scheduler(component) => component.run().await?,
+            Command::Agent(component) => component.run(selection).await?,
             Command::Verb(verb) => verb.run(selection).await?,
             // Handled in `main`, which knows the whole command line and starts no runtime for these.
             Command::Completions { .. } | Command::Pause | Command::DemoApp => {}

@@ -1,18 +1,27 @@
 //! `coracle apiserver` and its siblings: one component in one process, over TLS.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use coracle_apiserver::Server;
+use coracle_client::kubeconfig::Credentials;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
-use crate::cluster::Selection;
+use crate::cluster::{Cluster, NodeSpec, Runtime, Selection, Timing, write_whole};
+use crate::size::NodeSize;
 use crate::wire;
 
 /// How long a component may take to end.
 const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// Run an API server by itself. It writes DIR/kubeconfig and serves until Ctrl-C.
+///
+/// For the other components it writes DIR/controllers.kubeconfig and DIR/scheduler.kubeconfig, and for new nodes
+/// DIR/join-token and DIR/ca.crt.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
   coracle apiserver --data-dir /tmp/c --port 6443
@@ -38,10 +47,187 @@ impl ApiServer {
             bail!("another process uses {}", cluster.dir.display());
         };
         let server = wire::start_server(&cluster, SocketAddr::new(self.bind, self.port)).await?;
+        write_credentials(&cluster, &server)?;
         tracing::info!(address = %server.address(), kubeconfig = %cluster.kubeconfig().display(), "serving");
         until_told_to_end().await?;
         let _ = tokio::time::timeout(END_WITHIN, server.shutdown()).await;
         Ok(())
+    }
+}
+
+/// What the other components need to come in: each its own identity, and a token for nodes that have none yet.
+fn write_credentials(cluster: &Cluster, server: &Server) -> Result<()> {
+    let url = format!("https://{}", server.address());
+    let pki = server.pki();
+    for (file, user) in
+        [("controllers", "system:kube-controller-manager"), ("scheduler", "system:kube-scheduler")]
+    {
+        let credentials = pki.credentials(&url, user, None)?;
+        let path = cluster.dir.join(format!("{file}.kubeconfig"));
+        write_whole(&path, credentials.to_kubeconfig(user).as_bytes())?;
+    }
+    write_whole(&cluster.dir.join("ca.crt"), pki.ca().as_bytes())?;
+    let token = cluster.dir.join("join-token");
+    let known = std::fs::read_to_string(&token).unwrap_or_default();
+    if !pki.is_bootstrap_token(known.trim()) {
+        write_whole(&token, pki.make_bootstrap_token(None)?.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn read_credentials(path: &Path) -> Result<Credentials> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Credentials::from_kubeconfig(&text).with_context(|| format!("in {}", path.display()))
+}
+
+/// Runs a component until it is told to end.
+async fn run_until_told(component: impl Future<Output = Result<()>>, stop: CancellationToken) -> Result<()> {
+    tokio::pin!(component);
+    tokio::select! {
+        outcome = &mut component => return outcome,
+        told = until_told_to_end() => told?,
+    }
+    stop.cancel();
+    match tokio::time::timeout(END_WITHIN, component).await {
+        Ok(outcome) => outcome,
+        Err(_) => bail!("it did not end within {} s", END_WITHIN.as_secs()),
+    }
+}
+
+/// Run the controllers by themselves, against an API server elsewhere.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Example:
+  coracle controllers --kubeconfig /tmp/c/controllers.kubeconfig")]
+pub struct Controllers {
+    /// Credentials, as `coracle apiserver` wrote them
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: PathBuf,
+    /// How patient they are with nodes that do not answer
+    #[arg(long, value_enum, default_value_t = Timing::Kubernetes)]
+    timing: Timing,
+}
+
+impl Controllers {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Credentials that are none.
+    pub async fn run(self) -> Result<()> {
+        let credentials = read_credentials(&self.kubeconfig)?;
+        let stop = CancellationToken::new();
+        run_until_told(wire::remote_controllers(&credentials, self.timing, stop.clone()), stop).await
+    }
+}
+
+/// Run the scheduler by itself, against an API server elsewhere.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:
+  coracle scheduler --kubeconfig /tmp/c/scheduler.kubeconfig
+  coracle scheduler --kubeconfig /tmp/c/scheduler.kubeconfig --config policy.yaml
+
+A policy file:
+  profile: mine
+  profiles:
+    mine: {packed: 2, spread: 1}")]
+pub struct Scheduler {
+    /// Credentials, as `coracle apiserver` wrote them
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: PathBuf,
+    /// Profile and weights; without it bin-pack
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Scheduler {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Credentials that are none, or a policy that does not exist.
+    pub async fn run(self) -> Result<()> {
+        let credentials = read_credentials(&self.kubeconfig)?;
+        let config = match &self.config {
+            Some(file) => {
+                let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+                serde_saphyr::from_str(&text).with_context(|| format!("in {}", file.display()))?
+            }
+            None => coracle_scheduler::Config::default(),
+        };
+        let stop = CancellationToken::new();
+        run_until_told(wire::remote_scheduler(&credentials, &config, stop.clone()), stop).await
+    }
+}
+
+/// Run the agent of one node by itself: it joins with a token, then keeps its certificate in --data-dir.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Example:
+  coracle agent --node worker-1 --server https://10.0.0.1:6443 --ca ca.crt --token-file join-token \\
+      --name prod --data-dir /var/lib/coracle")]
+pub struct AgentArgs {
+    /// Name of the node
+    #[arg(long, value_name = "NAME")]
+    node: String,
+    /// Address of the API server
+    #[arg(long, value_name = "URL")]
+    server: String,
+    /// The cluster's certificate authority, PEM
+    #[arg(long, value_name = "FILE")]
+    ca: PathBuf,
+    /// A file with a bootstrap token; needed the first time
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// What the node offers
+    #[arg(long, default_value_t, value_name = "SIZE")]
+    size: NodeSize,
+    /// Label topology.kubernetes.io/zone
+    #[arg(long)]
+    zone: Option<String>,
+    /// What runs the containers
+    #[arg(long, value_enum, default_value_t)]
+    runtime: Runtime,
+    /// How often it reports
+    #[arg(long, value_enum, default_value_t = Timing::Kubernetes)]
+    timing: Timing,
+}
+
+impl AgentArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The node cannot join, or its files cannot be kept.
+    pub async fn run(self, selection: &Selection) -> Result<()> {
+        let cluster = selection.to_make()?;
+        cluster.make_dir()?;
+        let credentials = self.credentials(&cluster).await?;
+        let node = NodeSpec {
+            name: self.node.clone(),
+            size: self.size.clone(),
+            zone: self.zone.clone(),
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
+            running: true,
+        };
+        let stop = CancellationToken::new();
+        let agent =
+            wire::remote_agent(&cluster, &node, self.timing, self.runtime, &credentials, stop.clone());
+        run_until_told(agent, stop).await
+    }
+
+    /// The node's certificate: kept from an earlier run, or bought with the token.
+    async fn credentials(&self, cluster: &Cluster) -> Result<Credentials> {
+        let kept = cluster.dir.join(format!("node-{}.kubeconfig", self.node));
+        if kept.exists() {
+            return Ok(Credentials { server: self.server.clone(), ..read_credentials(&kept)? });
+        }
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        let Some(token) = &self.token_file else {
+            bail!("{} has no certificate yet; join with --token-file (DIR/join-token of the API server)", self.node);
+        };
+        let credentials =
+            coracle_client::join::join(&self.server, &read(&self.ca)?, &self.node, read(token)?.trim()).await?;
+        write_whole(&kept, credentials.to_kubeconfig(&format!("system:node:{}", self.node)).as_bytes())?;
+        Ok(credentials)
     }
 }
 

@@ -12,6 +12,9 @@ use coracle_agent::labels::Owner;
 use coracle_agent::runtime::Runtime as _;
 use coracle_api::{Object, kinds};
 use coracle_apiserver::{Config, Server};
+use coracle_client::grpc::Grpc;
+use coracle_client::kubeconfig::Credentials;
+use coracle_client::line::GrpcLines;
 use coracle_client::{Client, Clock, Event, Interest};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
@@ -24,12 +27,26 @@ use crate::connection::{Connection, Target};
 /// How long nodes may take to become Ready: after a crash they find their pods again first.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
+type SomeRuntime = Arc<dyn coracle_agent::runtime::Runtime>;
+
+/// How long a simulated container takes to start.
+const SIMULATED_START: Duration = Duration::from_millis(20);
+
+async fn runtime(which: Runtime) -> Result<SomeRuntime> {
+    Ok(match which {
+        Runtime::Docker => Arc::new(coracle_agent::docker::connect().await?),
+        Runtime::Sim => {
+            Arc::new(coracle_agent::runtime::sim::SimRuntime::new(Clock::system(), SIMULATED_START))
+        }
+    })
+}
+
 /// API server, controllers and scheduler of a running cluster.
 pub struct ControlPlane {
     server: Server,
     client: Arc<dyn Client>,
     /// What the agents run containers on; `None` without agents.
-    runtime: Option<Arc<dyn coracle_agent::runtime::Runtime>>,
+    runtime: Option<SomeRuntime>,
     stop: CancellationToken,
     parts: Vec<(&'static str, JoinHandle<()>)>,
 }
@@ -38,12 +55,7 @@ impl ControlPlane {
     /// Starts them; returns when the API server answers.
     pub async fn start(cluster: &Cluster, spec: &Spec) -> Result<ControlPlane> {
         let server = start_server(cluster, SocketAddr::from(([127, 0, 0, 1], spec.port))).await?;
-        let runtime: Option<Arc<dyn coracle_agent::runtime::Runtime>> =
-            match (spec.parts.agents, spec.runtime) {
-                (false, _) => None,
-                (true, Runtime::Docker) => Some(Arc::new(coracle_agent::docker::connect().await?)),
-                (true, Runtime::Sim) => bail!("the simulated runtime is not there yet; use --runtime docker"),
-            };
+        let runtime = if spec.parts.agents { Some(runtime(spec.runtime).await?) } else { None };
         if let Some(runtime) = &runtime {
             // Once, before the agents look for it all at the same time.
             runtime.ensure_network(&cluster.name).await?;
@@ -148,19 +160,7 @@ impl Agent {
     /// Starts it; it registers its node by itself.
     pub fn start(cluster: &Cluster, spec: &Spec, plane: &ControlPlane, node: &NodeSpec) -> Result<Agent> {
         let Some(runtime) = plane.runtime.clone() else { bail!("this cluster runs without agents") };
-        let mut labels = node.labels.clone();
-        if let Some(zone) = &node.zone {
-            labels.insert("topology.kubernetes.io/zone".into(), zone.clone());
-        }
         let config = AgentConfig {
-            cluster: cluster.name.clone(),
-            node: node.name.clone(),
-            size: node.size.amounts()?,
-            labels,
-            taints: node.taints.iter().map(|text| taint(text)).collect::<Result<_>>()?,
-            runtime,
-            sandbox_image: coracle_agent::PAUSE_IMAGE.into(),
-            root: node_root(cluster, &node.name),
             // By place in the list, so that agents that start together do not choose the same.
             slice: spec
                 .nodes
@@ -169,11 +169,8 @@ impl Agent {
                 .and_then(|n| u16::try_from(n).ok()),
             api_server: Some((plane.address().ip(), plane.address().port())),
             ca: Some(plane.server.pki().ca().to_owned()),
-            timing: match spec.timing {
-                Timing::Demo => coracle_agent::Timing::demo(),
-                Timing::Kubernetes => coracle_agent::Timing::kubernetes(),
-            },
             lines: Some(Arc::new(plane.server.lines())),
+            ..agent_config(cluster, node, spec.timing, runtime)?
         };
         let user = format!("system:node:{}", node.name);
         let client = plane.server.client(&user, &["system:nodes", "system:authenticated"]);
@@ -195,6 +192,65 @@ impl Agent {
         self.task.abort();
         self.stop.cancel();
     }
+}
+
+/// What an agent has to be told, but for the way to the API server.
+fn agent_config(
+    cluster: &Cluster,
+    node: &NodeSpec,
+    timing: Timing,
+    runtime: SomeRuntime,
+) -> Result<AgentConfig> {
+    let mut labels = node.labels.clone();
+    if let Some(zone) = &node.zone {
+        labels.insert("topology.kubernetes.io/zone".into(), zone.clone());
+    }
+    Ok(AgentConfig {
+        size: node.size.amounts()?,
+        labels,
+        taints: node.taints.iter().map(|text| taint(text)).collect::<Result<_>>()?,
+        timing: match timing {
+            Timing::Demo => coracle_agent::Timing::demo(),
+            Timing::Kubernetes => coracle_agent::Timing::kubernetes(),
+        },
+        ..AgentConfig::new(&cluster.name, &node.name, runtime, node_root(cluster, &node.name))
+    })
+}
+
+/// Runs the agent of one node against an API server elsewhere, until `stop`.
+pub async fn remote_agent(
+    cluster: &Cluster,
+    node: &NodeSpec,
+    timing: Timing,
+    which: Runtime,
+    credentials: &Credentials,
+    stop: CancellationToken,
+) -> Result<()> {
+    let channel = coracle_client::grpc::channel(credentials)?;
+    let config = AgentConfig {
+        ca: Some(credentials.ca.clone()),
+        lines: Some(Arc::new(GrpcLines::over(channel.clone()))),
+        ..agent_config(cluster, node, timing, runtime(which).await?)?
+    };
+    let client = Arc::new(Grpc::over(channel));
+    Ok(coracle_agent::start(client, config, Clock::system(), stop).await?)
+}
+
+/// Runs the controllers against an API server elsewhere, until `stop`.
+pub async fn remote_controllers(credentials: &Credentials, timing: Timing, stop: CancellationToken) -> Result<()> {
+    let config = coracle_controllers::Config { timing: controllers_timing(timing), ca_pem: credentials.ca.clone() };
+    let client = Arc::new(Grpc::new(credentials)?);
+    Ok(coracle_controllers::start(client, config, Clock::system(), stop).await?)
+}
+
+/// Runs the scheduler against an API server elsewhere, until `stop`.
+pub async fn remote_scheduler(
+    credentials: &Credentials,
+    config: &coracle_scheduler::Config,
+    stop: CancellationToken,
+) -> Result<()> {
+    let client = Arc::new(Grpc::new(credentials)?);
+    Ok(coracle_scheduler::start(client, config, Clock::system(), stop)?.await?)
 }
 
 /// `key=value:Effect` or `key:Effect`, as kubectl writes taints.
