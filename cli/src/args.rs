@@ -58,7 +58,9 @@ impl Command {
     pub fn is_server(&self) -> bool {
         match self {
             Command::Up(up) => up.foreground,
-            Command::Apiserver(_) | Command::Controllers(_) | Command::Scheduler(_) | Command::Agent(_) => true,
+            Command::Apiserver(_) | Command::Controllers(_) | Command::Scheduler(_) | Command::Agent(_) => {
+                true
+            }
             _ => false,
         }
     }

@@ -147,7 +147,8 @@ impl Scheduler {
         let credentials = read_credentials(&self.kubeconfig)?;
         let config = match &self.config {
             Some(file) => {
-                let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+                let text = std::fs::read_to_string(file)
+                    .with_context(|| format!("cannot read {}", file.display()))?;
                 serde_saphyr::from_str(&text).with_context(|| format!("in {}", file.display()))?
             }
             None => coracle_scheduler::Config::default(),
@@ -222,10 +223,14 @@ impl AgentArgs {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
         };
         let Some(token) = &self.token_file else {
-            bail!("{} has no certificate yet; join with --token-file (DIR/join-token of the API server)", self.node);
+            bail!(
+                "{} has no certificate yet; join with --token-file (DIR/join-token of the API server)",
+                self.node
+            );
         };
         let credentials =
-            coracle_client::join::join(&self.server, &read(&self.ca)?, &self.node, read(token)?.trim()).await?;
+            coracle_client::join::join(&self.server, &read(&self.ca)?, &self.node, read(token)?.trim())
+                .await?;
         write_whole(&kept, credentials.to_kubeconfig(&format!("system:node:{}", self.node)).as_bytes())?;
         Ok(credentials)
     }

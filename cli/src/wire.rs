@@ -237,8 +237,13 @@ pub async fn remote_agent(
 }
 
 /// Runs the controllers against an API server elsewhere, until `stop`.
-pub async fn remote_controllers(credentials: &Credentials, timing: Timing, stop: CancellationToken) -> Result<()> {
-    let config = coracle_controllers::Config { timing: controllers_timing(timing), ca_pem: credentials.ca.clone() };
+pub async fn remote_controllers(
+    credentials: &Credentials,
+    timing: Timing,
+    stop: CancellationToken,
+) -> Result<()> {
+    let config =
+        coracle_controllers::Config { timing: controllers_timing(timing), ca_pem: credentials.ca.clone() };
     let client = Arc::new(Grpc::new(credentials)?);
     Ok(coracle_controllers::start(client, config, Clock::system(), stop).await?)
 }

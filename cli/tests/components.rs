@@ -47,8 +47,10 @@ async fn a_deployment_comes_up_across_four_processes() {
     eventually("the server writes its credentials", Duration::from_secs(20), || {
         if token.exists() { Ok(()) } else { Err("no join-token".into()) }
     });
-    let kubeconfig = kube::config::Kubeconfig::read_from(server_dir.join("kubeconfig")).expect("a kubeconfig");
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("a config");
+    let kubeconfig =
+        kube::config::Kubeconfig::read_from(server_dir.join("kubeconfig")).expect("a kubeconfig");
+    let config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("a config");
     let url = config.cluster_url.to_string();
     let client = Client::try_from(config).expect("a client");
     let _others = [
