@@ -4,6 +4,7 @@ use coracle_api::{Key, Revision, Status, kinds};
 use serde_json::{Value, json};
 
 use super::accept::Media;
+use super::difference::difference;
 use super::reply::{Reply, no_resource};
 use super::{App, Asked};
 
@@ -27,7 +28,8 @@ pub fn answer(app: &App, asked: &Asked, parts: &[String]) -> Result<Reply, Statu
     }
 }
 
-/// The log, oldest first. `kind` takes any of a kind's names; `namespace`, `name`, `revision`, `since`, `limit` narrow it down.
+/// The log, oldest first. `kind` takes any of a kind's names; `namespace`, `name`, `revision`, `since`, `limit` narrow it down;
+/// `fields=true` adds which fields became different.
 fn changes(app: &App, asked: &Asked) -> Result<Value, Status> {
     let query = &asked.query;
     let number = |name: &str| -> Result<Option<u64>, Status> {
@@ -44,6 +46,7 @@ fn changes(app: &App, asked: &Asked) -> Result<Value, Status> {
     let since =
         exact.map(|r| Revision(r.0.saturating_sub(1))).or(number("since")?.map(Revision)).unwrap_or_default();
     let limit = number("limit")?.and_then(|n| usize::try_from(n).ok()).unwrap_or(MOST).min(MOST);
+    let with_fields = query.flag("fields");
     let wanted = |name: &str, found: &str| query.get(name).is_none_or(|wanted| wanted == found);
     let (floor, changes) = app.registry.changes(kind, since);
     let items: Vec<Value> = changes
@@ -56,7 +59,7 @@ fn changes(app: &App, asked: &Asked) -> Result<Value, Status> {
         .take(limit)
         .map(|change| {
             let key = &change.entry.object.key;
-            json!({
+            let mut item = json!({
                 "revision": change.revision.0,
                 "time": change.time.to_string(),
                 "actor": change.actor,
@@ -70,7 +73,11 @@ fn changes(app: &App, asked: &Asked) -> Result<Value, Status> {
                     "name": key.name,
                 },
                 "uid": change.entry.card.uid,
-            })
+            });
+            if let Some(before) = change.before.as_ref().filter(|_| with_fields) {
+                item["fields"] = difference(&before.value(), &change.entry.value()).into();
+            }
+            item
         })
         .collect();
     Ok(json!({"floor": floor.0, "revision": app.registry.revision().0, "items": items}))

@@ -10,6 +10,7 @@ pub mod query;
 pub mod reply;
 
 mod changes;
+mod difference;
 pub mod health;
 mod read;
 mod watch;

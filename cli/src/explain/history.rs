@@ -63,7 +63,7 @@ fn show(changes: &[Change]) -> Vec<String> {
             change.time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
             after.unwrap_or_default(),
             change.actor.clone(),
-            change.verb.clone(),
+            change.deed(),
             change.causes.iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
         ]);
         before = Some(change);

@@ -64,7 +64,7 @@ pub async fn text(
     Ok(tree.show(&mine, all))
 }
 
-/// Changes by revision, each below the latest of its causes.
+/// Changes by revision, each below one of its causes.
 struct Tree<'a> {
     changes: BTreeMap<u64, &'a Change>,
     children: BTreeMap<u64, Vec<u64>>,
@@ -141,7 +141,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// `+12 ms  ├─ deployment-controller created replicaset/web-5d7  (41)`.
+    /// `+12 ms  ├─ deployment-controller created replicaset/web-5d7  #41`.
     fn line(&self, change: &Change, cause: Option<&Change>, indent: &str, branch: &str) -> String {
         let when = match cause {
             None => change.time.strftime("%H:%M:%S").to_string(),
@@ -150,26 +150,20 @@ impl<'a> Tree<'a> {
                 format!("+{}", human(took))
             }
         };
-        let text =
-            format!("{when:>9}  {indent}{branch}{} {} {}", change.actor, past(&change.verb), change.key);
-        let number = format!("  #{}", change.revision);
-        format!("{}{number}\n", fit(&text, WIDTH - number.len()))
+        let text = format!("{when:>9}  {indent}{branch}{} {}", change.actor, change.deed());
+        // What else made them do it: the node that made room, the pod that went.
+        let others = change.causes.iter().filter(|r| cause.is_some_and(|c| c.revision != **r));
+        let others = others.filter_map(|r| self.changes.get(r)).filter(|c| c.uid != change.uid);
+        let also: String = others.map(|c| format!(", after {} #{}", c.key, c.revision)).collect();
+        let number = format!("{also}  #{}", change.revision);
+        format!("{}{number}\n", fit(&text, WIDTH - number.chars().count()))
     }
 }
 
-/// The latest cause that is still remembered.
+/// The cause that a change stands below: the latest change of the same object, if that is one; else the latest of all.
 fn parent(change: &Change, changes: &BTreeMap<u64, &Change>) -> Option<u64> {
-    change.causes.iter().copied().filter(|r| *r < change.revision && changes.contains_key(r)).max()
-}
-
-fn past(verb: &str) -> String {
-    match verb {
-        "create" => "created".into(),
-        "update" => "updated".into(),
-        "patch" => "patched".into(),
-        "delete" => "deleted".into(),
-        other => other.into(),
-    }
+    let known = change.causes.iter().filter(|r| **r < change.revision).filter_map(|r| changes.get(r));
+    known.max_by_key(|cause| (cause.uid == change.uid, cause.revision)).map(|cause| cause.revision)
 }
 
 #[cfg(test)]
@@ -187,6 +181,7 @@ mod tests {
             verb: verb.into(),
             key: Key { kind: kind.into(), name: name.into(), namespace: "d".into(), ..Key::default() },
             uid: name.into(),
+            ..Change::default()
         }
     }
 
@@ -206,15 +201,16 @@ mod tests {
     #[test]
     fn the_whole_tree_of_an_act() {
         let log = log();
-        let expected = "\
- 00:00:00  admin created deployment/web  #1
-   +10 ms  └─ deployment-controller created replicaset/web-1  #2
-   +10 ms     ├─ replicaset-controller created pod/web-1-a  #3
-   +40 ms     │  └─ default-scheduler updated pod/web-1-a  #7
-   +10 ms     │     └─ node-1 updated pod/web-1-a  #8
-   +20 ms     └─ replicaset-controller created pod/web-1-b  #4
-";
-        assert_eq!(Tree::new(&log).show(&[1], false), expected);
+        let expected = [
+            " 00:00:00  admin created deployment/web  #1",
+            "   +10 ms  └─ deployment-controller created replicaset/web-1  #2",
+            "   +10 ms     ├─ replicaset-controller created pod/web-1-a  #3",
+            "   +40 ms     │  └─ default-scheduler updated pod/web-1-a  #7",
+            "   +10 ms     │     └─ node-1 updated pod/web-1-a  #8",
+            "   +20 ms     └─ replicaset-controller created pod/web-1-b  #4",
+        ];
+        let text = Tree::new(&log).show(&[1], false);
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
     }
 
     #[test]
@@ -226,6 +222,15 @@ mod tests {
             text.contains("node-1 updated") && !text.contains("web-1-b") && !text.contains("other"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_else_led_to_it_is_named() {
+        let mut log = log();
+        log.push(change(9, &[], "admin", "update", "Node", "a"));
+        log.push(change(10, &[4, 9], "default-scheduler", "update", "Pod", "web-1-b"));
+        let text = Tree::new(&log).show(&[1], false);
+        assert!(text.contains("   +60 ms        └─ default-scheduler updated pod/web-1-b, after node/a #9  #10\n"), "{text}");
     }
 
     #[test]

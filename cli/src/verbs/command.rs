@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::rest::Refused;
 use super::{apply, delete, describe, get, logs, rollout, scale, wait};
 use crate::cluster::Selection;
 use crate::connection::{Connection, Target};
@@ -47,18 +48,31 @@ impl Verb {
     /// What went wrong, for a person to read.
     pub async fn run(self, selection: &Selection) -> Result<()> {
         let connection = Connection::open(selection, self.target()).await?;
+        self.with(&connection).await.map_err(hint)
+    }
+
+    async fn with(self, connection: &Connection) -> Result<()> {
         match self {
-            Verb::Get(v) => get::run(v, &connection).await,
-            Verb::Describe(v) => describe::run(v, &connection).await,
-            Verb::Apply(v) => apply::run(v, &connection).await,
-            Verb::Delete(v) => delete::run(v, &connection).await,
-            Verb::Logs(v) => logs::run(v, &connection).await,
-            Verb::Scale(v) => scale::run(v, &connection).await,
-            Verb::Rollout(v) => rollout::run(v, &connection).await,
-            Verb::Wait(v) => wait::run(v, &connection).await,
-            Verb::Why(v) => why::run(v, &connection).await,
-            Verb::Trace(v) => trace::run(v, &connection).await,
-            Verb::History(v) => history::run(v, &connection).await,
+            Verb::Get(v) => get::run(v, connection).await,
+            Verb::Describe(v) => describe::run(v, connection).await,
+            Verb::Apply(v) => apply::run(v, connection).await,
+            Verb::Delete(v) => delete::run(v, connection).await,
+            Verb::Logs(v) => logs::run(v, connection).await,
+            Verb::Scale(v) => scale::run(v, connection).await,
+            Verb::Rollout(v) => rollout::run(v, connection).await,
+            Verb::Wait(v) => wait::run(v, connection).await,
+            Verb::Why(v) => why::run(v, connection).await,
+            Verb::Trace(v) => trace::run(v, connection).await,
+            Verb::History(v) => history::run(v, connection).await,
         }
+    }
+}
+
+/// Who names what is not there is told how to see what is.
+fn hint(error: anyhow::Error) -> anyhow::Error {
+    let Some(refused) = error.downcast_ref::<Refused>().filter(|r| r.reason == "NotFound") else { return error };
+    match refused.message.split_once(' ') {
+        Some((kind, _)) => anyhow::anyhow!("{error:#}; `coracle get {kind} -A` lists what there is"),
+        None => error,
     }
 }

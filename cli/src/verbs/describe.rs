@@ -211,9 +211,9 @@ impl Text {
         }
         self.table("Conditions", &table);
         // What was cut in the table is told in full.
-        for c in &conditions {
-            let message = c["message"].as_str().unwrap_or_default();
-            if message.chars().count() > 50 && c["status"] != "True" {
+        let room = table.widths(WIDTH - 2).last().copied().unwrap_or(0);
+        for message in conditions.iter().filter_map(|c| c["message"].as_str()) {
+            if message.chars().count() > room {
                 for line in wrapped(message, WIDTH - 4) {
                     self.0.push_str(&format!("    {line}\n"));
                 }

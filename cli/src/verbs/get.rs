@@ -116,7 +116,7 @@ async fn tables(args: &Get, asked: &[Asked], connection: &Connection) -> Result<
                 failed = Some(error);
                 continue;
             }
-            Err(error) => return Err(hint(error, ask)),
+            Err(error) => return Err(error),
         };
         let table = Shown::new(&answer, args, ask, kinds > 1);
         shown += table.table.rows.len();
@@ -150,15 +150,6 @@ async fn tables(args: &Get, asked: &[Asked], connection: &Connection) -> Result<
         }
     }
     failed.map_or(Ok(()), Err)
-}
-
-fn hint(error: anyhow::Error, ask: &Asked) -> anyhow::Error {
-    match (&ask.name, super::rest::is_refused(&error, 404)) {
-        (Some(_), true) => {
-            anyhow::anyhow!("{error}; `coracle get {} -A` lists what there is", ask.kind.plural)
-        }
-        _ => error,
-    }
 }
 
 /// A server's table as it is printed.
@@ -271,7 +262,7 @@ async fn objects<'a>(
 ) -> Result<Vec<(&'a Asked, Value)>> {
     let mut all = Vec::new();
     for ask in asked {
-        let answer = connection.get(&args.path(ask, connection, "")).await.map_err(|e| hint(e, ask))?;
+        let answer = connection.get(&args.path(ask, connection, "")).await?;
         if ask.name.is_some() {
             all.push((ask, answer));
             continue;

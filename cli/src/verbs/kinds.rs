@@ -134,7 +134,11 @@ impl Catalogue {
     fn suggestion(&self, word: &str) -> String {
         let near = self.0.iter().filter(|k| k.plural.starts_with(word) || word.starts_with(&k.singular));
         let near: Vec<&str> = near.map(|k| k.plural.as_str()).collect();
-        if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) }
+        if !near.is_empty() {
+            return format!("; did you mean {}?", near.join(" or "));
+        }
+        let some: Vec<&str> = self.0.iter().take(12).map(|k| k.plural.as_str()).collect();
+        format!("; it has {}{}", some.join(", "), if self.0.len() > some.len() { " and more" } else { "" })
     }
 }
 
