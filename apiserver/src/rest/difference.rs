@@ -32,7 +32,9 @@ fn walk(path: &mut String, before: &Value, after: &Value, fields: &mut Map<Strin
                 path.truncate(length);
             }
         }
-        (Value::Array(_) | Value::Null, Value::Array(items)) if items.iter().all(|item| label(item).is_some()) => {
+        (Value::Array(_) | Value::Null, Value::Array(items))
+            if items.iter().all(|item| label(item).is_some()) =>
+        {
             let of = |label_: &str| {
                 let old = before.as_array().into_iter().flatten();
                 old.into_iter().find(|item| label(item) == Some(label_)).unwrap_or(&Value::Null)
@@ -84,7 +86,11 @@ mod tests {
     fn fields_by_path_and_values_only_where_harmless() {
         let cases = [
             (json!({ "spec": {} }), json!({ "spec": { "nodeName": "a" } }), json!({ "spec.nodeName": "a" })),
-            (json!({ "data": { "a": "old" } }), json!({ "data": { "a": "new", "b": "x" } }), json!({ "data.a": null, "data.b": null })),
+            (
+                json!({ "data": { "a": "old" } }),
+                json!({ "data": { "a": "new", "b": "x" } }),
+                json!({ "data.a": null, "data.b": null }),
+            ),
             (
                 json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }] } }),
                 json!({ "status": { "conditions": [{ "type": "Ready", "status": "True" }] } }),
@@ -95,7 +101,11 @@ mod tests {
                 json!({ "status": { "containerStatuses": [{ "name": "c", "state": { "running": { "startedAt": "now" } } }] } }),
                 json!({ "status.containerStatuses[c].state.waiting": null, "status.containerStatuses[c].state.running.startedAt": "now" }),
             ),
-            (json!({ "metadata": { "resourceVersion": "1" } }), json!({ "metadata": { "resourceVersion": "2" } }), json!({})),
+            (
+                json!({ "metadata": { "resourceVersion": "1" } }),
+                json!({ "metadata": { "resourceVersion": "2" } }),
+                json!({}),
+            ),
             (json!({ "spec": { "a": 1 } }), json!({ "spec": {} }), json!({ "spec": null })),
         ];
         for (before, after, expected) in cases {

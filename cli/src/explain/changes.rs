@@ -156,12 +156,28 @@ mod tests {
     fn deeds_in_words() {
         let cases = [
             ("create", json!({}), "created pod/p"),
-            ("update", json!({ "spec.nodeName": "a", "status.conditions[PodScheduled].status": "True" }), "bound pod/p to a"),
-            ("update", json!({ "status.containerStatuses[c].state.running.startedAt": "x", "status.phase": "Running" }), "started c of pod/p"),
+            (
+                "update",
+                json!({ "spec.nodeName": "a", "status.conditions[PodScheduled].status": "True" }),
+                "bound pod/p to a",
+            ),
+            (
+                "update",
+                json!({ "status.containerStatuses[c].state.running.startedAt": "x", "status.phase": "Running" }),
+                "started c of pod/p",
+            ),
             ("update", json!({ "status.conditions[Ready].status": "True" }), "found pod/p Ready"),
-            ("update", json!({ "status.conditions[PodScheduled].status": "False" }), "found no node for pod/p"),
+            (
+                "update",
+                json!({ "status.conditions[PodScheduled].status": "False" }),
+                "found no node for pod/p",
+            ),
             ("update", json!({ "spec.replicas": 3 }), "scaled pod/p to 3"),
-            ("update", json!({ "metadata.labels.a": null, "status.replicas": 1, "status.conditions[X].status": "True" }), "updated pod/p: metadata.labels, status.conditions, status.replicas"),
+            (
+                "update",
+                json!({ "metadata.labels.a": null, "status.replicas": 1, "status.conditions[X].status": "True" }),
+                "updated pod/p: metadata.labels, status.conditions, status.replicas",
+            ),
             ("update", json!({}), "updated pod/p"),
         ];
         for (verb, fields, expected) in cases {

@@ -230,7 +230,12 @@ mod tests {
         log.push(change(9, &[], "admin", "update", "Node", "a"));
         log.push(change(10, &[4, 9], "default-scheduler", "update", "Pod", "web-1-b"));
         let text = Tree::new(&log).show(&[1], false);
-        assert!(text.contains("   +60 ms        └─ default-scheduler updated pod/web-1-b, after node/a #9  #10\n"), "{text}");
+        assert!(
+            text.contains(
+                "   +60 ms        └─ default-scheduler updated pod/web-1-b, after node/a #9  #10\n"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

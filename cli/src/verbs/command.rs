@@ -70,7 +70,9 @@ impl Verb {
 
 /// Who names what is not there is told how to see what is.
 fn hint(error: anyhow::Error) -> anyhow::Error {
-    let Some(refused) = error.downcast_ref::<Refused>().filter(|r| r.reason == "NotFound") else { return error };
+    let Some(refused) = error.downcast_ref::<Refused>().filter(|r| r.reason == "NotFound") else {
+        return error;
+    };
     match refused.message.split_once(' ') {
         Some((kind, _)) => anyhow::anyhow!("{error:#}; `coracle get {kind} -A` lists what there is"),
         None => error,
