@@ -227,9 +227,16 @@ fn hidden_variables(variables: &Field, warnings: &mut Vec<String>) {
     }
 }
 
+/// A port that somebody has already told of: where, and what of the host it takes.
+struct Told {
+    at: String,
+    ip: String,
+    host: i64,
+}
+
 /// Ports of all containers share one network.
 fn ports(spec: &Field, warnings: &mut Vec<String>) {
-    let mut by_number: BTreeMap<(i64, String), Vec<(String, String, i64)>> = BTreeMap::new();
+    let mut by_number: BTreeMap<(i64, String), Vec<Told>> = BTreeMap::new();
     let mut by_name: BTreeMap<String, String> = BTreeMap::new();
     visit_containers(spec, |container| {
         for port in container.get("ports").items() {
@@ -237,16 +244,19 @@ fn ports(spec: &Field, warnings: &mut Vec<String>) {
             let (ip, host) = (port.str("hostIP").to_owned(), port.int("hostPort").unwrap_or(0));
             let key = (port.int("containerPort").unwrap_or(0), port.str("protocol").to_owned());
             let others = by_number.entry(key).or_default();
-            for (other, other_ip, other_host) in others.iter() {
-                if (&ip, host) == (other_ip, *other_host) {
-                    warnings.push(format!("{at}: duplicate port definition with {other}"));
-                } else if host == 0 || *other_host == 0 {
-                    warnings.push(format!("{at}: overlapping port definition with {other}"));
-                } else if host == *other_host && ip.is_empty() != other_ip.is_empty() {
-                    warnings.push(format!("{at}: dangerously ambiguous port definition with {other}"));
-                }
+            for other in others.iter() {
+                let clash = if (&ip, host) == (&other.ip, other.host) {
+                    "duplicate"
+                } else if host == 0 || other.host == 0 {
+                    "overlapping"
+                } else if host == other.host && ip.is_empty() != other.ip.is_empty() {
+                    "dangerously ambiguous"
+                } else {
+                    continue;
+                };
+                warnings.push(format!("{at}: {clash} port definition with {}", other.at));
             }
-            others.push((at.clone(), ip, host));
+            others.push(Told { at: at.clone(), ip, host });
             let name = port.str("name");
             match by_name.get(name) {
                 _ if name.is_empty() => {}

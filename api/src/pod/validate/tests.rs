@@ -1,5 +1,6 @@
 //! Each row: a change to a pod that is right, and what is then found wrong, in order.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{validate_pod, validate_pod_template};
@@ -303,4 +304,42 @@ fn a_template_has_paths_of_its_own() {
         fields,
         ["spec.template.labels", "spec.template.spec.containers", "spec.template.spec.restartPolicy"]
     );
+}
+
+/// Values of all shapes that decoding lets through for fields of any type.
+fn anything() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        "[a-z0-9./:%-]{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 3, |inner| {
+        let field = prop::sample::select(vec![
+            "name", "image", "ports", "env", "valueFrom", "volumes", "projected", "sources", "resources", "limits",
+            "requests", "cpu", "affinity", "nodeAffinity", "securityContext", "tolerations", "httpGet", "livenessProbe",
+            "items", "path", "containers", "initContainers", "configMap", "volumeMounts", "windowsOptions", "os",
+        ]);
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::Array),
+            prop::collection::vec((field, inner), 0..4).prop_map(|fields| {
+                Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_spec_makes_the_rules_panic(spec in anything()) {
+        let mut pod = json!({"metadata": {"name": "x"}, "spec": spec});
+        default_pod(&mut pod);
+        let once = pod.clone();
+        default_pod(&mut pod);
+        prop_assert_eq!(&pod, &once, "defaulting is idempotent");
+        let mut errors = Errors::new();
+        validate_pod(&pod, &mut errors);
+        crate::pod::validate_pod_update(&pod, &once, &mut errors);
+        crate::pod::pod_warnings(&pod, None);
+    }
 }
