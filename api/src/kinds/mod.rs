@@ -14,6 +14,7 @@ mod lease;
 mod namespace;
 mod node;
 mod pod;
+mod poddisruptionbudget;
 mod replicaset;
 mod secret;
 pub mod service;
@@ -28,6 +29,7 @@ pub use {
     namespace::NAMESPACE,
     node::NODE,
     pod::POD,
+    poddisruptionbudget::POD_DISRUPTION_BUDGET,
     replicaset::REPLICA_SET,
     secret::SECRET,
     service::SERVICE,
@@ -35,7 +37,7 @@ pub use {
 };
 
 /// Every kind, by group and then by name.
-static ALL: [KindRef; 11] = [
+static ALL: [KindRef; 12] = [
     &CONFIG_MAP,
     &EVENT,
     &NAMESPACE,
@@ -47,6 +49,7 @@ static ALL: [KindRef; 11] = [
     &DEPLOYMENT,
     &REPLICA_SET,
     &LEASE,
+    &POD_DISRUPTION_BUDGET,
 ];
 
 /// Rows that only show objects of another kind ([`Kind::view`]).

@@ -10,13 +10,13 @@ use crate::read::text;
 use crate::selector;
 use crate::validate::rules;
 
-/// Selector and template of a set of equal pods, which must belong together. `required` is the text for an empty selector.
+/// Selector and template of a set of equal pods, which must belong together.
 ///
 /// Source: `ValidateDeploymentSpec` and `ValidatePodTemplateSpecForReplicaSet` in `pkg/apis/apps/validation`.
 pub(super) fn selector_and_template(spec: &Field, errors: &mut Errors) {
     let at = spec.get("selector");
     if at.is_set() {
-        selector::invalid_object(at.value, &at, false, errors);
+        selector::validate_object(at.value, &at, false, errors);
         let is_empty = ["matchLabels", "matchExpressions"].iter().all(|field| !at.has(field));
         if is_empty {
             errors.invalid(&at, at.value.clone(), "empty selector is invalid for deployment");

@@ -1,9 +1,9 @@
 //! Which objects a list, a watch, a service or a workload means: by labels, and by fields.
 //!
 //! ```text
-//! "a=b,c in (d,e)" --labels::parse--> Selector --matches--> yes or no
-//! {"matchLabels": ...} --object::labels--^
-//! "metadata.name=x" --fields::parse--> FieldSelector
+//! "a=b,c in (d,e)" --Selector::parse--> Selector --matches--> yes or no
+//! {"matchLabels": ...} --from_object--^
+//! "metadata.name=x" --FieldSelector::parse--> FieldSelector
 //! ```
 
 mod fields;
@@ -13,4 +13,4 @@ mod object;
 
 pub use fields::{FieldSelector, Term};
 pub use labels::{Operator, Requirement, Selector};
-pub use object::{from_map, from_object, invalid_object};
+pub use object::{from_object, validate_object};

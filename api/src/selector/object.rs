@@ -1,5 +1,4 @@
-//! Label selectors that stand in objects: `{"matchLabels": {...}, "matchExpressions": [...]}`, and the plain maps of
-//! services.
+//! Label selectors that stand in objects: `{"matchLabels": {...}, "matchExpressions": [...]}`.
 
 use serde_json::Value;
 
@@ -33,16 +32,6 @@ pub fn from_object(object: &Value) -> Result<Selector, String> {
     Ok(Selector::new(requirements))
 }
 
-/// The selector that a plain map of labels stands for; an absent one or an empty one selects everything.
-pub fn from_map(map: &Value) -> Selector {
-    let pairs = map.as_object().into_iter().flatten();
-    Selector::new(
-        pairs
-            .filter_map(|(key, value)| Requirement::new(key, Operator::Equals, [text(value)]).ok())
-            .collect(),
-    )
-}
-
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().into()
 }
@@ -50,7 +39,7 @@ fn text(value: &Value) -> String {
 /// What is wrong with a `LabelSelector`. Some old kinds let any value pass (`any_value`).
 ///
 /// Source: `ValidateLabelSelector` in `k8s.io/apimachinery/pkg/apis/meta/v1/validation`.
-pub fn invalid_object(object: &Value, at: &Path<'_>, any_value: bool, errors: &mut Errors) {
+pub fn validate_object(object: &Value, at: &Path<'_>, any_value: bool, errors: &mut Errors) {
     let labels_at = at.child("matchLabels");
     for (key, value) in object.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
         errors.all_invalid(&labels_at, key, names::qualified_name(key));
@@ -124,7 +113,7 @@ mod tests {
             {"key": "x", "operator": "In", "values": ["ok", "not ok"]},
         ]});
         let mut errors = Errors::new();
-        invalid_object(&object, &Path::root("selector"), false, &mut errors);
+        validate_object(&object, &Path::root("selector"), false, &mut errors);
         let fields: Vec<&str> = errors.0.iter().map(|e| e.field.as_str()).collect();
         assert_eq!(
             fields,

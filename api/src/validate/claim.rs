@@ -43,7 +43,7 @@ pub fn validate_claim_spec(spec: &Field, errors: &mut Errors) {
     let modes = spec.get("accessModes");
     rules::required(&modes, "at least 1 access mode is required", errors);
     for selector in spec.among(&["selector"]) {
-        selector::invalid_object(selector.value, &selector, false, errors);
+        selector::validate_object(selector.value, &selector, false, errors);
     }
     for mode in modes.items() {
         rules::one_of(&Field::new(&modes, mode.value), MODES, errors);

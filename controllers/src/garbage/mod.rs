@@ -41,7 +41,8 @@ macro_rules! every_kind {
             k8s_openapi::api::core::v1::ServiceAccount,
             k8s_openapi::api::apps::v1::Deployment,
             k8s_openapi::api::apps::v1::ReplicaSet,
-            k8s_openapi::api::coordination::v1::Lease
+            k8s_openapi::api::coordination::v1::Lease,
+            k8s_openapi::api::policy::v1::PodDisruptionBudget
         )
     };
 }

@@ -113,7 +113,7 @@ fn field_requirement(requirement: &Field, errors: &mut Errors) {
 
 fn pod_term(term: &Field, errors: &mut Errors) {
     for name in ["labelSelector", "namespaceSelector"] {
-        selector::invalid_object(term.raw(name), &term.child(name), false, errors);
+        selector::validate_object(term.raw(name), &term.child(name), false, errors);
     }
     for namespace in term.get("namespaces").items() {
         // Upstream's path is in the singular.
@@ -187,7 +187,7 @@ pub fn topology_spread(constraints: &Field, errors: &mut Errors) {
         }
         spread_keys(constraint, errors);
         let selector = constraint.raw("labelSelector");
-        selector::invalid_object(selector, &constraint.child("labelSelector"), false, errors);
+        selector::validate_object(selector, &constraint.child("labelSelector"), false, errors);
     }
 }
 

@@ -395,7 +395,7 @@ fn trust_bundle(bundle: &Field, errors: &mut Errors) {
         }
         (false, true) => {
             rules::required(&signer, "must be a valid signer name", errors);
-            selector::invalid_object(
+            selector::validate_object(
                 bundle.raw("labelSelector"),
                 &bundle.child("labelSelector"),
                 false,

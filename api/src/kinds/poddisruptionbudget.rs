@@ -1,0 +1,119 @@
+//! `PodDisruptionBudget`. It is kept and checked; nothing acts on it yet.
+
+use serde_json::{Value, json};
+
+use super::strategy::{PLAIN, count_spec_changes, start_counting};
+use super::{STATUS, VERBS};
+use crate::field::{Errors, Field};
+use crate::internal;
+use crate::kind::{Kind, Strategy};
+use crate::names;
+use crate::read::int;
+use crate::selector;
+use crate::table::{Column, Table};
+use crate::validate::rules;
+
+/// The row of `PodDisruptionBudget`.
+pub static POD_DISRUPTION_BUDGET: Kind = Kind {
+    group: "policy",
+    version: "v1",
+    kind: "PodDisruptionBudget",
+    plural: "poddisruptionbudgets",
+    singular: "poddisruptionbudget",
+    short_names: &["pdb"],
+    categories: &[],
+    namespaced: true,
+    schema: "io.k8s.api.policy.v1.PodDisruptionBudget",
+    verbs: VERBS,
+    name_rule: names::path_segment,
+    subresources: &[STATUS],
+    selectable: &[],
+    table: &TABLE,
+    strategy: &STRATEGY,
+    view: None,
+};
+
+static TABLE: Table = Table::of(&[
+    Column::name(),
+    Column::text("Min Available", "How many pods must stay, as a number or a share.", |budget, _| {
+        amount(&budget["spec"]["minAvailable"])
+    }),
+    Column::text("Max Unavailable", "How many pods may go, as a number or a share.", |budget, _| {
+        amount(&budget["spec"]["maxUnavailable"])
+    }),
+    Column::integer("Allowed Disruptions", "How many pods may go now.", |budget, _| {
+        int(budget, "/status/disruptionsAllowed").into()
+    }),
+    Column::age(),
+]);
+
+fn amount(bound: &Value) -> Value {
+    match bound {
+        Value::Null => "N/A".into(),
+        Value::String(share) => share.as_str().into(),
+        number => number.to_string().into(),
+    }
+}
+
+static STRATEGY: Strategy = Strategy {
+    prepare_create: |budget| {
+        let nothing =
+            json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
+        start_counting(budget, nothing);
+    },
+    prepare_update: count_spec_changes,
+    // Upstream asks nothing of a budget's metadata beyond what every object needs.
+    validate: |_, budget, errors| validate_spec(&Field::top(budget, "spec"), errors),
+    validate_update: |_, new, _, errors| validate_spec(&Field::top(new, "spec"), errors),
+    validate_status_update: |_, new, _, errors| {
+        let status = Field::top(new, "status");
+        for count in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
+            rules::non_negative(&status.get(count), errors);
+        }
+    },
+    unconditional_update: false,
+    ..PLAIN
+};
+
+/// Source: `ValidatePodDisruptionBudgetSpec` in `pkg/apis/policy/validation/validation.go`.
+fn validate_spec(spec: &Field, errors: &mut Errors) {
+    let (least, most) = (spec.get("minAvailable"), spec.get("maxUnavailable"));
+    if least.is_set() && most.is_set() {
+        let printed = internal::show("PodDisruptionBudgetSpec", spec.value);
+        errors.invalid(spec, printed, "minAvailable and maxUnavailable cannot be both set");
+    }
+    for bound in [&least, &most] {
+        rules::count_or_percent(bound, errors);
+        rules::at_most_all(bound, errors);
+    }
+    let selector = spec.get("selector");
+    selector::validate_object(selector.value, &selector, true, errors);
+    let policy = spec.get("unhealthyPodEvictionPolicy");
+    if policy.is_set() {
+        rules::one_of(&policy, &["AlwaysAllow", "IfHealthyBudget"], errors);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_has_one_bound_that_makes_sense() {
+        let cases = [
+            (json!({}), &[][..]),
+            (json!({"minAvailable": "0%", "selector": {}}), &[][..]),
+            (json!({"minAvailable": 1, "maxUnavailable": 1}), &["spec"][..]),
+            (json!({"minAvailable": -1}), &["spec.minAvailable"][..]),
+            (json!({"maxUnavailable": "101%"}), &["spec.maxUnavailable"][..]),
+            (json!({"maxUnavailable": "half"}), &["spec.maxUnavailable"][..]),
+            (json!({"unhealthyPodEvictionPolicy": "Never"}), &["spec.unhealthyPodEvictionPolicy"][..]),
+        ];
+        for (spec, expected) in cases {
+            let budget = json!({"metadata": {"name": "X", "namespace": "n"}, "spec": spec});
+            let fields: Vec<String> =
+                POD_DISRUPTION_BUDGET.validate(&budget).0.into_iter().map(|e| e.field).collect();
+            assert_eq!(fields, expected, "case: {budget}");
+        }
+    }
+}
