@@ -35,7 +35,7 @@ pub fn with_bus(
 }
 
 /// Under which name a component owns fields: upstream's.
-fn manager(user: &Identity) -> &'static str {
+pub(crate) fn manager(user: &Identity) -> &'static str {
     match user.user.as_str() {
         "system:kube-controller-manager" => "kube-controller-manager",
         "system:kube-scheduler" => "kube-scheduler",

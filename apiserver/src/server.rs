@@ -144,7 +144,7 @@ impl Server {
     /// Writes on behalf of somebody, from within the process.
     pub fn client(&self, user: &str, groups: &[&str]) -> Arc<dyn Client> {
         let identity = Identity::new(user, groups);
-        let agent = user.rsplit(':').next().unwrap_or(user).to_string();
+        let agent = faces::manager(&identity);
         Arc::new(LocalClient::new(self.registry.clone(), self.verdicts.clone(), identity, agent))
     }
 

@@ -1,7 +1,9 @@
 //! Kubernetes' channel protocols over a WebSocket: the first byte of a message names its channel. In the `base64` forms
 //! messages are text: the channel's digit, then base64.
 
-use axum::extract::ws::{Message, WebSocket};
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -14,6 +16,9 @@ use tokio::sync::mpsc;
 
 /// The channel on which the server says how it ended.
 const ERROR: u8 = 3;
+
+/// How long a client may take to close its side.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What the server speaks, best first.
 pub(super) const PROTOCOLS: [&str; 5] = [
@@ -80,15 +85,19 @@ impl Protocol {
 
 /// Carries a session over a socket until either is over.
 pub(super) async fn serve(socket: WebSocket, protocol: Protocol, session: Duplex) {
-    let (sink, stream) = socket.split();
+    let (sink, mut stream) = socket.split();
     // Side by side: a process that does not read its input must not keep its output from being read.
     tokio::select! {
         () = outward(sink, protocol, session.receive) => {}
-        () = inward(stream, protocol, session.send) => {}
+        () = inward(&mut stream, protocol, session.send) => return,
     }
+    // Input that nobody reads any more must not lie in the connection when it closes: the reset that follows could overtake
+    // what was written last.
+    let rest = async { while let Some(Ok(_)) = stream.next().await {} };
+    let _ = tokio::time::timeout(FAREWELL, rest).await;
 }
 
-async fn inward(mut stream: SplitStream<WebSocket>, protocol: Protocol, send: mpsc::Sender<Frame>) {
+async fn inward(stream: &mut SplitStream<WebSocket>, protocol: Protocol, send: mpsc::Sender<Frame>) {
     while let Some(Ok(message)) = stream.next().await {
         if matches!(message, Message::Close(_)) {
             return;
@@ -126,7 +135,9 @@ async fn outward(
         }
     };
     let _ = sink.send(last).await;
-    let _ = sink.send(Message::Close(None)).await;
+    // Clients take a close without a code for an error.
+    let farewell = CloseFrame { code: close_code::NORMAL, reason: "".into() };
+    let _ = sink.send(Message::Close(Some(farewell))).await;
     let _ = sink.flush().await;
 }
 
