@@ -115,6 +115,9 @@ const fn core(name: &'static str, kind: &'static str, verbs: &'static [&'static 
 const PROXY_VERBS: &[&str] = &["create", "delete", "get", "patch", "update"];
 
 #[cfg(test)]
+mod robust;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
