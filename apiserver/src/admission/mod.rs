@@ -9,6 +9,7 @@ mod account;
 mod namespace;
 mod priority;
 mod tolerations;
+pub mod unserved;
 
 use coracle_api::{KindRef, Status};
 use serde_json::Value;

@@ -104,7 +104,7 @@ impl Registry {
         if !errors.is_empty() {
             return Err((Failure::refused(Status::invalid(stored(kind), &name, &errors)), name));
         }
-        warnings.extend((kind.strategy.warnings)(&object, None));
+        warnings.extend(self.warnings(kind, &object, None));
         tidy(&mut object);
         let key = Key::new(stored(kind), namespace, &name);
         if self.entry(&key).is_some() {

@@ -26,6 +26,7 @@ mod services;
 mod update;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use coracle_api::kinds::service::allocate::Allocations;
@@ -40,6 +41,9 @@ use card::{Card, Entry};
 use operation::{Answer, Context, Operation, Written};
 use shelf::{Change, State};
 
+/// What the names of agents begin with.
+const NODE_USER: &str = "system:node:";
+
 /// How often a write whose object changed under it is tried again before the client is told.
 const TRIES: usize = 8;
 
@@ -51,6 +55,8 @@ pub struct Registry {
     allocations: Mutex<Allocations>,
     /// Signs tokens of service accounts; given once, at the start of a server.
     tokens: OnceLock<Arc<AccountTokens>>,
+    /// Whether an agent of this cluster has written: then its nodes are known for what they can do.
+    has_agents: AtomicBool,
 }
 
 /// Reads the options object that a delete may carry in its body.
@@ -113,7 +119,7 @@ impl Registry {
             .start(marks, bounds, clock.clone(), Box::new(publish))
             .map_err(|error| StoreError::Disk(error.to_string()))?;
         let allocations = Mutex::new(held_by_services(&state.read()));
-        Ok(Arc::new(Registry { state, store: Box::new(store), clock, allocations, tokens: OnceLock::new() }))
+        Ok(Arc::new(Registry { state, store: Box::new(store), clock, allocations, tokens: OnceLock::new(), has_agents: AtomicBool::new(false) }))
     }
 
     /// Makes it sign tokens of service accounts with this key.
@@ -177,6 +183,9 @@ impl Registry {
     /// Does one write and answers when it is on disk.
     pub async fn perform(&self, context: &Context, operation: Operation) -> Answer {
         let mut warnings = Vec::new();
+        if context.user.user.starts_with(NODE_USER) {
+            self.has_agents.store(true, Ordering::Relaxed);
+        }
         let result = self.dispatch(context, operation, &mut warnings).await;
         Answer { result, warnings }
     }
@@ -208,6 +217,15 @@ impl Registry {
             }
             Operation::Delete { key, options } => self.delete(context, &key, &options).await,
         }
+    }
+
+    /// Texts for `Warning:` headers about an object that is accepted. (new, old if there is one)
+    fn warnings(&self, kind: KindRef, object: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut texts = (kind.strategy.warnings)(object, old);
+        if self.has_agents.load(Ordering::Relaxed) {
+            texts.extend(crate::admission::unserved::warnings(kind, object));
+        }
+        texts
     }
 
     fn entry(&self, key: &Key) -> Option<Entry> {

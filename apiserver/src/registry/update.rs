@@ -130,7 +130,7 @@ impl Registry {
         if !errors.is_empty() {
             return Err(Failure::refused(Status::invalid(stored(kind), &key.name, &errors)));
         }
-        warnings.extend((kind.strategy.warnings)(&new, Some(old)));
+        warnings.extend(self.warnings(kind, &new, Some(old)));
         tidy(&mut new);
         let place = Key { kind: stored(kind), ..key.clone() };
         let written = self.settle(context, &place, old_entry, old, &new).await?;
