@@ -23,6 +23,9 @@ const ORDER: [&str; 13] = [
     "coordination.k8s.io",
 ];
 
+/// What can only be posted, and is kept nowhere: the old way to bind a pod.
+const BINDINGS: &str = "bindings";
+
 /// Every named group with its versions, the preferred first.
 pub fn groups_and_versions() -> Vec<(&'static str, Vec<&'static str>)> {
     let mut groups: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
@@ -115,6 +118,12 @@ pub fn resources(group: &str, version: &str, media: &Media) -> Reply {
             list.push((name, row));
         }
     }
+    if (group, version) == ("", "v1") {
+        list.push((
+            BINDINGS.into(),
+            json!({"name": BINDINGS, "singularName": "binding", "namespaced": true, "kind": "Binding", "verbs": ["create"]}),
+        ));
+    }
     list.sort_by(|a, b| a.0.cmp(&b.0));
     let mut document = json!({"kind": "APIResourceList"});
     // The core group's list has never had this.
@@ -141,7 +150,16 @@ fn aggregated(groups: &[(&str, Vec<&str>)], form: &str) -> Reply {
                 .map(|version| {
                     let mut rows: Vec<KindRef> = of(group, version).collect();
                     rows.sort_by_key(|kind| kind.plural);
-                    let rows: Vec<Value> = rows.into_iter().map(aggregated_row).collect();
+                    let mut rows: Vec<Value> = rows.into_iter().map(aggregated_row).collect();
+                    if (*group, *version) == ("", "v1") {
+                        rows.insert(0, json!({
+                            "resource": BINDINGS,
+                            "responseKind": {"group": "", "version": "", "kind": "Binding"},
+                            "scope": "Namespaced",
+                            "singularResource": "binding",
+                            "verbs": ["create"],
+                        }));
+                    }
                     json!({"version": version, "resources": rows, "freshness": "Current"})
                 })
                 .collect();

@@ -2,9 +2,11 @@
 
 mod documents;
 mod openapi;
+mod openid;
 
 pub use documents::{core_versions, group, groups, resources};
 pub use openapi::openapi;
+pub use openid::{keys, openid};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -41,8 +43,7 @@ pub fn root() -> Value {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
     }
-    let own = ["/healthz", "/healthz/ping", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version"];
+    let own = ["/healthz", "/healthz/ping", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"];
     paths.extend(own.map(String::from));
-    paths.retain(|path| !path.starts_with("/.well-known"));
     json!({ "paths": paths })
 }

@@ -188,6 +188,8 @@ async fn dispatch(app: &Arc<App>, asked: &Asked, route: Route) -> Result<Reply, 
         }
         Route::Health(check, one) => Ok(health::check(app, asked, &check, one.as_deref())),
         Route::Metrics => Ok(app.metrics.page(app)),
+        Route::OpenId => Ok(discovery::openid()),
+        Route::Keys => discovery::keys(&app.registry, &asked.accept),
         Route::OpenApi(path) => Ok(discovery::openapi(asked, &path)),
         Route::CoreVersions => {
             get_only()?;
@@ -201,6 +203,8 @@ async fn dispatch(app: &Arc<App>, asked: &Asked, route: Route) -> Result<Reply, 
             Ok(discovery::resources(&group, &version, &read(Offer::Plain)?))
         }
         Route::Coracle(parts) => changes::answer(app, asked, &parts),
+        Route::Bindings(namespace) if asked.method == Method::POST => write::bind(app, asked, namespace).await,
+        Route::Bindings(_) => Err(reply::no_method()),
         Route::Resource(target) => resource(app, asked, target).await,
     }
 }

@@ -13,6 +13,10 @@ pub enum Route {
     Health(String, Option<String>),
     /// `/metrics`
     Metrics,
+    /// `/.well-known/openid-configuration`
+    OpenId,
+    /// `/openid/v1/jwks`
+    Keys,
     /// `/openapi/...`
     OpenApi(String),
     /// `/api`
@@ -30,6 +34,8 @@ pub enum Route {
     },
     /// Objects.
     Resource(Target),
+    /// `/api/v1/namespaces/NAMESPACE/bindings`
+    Bindings(String),
     /// `/coracle/v1/...`
     Coracle(Vec<String>),
     /// A path under a known API version that names nothing: a `Status`.
@@ -69,6 +75,8 @@ pub fn parse(path: &str) -> Route {
         [""] | ["index.html"] => Route::Root,
         ["version"] => Route::Version,
         ["metrics"] => Route::Metrics,
+        [".well-known", "openid-configuration"] => Route::OpenId,
+        ["openid", "v1", "jwks"] => Route::Keys,
         [check @ ("healthz" | "livez" | "readyz")] if !slash => Route::Health(check.into(), None),
         [check @ ("healthz" | "livez" | "readyz"), name] if !slash => {
             Route::Health(check.into(), Some(name.into()))
@@ -110,6 +118,8 @@ fn resource(group: &str, version: &str, parts: &[&str], slash: bool) -> Route {
     let (namespace, plural, rest) = match *parts {
         // A namespace is an object like any other, and its subresources hide kinds of the same name.
         ["namespaces", _] | ["namespaces", _, "status" | "finalize"] => (None, "namespaces", &parts[1..]),
+        // Posting a binding here is posting it to the pod that it names.
+        ["namespaces", namespace, "bindings"] if group.is_empty() && !watch => return Route::Bindings(namespace.into()),
         ["namespaces", namespace, plural, ref rest @ ..] => (Some(namespace), plural, rest),
         [plural, ref rest @ ..] => (None, plural, rest),
         [] => return Route::NoResource,

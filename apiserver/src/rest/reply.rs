@@ -23,6 +23,8 @@ pub struct Reply {
     pub retry_after: Option<i32>,
     /// Where to ask instead: the `Location` header.
     pub location: Option<String>,
+    /// Whether anybody may keep the answer for an hour; others may not be kept.
+    pub cached: bool,
 }
 
 impl Reply {
@@ -35,6 +37,7 @@ impl Reply {
             warnings: Vec::new(),
             retry_after: None,
             location: None,
+            cached: false,
         }
     }
 
@@ -63,6 +66,7 @@ impl Reply {
             warnings: Vec::new(),
             retry_after: None,
             location: None,
+            cached: false,
         }
     }
 
@@ -98,7 +102,8 @@ impl Reply {
         if self.content_type.starts_with("text/plain") {
             headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         }
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        let keep = if self.cached { "public, max-age=3600" } else { "no-cache, private" };
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
         if let Some(place) = self.location.and_then(|place| HeaderValue::from_str(&place).ok()) {
             headers.insert(header::LOCATION, place);
         }

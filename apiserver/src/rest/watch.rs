@@ -115,6 +115,7 @@ pub fn start(
         warnings: Vec::new(),
         retry_after: None,
         location: None,
+        cached: false,
     })
 }
 

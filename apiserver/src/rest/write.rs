@@ -33,6 +33,21 @@ pub async fn create(app: &App, asked: &Asked, target: &Target) -> Result<Reply, 
     written(app, asked, target, answer, &media)
 }
 
+/// `POST` of a binding that names its pod only inside.
+pub async fn bind(app: &App, asked: &Asked, namespace: String) -> Result<Reply, Status> {
+    let binding: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
+    let name = binding["metadata"]["name"].as_str().unwrap_or_default().to_string();
+    let target = Target {
+        kind: &coracle_api::kinds::POD,
+        namespace: Some(namespace),
+        name: Some(name),
+        sub: Some("binding".into()),
+        rest: String::new(),
+        watch: false,
+    };
+    create(app, asked, &target).await
+}
+
 /// `PUT`.
 pub async fn update(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
     let media = media(asked, Offer::Objects)?;
