@@ -52,7 +52,10 @@ pub fn warnings(kind: KindRef, object: &Value) -> Vec<String> {
     for field in FIELDS {
         seek(spec, field, path.to_string(), &mut found);
     }
-    found.iter().map(|path| format!("{path}: stored, but this cluster's nodes do not act on it yet")).collect()
+    found
+        .iter()
+        .map(|path| format!("{path}: stored, but this cluster's nodes do not act on it yet"))
+        .collect()
 }
 
 fn seek(value: &Value, field: &[&str], path: String, found: &mut Vec<String>) {
@@ -78,9 +81,11 @@ mod tests {
 
     #[test]
     fn each_field_is_named_by_its_own_path() {
-        let spec = json!({"containers": [{"name": "c"}], "volumes": [{"emptyDir": {}}, {"nfs": {"server": "s"}}]});
+        let spec =
+            json!({"containers": [{"name": "c"}], "volumes": [{"emptyDir": {}}, {"nfs": {"server": "s"}}]});
         let pod = warnings(&kinds::POD, &json!({ "spec": spec }));
-        let text = |path: &str| vec![format!("{path}: stored, but this cluster's nodes do not act on it yet")];
+        let text =
+            |path: &str| vec![format!("{path}: stored, but this cluster's nodes do not act on it yet")];
         assert_eq!(pod, text("spec.volumes[1].nfs"));
         let set = warnings(&kinds::REPLICA_SET, &json!({"spec": {"template": {"spec": spec}}}));
         assert_eq!(set, text("spec.template.spec.volumes[1].nfs"));

@@ -152,13 +152,16 @@ fn aggregated(groups: &[(&str, Vec<&str>)], form: &str) -> Reply {
                     rows.sort_by_key(|kind| kind.plural);
                     let mut rows: Vec<Value> = rows.into_iter().map(aggregated_row).collect();
                     if (*group, *version) == ("", "v1") {
-                        rows.insert(0, json!({
-                            "resource": BINDINGS,
-                            "responseKind": {"group": "", "version": "", "kind": "Binding"},
-                            "scope": "Namespaced",
-                            "singularResource": "binding",
-                            "verbs": ["create"],
-                        }));
+                        rows.insert(
+                            0,
+                            json!({
+                                "resource": BINDINGS,
+                                "responseKind": {"group": "", "version": "", "kind": "Binding"},
+                                "scope": "Namespaced",
+                                "singularResource": "binding",
+                                "verbs": ["create"],
+                            }),
+                        );
                     }
                     json!({"version": version, "resources": rows, "freshness": "Current"})
                 })

@@ -99,7 +99,8 @@ impl AccountTokens {
     pub fn jwks(&self) -> serde_json::Value {
         // An uncompressed point: a 4, and two numbers of 32 bytes.
         let point = self.key.public_key().as_ref();
-        let number = |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(point.get(range).unwrap_or_default());
+        let number =
+            |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(point.get(range).unwrap_or_default());
         serde_json::json!({"keys": [{
             "use": "sig",
             "kty": "EC",

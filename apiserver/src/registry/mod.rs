@@ -119,7 +119,14 @@ impl Registry {
             .start(marks, bounds, clock.clone(), Box::new(publish))
             .map_err(|error| StoreError::Disk(error.to_string()))?;
         let allocations = Mutex::new(held_by_services(&state.read()));
-        Ok(Arc::new(Registry { state, store: Box::new(store), clock, allocations, tokens: OnceLock::new(), has_agents: AtomicBool::new(false) }))
+        Ok(Arc::new(Registry {
+            state,
+            store: Box::new(store),
+            clock,
+            allocations,
+            tokens: OnceLock::new(),
+            has_agents: AtomicBool::new(false),
+        }))
     }
 
     /// What signs tokens of service accounts.

@@ -203,7 +203,9 @@ async fn dispatch(app: &Arc<App>, asked: &Asked, route: Route) -> Result<Reply, 
             Ok(discovery::resources(&group, &version, &read(Offer::Plain)?))
         }
         Route::Coracle(parts) => changes::answer(app, asked, &parts),
-        Route::Bindings(namespace) if asked.method == Method::POST => write::bind(app, asked, namespace).await,
+        Route::Bindings(namespace) if asked.method == Method::POST => {
+            write::bind(app, asked, namespace).await
+        }
         Route::Bindings(_) => Err(reply::no_method()),
         Route::Resource(target) => resource(app, asked, target).await,
     }

@@ -119,7 +119,9 @@ fn resource(group: &str, version: &str, parts: &[&str], slash: bool) -> Route {
         // A namespace is an object like any other, and its subresources hide kinds of the same name.
         ["namespaces", _] | ["namespaces", _, "status" | "finalize"] => (None, "namespaces", &parts[1..]),
         // Posting a binding here is posting it to the pod that it names.
-        ["namespaces", namespace, "bindings"] if group.is_empty() && !watch => return Route::Bindings(namespace.into()),
+        ["namespaces", namespace, "bindings"] if group.is_empty() && !watch => {
+            return Route::Bindings(namespace.into());
+        }
         ["namespaces", namespace, plural, ref rest @ ..] => (Some(namespace), plural, rest),
         [plural, ref rest @ ..] => (None, plural, rest),
         [] => return Route::NoResource,

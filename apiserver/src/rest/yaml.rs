@@ -148,7 +148,9 @@ fn doubly(text: &str) -> String {
             '\r' => out.push_str("\\r"),
             '\0' => out.push_str("\\0"),
             c if c.is_control() && u32::from(c) < 0x100 => out.push_str(&format!("\\x{:02X}", u32::from(c))),
-            c if !is_printable(c.encode_utf8(&mut [0; 4])) => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c if !is_printable(c.encode_utf8(&mut [0; 4])) => {
+                out.push_str(&format!("\\u{:04X}", u32::from(c)))
+            }
             c => out.push(c),
         }
     }
@@ -159,8 +161,8 @@ fn doubly(text: &str) -> String {
 /// Whether the text, standing bare, would be read as something else: a switch, nothing, a number, a time.
 fn means_something(text: &str) -> bool {
     const WORDS: [&str; 26] = [
-        "y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON", "n", "N", "no", "No", "NO", "false",
-        "False", "FALSE", "off", "Off", "OFF", "~", "null", "Null", "NULL",
+        "y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON", "n", "N", "no", "No", "NO",
+        "false", "False", "FALSE", "off", "Off", "OFF", "~", "null", "Null", "NULL",
     ];
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text).replace('_', "");
     let number = || {
@@ -170,7 +172,11 @@ fn means_something(text: &str) -> bool {
         let decimal = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
             && digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'))
             && digits.parse::<f64>().is_ok();
-        decimal || of("0x", 16) || of("0b", 2) || of("0o", 8) || matches!(digits.as_str(), ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN")
+        decimal
+            || of("0x", 16)
+            || of("0b", 2)
+            || of("0o", 8)
+            || matches!(digits.as_str(), ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN")
     };
     text.is_empty() || WORDS.contains(&text) || text == "<<" || number() || is_time(text)
 }
@@ -192,7 +198,8 @@ fn is_plain(text: &str) -> bool {
     for (index, c) in chars.iter().enumerate() {
         let spaced = chars.get(index + 1).is_none_or(|next| *next == ' ');
         let bad = match c {
-            '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`'
+            '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@'
+            | '`'
                 if index == 0 =>
             {
                 true
