@@ -72,7 +72,12 @@ pub fn by_resource(group: &str, version: &str, plural: &str) -> Option<KindRef> 
 
 /// The kind that an object names: `("apps/v1", "Deployment")`.
 pub fn by_kind(api_version: &str, kind: &str) -> Option<KindRef> {
-    served().find(|k| k.kind == kind && k.api_version() == api_version)
+    let (group, version) = match api_version.split_once('/') {
+        Some(("", _)) => return None,
+        Some(parts) => parts,
+        None => ("", api_version),
+    };
+    served().find(|k| (k.kind, k.group, k.version) == (kind, group, version))
 }
 
 /// The kind that a person names, by plural, singular or short name in any case, with its group where that is in doubt:

@@ -110,7 +110,7 @@ impl Graph {
         self.dependents.get(key).is_some_and(|keys| !keys.is_empty())
     }
 
-    /// Takes note of a change: `None` is gone. Returns the places that have to be looked at, the object's own first.
+    /// Takes note of a change: `None` is gone. Returns the places that have to be looked at.
     pub fn note(&mut self, key: &Key, new: Option<Node>) -> Vec<Key> {
         let old = match new {
             Some(node) => self.insert(node),
@@ -134,7 +134,22 @@ impl Graph {
         for place in after.difference(&before) {
             self.dependents.entry(place.clone()).or_default().insert(key.clone());
         }
-        std::iter::once(key.clone()).chain(before.union(&after).cloned()).collect()
+        let own = self.is_urgent(key, new.as_deref()).then(|| key.clone());
+        let owners = before.union(&after).filter(|place| self.concerns(place, new.as_deref()));
+        own.into_iter().chain(owners.cloned()).collect()
+    }
+
+    /// Whether what happened to the object at `key` may matter to those who name it.
+    fn is_urgent(&self, key: &Key, node: Option<&Node>) -> bool {
+        node.is_some_and(Node::is_going) || self.has_dependents(key)
+    }
+
+    /// Whether what happened to a dependent may matter at the place of an owner: one that is being deleted may wait for it, and
+    /// one that is not there cannot keep it. A pod that starts is neither, and pods start by the thousand.
+    fn concerns(&self, place: &Key, dependent: Option<&Node>) -> bool {
+        let Some(owner) = self.nodes.get(place) else { return true };
+        let meant = |node: &Node| node.owners().all(|o| o.name != place.name || o.uid == uid(&owner.meta));
+        owner.is_going() || !dependent.is_none_or(meant)
     }
 
     fn insert(&mut self, node: Node) -> Option<Arc<Node>> {
