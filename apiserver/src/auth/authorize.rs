@@ -5,7 +5,7 @@ use coracle_api::Status;
 use coracle_api::status::Details;
 use http::Method;
 
-use super::{ANONYMOUS, AUTHENTICATED, MASTERS, node};
+use super::{ACCOUNTS, ANONYMOUS, AUTHENTICATED, MASTERS, node, oidc};
 use crate::identity::Identity;
 
 /// What a request is about, read off its method, path and query before anything else is known of it.
@@ -133,8 +133,8 @@ fn allowed(user: &Identity, request: &Attributes) -> bool {
         return request.verb == "get" && open_path(user, &request.path);
     }
     if node::node_of(user).is_some() {
-        // What a node may write depends on the object; `node::judge` decides there.
-        return true;
+        // What a node may write depends on the object: the registry asks `node::may_write`.
+        return node::may_ask(request);
     }
     let reviews = ["selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews"];
     user.is_in(AUTHENTICATED) && request.verb == "create" && reviews.contains(&request.resource.as_str())
@@ -154,7 +154,8 @@ fn open_path(user: &Identity, path: &str) -> bool {
     let public = ["/healthz", "/livez", "/readyz", "/version", "/version/"];
     let discovery = ["/api", "/apis", "/openapi"];
     let below = |root: &&str| path == *root || path.strip_prefix(*root).is_some_and(|p| p.starts_with('/'));
-    public.contains(&path) || (user.user != ANONYMOUS && discovery.iter().any(below))
+    let tokens = user.is_in(ACCOUNTS) && [oidc::CONFIGURATION, oidc::KEYS].contains(&path);
+    tokens || public.contains(&path) || (user.user != ANONYMOUS && discovery.iter().any(below))
 }
 
 fn forbidden(user: &Identity, request: &Attributes) -> Status {

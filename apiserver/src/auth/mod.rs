@@ -8,6 +8,7 @@
 
 pub mod authorize;
 pub mod node;
+pub mod oidc;
 
 use std::sync::Arc;
 
@@ -27,7 +28,8 @@ pub const AUTHENTICATED: &str = "system:authenticated";
 /// The user without a name.
 pub const ANONYMOUS: &str = "system:anonymous";
 const UNAUTHENTICATED: &str = "system:unauthenticated";
-const ACCOUNTS: &str = "system:serviceaccounts";
+/// The group of all service accounts.
+pub const ACCOUNTS: &str = "system:serviceaccounts";
 
 /// Tells who makes a request.
 pub struct Authenticator {
@@ -38,6 +40,11 @@ impl Authenticator {
     /// Trusts what these tokens' maker made. Certificates are checked before, in TLS.
     pub fn new(accounts: Arc<AccountTokens>) -> Authenticator {
         Authenticator { accounts }
+    }
+
+    /// The maker of the tokens that it trusts.
+    pub fn accounts(&self) -> &AccountTokens {
+        &self.accounts
     }
 
     /// Who asks, given the connection's verified client certificate, if it has one, and the headers. A certificate beats a bad token;

@@ -1,11 +1,14 @@
 //! What a node may write: its own Node, its own lease, events, the status of the pods bound to it, and their end; and it
 //! may ask for the tokens that pods mount.
 
+use coracle_api::decode::Format;
 use coracle_api::{Key, Status, kinds};
-use coracle_client::Op;
+use serde_json::Value;
 
+use super::authorize::Attributes;
 use crate::identity::Identity;
 use crate::registry::Registry;
+use crate::registry::operation::{Body, Operation};
 
 /// The group of all nodes.
 pub const NODES: &str = "system:nodes";
@@ -16,20 +19,50 @@ pub fn node_of(user: &Identity) -> Option<&str> {
     user.user.strip_prefix(USER_PREFIX).filter(|_| user.is_in(NODES))
 }
 
-/// Whether a component may do a write. Only nodes are restricted.
+/// Whether a node may ask for this at all. Containers are for people, and secrets are read one by one, as pods name them.
+pub fn may_ask(request: &Attributes) -> bool {
+    let speaks = ["exec", "attach", "portforward", "proxy", "log"].contains(&request.subresource.as_str());
+    let reads_many = request.name.is_empty() && ["list", "watch"].contains(&request.verb.as_str());
+    !speaks && !(request.resource == kinds::SECRET.plural && request.group.is_empty() && reads_many)
+}
+
+/// Whether somebody may do a write. Only nodes are restricted.
 ///
 /// # Errors
 /// 403, in upstream's words where it has them.
-pub fn may_write(registry: &Registry, user: &Identity, op: &Op) -> Result<(), Status> {
+pub fn may_write(registry: &Registry, user: &Identity, operation: &Operation) -> Result<(), Status> {
     let Some(node) = node_of(user) else { return Ok(()) };
-    let key = op.key();
-    let sub = match op {
-        Op::Create { sub, .. } => sub.as_ref().map(|(_, sub)| *sub),
-        Op::Update { sub, .. } | Op::Patch { sub, .. } => *sub,
-        Op::Delete { .. } => None,
+    let (verb, key, sub) = match operation {
+        Operation::Create { kind, namespace, sub: Some((name, sub)), .. } => {
+            ("create", Key::new(kind, namespace, name), Some(sub.as_str()))
+        }
+        Operation::Create { kind, namespace, sub: None, body } => {
+            ("create", Key::new(kind, namespace, text(body, "/metadata/name")), None)
+        }
+        Operation::Update { key, sub, .. } => ("update", key.clone(), sub.as_deref()),
+        Operation::Patch { key, sub, .. } => ("patch", key.clone(), sub.as_deref()),
+        Operation::Delete { key, .. } => ("delete", key.clone(), None),
     };
-    let pods_node = || bound_to(registry, &key);
-    judge(node, op.verb(), &key, sub, &pods_node)
+    let pod = match operation {
+        Operation::Create { sub: Some((_, sub)), body, .. } if sub == "token" => {
+            Key::new(&kinds::POD, key.namespace.clone(), text(body, "/spec/boundObjectRef/name"))
+        }
+        _ => key.clone(),
+    };
+    judge(node, verb, &key, sub, &|| bound_to(registry, &pod))
+}
+
+/// A field of a new object. Nodes write JSON; in another form they have no name, and so no right to it.
+fn text(body: &Body, field: &str) -> String {
+    let read = |value: &Value| value.pointer(field).and_then(Value::as_str).map(str::to_owned);
+    let found = match body {
+        Body::Tree(value) => read(value),
+        Body::Bytes(Format::Json, bytes) => {
+            serde_json::from_slice(bytes).ok().and_then(|value: Value| read(&value))
+        }
+        Body::Bytes(..) => None,
+    };
+    found.unwrap_or_default()
 }
 
 /// The node that a pod is bound to.
@@ -38,7 +71,7 @@ pub fn bound_to(registry: &Registry, pod: &Key) -> Option<String> {
     Some(pod["spec"]["nodeName"].as_str()?.to_owned())
 }
 
-/// The rule itself. `pods_node` tells where the pod `key` is bound.
+/// The rule itself. `pods_node` tells where the pod is bound that is meant, or that a token is for.
 ///
 /// # Errors
 /// 403.
@@ -82,7 +115,10 @@ pub fn judge(
         };
     }
     if kind == &kinds::SERVICE_ACCOUNT && (verb, sub) == ("create", Some("token")) {
-        return Ok(());
+        if pods_node().is_some_and(|bound| bound == node) {
+            return Ok(());
+        }
+        return refuse("node requested token not bound to a pod".into());
     }
     if kind.plural == kinds::EVENT.plural && verb != "delete" {
         return Ok(());
@@ -122,6 +158,9 @@ mod tests {
             ("a new pod", "create", key(&kinds::POD, "a", "new"), None, false),
             ("a binding", "create", key(&kinds::POD, "a", "mine"), Some("binding"), false),
             ("an event", "create", key(&kinds::EVENT, "a", "e"), None, true),
+            ("its pod's token", "create", key(&kinds::SERVICE_ACCOUNT, "a", "mine"), Some("token"), true),
+            ("a stray token", "create", key(&kinds::SERVICE_ACCOUNT, "a", "other"), Some("token"), false),
+            ("an account", "create", key(&kinds::SERVICE_ACCOUNT, "a", "mine"), None, false),
             ("a secret", "create", key(&kinds::SECRET, "a", "s"), None, false),
         ];
         for (name, verb, key, sub, expected) in cases {

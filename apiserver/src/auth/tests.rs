@@ -94,3 +94,29 @@ fn a_nodes_certificate_names_the_node_whatever_it_asked_for() {
     assert_eq!(user, Identity::new("system:node:n1", &[node::NODES, AUTHENTICATED]));
     assert_eq!(node::node_of(&user), Some("n1"));
 }
+
+#[test]
+fn nodes_do_not_enter_containers_or_collect_secrets() {
+    let node = Identity::new("system:node:n1", &[node::NODES, AUTHENTICATED]);
+    let may = |method: &str, path: &str| {
+        let request = authorize::attributes(&method.parse().unwrap(), path, "");
+        authorize::authorize(&node, &request).is_ok()
+    };
+    assert!(may("GET", "/api/v1/pods") && may("GET", "/api/v1/namespaces/a/secrets/s"));
+    assert!(!may("POST", "/api/v1/namespaces/a/pods/x/exec"));
+    assert!(!may("GET", "/api/v1/namespaces/a/pods/x/attach"));
+    assert!(!may("GET", "/api/v1/namespaces/a/secrets") && !may("GET", "/api/v1/secrets"));
+}
+
+#[test]
+fn the_issuers_documents_are_served_as_what_they_are() {
+    let bench = bench();
+    let ask = |path: &str, accept: &str| {
+        let answer = oidc::answer(path, &headers(&[("accept", accept)]), bench.pki.accounts())?;
+        Some(answer.map(|response| response.headers()["content-type"].clone()).map_err(|status| status.code))
+    };
+    assert_eq!(ask(oidc::CONFIGURATION, "application/json").unwrap().unwrap(), "application/json");
+    assert_eq!(ask(oidc::KEYS, "application/json"), Some(Err(406)));
+    assert_eq!(ask(oidc::KEYS, "*/*").unwrap().unwrap(), "application/jwk-set+json");
+    assert!(ask("/openid", "*/*").is_none());
+}

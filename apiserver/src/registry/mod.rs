@@ -36,6 +36,7 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 
 use crate::pki::token::AccountTokens;
+use crate::auth::node;
 use crate::store::{self, Bounds, Embedded, Store, StoreError, Verb};
 use card::{Card, Entry};
 use operation::{Answer, Context, Operation, Written};
@@ -208,6 +209,7 @@ impl Registry {
         operation: Operation,
         warnings: &mut Vec<String>,
     ) -> Result<Written, Status> {
+        node::may_write(self, &context.user, &operation)?;
         match operation {
             Operation::Create { kind, namespace, sub: None, body } => {
                 self.create(context, kind, &namespace, body, warnings).await

@@ -30,7 +30,7 @@ use http::request::Parts;
 use http::{Method, header};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Authenticator, authorize};
+use crate::auth::{Authenticator, authorize, oidc};
 use crate::discovery;
 use crate::identity::Identity;
 use crate::lines::{self, Lines};
@@ -95,10 +95,7 @@ pub fn router(app: App) -> Router {
 async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     let method = parts.method.clone();
-    if let Route::Resource(target) = path::parse(parts.uri.path())
-        && lines::http::serves(&target)
-    {
-        let response = stream(&app, &target, &mut parts).await;
+    if let Some(response) = special(&app, &mut parts).await {
         app.metrics.count(&method, response.status().as_u16());
         return response;
     }
@@ -107,16 +104,29 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     reply.into_response()
 }
 
-/// Speaks with a container. What a refused request sends is not read.
-async fn stream(app: &App, target: &path::Target, parts: &mut Parts) -> Response {
+/// Answers what is no document of the API: conversations with containers, and what is known of the tokens' issuer. What
+/// such a request sends is not read beforehand.
+async fn special(app: &App, parts: &mut Parts) -> Option<Response> {
     let certificate = parts.extensions.get::<Connection>().and_then(|c| c.certificate.clone());
-    let streams =
-        lines::http::App { registry: app.registry.clone(), lines: app.lines.clone(), stop: app.stop.clone() };
-    let answer = match identify(app, certificate.as_ref(), parts) {
-        Ok(_) => lines::http::answer(&streams, target, parts).await,
-        Err(status) => Err(status),
+    let path = parts.uri.path().to_owned();
+    let answer = if let Some(document) = oidc::answer(&path, &parts.headers, app.authenticator.accounts()) {
+        identify(app, certificate.as_ref(), parts).and(document)
+    } else {
+        let Route::Resource(target) = path::parse(&path) else { return None };
+        if !lines::http::serves(&target) {
+            return None;
+        }
+        let streams = lines::http::App {
+            registry: app.registry.clone(),
+            lines: app.lines.clone(),
+            stop: app.stop.clone(),
+        };
+        match identify(app, certificate.as_ref(), parts) {
+            Ok(_) => lines::http::answer(&streams, &target, parts).await,
+            Err(status) => Err(status),
+        }
     };
-    answer.unwrap_or_else(|status| Reply::status(&status, &Media::JSON).into_response())
+    Some(answer.unwrap_or_else(|status| Reply::status(&status, &Media::JSON).into_response()))
 }
 
 async fn answer(app: &Arc<App>, parts: Parts, body: Body) -> Reply {
