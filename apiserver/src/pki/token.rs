@@ -150,9 +150,8 @@ impl AccountTokens {
     pub fn public_key(&self) -> serde_json::Value {
         // An uncompressed point: 4, then both coordinates.
         let point = self.key.public_key().as_ref();
-        let coordinate = |range: std::ops::Range<usize>| {
-            URL_SAFE_NO_PAD.encode(point.get(range).unwrap_or_default())
-        };
+        let coordinate =
+            |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(point.get(range).unwrap_or_default());
         serde_json::json!({
             "use": "sig", "kty": "EC", "kid": self.key_id, "crv": "P-256", "alg": "ES256",
             "x": coordinate(1..33), "y": coordinate(33..65),

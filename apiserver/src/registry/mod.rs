@@ -35,8 +35,8 @@ use coracle_client::clock::Clock;
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 
-use crate::pki::token::AccountTokens;
 use crate::auth::node;
+use crate::pki::token::AccountTokens;
 use crate::store::{self, Bounds, Embedded, Store, StoreError, Verb};
 use card::{Card, Entry};
 use operation::{Answer, Context, Operation, Written};
