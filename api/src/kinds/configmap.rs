@@ -60,7 +60,8 @@ fn validate(kind: &Kind, map: &Value, errors: &mut Errors) {
         size += decoded_size(value.text());
     }
     if size > SIZE_MAX {
-        errors.too_long(&Path::root(""), SIZE_MAX);
+        // Upstream means the whole object by an empty path, and prints it so.
+        errors.too_long(&Path::root("[]"), SIZE_MAX);
     }
 }
 
@@ -117,7 +118,7 @@ mod tests {
             (map(json!({"data": {"..a": "1", "b c": "2"}})), &["data[..a]", "data[b c]"][..]),
             (map(json!({"data": {"a": "1"}, "binaryData": {"a": "MQ=="}})), &["data[a]"][..]),
             (map(json!({"data": {"a": "x".repeat(SIZE_MAX)}})), &[][..]),
-            (map(json!({"data": {"a": "x".repeat(SIZE_MAX)}, "binaryData": {"b": "MQ=="}})), &[""][..]),
+            (map(json!({"data": {"a": "x".repeat(SIZE_MAX)}, "binaryData": {"b": "MQ=="}})), &["[]"][..]),
         ];
         for (map, expected) in cases {
             let mut errors = Errors::new();

@@ -136,13 +136,21 @@ fn default_affinity(spec: &mut Value) {
 fn warnings(service: &Value, _: Option<&Value>) -> Vec<String> {
     let mut found = Vec::new();
     let external_name = text(service, "/spec/type") == "ExternalName";
-    if !list(service, "/spec/externalIPs").is_empty() {
-        found.push(
-            "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),
-        );
-        if external_name {
-            found.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".into());
-        }
+    let external_ips = !list(service, "/spec/externalIPs").is_empty();
+    if is_headless(service) {
+        let ignored = [
+            ("loadBalancerIP", !text(service, "/spec/loadBalancerIP").is_empty()),
+            ("externalIPs", external_ips),
+            ("SessionAffinity", text(service, "/spec/sessionAffinity") != "None"),
+        ];
+        let given = ignored.into_iter().filter(|(_, given)| *given);
+        found.extend(given.map(|(field, _)| format!("spec.{field} is ignored for headless services")));
+    }
+    if external_ips {
+        found.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".into());
+    }
+    if external_ips && external_name {
+        found.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".into());
     }
     if !external_name && !text(service, "/spec/externalName").is_empty() {
         found.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".into());
