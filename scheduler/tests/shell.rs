@@ -88,9 +88,18 @@ impl Running {
     }
 
     async fn events(&self) -> Vec<(String, String)> {
-        let events = self.client.list(&coracle_client::Interest::all(&kinds::EVENT)).await.expect("the fake answers").0;
+        let events = self
+            .client
+            .list(&coracle_client::Interest::all(&kinds::EVENT))
+            .await
+            .expect("the fake answers")
+            .0;
         let text = |v: &Value| v.as_str().unwrap_or_default().to_string();
-        let mut all: Vec<_> = events.iter().map(|e| e.value().expect("JSON")).map(|e| (text(&e["reason"]), text(&e["message"]))).collect();
+        let mut all: Vec<_> = events
+            .iter()
+            .map(|e| e.value().expect("JSON"))
+            .map(|e| (text(&e["reason"]), text(&e["message"])))
+            .collect();
         all.sort();
         all
     }
@@ -107,7 +116,9 @@ async fn a_pod_waits_for_room_and_everybody_is_told() {
     assert_eq!(cluster.refused("p").await, "no nodes available to schedule pods");
     cluster.node("small", "500m").await;
     cluster
-        .until("p", |pod| pod["status"]["conditions"][0]["message"].as_str().is_some_and(|m| m.starts_with("0/1 nodes")))
+        .until("p", |pod| {
+            pod["status"]["conditions"][0]["message"].as_str().is_some_and(|m| m.starts_with("0/1 nodes"))
+        })
         .await;
     let verdict = cluster.fake.verdict(&key("p")).expect("it is reported");
     assert_eq!(verdict["rows"][0]["detail"], "needs 1 cpu, 500m free (the whole node has 500m)");
@@ -118,7 +129,10 @@ async fn a_pod_waits_for_room_and_everybody_is_told() {
     tokio::time::sleep(PATIENCE).await;
     let events = cluster.events().await;
     let scheduled = ("Scheduled".to_string(), "Successfully assigned d/p to large".to_string());
-    assert!(events.contains(&scheduled) && events.iter().any(|(reason, _)| reason == "FailedScheduling"), "{events:?}");
+    assert!(
+        events.contains(&scheduled) && events.iter().any(|(reason, _)| reason == "FailedScheduling"),
+        "{events:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
