@@ -157,6 +157,24 @@ pub fn with_type(value: Value, kind: &str, api_version: &str) -> Value {
     Value::Object(map)
 }
 
+/// Puts the fields of an object, and of its metadata, into the order in which upstream prints them.
+pub fn in_order(schema: &Schema, object: &mut Value) {
+    order_fields(schema, object);
+    if let (Some(metadata), Some(fields)) = (schema.child("metadata"), object.get_mut("metadata")) {
+        order_fields(metadata, fields);
+    }
+}
+
+fn order_fields(schema: &Schema, object: &mut Value) {
+    let (Some(fields), Value::Object(map)) = (schema.fields(), object) else { return };
+    let place = |key: &str| fields.position(key).unwrap_or(usize::MAX);
+    if !map.keys().is_sorted_by_key(|key| place(key)) {
+        let mut entries: Vec<(String, Value)> = std::mem::take(map).into_iter().collect();
+        entries.sort_by_key(|(key, _)| place(key));
+        map.extend(entries);
+    }
+}
+
 fn interpret_error(error: &str) -> String {
     format!("couldn't get version/kind; json parse error: {error}")
 }

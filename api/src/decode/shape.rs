@@ -58,7 +58,7 @@ pub fn zero(schema: &Schema) -> Value {
     match &schema.shape {
         Shape::Boolean => Value::Bool(false),
         Shape::Integer { .. } | Shape::Number | Shape::IntOrString => Value::from(0),
-        Shape::Text(Text::Plain) => Value::String(String::new()),
+        Shape::Text(Text::Plain | Text::Bytes) => Value::String(String::new()),
         Shape::Quantity => Value::from("0"),
         Shape::Text(_) | Shape::List { .. } | Shape::Map { .. } | Shape::Any => Value::Null,
         Shape::Struct(fields) => assemble(fields, vec![None; fields.fields.len()], None),

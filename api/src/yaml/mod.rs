@@ -3,12 +3,16 @@
 //! Events come from `granit-parser`, the parser under `serde-saphyr`: serde's data model knows neither lines nor
 //! whether a scalar was quoted, and both decide here.
 
+mod write;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
 use crate::decode::Node;
+
+pub use write::write;
 
 /// Aliases may make a small document huge; no honest one needs more values than this.
 const MOST_VALUES: usize = 500_000;
