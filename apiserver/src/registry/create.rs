@@ -1,5 +1,6 @@
 //! New objects.
 
+use coracle_api::decode::Target;
 use coracle_api::{Key, KindRef, Status};
 use serde_json::Value;
 use uuid::Uuid;
@@ -106,6 +107,7 @@ impl Registry {
         }
         warnings.extend(self.warnings(kind, &object, None));
         tidy(&mut object);
+        coracle_api::decode::in_order(Target::of(stored(kind)).schema, &mut object);
         let key = Key::new(stored(kind), namespace, &name);
         if self.entry(&key).is_some() {
             return Err((Failure::Conflict, name));

@@ -1,5 +1,6 @@
 //! Changed objects: PUT, and what every patch ends in.
 
+use coracle_api::decode::Target;
 use coracle_api::kind::CheckChange;
 use coracle_api::{Errors, Key, Path, Status};
 use serde_json::Value;
@@ -132,6 +133,7 @@ impl Registry {
         }
         warnings.extend(self.warnings(kind, &new, Some(old)));
         tidy(&mut new);
+        coracle_api::decode::in_order(Target::of(stored(kind)).schema, &mut new);
         let place = Key { kind: stored(kind), ..key.clone() };
         let written = self.settle(context, &place, old_entry, old, &new).await?;
         Ok((written, new))
