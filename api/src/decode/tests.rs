@@ -164,3 +164,60 @@ fn yaml_keeps_its_own_words_for_repeated_keys() {
     let expected = "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: yaml: unmarshal errors:\n  line 7: key \"a\" already set in map, unknown field \"odd\"";
     assert_eq!(strict.message, expected);
 }
+
+mod laws {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Values that a client may get wrong anywhere: fields of pods, other fields, every JSON type.
+    fn anything() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            prop_oneof![Just("1Gi"), Just("80"), Just("a"), Just(""), Just("2020-01-01T00:00:00Z"), Just("YQ==")].prop_map(Value::from),
+        ];
+        let key = prop_oneof![
+            Just("metadata"), Just("spec"), Just("status"), Just("name"), Just("labels"), Just("containers"), Just("resources"),
+            Just("limits"), Just("ports"), Just("containerPort"), Just("env"), Just("volumes"), Just("managedFields"), Just("data"),
+            Just("$patch"), Just("$retainKeys"), Just("$setElementOrder/containers"), Just("x"),
+        ];
+        leaf.prop_recursive(6, 48, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((key.clone(), inner), 0..5)
+                    .prop_map(|entries| entries.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<serde_json::Map<_, _>>().into()),
+            ]
+        })
+    }
+
+    proptest! {
+        /// What was decoded once is decoded again to the same, and nothing that comes from outside panics.
+        #[test]
+        fn decoding_is_idempotent(value in anything()) {
+            let text = value.to_string();
+            if let Ok(once) = read(POD, &text, FieldValidation::Warn) {
+                let again = read(POD, &once.value.to_string(), FieldValidation::Strict).unwrap();
+                prop_assert_eq!(again.value.to_string(), once.value.to_string());
+            }
+        }
+
+        #[test]
+        fn no_patch_panics(value in anything(), change in anything()) {
+            let target = target(POD);
+            let current = read(POD, &value.to_string(), FieldValidation::Ignore)
+                .map_or_else(|_| json!({"kind": "Pod", "apiVersion": "v1"}), |decoded| decoded.value);
+            let body = change.to_string();
+            for kind in [crate::patch::Kind::Json, crate::patch::Kind::Merge, crate::patch::Kind::Strategic] {
+                let _ = crate::patch::patch(kind, &target, &current, body.as_bytes(), FieldValidation::Warn);
+            }
+            let writer = crate::apply::Writer { manager: "m", subresource: "", now: "2026-01-01T00:00:00Z", ignored: &[] };
+            let _ = crate::apply::apply(&target, &writer, true, Some(&current), body.as_bytes(), FieldValidation::Warn);
+            let tracked = crate::apply::track_update(&target, &writer, Some(&current), current.clone());
+            prop_assert!(tracked.is_object());
+        }
+    }
+}

@@ -6,6 +6,7 @@
 mod operations;
 mod parameters;
 mod v2;
+mod v2_wire;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -80,6 +81,11 @@ impl Documents {
         self.v2.get_or_init(|| Bytes::from(v2::document(&self.kinds).to_string())).clone()
     }
 
+    /// The types of the v2 document in protobuf, as kubectl asks for them. Rare enough to be made anew each time.
+    pub fn v2_protobuf(&self) -> Bytes {
+        Bytes::from(v2_wire::document(&v2::definitions()))
+    }
+
     fn make(&self, path: &str) -> Value {
         let parts: Vec<&str> = path.split('/').collect();
         let (paths, types) = match parts.as_slice() {
@@ -101,6 +107,16 @@ impl Documents {
         let mut schemas = BTreeMap::new();
         for name in types {
             collect(&name, &mut schemas);
+        }
+        // Every group has its own form of what all groups share.
+        if let ([_, version] | [_, _, version], false) = (parts.as_slice(), schemas.is_empty()) {
+            let group = if parts.len() == 2 { "" } else { parts[1] };
+            for kind in ["DeleteOptions", "WatchEvent"] {
+                if let Some(schema) = schemas.get_mut(format!("{META}{kind}").as_str()) {
+                    let row = json!([{"group": group, "kind": kind, "version": version}]);
+                    schema["x-kubernetes-group-version-kind"] = row;
+                }
+            }
         }
         let schemas: Map<String, Value> =
             schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();

@@ -24,19 +24,23 @@ pub(super) fn document(kinds: &[KindRef]) -> Value {
                 .map(|(path, item)| (path, older_path(item))),
         );
     }
-    let definitions: Map<String, Value> = Schema::names()
-        .filter_map(|name| Some((name.to_owned(), older(serde_json::from_str(Schema::text(name)?).ok()?))))
-        .collect();
     json!({
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": VERSION},
         "paths": paths,
-        "definitions": definitions,
+        "definitions": definitions(),
         "securityDefinitions": {
             "BearerToken": {"description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header"},
         },
         "security": [{"BearerToken": []}],
     })
+}
+
+/// All types.
+pub(super) fn definitions() -> Map<String, Value> {
+    Schema::names()
+        .filter_map(|name| Some((name.to_owned(), older(serde_json::from_str(Schema::text(name)?).ok()?))))
+        .collect()
 }
 
 /// A schema without what v2 cannot say: defaults, and references beside other keys.

@@ -19,8 +19,11 @@ fn documents() -> &'static Documents {
 /// Answers a path below `/openapi`.
 pub fn openapi(asked: &Asked, path: &str) -> Reply {
     match path {
-        // Old clients ask for protobuf, and take a missing document better than one that they cannot read.
-        "/openapi/v2" if asked.accept.contains("proto-openapi") => Reply::no_page(),
+        "/openapi/v2" if asked.accept.contains("proto-openapi") => Reply {
+            content_type: "application/com.github.proto-openapi.spec.v2.v1.0+protobuf".into(),
+            body: Body::from(documents().v2_protobuf()),
+            ..Reply::text(200, "")
+        },
         "/openapi/v2" => Reply::json(200, documents().v2(), &Media::JSON),
         "/openapi/v3" => Reply { body: Body::from(documents().index()), ..Reply::text(200, "") },
         _ if !path.starts_with("/openapi/v3/") => Reply::no_page(),
