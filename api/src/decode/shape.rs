@@ -159,7 +159,9 @@ impl Shaper {
                     Shape::Struct(_) => format!("cannot restore struct from: {kind}"),
                     // Go would turn integers into strings and cut floats; nothing else is near enough to be refused in person.
                     Shape::Text(_) if type_name == "int64" => format!("cannot convert int64 to {go}"),
-                    Shape::Integer { .. } if type_name == "float64" => format!("cannot convert float64 to {go}"),
+                    Shape::Integer { .. } if type_name == "float64" => {
+                        format!("cannot convert float64 to {go}")
+                    }
                     _ => format!("unrecognized type: {}", schema.go),
                 }
             }

@@ -178,18 +178,44 @@ mod laws {
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
             any::<f64>().prop_map(Value::from),
-            prop_oneof![Just("1Gi"), Just("80"), Just("a"), Just(""), Just("2020-01-01T00:00:00Z"), Just("YQ==")].prop_map(Value::from),
+            prop_oneof![
+                Just("1Gi"),
+                Just("80"),
+                Just("a"),
+                Just(""),
+                Just("2020-01-01T00:00:00Z"),
+                Just("YQ==")
+            ]
+            .prop_map(Value::from),
         ];
         let key = prop_oneof![
-            Just("metadata"), Just("spec"), Just("status"), Just("name"), Just("labels"), Just("containers"), Just("resources"),
-            Just("limits"), Just("ports"), Just("containerPort"), Just("env"), Just("volumes"), Just("managedFields"), Just("data"),
-            Just("$patch"), Just("$retainKeys"), Just("$setElementOrder/containers"), Just("x"),
+            Just("metadata"),
+            Just("spec"),
+            Just("status"),
+            Just("name"),
+            Just("labels"),
+            Just("containers"),
+            Just("resources"),
+            Just("limits"),
+            Just("ports"),
+            Just("containerPort"),
+            Just("env"),
+            Just("volumes"),
+            Just("managedFields"),
+            Just("data"),
+            Just("$patch"),
+            Just("$retainKeys"),
+            Just("$setElementOrder/containers"),
+            Just("x"),
         ];
         leaf.prop_recursive(6, 48, 6, move |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::vec((key.clone(), inner), 0..5)
-                    .prop_map(|entries| entries.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<serde_json::Map<_, _>>().into()),
+                prop::collection::vec((key.clone(), inner), 0..5).prop_map(|entries| entries
+                    .into_iter()
+                    .map(|(k, v)| (k.to_owned(), v))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into()),
             ]
         })
     }

@@ -58,9 +58,15 @@ fn schema(value: &Value) -> Message {
             ("$ref", Value::String(text)) => out.text(1, text),
             ("format", Value::String(text)) => out.text(2, text),
             ("description", Value::String(text)) => out.text(4, text),
-            ("required", Value::Array(names)) => names.iter().filter_map(Value::as_str).fold(out, |out, name| out.text(19, name)),
-            ("enum", Value::Array(values)) => values.iter().fold(out, |out, value| out.message(20, &any(value))),
-            ("additionalProperties", value) => out.message(21, &Message::default().message(1, &schema(value))),
+            ("required", Value::Array(names)) => {
+                names.iter().filter_map(Value::as_str).fold(out, |out, name| out.text(19, name))
+            }
+            ("enum", Value::Array(values)) => {
+                values.iter().fold(out, |out, value| out.message(20, &any(value)))
+            }
+            ("additionalProperties", value) => {
+                out.message(21, &Message::default().message(1, &schema(value)))
+            }
             ("type", Value::String(text)) => out.message(22, &Message::default().text(1, text)),
             ("items", value) => out.message(23, &Message::default().message(1, &schema(value))),
             ("properties", Value::Object(fields)) => out.message(25, &named_schemas(fields, 1)),

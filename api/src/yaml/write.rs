@@ -124,7 +124,11 @@ fn blank_before_break(string: &str) -> bool {
 /// Whether a string may stand without quotes.
 fn plain_allowed(string: &str) -> bool {
     let Some(first) = string.chars().next() else { return false };
-    if string.starts_with(' ') || string.ends_with(' ') || string.starts_with("---") || string.starts_with("...") {
+    if string.starts_with(' ')
+        || string.ends_with(' ')
+        || string.starts_with("---")
+        || string.starts_with("...")
+    {
         return false;
     }
     if "#,[]{}&*!|>'\"%@`".contains(first) {
@@ -160,7 +164,8 @@ fn folded(string: &str, mut column: usize, depth: usize) -> String {
     let mut out = String::with_capacity(string.len());
     let chars: Vec<char> = string.chars().collect();
     for (at, &c) in chars.iter().enumerate() {
-        let single = c == ' ' && at > 0 && at + 1 < chars.len() && chars[at - 1] != ' ' && chars[at + 1] != ' ';
+        let single =
+            c == ' ' && at > 0 && at + 1 < chars.len() && chars[at - 1] != ' ' && chars[at + 1] != ' ';
         if single && column > WIDTH {
             out.push('\n');
             indent(depth, &mut out);
@@ -225,7 +230,8 @@ mod tests {
     #[test]
     fn long_lines_are_folded_and_everything_reads_back() {
         let long = "word ".repeat(30) + "end: of";
-        let value = json!({"a": {"b": [[1, 2], {"c": long, "d": null}], "e": ["x\ny\n", " z", true]}, "f": 1.5});
+        let value =
+            json!({"a": {"b": [[1, 2], {"c": long, "d": null}], "e": ["x\ny\n", " z", true]}, "f": 1.5});
         let written = write(&value);
         assert!(written.lines().all(|line| line.len() < 100), "{written}");
         assert_eq!(super::super::parse(&written).unwrap().node.into_value(), value, "{written}");
