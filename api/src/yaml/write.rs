@@ -98,7 +98,7 @@ fn write_scalar(value: &Value, depth: usize, out: &mut String) {
 
 /// A string: plain, in quotes, or as a block of lines. `column` is where it begins; keys are never folded.
 fn text(string: &str, column: usize, depth: usize, key: bool) -> String {
-    let is_string = matches!(scalar(string, ScalarStyle::Plain, None), Node::Text(_));
+    let is_string = matches!(scalar(string, ScalarStyle::Plain, None), Node::Text(_)) && !is_time(string);
     let printable = string.chars().all(|c| c == '\n' || !c.is_control());
     let blank_at_break = string.contains(" \n") || string.contains("\n ");
     if string.contains('\n') && printable && !key && !string.ends_with(' ') && !blank_before_break(string) {
@@ -115,6 +115,16 @@ fn text(string: &str, column: usize, depth: usize, key: bool) -> String {
     }
     let quoted = format!("'{}'", string.replace('\'', "''"));
     if key { quoted } else { folded(&quoted, column, depth) }
+}
+
+/// Whether a string reads as a time or a date to YAML 1.1.
+fn is_time(string: &str) -> bool {
+    let (date, rest) = string.split_at(string.find(['T', 't', ' ']).unwrap_or(string.len()));
+    let numbers: Vec<&str> = date.split('-').collect();
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let is_date = matches!(numbers[..], [year, month, day]
+        if year.len() == 4 && digits(year) && month.len() <= 2 && digits(month) && day.len() <= 2 && digits(day));
+    is_date && (rest.is_empty() || rest.len() > 1 && rest[1..].bytes().all(|b| b.is_ascii_digit() || b":.Z+-".contains(&b)))
 }
 
 fn blank_before_break(string: &str) -> bool {
@@ -212,6 +222,14 @@ mod tests {
             ("", "\"\""),
             ("5", "\"5\""),
             ("null", "\"null\""),
+            ("0x1F", "\"0x1F\""),
+            ("1.5e3", "\"1.5e3\""),
+            ("2026-01-01T00:00:00Z", "\"2026-01-01T00:00:00Z\""),
+            ("1.2.3.4", "1.2.3.4"),
+            ("found '=', expected: identifier", "'found ''='', expected: identifier'"),
+            ("secrets \"nope\" not found", "secrets \"nope\" not found"),
+            ("*", "'*'"),
+            ("a #b", "'a #b'"),
             ("a: b", "'a: b'"),
             ("it's", "it's"),
             ("'x'", "'''x'''"),
