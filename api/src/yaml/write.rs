@@ -124,7 +124,9 @@ fn is_time(string: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let is_date = matches!(numbers[..], [year, month, day]
         if year.len() == 4 && digits(year) && month.len() <= 2 && digits(month) && day.len() <= 2 && digits(day));
-    is_date && (rest.is_empty() || rest.len() > 1 && rest[1..].bytes().all(|b| b.is_ascii_digit() || b":.Z+-".contains(&b)))
+    is_date
+        && (rest.is_empty()
+            || rest.len() > 1 && rest[1..].bytes().all(|b| b.is_ascii_digit() || b":.Z+-".contains(&b)))
 }
 
 fn blank_before_break(string: &str) -> bool {
