@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::resources::{is_sidecar, qos_class};
 use super::update::{is_static, only, same};
 use super::validate::spec_and_annotations;
+use crate::defaults::map_at;
 use crate::field::{Errors, Field, Path};
 
 /// The rules for a write to `/resize`. (new, old)
@@ -77,13 +78,67 @@ fn resources(new: &Field, old: &Field, errors: &mut Errors) {
 /// Puts back the amounts that may change.
 fn forgive_cpu_and_memory(now: &mut Value, before: &Value) {
     for list in ["requests", "limits"] {
+        let Some(resources) = now.get_mut("resources") else { continue };
+        let Some(was) = before["resources"].get(list).and_then(Value::as_object) else {
+            resources.as_object_mut().map(|resources| resources.shift_remove(list));
+            continue;
+        };
+        let Some(amounts) = map_at(resources, list) else { continue };
         for resource in ["cpu", "memory"] {
-            let was = before["resources"].get(list).and_then(|amounts| amounts.get(resource)).cloned();
-            match (now["resources"].get_mut(list).and_then(Value::as_object_mut), was) {
-                (Some(amounts), Some(was)) => drop(amounts.insert(resource.into(), was)),
-                (Some(amounts), None) => drop(amounts.shift_remove(resource)),
-                (None, _) => {}
+            match was.get(resource) {
+                Some(amount) => drop(amounts.insert(resource.into(), amount.clone())),
+                None => drop(amounts.shift_remove(resource)),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::{default_pod, prepare_create, prepare_resize};
+    use serde_json::json;
+
+    #[test]
+    fn only_cpu_and_memory_change_and_the_class_stays() {
+        let mut old = json!({"metadata": {"name": "x"}, "spec": {"containers": [{"name": "c", "image": "a",
+            "resources": {"requests": {"cpu": "100m", "memory": "10Mi"}, "limits": {"cpu": "200m"}}}]}});
+        default_pod(&mut old);
+        prepare_create(&mut old);
+        let class = "spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing";
+        let cases = [
+            (
+                "first limit of memory",
+                json!({"requests": {"cpu": "100m", "memory": "10Mi"}, "limits": {"cpu": "200m", "memory": "1Gi"}}),
+                vec![],
+            ),
+            ("more", json!({"requests": {"cpu": "150m", "memory": "20Mi"}, "limits": {"cpu": "200m"}}), vec![]),
+            (
+                "removed",
+                json!({"requests": {"cpu": "100m", "memory": "10Mi"}}),
+                vec!["spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed"],
+            ),
+            (
+                "guaranteed",
+                json!({"requests": {"cpu": "1", "memory": "1Mi"}, "limits": {"cpu": "1", "memory": "1Mi"}}),
+                vec![class],
+            ),
+            (
+                "storage",
+                json!({"requests": {"cpu": "100m", "memory": "10Mi", "ephemeral-storage": "1Gi"}, "limits": {"cpu": "200m"}}),
+                vec!["spec: Forbidden: only cpu and memory resources are mutable"],
+            ),
+        ];
+        for (name, resources, expected) in cases {
+            let mut new = old.clone();
+            new["spec"]["containers"][0]["resources"] = resources;
+            new["spec"]["containers"][0]["image"] = "ignored".into();
+            prepare_resize(&mut new, &old);
+            let mut errors = Errors::new();
+            validate_resize(&new, &old, &mut errors);
+            let found: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected, "case: {name}");
+            assert_eq!(new["spec"]["containers"][0]["image"], "a", "case: {name}");
         }
     }
 }

@@ -139,3 +139,56 @@ fn repeats(addresses: &Field, shown_as: &str, errors: &mut Errors) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn faults(policy: &str, old: Value, new: Value) -> Vec<String> {
+        let pod = |status: Value| json!({"spec": {"restartPolicy": policy}, "status": status});
+        let mut errors = Errors::new();
+        validate_pod_status_update(&pod(new), &pod(old), &mut errors);
+        errors.0.iter().map(ToString::to_string).collect()
+    }
+
+    fn container(state: &str, code: i64) -> Value {
+        let state = match state {
+            "terminated" => json!({"terminated": {"exitCode": code}}),
+            other => json!({other: {}}),
+        };
+        json!({"containerStatuses": [{"name": "c", "state": state}]})
+    }
+
+    #[test]
+    fn what_has_ended_stays_ended_unless_it_may_start_again() {
+        let refused = ["status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"];
+        for (policy, code, right) in
+            [("Always", 0, true), ("OnFailure", 0, false), ("OnFailure", 1, true), ("Never", 1, false)]
+        {
+            let found = faults(policy, container("terminated", code), container("running", 0));
+            let expected = if right { &[][..] } else { &refused[..] };
+            assert_eq!(found, expected, "case: {policy} {code}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        let cases = [
+            (json!({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}), vec![]),
+            (
+                json!({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}]}),
+                vec![
+                    "status.podIPs: Invalid value: [{\"IP\":\"10.0.0.1\"},{\"IP\":\"10.0.0.2\"}]: may specify no more than one IP for each IP family",
+                ],
+            ),
+            (
+                json!({"hostIP": "10.0.0.1", "hostIPs": [{"ip": "10.0.0.2"}]}),
+                vec!["status.hostIPs[0].ip: Invalid value: \"10.0.0.2\": must be equal to `hostIP`"],
+            ),
+        ];
+        for (status, expected) in cases {
+            assert_eq!(faults("Always", json!({}), status.clone()), expected, "case: {status}");
+        }
+    }
+}

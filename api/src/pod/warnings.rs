@@ -353,3 +353,49 @@ fn overlaps(
         placed.push(new);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_was_hardly_meant() {
+        let container = |change: Value| {
+            let mut container = json!({"name": "c"});
+            for (field, value) in change.as_object().into_iter().flatten() {
+                container[field] = value.clone();
+            }
+            json!({"containers": [container]})
+        };
+        let cases = [
+            (json!({}), vec![]),
+            (
+                json!({"nodeSelector": {"beta.kubernetes.io/os": "linux"}}),
+                vec!["spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead"],
+            ),
+            (
+                container(json!({"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "$(A)2"}, {"name": "A"}]})),
+                vec!["spec.containers[0].env[2]: hides previous definition of \"A\", which may be dropped when using apply"],
+            ),
+            (
+                container(json!({"ports": [{"containerPort": 1}, {"containerPort": 1, "hostPort": 2}]})),
+                vec!["spec.containers[0].ports[1]: overlapping port definition with spec.containers[0].ports[0]"],
+            ),
+            (
+                container(json!({"resources": {"limits": {"memory": "100m"}}})),
+                vec!["spec.containers[0].resources.limits[memory]: fractional byte value \"100m\" is invalid, must be an integer"],
+            ),
+            (
+                json!({"volumes": [{"name": "v", "secret": {"secretName": "a", "items": [{"path": "p"}, {"path": "p/q"}]}}]}),
+                vec!["volume \"v\" (Secret \"a\"): overlapping paths: \"p/q\" with \"p\""],
+            ),
+        ];
+        for (spec, expected) in cases {
+            let pod = json!({"metadata": {"name": "x"}, "spec": spec});
+            assert_eq!(pod_warnings(&pod, None), expected, "case: {pod}");
+        }
+        let dotted = json!({"metadata": {"name": "a.b"}, "spec": {}});
+        assert_eq!(pod_warnings(&dotted, Some(&dotted)), Vec::<String>::new(), "changes are not looked at");
+    }
+}

@@ -216,3 +216,107 @@ fn no_new_finalizers(new: &Field, old: &Field, errors: &mut Errors) {
         errors.forbidden(new, &detail);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const RULES: MetaRules =
+        MetaRules { name: names::dns_subdomain, namespaced: true, strict_finalizers: true };
+
+    /// The faults of metadata that is right but for `change`, each up to the text behind its value.
+    fn faults(change: Value) -> Vec<String> {
+        let mut object = json!({"metadata": {"name": "x", "namespace": "default"}});
+        for (field, value) in change.as_object().into_iter().flatten() {
+            object["metadata"][field] = value.clone();
+        }
+        let mut errors = Errors::new();
+        validate_metadata(&object, RULES, &mut errors);
+        errors.0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn new_objects() {
+        let owner = |extra: Value| {
+            let mut owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "u"});
+            for (field, value) in extra.as_object().into_iter().flatten() {
+                owner[field] = value.clone();
+            }
+            owner
+        };
+        let cases = [
+            (json!({}), vec![]),
+            (json!({"name": ""}), vec!["metadata.name: Required value: name or generateName is required"]),
+            (json!({"generateName": "x-"}), vec![]),
+            (json!({"namespace": ""}), vec!["metadata.namespace: Required value"]),
+            (json!({"generation": -1}), vec!["metadata.generation: Invalid value: -1: must be greater than or equal to 0"]),
+            (json!({"labels": {"/a": "b"}}), vec!["metadata.labels: Invalid value: \"/a\": prefix part must be non-empty"]),
+            (json!({"annotations": {"Example.com/a": "b c"}}), vec![]),
+            (
+                json!({"annotations": {"a": "x".repeat(262_144)}}),
+                vec!["metadata.annotations: Too long: may not be more than 262144 bytes"],
+            ),
+            (
+                json!({"finalizers": ["plain", "orphan", "foregroundDeletion"]}),
+                vec![
+                    "metadata.finalizers: Invalid value: [\"plain\",\"orphan\",\"foregroundDeletion\"]: finalizer orphan and foregroundDeletion cannot be both set",
+                    "metadata.finalizers[0]: Invalid value: \"plain\": name is neither a standard finalizer name nor is it fully qualified",
+                ],
+            ),
+            (
+                json!({"ownerReferences": [owner(json!({"apiVersion": "a/b/c", "uid": ""}))]}),
+                vec![
+                    "metadata.ownerReferences.apiVersion: Invalid value: \"a/b/c\": version must not be empty",
+                    "metadata.ownerReferences.uid: Invalid value: \"\": must not be empty",
+                ],
+            ),
+            (
+                json!({"ownerReferences": [owner(json!({"kind": "Event"}))]}),
+                vec![
+                    "metadata.ownerReferences: Invalid value: {\"apiVersion\":\"v1\",\"kind\":\"Event\",\"name\":\"a\",\"uid\":\"u\"}: /v1, Kind=Event is disallowed from being an owner",
+                ],
+            ),
+        ];
+        for (change, expected) in cases {
+            assert_eq!(faults(change.clone()), expected, "case: {change}");
+        }
+    }
+
+    #[test]
+    fn changed_objects() {
+        let old = json!({"metadata": {"name": "x", "namespace": "default", "uid": "u", "resourceVersion": "1",
+            "generation": 2, "deletionTimestamp": "2020-01-01T00:00:00Z", "finalizers": ["a/b"]}});
+        let cases = [
+            ("nothing", json!({}), vec![]),
+            ("uid", json!({"uid": "v"}), vec!["metadata.uid: Invalid value: \"v\": field is immutable"]),
+            (
+                "generation",
+                json!({"generation": 1}),
+                vec!["metadata.generation: Invalid value: 1: must not be decremented"],
+            ),
+            (
+                "revision",
+                json!({"resourceVersion": ""}),
+                vec!["metadata.resourceVersion: Invalid value: \"\": must be specified for an update"],
+            ),
+            (
+                "finalizer",
+                json!({"finalizers": ["a/b", "c/d"]}),
+                vec![
+                    "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"c/d\"}",
+                ],
+            ),
+        ];
+        for (name, change, expected) in cases {
+            let mut new = old.clone();
+            for (field, value) in change.as_object().into_iter().flatten() {
+                new["metadata"][field] = value.clone();
+            }
+            let mut errors = Errors::new();
+            validate_metadata_update(&new, &old, RULES, &mut errors);
+            let found: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected, "case: {name}");
+        }
+    }
+}
