@@ -105,14 +105,19 @@ mod tests {
             "resources": {"requests": {"cpu": "100m", "memory": "10Mi"}, "limits": {"cpu": "200m"}}}]}});
         default_pod(&mut old);
         prepare_create(&mut old);
-        let class = "spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing";
+        let class =
+            "spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing";
         let cases = [
             (
                 "first limit of memory",
                 json!({"requests": {"cpu": "100m", "memory": "10Mi"}, "limits": {"cpu": "200m", "memory": "1Gi"}}),
                 vec![],
             ),
-            ("more", json!({"requests": {"cpu": "150m", "memory": "20Mi"}, "limits": {"cpu": "200m"}}), vec![]),
+            (
+                "more",
+                json!({"requests": {"cpu": "150m", "memory": "20Mi"}, "limits": {"cpu": "200m"}}),
+                vec![],
+            ),
             (
                 "removed",
                 json!({"requests": {"cpu": "100m", "memory": "10Mi"}}),

@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn what_has_ended_stays_ended_unless_it_may_start_again() {
-        let refused = ["status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"];
+        let refused =
+            ["status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"];
         for (policy, code, right) in
             [("Always", 0, true), ("OnFailure", 0, false), ("OnFailure", 1, true), ("Never", 1, false)]
         {

@@ -372,19 +372,29 @@ mod tests {
             (json!({}), vec![]),
             (
                 json!({"nodeSelector": {"beta.kubernetes.io/os": "linux"}}),
-                vec!["spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead"],
+                vec![
+                    "spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead",
+                ],
             ),
             (
-                container(json!({"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "$(A)2"}, {"name": "A"}]})),
-                vec!["spec.containers[0].env[2]: hides previous definition of \"A\", which may be dropped when using apply"],
+                container(
+                    json!({"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "$(A)2"}, {"name": "A"}]}),
+                ),
+                vec![
+                    "spec.containers[0].env[2]: hides previous definition of \"A\", which may be dropped when using apply",
+                ],
             ),
             (
                 container(json!({"ports": [{"containerPort": 1}, {"containerPort": 1, "hostPort": 2}]})),
-                vec!["spec.containers[0].ports[1]: overlapping port definition with spec.containers[0].ports[0]"],
+                vec![
+                    "spec.containers[0].ports[1]: overlapping port definition with spec.containers[0].ports[0]",
+                ],
             ),
             (
                 container(json!({"resources": {"limits": {"memory": "100m"}}})),
-                vec!["spec.containers[0].resources.limits[memory]: fractional byte value \"100m\" is invalid, must be an integer"],
+                vec![
+                    "spec.containers[0].resources.limits[memory]: fractional byte value \"100m\" is invalid, must be an integer",
+                ],
             ),
             (
                 json!({"volumes": [{"name": "v", "secret": {"secretName": "a", "items": [{"path": "p"}, {"path": "p/q"}]}}]}),

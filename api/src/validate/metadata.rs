@@ -250,8 +250,14 @@ mod tests {
             (json!({"name": ""}), vec!["metadata.name: Required value: name or generateName is required"]),
             (json!({"generateName": "x-"}), vec![]),
             (json!({"namespace": ""}), vec!["metadata.namespace: Required value"]),
-            (json!({"generation": -1}), vec!["metadata.generation: Invalid value: -1: must be greater than or equal to 0"]),
-            (json!({"labels": {"/a": "b"}}), vec!["metadata.labels: Invalid value: \"/a\": prefix part must be non-empty"]),
+            (
+                json!({"generation": -1}),
+                vec!["metadata.generation: Invalid value: -1: must be greater than or equal to 0"],
+            ),
+            (
+                json!({"labels": {"/a": "b"}}),
+                vec!["metadata.labels: Invalid value: \"/a\": prefix part must be non-empty"],
+            ),
             (json!({"annotations": {"Example.com/a": "b c"}}), vec![]),
             (
                 json!({"annotations": {"a": "x".repeat(262_144)}}),
