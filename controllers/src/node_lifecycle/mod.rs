@@ -70,6 +70,7 @@ async fn watch_over_nodes(shared: Shared, stop: CancellationToken) {
     });
     let key = |name: &str| Key::new(Node::kind(), "", name);
     let (hears, clock) = (heard.clone(), shared.clock.clone());
+    let events = shared.events("node-controller");
     let runner = shared.runner("node-lifecycle-controller").workers(2).watches::<Node>(move |change| {
         let name = name(&change.object().metadata);
         match (change.old, change.new) {
@@ -78,11 +79,17 @@ async fn watch_over_nodes(shared: Shared, stop: CancellationToken) {
                 let silent = health::ready(new).is_none();
                 let since = created.filter(|_| silent).unwrap_or_else(|| clock.now());
                 hears.lock().insert(name.to_owned(), since);
+                let message = format!("Node {name} event: Registered Node {name} in Controller");
+                tell(&events, new, "RegisteredNode", message);
             }
             (Some(old), Some(new)) if health::is_sign_of_life(old, new) => {
                 hears.lock().insert(name.to_owned(), clock.now());
             }
-            (_, None) => drop(hears.lock().remove(name)),
+            (Some(old), None) => {
+                hears.lock().remove(name);
+                let message = format!("Node {name} event: Removing Node {name} from Controller");
+                tell(&events, old, "RemovingNode", message);
+            }
             _ => {}
         }
         // How fast a zone may lose nodes depends on how the others are.
@@ -134,9 +141,7 @@ impl Controller {
             ctx.write_one(Op::merge_status(key.clone(), patch)).await?;
             if health::ready(&node) == Some("True") {
                 let message = format!("Node {} status is now: NodeNotReady", key.name);
-                // Of the node itself, whatever its version.
-                let about = ObjectReference { resource_version: None, ..reference(&*node) };
-                self.events.emit(about, "Normal", "NodeNotReady", "", message);
+                tell(&self.events, &node, "NodeNotReady", message);
             }
             // Taints and pods follow from the conditions, which wake us.
             return Ok(Requeue::Done);
@@ -207,6 +212,12 @@ impl Controller {
         };
         pods.map(mark).collect()
     }
+}
+
+/// An event about a node, whatever its version.
+fn tell(events: &EventRecorder, node: &Node, reason: &str, message: String) {
+    let about = ObjectReference { resource_version: None, ..reference(node) };
+    events.emit(about, "Normal", reason, "", message);
 }
 
 /// A merge patch of a pod's conditions, if it has not changed meanwhile.
