@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::cluster::{Cluster, NodeSpec, Runtime, Selection, Spec, Timing};
+use crate::control::{self, Order};
 use crate::parts::Parts;
 use crate::report::{Report, human};
 use crate::size::NodeSize;
@@ -81,6 +82,9 @@ pub enum Progress {
 /// How long a start may take before `up` gives up: images are made and, after a crash, pods are found again.
 const START_WITHIN: Duration = Duration::from_secs(90);
 
+/// How long a cluster may hold its lock without answering.
+const SETTLE_WITHIN: Duration = Duration::from_secs(15);
+
 impl Up {
     /// What is to run: what an earlier `up` asked for, or what this one asks for where it is the first.
     fn spec(&self, cluster: &Cluster) -> Result<Spec> {
@@ -129,7 +133,7 @@ impl Up {
             return run::run(cluster, spec, lock).await;
         }
         let report = Report::new();
-        if cluster.is_running() {
+        if runs_already(&cluster).await? {
             report.done(format!("cluster {} runs already", cluster.name));
             return finish(&cluster, &self, report);
         }
@@ -138,6 +142,23 @@ impl Up {
         start_detached(&cluster, &self, report).await?;
         finish(&cluster, &self, report)
     }
+}
+
+/// Whether the cluster runs and takes orders. One that holds its lock and does not answer is just starting, or its process
+/// is just ending: the kernel takes a moment to free a killed process's lock.
+async fn runs_already(cluster: &Cluster) -> Result<bool> {
+    let deadline = Instant::now() + SETTLE_WITHIN;
+    while cluster.is_running() {
+        if control::ask(cluster, Order::Status).await.is_ok() {
+            return Ok(true);
+        }
+        if Instant::now() > deadline {
+            bail!("cluster {} neither answers nor ends; see {}", cluster.name, cluster.log().display());
+        }
+        // Neither the lock nor the socket tells when it changes.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(false)
 }
 
 fn read_nodes(file: &std::path::Path) -> Result<Vec<NodeSpec>> {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use crate::context::Context;
-use coracle_api::Key;
+use coracle_api::{Key, Revision};
 
 /// What a pod's worker wants the API to hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,6 +25,7 @@ pub async fn report(
     ctx: Arc<Context>,
     key: Key,
     uid: String,
+    cause: Option<Revision>,
     known: Value,
     mut wanted: watch::Receiver<Wanted>,
 ) {
@@ -34,7 +35,7 @@ pub async fn report(
     while wanted.changed().await.is_ok() {
         loop {
             let want = wanted.borrow_and_update().clone();
-            match bring(&ctx, &key, &uid, &mut known, &want, &mut finished).await {
+            match bring(&ctx, &key, &uid, cause, &mut known, &want, &mut finished).await {
                 Ok(true) => break,
                 // Gone, or another pod has the name: nothing left to say.
                 Ok(false) => return,
@@ -53,11 +54,12 @@ async fn bring(
     ctx: &Context,
     key: &Key,
     uid: &str,
+    cause: Option<Revision>,
     known: &mut Value,
     want: &Wanted,
     finished: &mut bool,
 ) -> Result<bool, Error> {
-    let write = |op: Op| Write { actor: "kubelet".into(), ..Write::from(op) };
+    let write = |op: Op| Write { actor: "kubelet".into(), causes: cause.into_iter().collect(), ..Write::from(op) };
     if let Some(status) = &want.status
         && let Some(changes) = difference(known, status)
     {

@@ -14,6 +14,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use coracle_api::Revision;
+
 use super::reporter::{self, Wanted};
 use super::start::{Start, Started};
 use super::step::{Action, step};
@@ -93,10 +95,13 @@ pub fn start(
     let (wanted, wanted_inbox) = watch::channel(Wanted::default());
     let known = pod.status.as_ref().map(|status| serde_json::to_value(status).unwrap_or_default());
     let uid = pod.metadata.uid.clone().unwrap_or_default();
+    // What the agent met first, the binding: all that it reports of the pod comes of it.
+    let cause = pod.metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).map(Revision);
     tokio::spawn(reporter::report(
         ctx.clone(),
         Context::key(&pod),
         uid,
+        cause,
         known.unwrap_or_default(),
         wanted_inbox,
     ));
