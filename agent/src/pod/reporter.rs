@@ -59,7 +59,8 @@ async fn bring(
     want: &Wanted,
     finished: &mut bool,
 ) -> Result<bool, Error> {
-    let write = |op: Op| Write { actor: "kubelet".into(), causes: cause.into_iter().collect(), ..Write::from(op) };
+    let write =
+        |op: Op| Write { actor: "kubelet".into(), causes: cause.into_iter().collect(), ..Write::from(op) };
     if let Some(status) = &want.status
         && let Some(changes) = difference(known, status)
     {
