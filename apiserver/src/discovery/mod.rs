@@ -2,11 +2,9 @@
 
 mod documents;
 mod openapi;
-mod openid;
 
 pub use documents::{core_versions, group, groups, resources};
 pub use openapi::openapi;
-pub use openid::{keys, openid};
 
 use bytes::Bytes;
 use serde_json::{Value, json};

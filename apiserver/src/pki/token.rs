@@ -95,23 +95,6 @@ impl AccountTokens {
         Ok(AccountTokens { key, key_id, random, clock })
     }
 
-    /// The public key, as a set of keys in JSON (RFC 7517): whoever has it can check tokens.
-    pub fn jwks(&self) -> serde_json::Value {
-        // An uncompressed point: a 4, and two numbers of 32 bytes.
-        let point = self.key.public_key().as_ref();
-        let number =
-            |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(point.get(range).unwrap_or_default());
-        serde_json::json!({"keys": [{
-            "use": "sig",
-            "kty": "EC",
-            "kid": self.key_id,
-            "crv": "P-256",
-            "alg": "ES256",
-            "x": number(1..33),
-            "y": number(33..65),
-        }]})
-    }
-
     /// A token for an account, for `seconds`, and the time when it ends.
     ///
     /// # Errors

@@ -130,11 +130,6 @@ impl Registry {
         }))
     }
 
-    /// What signs tokens of service accounts.
-    pub fn tokens(&self) -> Option<&Arc<AccountTokens>> {
-        self.tokens.get()
-    }
-
     /// Makes it sign tokens of service accounts with this key.
     pub fn sign_tokens_with(&self, tokens: Arc<AccountTokens>) {
         // A second key would be a fault of the caller; the first one stays.

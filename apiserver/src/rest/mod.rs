@@ -198,8 +198,6 @@ async fn dispatch(app: &Arc<App>, asked: &Asked, route: Route) -> Result<Reply, 
         }
         Route::Health(check, one) => Ok(health::check(app, asked, &check, one.as_deref())),
         Route::Metrics => Ok(app.metrics.page(app)),
-        Route::OpenId => Ok(discovery::openid()),
-        Route::Keys => discovery::keys(&app.registry, &asked.accept),
         Route::OpenApi(path) => Ok(discovery::openapi(asked, &path)),
         Route::CoreVersions => {
             get_only()?;

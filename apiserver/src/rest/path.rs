@@ -13,10 +13,6 @@ pub enum Route {
     Health(String, Option<String>),
     /// `/metrics`
     Metrics,
-    /// `/.well-known/openid-configuration`
-    OpenId,
-    /// `/openid/v1/jwks`
-    Keys,
     /// `/openapi/...`
     OpenApi(String),
     /// `/api`
@@ -75,8 +71,6 @@ pub fn parse(path: &str) -> Route {
         [""] | ["index.html"] => Route::Root,
         ["version"] => Route::Version,
         ["metrics"] => Route::Metrics,
-        [".well-known", "openid-configuration"] => Route::OpenId,
-        ["openid", "v1", "jwks"] => Route::Keys,
         [check @ ("healthz" | "livez" | "readyz")] if !slash => Route::Health(check.into(), None),
         [check @ ("healthz" | "livez" | "readyz"), name] if !slash => {
             Route::Health(check.into(), Some(name.into()))

@@ -23,8 +23,6 @@ pub struct Reply {
     pub retry_after: Option<i32>,
     /// Where to ask instead: the `Location` header.
     pub location: Option<String>,
-    /// Whether anybody may keep the answer for an hour; others may not be kept.
-    pub cached: bool,
 }
 
 impl Reply {
@@ -37,7 +35,6 @@ impl Reply {
             warnings: Vec::new(),
             retry_after: None,
             location: None,
-            cached: false,
         }
     }
 
@@ -66,7 +63,6 @@ impl Reply {
             warnings: Vec::new(),
             retry_after: None,
             location: None,
-            cached: false,
         }
     }
 
@@ -102,8 +98,7 @@ impl Reply {
         if self.content_type.starts_with("text/plain") {
             headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         }
-        let keep = if self.cached { "public, max-age=3600" } else { "no-cache, private" };
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
         if let Some(place) = self.location.and_then(|place| HeaderValue::from_str(&place).ok()) {
             headers.insert(header::LOCATION, place);
         }

@@ -115,7 +115,6 @@ pub fn start(
         warnings: Vec::new(),
         retry_after: None,
         location: None,
-        cached: false,
     })
 }
 
