@@ -57,6 +57,9 @@ impl LocalClient {
 #[async_trait]
 impl Client for LocalClient {
     async fn get(&self, key: &Key) -> Result<Option<Arc<Object>>, Error> {
+        if key.kind == &kinds::SECRET {
+            node::may_read_secret(&self.registry, &self.user, &key.namespace, &key.name)?;
+        }
         Ok(self.registry.get(key))
     }
 

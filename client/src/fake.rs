@@ -19,6 +19,8 @@ use crate::{Client, Error, Event, Interest, Op, PatchForm, Write};
 #[derive(Clone, Default)]
 pub struct Fake(Arc<Mutex<State>>);
 
+type Watcher = mpsc::UnboundedSender<Result<Event, Error>>;
+
 #[derive(Default)]
 struct State {
     revision: u64,
@@ -26,7 +28,7 @@ struct State {
     log: Vec<Event>,
     /// Watches from before this revision are refused with `Expired`.
     compacted: u64,
-    watchers: Vec<(Vec<Interest>, mpsc::UnboundedSender<Result<Event, Error>>)>,
+    watchers: Vec<(Vec<Interest>, Watcher)>,
     verdicts: HashMap<Key, Value>,
     writes: Vec<Write>,
     /// Answers to hand out instead of the next writes.

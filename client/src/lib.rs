@@ -135,6 +135,8 @@ impl Event {
 }
 
 /// Why a call as a whole failed. What happened to one item of a write is its [`Status`].
+// A refusal is large and rare: a box would burden every match for nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The revision to watch from is no longer kept: list again.

@@ -81,7 +81,7 @@ fn engine_id(id: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -90,8 +90,8 @@ mod tests {
         let ended = json!({"terminated": {"exitCode": 1, "containerID": "docker://old"}});
         let waits = |reason: &str| json!({"waiting": {"reason": reason}});
         let runs = json!({"running": {}});
-        let cases: Vec<(&str, Value, Value, bool, Result<&str, &str>)> = vec![
-            ("running", runs.clone(), json!({}), false, Ok("new")),
+        let cases = [
+            ("running", runs.clone(), json!({}), false, Ok::<&str, &str>("new")),
             ("ended", ended.clone(), json!({}), false, Ok("old")),
             ("crash loop", waits("CrashLoopBackOff"), ended.clone(), false, Ok("old")),
             ("before the running one", runs.clone(), ended, true, Ok("old")),

@@ -8,7 +8,9 @@ use serde_json::Value;
 use super::authorize::Attributes;
 use crate::identity::Identity;
 use crate::registry::Registry;
+use crate::registry::list::ListOptions;
 use crate::registry::operation::{Body, Operation};
+use crate::registry::selection::Selection;
 
 /// The group of all nodes.
 pub const NODES: &str = "system:nodes";
@@ -22,8 +24,59 @@ pub fn node_of(user: &Identity) -> Option<&str> {
 /// Whether a node may ask for this at all. Containers are for people, and secrets are read one by one, as pods name them.
 pub fn may_ask(request: &Attributes) -> bool {
     let speaks = ["exec", "attach", "portforward", "proxy", "log"].contains(&request.subresource.as_str());
-    let reads_many = request.name.is_empty() && ["list", "watch"].contains(&request.verb.as_str());
-    !speaks && !(request.resource == kinds::SECRET.plural && request.group.is_empty() && reads_many)
+    let reads_many = ["list", "watch"].contains(&request.verb.as_str());
+    let many_secrets = is_secret(request) && reads_many;
+    !speaks && !many_secrets
+}
+
+fn is_secret(request: &Attributes) -> bool {
+    request.resource == kinds::SECRET.plural && request.group.is_empty()
+}
+
+/// Whether somebody may read what is asked for: a node reads only those secrets that a pod bound to it names.
+///
+/// # Errors
+/// 403, in upstream's words.
+pub fn may_read(registry: &Registry, user: &Identity, request: &Attributes) -> Result<(), Status> {
+    if !is_secret(request) || request.verb != "get" {
+        return Ok(());
+    }
+    may_read_secret(registry, user, &request.namespace, &request.name)
+}
+
+/// The same, for one secret.
+///
+/// # Errors
+/// 403, in upstream's words.
+pub fn may_read_secret(registry: &Registry, user: &Identity, namespace: &str, name: &str) -> Result<(), Status> {
+    let Some(node) = node_of(user) else { return Ok(()) };
+    let bound = Selection::parse(&kinds::POD, Some(namespace.into()), "", &format!("spec.nodeName={node}"))?;
+    let pods = registry.list(&bound, &ListOptions::default())?.entries;
+    if pods.iter().filter_map(|pod| pod.object.value().ok()).any(|pod| names_secret(&pod["spec"], name)) {
+        return Ok(());
+    }
+    let key = Key::new(&kinds::SECRET, namespace, name);
+    let why = format!(
+        "{}: no relationship found between node '{node}' and this object",
+        denied(node, "get", &key, None)
+    );
+    Err(Status::forbidden(&kinds::SECRET, name, &why))
+}
+
+/// Whether a pod's spec names a secret anywhere that an agent looks.
+fn names_secret(spec: &Value, secret: &str) -> bool {
+    let list = |value: &Value, field: &str| value[field].as_array().cloned().unwrap_or_default();
+    let is = |value: &Value| value.as_str() == Some(secret);
+    let containers = ["initContainers", "containers", "ephemeralContainers"].map(|field| list(spec, field)).concat();
+    let in_containers = containers.iter().any(|container| {
+        list(container, "envFrom").iter().any(|source| is(&source["secretRef"]["name"]))
+            || list(container, "env").iter().any(|env| is(&env["valueFrom"]["secretKeyRef"]["name"]))
+    });
+    let in_volumes = list(spec, "volumes").iter().any(|volume| {
+        is(&volume["secret"]["secretName"])
+            || list(&volume["projected"], "sources").iter().any(|source| is(&source["secret"]["name"]))
+    });
+    in_containers || in_volumes || list(spec, "imagePullSecrets").iter().any(|pull| is(&pull["name"]))
 }
 
 /// Whether somebody may do a write. Only nodes are restricted.
@@ -138,6 +191,21 @@ fn denied(node: &str, verb: &str, key: &Key, sub: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_named_in_many_places() {
+        use serde_json::json;
+        let specs = [
+            json!({"containers": [{"envFrom": [{"secretRef": {"name": "s"}}]}]}),
+            json!({"initContainers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}]}),
+            json!({"volumes": [{"secret": {"secretName": "s"}}]}),
+            json!({"volumes": [{"projected": {"sources": [{"secret": {"name": "s"}}]}}]}),
+            json!({"imagePullSecrets": [{"name": "s"}]}),
+        ];
+        for spec in specs {
+            assert!(names_secret(&spec, "s") && !names_secret(&spec, "t"), "{spec}");
+        }
+    }
 
     #[test]
     fn a_node_writes_its_own_and_nothing_else() {

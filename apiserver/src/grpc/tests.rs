@@ -169,6 +169,9 @@ async fn strangers_are_refused_and_nodes_write_only_their_own() {
     node.write_one(make("n1")).await.unwrap();
     let error = node.write_one(make("n2")).await.unwrap_err();
     assert!(error.is("Forbidden"), "{error:?}");
+    let secret = Key::new(&kinds::SECRET, "default", "s");
+    let error = node.get(&secret).await.unwrap_err();
+    assert!(error.is("Forbidden"), "{error:?}");
     let error = node.list(&Interest::all(&kinds::SECRET)).await.unwrap_err();
     assert!(error.is("Forbidden"), "{error:?}");
     server.shutdown().await;

@@ -30,7 +30,7 @@ use http::request::Parts;
 use http::{Method, header};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Authenticator, authorize, oidc};
+use crate::auth::{Authenticator, authorize, node, oidc};
 use crate::discovery;
 use crate::identity::Identity;
 use crate::lines::{self, Lines};
@@ -162,6 +162,7 @@ fn identify(app: &App, certificate: Option<&Identity>, parts: &Parts) -> Result<
     let uri = &parts.uri;
     let about = authorize::attributes(&parts.method, uri.path(), uri.query().unwrap_or_default());
     authorize::authorize(&user, &about)?;
+    node::may_read(&app.registry, &user, &about)?;
     Ok(user)
 }
 
