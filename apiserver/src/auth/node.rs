@@ -48,7 +48,12 @@ pub fn may_read(registry: &Registry, user: &Identity, request: &Attributes) -> R
 ///
 /// # Errors
 /// 403, in upstream's words.
-pub fn may_read_secret(registry: &Registry, user: &Identity, namespace: &str, name: &str) -> Result<(), Status> {
+pub fn may_read_secret(
+    registry: &Registry,
+    user: &Identity,
+    namespace: &str,
+    name: &str,
+) -> Result<(), Status> {
     let Some(node) = node_of(user) else { return Ok(()) };
     let bound = Selection::parse(&kinds::POD, Some(namespace.into()), "", &format!("spec.nodeName={node}"))?;
     let pods = registry.list(&bound, &ListOptions::default())?.entries;
@@ -67,7 +72,8 @@ pub fn may_read_secret(registry: &Registry, user: &Identity, namespace: &str, na
 fn names_secret(spec: &Value, secret: &str) -> bool {
     let list = |value: &Value, field: &str| value[field].as_array().cloned().unwrap_or_default();
     let is = |value: &Value| value.as_str() == Some(secret);
-    let containers = ["initContainers", "containers", "ephemeralContainers"].map(|field| list(spec, field)).concat();
+    let containers =
+        ["initContainers", "containers", "ephemeralContainers"].map(|field| list(spec, field)).concat();
     let in_containers = containers.iter().any(|container| {
         list(container, "envFrom").iter().any(|source| is(&source["secretRef"]["name"]))
             || list(container, "env").iter().any(|env| is(&env["valueFrom"]["secretKeyRef"]["name"]))
