@@ -70,6 +70,7 @@ static STRATEGY: Strategy = Strategy {
         kind.check_metadata_update(new, old, errors);
         pod::validate_pod_status_update(new, old, errors);
     },
+    early_warnings: pod::app_armor_warnings,
     warnings: pod::pod_warnings,
     delete_answers_object: true,
     ..PLAIN

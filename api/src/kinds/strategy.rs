@@ -14,6 +14,7 @@ pub const PLAIN: Strategy = Strategy {
     validate: |kind, object, errors| kind.check_metadata(object, errors),
     validate_update: |kind, new, old, errors| kind.check_metadata_update(new, old, errors),
     validate_status_update: |kind, new, old, errors| kind.check_metadata_update(new, old, errors),
+    early_warnings: |_| Vec::new(),
     warnings: |_, _| Vec::new(),
     create_on_update: false,
     unconditional_update: true,

@@ -1,5 +1,6 @@
 //! Pods and pod templates: what is filled in, what is refused, what may change later, what is warned about.
 
+mod app_armor;
 mod defaults;
 mod resize;
 pub mod resources;
@@ -10,6 +11,7 @@ mod update;
 mod validate;
 mod warnings;
 
+pub use app_armor::app_armor_warnings;
 pub use defaults::{default_pod, default_pod_template, image_tag};
 pub use resize::validate_resize;
 pub use status::validate_pod_status_update;

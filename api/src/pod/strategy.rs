@@ -12,10 +12,12 @@ use crate::field::is_zero;
 pub fn prepare_create(pod: &mut Value) {
     let made_at = pod.pointer("/metadata/creationTimestamp").cloned().unwrap_or_default();
     let labels = pod.pointer("/metadata/labels").cloned().unwrap_or_default();
+    let annotations = pod.pointer("/metadata/annotations").cloned().unwrap_or_default();
     within(pod, "metadata", |metadata| metadata["generation"] = 1.into());
     within(pod, "spec", |spec| {
         no_negative_grace(spec);
         add_label_keys(spec, &labels);
+        super::app_armor::fields_from_annotations(spec, &annotations);
     });
     let spec = pod.get("spec").unwrap_or(&Value::Null);
     let mut status = json!({"phase": "Pending", "qosClass": qos_class(spec)});

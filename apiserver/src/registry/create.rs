@@ -100,6 +100,7 @@ impl Registry {
         warnings: &mut Vec<String>,
     ) -> Result<Entry, (Failure, String)> {
         let name = text(&object, "name").to_string();
+        warnings.extend((kind.strategy.early_warnings)(&object));
         (kind.strategy.prepare_create)(&mut object);
         let errors = kind.validate(&object);
         if !errors.is_empty() {
