@@ -1,6 +1,7 @@
 //! What all pods of a node share.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -155,9 +156,9 @@ impl Context {
         let requests: Vec<TokenRequest> = parts.filter_map(payload::token_request).collect();
         let mut tokens = BTreeMap::new();
         for request in requests {
-            if !tokens.contains_key(&request) {
-                let token = self.token(pod, &request).await?;
-                tokens.insert(request, token);
+            if let Entry::Vacant(missing) = tokens.entry(request) {
+                let token = self.token(pod, missing.key()).await?;
+                missing.insert(token);
             }
         }
         Ok(tokens)
