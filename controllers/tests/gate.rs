@@ -1,0 +1,51 @@
+//! Step mode: with the gate closed the controllers show what they would do, and do only what is let through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::kinds;
+use coracle_client::fake::Fake;
+use coracle_client::{Client, Clock, Gate, Interest, Op};
+use coracle_controllers::{Config, start_gated};
+use jiff::Timestamp;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_gate_shows_each_plan_and_lets_one_through_at_a_time() {
+    let client: Arc<dyn Client> = Arc::new(Fake::new());
+    let (gate, stop) = (Gate::closed(), CancellationToken::new());
+    let clock = Clock::starting_at(Timestamp::from_second(1_800_000_000).expect("a time"));
+    start_gated(client.clone(), Config::default(), clock, gate.clone(), stop.clone());
+    let object = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "default", "generation": 1},
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c"}]}},
+        },
+    });
+    let create = Op::Create { kind: &kinds::DEPLOYMENT, namespace: "default".into(), sub: None, object };
+    client.write_one(create).await.expect("created");
+    let count = async |kind| client.list(&Interest::all(kind)).await.expect("a list").0.len();
+    // On paused time a sleep ends when nobody else has anything to do.
+    let rest = || tokio::time::sleep(Duration::from_secs(1));
+
+    rest().await;
+    assert_eq!(count(&kinds::REPLICA_SET).await, 0);
+    let held = gate.held();
+    let shown: Vec<_> = held.iter().map(|plan| (plan.controller.as_str(), plan.key.to_string())).collect();
+    assert_eq!(shown, [("deployment-controller", "deployments.apps/default/web".to_owned())]);
+    assert_eq!(held[0].writes[0].verb(), "create");
+
+    gate.step(1);
+    rest().await;
+    assert_eq!((count(&kinds::REPLICA_SET).await, count(&kinds::POD).await), (1, 0), "one plan and no more");
+    assert!(gate.held().iter().any(|plan| plan.controller == "replicaset-controller"));
+
+    gate.reopen();
+    rest().await;
+    assert_eq!(count(&kinds::POD).await, 2);
+    stop.cancel();
+}
