@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 use super::changes::{Change, fetch};
 use crate::connection::{Connection, Target};
+use crate::verbs::say;
 use crate::report::human;
 use crate::verbs::kinds::{Catalogue, one};
 use crate::verbs::rest::escape;
@@ -42,10 +43,10 @@ pub async fn run(args: History, connection: &Connection) -> Result<()> {
         );
     }
     for line in show(&log.items) {
-        println!("{line}");
+        say!("{line}");
     }
     if log.floor > 0 {
-        println!("Changes up to revision {} are forgotten.", log.floor);
+        say!("Changes up to revision {} are forgotten.", log.floor);
     }
     Ok(())
 }
@@ -63,7 +64,7 @@ fn show(changes: &[Change]) -> Vec<String> {
             change.time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
             after.unwrap_or_default(),
             change.actor.clone(),
-            change.deed(),
+            change.deed().replace(&change.key.to_string(), "it"),
             change.causes.iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
         ]);
         before = Some(change);

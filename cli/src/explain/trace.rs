@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use super::changes::{Change, Key, fetch};
 use crate::connection::{Connection, Target};
+use crate::verbs::say;
 use crate::report::human;
 use crate::verbs::kinds::{Catalogue, one};
 use crate::verbs::table::{WIDTH, fit};
@@ -38,7 +39,7 @@ pub async fn run(args: Trace, connection: &Connection) -> Result<()> {
     let catalogue = Catalogue::fetch(connection).await?;
     let (kind, name) = one(&catalogue, &args.what)?;
     let namespace = if kind.namespaced { connection.namespace.as_str() } else { "" };
-    print!("{}", text(connection, namespace, &kind.kind, &name, args.all).await?);
+    say!("{}", text(connection, namespace, &kind.kind, &name, args.all).await?.trim_end());
     Ok(())
 }
 

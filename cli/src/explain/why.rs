@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use crate::connection::{Connection, Target};
+use crate::verbs::say;
 use crate::verbs::age;
 use crate::verbs::describe::wrapped;
 use crate::verbs::table::{Table, WIDTH};
@@ -31,7 +32,7 @@ pub async fn run(args: Why, connection: &Connection) -> Result<()> {
         Some((kind, _)) => bail!("the scheduler decides on pods, not on {kind}; name a pod, as pod/NAME"),
         None => &args.what,
     };
-    print!("{}", text(connection, &connection.namespace, name).await?);
+    say!("{}", text(connection, &connection.namespace, name).await?.trim_end());
     Ok(())
 }
 

@@ -40,7 +40,7 @@ pub async fn run(args: Apply, connection: &Connection) -> Result<()> {
     let mut failed = 0;
     for object in &objects {
         match apply(&args, object, &catalogue, connection).await {
-            Ok(line) => println!("{line}{}", if args.dry_run { " (dry run)" } else { "" }),
+            Ok(line) => say!("{line}{}", if args.dry_run { " (dry run)" } else { "" }),
             Err(error) if objects.len() == 1 => return Err(error),
             Err(error) => {
                 eprintln!("coracle: {error:#}");

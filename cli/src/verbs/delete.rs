@@ -70,7 +70,7 @@ pub async fn run(args: Delete, connection: &Connection) -> Result<()> {
         }
         match connection.send(Method::DELETE, &path, "application/json", &options).await {
             Ok((_, answer)) => {
-                println!("{} {name:?} deleted", kind.title());
+                say!("{} {name:?} deleted", kind.title());
                 let uid = answer["metadata"]["uid"].as_str().or(answer["details"]["uid"].as_str());
                 gone.push((path, uid.map(String::from)));
             }
@@ -79,7 +79,7 @@ pub async fn run(args: Delete, connection: &Connection) -> Result<()> {
         }
     }
     if gone.is_empty() {
-        println!("No resources found");
+        say!("No resources found");
     }
     if !args.wait {
         return Ok(());

@@ -46,10 +46,10 @@ pub async fn run(args: Describe, connection: &Connection) -> Result<()> {
         };
         for object in objects {
             if !std::mem::take(&mut first) {
-                println!("\n");
+                say!("\n");
             }
             let events = events(&object, &ask.kind, connection).await?;
-            print!("{}", describe(&object, &ask.kind, &events, jiff::Timestamp::now()));
+            say!("{}", describe(&object, &ask.kind, &events, jiff::Timestamp::now()).trim_end());
         }
     }
     Ok(())

@@ -66,7 +66,7 @@ pub async fn run(args: Get, connection: &Connection) -> Result<()> {
         Some(output) if args.watch => bail!("--watch shows tables; leave out -o {}", word(output)),
         Some(Output::Name) => {
             for (ask, object) in objects(&args, &asked, connection).await? {
-                println!("{}/{}", ask.kind.title(), object["metadata"]["name"].as_str().unwrap_or_default());
+                say!("{}/{}", ask.kind.title(), object["metadata"]["name"].as_str().unwrap_or_default());
             }
             Ok(())
         }
@@ -129,7 +129,7 @@ async fn tables(args: &Get, asked: &[Asked], connection: &Connection) -> Result<
                 if let Some((_, before)) = before {
                     before.print(args);
                     if !before.table.rows.is_empty() {
-                        println!();
+                        say!("");
                     }
                 }
                 (ask.kind.plural.clone(), table)
@@ -212,7 +212,7 @@ impl Shown {
             return;
         }
         for line in self.table.lines(self.width).iter().skip(usize::from(args.no_headers)) {
-            println!("{line}");
+            say!("{line}");
         }
     }
 }
@@ -246,7 +246,7 @@ async fn follow(args: &Get, ask: &Asked, shown: &Shown, connection: &Connection)
             Some("BOOKMARK") => {}
             _ => {
                 for row in shown.rows(&event["object"]) {
-                    println!("{}", line(&row, &widths));
+                    say!("{}", line(&row, &widths));
                 }
             }
         }
@@ -297,8 +297,8 @@ async fn whole(args: &Get, asked: &[Asked], output: Output, connection: &Connect
         }
     };
     match output {
-        Output::Yaml => print!("{}", serde_saphyr::to_string(&value)?),
-        _ => println!("{}", serde_json::to_string_pretty(&value)?),
+        Output::Yaml => say!("{}", serde_saphyr::to_string(&value)?.trim_end()),
+        _ => say!("{}", serde_json::to_string_pretty(&value)?),
     }
     Ok(())
 }

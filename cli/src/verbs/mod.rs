@@ -1,5 +1,11 @@
 //! Verbs for people without kubectl. They work against any Kubernetes.
 
+/// Prints a line, as `println!` does, but does not panic where nobody reads any more.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::verbs::print_line(format_args!($($text)*)) };
+}
+pub(crate) use say;
+
 pub mod apply;
 mod command;
 pub mod delete;
@@ -23,6 +29,14 @@ pub use command::Verb;
 
 /// How often to look again while waiting.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// Prints a line. `coracle get pods | head -1` closes the pipe early: no fault, and nothing more to do.
+pub(crate) fn print_line(text: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    if writeln!(std::io::stdout().lock(), "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
 
 /// Asks until there is an answer.
 ///

@@ -98,7 +98,7 @@ pub async fn run(args: Rollout, connection: &Connection) -> Result<()> {
     let path = kind.path(&connection.namespace, &name);
     let merge = async |patch: Value, done: &str| -> Result<()> {
         connection.send(Method::PATCH, &path, MERGE, &patch).await?;
-        println!("deployment.apps/{name} {done}");
+        say!("deployment.apps/{name} {done}");
         Ok(())
     };
     match args.verb {
@@ -130,7 +130,7 @@ async fn status(
     poll(timeout, &format!("the rollout; `coracle describe deployment/{name}` may say why"), async || {
         let (line, done) = progress(&connection.get(path).await?)?;
         if line != said {
-            println!("{line}");
+            say!("{line}");
             said = line;
         }
         Ok((done || once).then_some(()))
@@ -192,7 +192,7 @@ async fn versions(path: &str, connection: &Connection) -> Result<(Value, Vec<(i6
 
 async fn history(path: &str, name: &str, connection: &Connection) -> Result<()> {
     let (_, versions) = versions(path, connection).await?;
-    println!("deployment.apps/{name}");
+    say!("deployment.apps/{name}");
     let mut table = Table::new(&["REVISION", "REPLICAS", "IMAGES", "CHANGE-CAUSE"]);
     for (number, set) in versions {
         let containers = set["spec"]["template"]["spec"]["containers"].as_array().into_iter().flatten();
@@ -227,7 +227,7 @@ async fn undo(path: &str, name: &str, to: i64, connection: &Connection) -> Resul
         labels.shift_remove(HASH);
     }
     if template == deployment["spec"]["template"] {
-        println!(
+        say!(
             "deployment.apps/{name} skipped rollback (current template already matches revision {})",
             version.0
         );
@@ -235,7 +235,7 @@ async fn undo(path: &str, name: &str, to: i64, connection: &Connection) -> Resul
     }
     let patch = json!([{ "op": "replace", "path": "/spec/template", "value": template }]);
     connection.send(Method::PATCH, path, JSON_PATCH, &patch).await?;
-    println!("deployment.apps/{name} rolled back");
+    say!("deployment.apps/{name} rolled back");
     Ok(())
 }
 

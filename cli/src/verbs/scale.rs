@@ -34,6 +34,6 @@ pub async fn run(args: Scale, connection: &Connection) -> Result<()> {
     let path = format!("{}/scale", kind.path(&connection.namespace, &name));
     let patch = json!({ "spec": { "replicas": args.replicas } });
     connection.send(Method::PATCH, &path, MERGE, &patch).await?;
-    println!("{}/{name} scaled", kind.title());
+    say!("{}/{name} scaled", kind.title());
     Ok(())
 }

@@ -64,7 +64,7 @@ impl Table {
     /// Prints it.
     pub fn print(&self, most: usize) {
         for line in self.lines(most) {
-            println!("{line}");
+            say!("{line}");
         }
     }
 }

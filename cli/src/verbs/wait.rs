@@ -101,7 +101,7 @@ pub async fn run(args: Wait, connection: &Connection) -> Result<()> {
             Ok(args.until.holds(found.as_ref()).then_some(()))
         })
         .await?;
-        println!("{title} {}", if args.until == Until::Deleted { "deleted" } else { "condition met" });
+        say!("{title} {}", if args.until == Until::Deleted { "deleted" } else { "condition met" });
     }
     Ok(())
 }
