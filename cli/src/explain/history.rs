@@ -4,10 +4,10 @@ use anyhow::{Result, bail};
 
 use super::changes::{Change, fetch};
 use crate::connection::{Connection, Target};
-use crate::verbs::say;
 use crate::report::human;
 use crate::verbs::kinds::{Catalogue, one};
 use crate::verbs::rest::escape;
+use crate::verbs::say;
 use crate::verbs::table::{Table, WIDTH};
 
 /// Every change of an object: when, by whom, and because of what.

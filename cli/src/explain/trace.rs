@@ -6,9 +6,9 @@ use anyhow::{Result, bail};
 
 use super::changes::{Change, Key, fetch};
 use crate::connection::{Connection, Target};
-use crate::verbs::say;
 use crate::report::human;
 use crate::verbs::kinds::{Catalogue, one};
+use crate::verbs::say;
 use crate::verbs::table::{WIDTH, fit};
 
 /// How many children of one kind are shown one by one.

@@ -4,9 +4,9 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use crate::connection::{Connection, Target};
-use crate::verbs::say;
 use crate::verbs::age;
 use crate::verbs::describe::wrapped;
+use crate::verbs::say;
 use crate::verbs::table::{Table, WIDTH};
 
 /// Why a pod runs where it runs, or nowhere: the verdict on every node.
