@@ -76,10 +76,14 @@ impl Context {
     ) {
         let about = match container {
             Some(name) => {
-                let init =
-                    pod.spec.as_ref().and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
-                let list =
-                    if init.iter().any(|one| one.name == name) { "initContainers" } else { "containers" };
+                let spec = pod.spec.as_ref();
+                let init = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
+                let beside = spec.and_then(|spec| spec.ephemeral_containers.as_deref()).unwrap_or_default();
+                let list = match name {
+                    _ if init.iter().any(|one| one.name == name) => "initContainers",
+                    _ if beside.iter().any(|one| one.name == name) => "ephemeralContainers",
+                    _ => "containers",
+                };
                 container_reference(pod, list, name)
             }
             None => coracle_client::recorder::reference(pod),
@@ -204,7 +208,8 @@ pub fn references(pod: &Pod) -> (Vec<String>, Vec<String>) {
     let mut maps = std::collections::BTreeSet::new();
     let mut secrets = std::collections::BTreeSet::new();
     let Some(spec) = &pod.spec else { return (Vec::new(), Vec::new()) };
-    for (container, _) in crate::pod::containers(spec) {
+    let beside = crate::pod::ephemeral(spec);
+    for container in crate::pod::containers(spec).map(|(container, _)| container).chain(&beside) {
         for source in container.env_from.iter().flatten() {
             maps.extend(source.config_map_ref.iter().map(|reference| reference.name.clone()));
             secrets.extend(source.secret_ref.iter().map(|reference| reference.name.clone()));

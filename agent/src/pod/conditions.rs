@@ -76,7 +76,7 @@ fn initialized(views: &[View<'_>], phase: &str) -> Verdict {
     let incomplete = |view: &&View<'_>| match view.role {
         Role::Init => !view.ready,
         Role::Sidecar => !view.started,
-        Role::Main => false,
+        Role::Main | Role::Ephemeral => false,
     };
     let incomplete: Vec<&str> =
         views.iter().filter(incomplete).map(|view| view.container.name.as_str()).collect();
@@ -95,7 +95,7 @@ fn containers_ready(views: &[View<'_>], phase: &str) -> Verdict {
         "Failed" => return Verdict::new(KIND, false, "PodFailed", ""),
         _ => {}
     }
-    let unready = views.iter().filter(|view| view.role != Role::Init && !view.ready);
+    let unready = views.iter().filter(|view| matches!(view.role, Role::Sidecar | Role::Main) && !view.ready);
     let unready: Vec<&str> = unready.map(|view| view.container.name.as_str()).collect();
     if unready.is_empty() {
         return Verdict::new(KIND, true, "", "");

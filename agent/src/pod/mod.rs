@@ -105,6 +105,8 @@ pub struct Health {
 pub struct Observed<'a> {
     /// The pod as the API has it.
     pub pod: &'a Pod,
+    /// Its ephemeral containers, as [`ephemeral`] gives them.
+    pub ephemeral: &'a [Container],
     /// Its newest sandbox.
     pub sandbox: Option<&'a Sandbox>,
     /// Its containers by name, oldest attempt first.
@@ -180,6 +182,27 @@ pub enum Role {
     Sidecar,
     /// The pod is there for it.
     Main,
+    /// Somebody put it beside the others to look at them; nothing depends on it.
+    Ephemeral,
+}
+
+/// The ephemeral containers of a spec, in the form of the others.
+pub fn ephemeral(spec: &PodSpec) -> Vec<Container> {
+    let all = spec.ephemeral_containers.iter().flatten();
+    let plain = all.filter_map(|one| {
+        let mut value = serde_json::to_value(one).ok()?;
+        value.as_object_mut()?.shift_remove("targetContainerName");
+        serde_json::from_value(value).ok()
+    });
+    plain.collect()
+}
+
+/// A container of any role by its name.
+pub fn find(spec: &PodSpec, name: &str) -> Option<(Container, Role)> {
+    let found = containers(spec).find(|(container, _)| container.name == name);
+    let found = found.map(|(container, role)| (container.clone(), role));
+    let beside = || ephemeral(spec).into_iter().find(|one| one.name == name);
+    found.or_else(|| beside().map(|container| (container, Role::Ephemeral)))
 }
 
 /// Every container of a spec with its role: init containers and sidecars first, in order.
@@ -197,5 +220,6 @@ pub fn restarts(spec: &PodSpec, role: Role, code: i64) -> bool {
         Role::Sidecar => true,
         Role::Init => code != 0 && policy != "Never",
         Role::Main => policy == "Always" || (policy == "OnFailure" && code != 0),
+        Role::Ephemeral => false,
     }
 }

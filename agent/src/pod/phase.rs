@@ -20,7 +20,7 @@ pub fn verdict(observed: &Observed<'_>, views: &[View<'_>]) -> &'static str {
     let (mut pending_init, mut failed_init) = (0, 0);
     for view in views {
         match view.role {
-            Role::Main => {}
+            Role::Main | Role::Ephemeral => {}
             Role::Sidecar => {
                 let came_up = view.started || view.last.is_some() || view.exit_code().is_some();
                 pending_init += usize::from(!came_up);
@@ -66,10 +66,11 @@ pub fn verdict(observed: &Observed<'_>, views: &[View<'_>]) -> &'static str {
     }
 }
 
-/// The phase to show: a terminal one only once nothing runs any more.
+/// The phase to show: a terminal one only once nothing of the pod is left but what tells of it.
 pub fn shown(observed: &Observed<'_>, verdict: &'static str) -> &'static str {
     let known = observed.pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    if is_terminal(verdict) && observed.any_running() && !known.is_some_and(is_terminal) {
+    let left = observed.any_running() || observed.sandbox.is_some();
+    if is_terminal(verdict) && left && !known.is_some_and(is_terminal) {
         if known == Some("Pending") { "Pending" } else { "Running" }
     } else {
         verdict

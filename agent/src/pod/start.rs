@@ -39,6 +39,8 @@ pub struct Start {
     pub pod: Arc<Pod>,
     /// When the node accepted it.
     pub accepted: Timestamp,
+    /// The container whose processes an ephemeral one is to see, by id.
+    pub target: Option<String>,
     /// Set when nobody wants it any more.
     pub cancel: CancellationToken,
 }
@@ -186,10 +188,10 @@ impl Start {
         sandbox: &Started,
     ) -> Result<String, Failure> {
         let spec = self.spec();
-        let found = containers(&spec).find(|(container, _)| container.name == name);
-        let Some((container, _)) = found else {
+        let Some((container, _)) = super::find(&spec, name) else {
             return Err(self.failure("", format!("there is no container {name}")));
         };
+        let container = &container;
         let tell =
             |tone, reason: &str, message: String| self.ctx.tell(&self.pod, Some(name), tone, reason, message);
         let image = images::ensure(&self.ctx, &self.pod, container, &self.cancel).await?;
@@ -296,6 +298,7 @@ impl Start {
             network: NetworkMode::Container(sandbox.id.clone()),
             ipc: if spec.host_ipc == Some(true) { Share::Host } else { join() },
             pid: match (spec.host_pid, spec.share_process_namespace) {
+                _ if self.target.is_some() => Share::Container(self.target.clone().unwrap_or_default()),
                 (Some(true), _) => Share::Host,
                 (_, Some(true)) => join(),
                 _ => Share::Own,

@@ -46,7 +46,7 @@ pub fn status(observed: &Observed<'_>, views: &[View<'_>], verdict: &'static str
         status.insert("podIPs".into(), json!([{"ip": ip}]));
     }
     status.insert("startTime".into(), rfc3339(observed.accepted).into());
-    let init = views.iter().filter(|view| view.role != Role::Main);
+    let init = views.iter().filter(|view| matches!(view.role, Role::Init | Role::Sidecar));
     let init: Vec<Value> = init.map(container_status).collect();
     if !init.is_empty() {
         status.insert("initContainerStatuses".into(), init.into());
@@ -54,6 +54,11 @@ pub fn status(observed: &Observed<'_>, views: &[View<'_>], verdict: &'static str
     let mut mains: Vec<&View<'_>> = views.iter().filter(|view| view.role == Role::Main).collect();
     mains.sort_by_key(|view| &view.container.name);
     status.insert("containerStatuses".into(), mains.into_iter().map(container_status).collect());
+    let beside = views.iter().filter(|view| view.role == Role::Ephemeral);
+    let beside: Vec<Value> = beside.map(container_status).collect();
+    if !beside.is_empty() {
+        status.insert("ephemeralContainerStatuses".into(), beside.into());
+    }
     status.into()
 }
 

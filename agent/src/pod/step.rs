@@ -136,7 +136,10 @@ impl Plan<'_> {
         self.stop_unhealthy();
         let begun = containers(observed.spec())
             .any(|(container, role)| role == Role::Main && observed.current(&container.name).is_some());
-        for view in views {
+        for view in views.iter().filter(|view| view.role == Role::Ephemeral && view.record.is_none()) {
+            self.start(&view.container.name, 0, 0);
+        }
+        for view in views.iter().filter(|view| view.role != Role::Ephemeral) {
             let done = match view.role {
                 Role::Init if begun => true,
                 _ => self.keep_up(view),

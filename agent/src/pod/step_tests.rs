@@ -59,6 +59,11 @@ impl World {
         self
     }
 
+    fn without_sandbox(mut self) -> World {
+        self.sandbox = None;
+        self
+    }
+
     fn deleted(mut self) -> World {
         let time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(30));
         self.pod.metadata.deletion_timestamp = Some(time);
@@ -69,6 +74,7 @@ impl World {
     fn step(&self) -> Step {
         step(&Observed {
             pod: &self.pod,
+            ephemeral: &[],
             sandbox: self.sandbox.as_ref(),
             containers: &self.containers,
             busy: &self.busy,
@@ -244,10 +250,10 @@ fn conditions_are_upstreams() {
         ),
         (
             "succeeded",
-            World::new(never()).with("a", ended(0)).with("b", ended(0)),
+            World::new(never()).with("a", ended(0)).with("b", ended(0)).without_sandbox(),
             "Succeeded",
             [
-                "True".into(),
+                "False".into(),
                 "True PodCompleted".into(),
                 "False PodCompleted".into(),
                 "False PodCompleted".into(),
@@ -255,9 +261,9 @@ fn conditions_are_upstreams() {
         ),
         (
             "failed",
-            World::new(never()).with("a", ended(0)).with("b", ended(3)),
+            World::new(never()).with("a", ended(0)).with("b", ended(3)).without_sandbox(),
             "Failed",
-            ["True".into(), "True".into(), "False PodFailed".into(), "False PodFailed".into()],
+            ["False".into(), "True".into(), "False PodFailed".into(), "False PodFailed".into()],
         ),
         (
             "initialising",
@@ -272,10 +278,10 @@ fn conditions_are_upstreams() {
         ),
         (
             "failed in init",
-            World::new(with_init()).with("i", ended(1)),
+            World::new(with_init()).with("i", ended(1)).without_sandbox(),
             "Failed",
             [
-                "True".into(),
+                "False".into(),
                 "False ContainersNotInitialized containers with incomplete status: [s i]".into(),
                 "False PodFailed".into(),
                 "False PodFailed".into(),

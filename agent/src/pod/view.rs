@@ -76,7 +76,9 @@ pub fn exit_code(record: &Record) -> Option<i64> {
 pub fn views<'a>(observed: &Observed<'a>, ending: bool) -> Vec<View<'a>> {
     let has_init = observed.spec().init_containers.as_ref().is_some_and(|init| !init.is_empty());
     let waiting = if has_init { "PodInitializing" } else { "ContainerCreating" };
+    let beside = observed.ephemeral.iter().map(|container| (container, Role::Ephemeral));
     containers(observed.spec())
+        .chain(beside)
         .map(|(container, role)| view(observed, container, role, waiting, ending))
         .collect()
 }
@@ -123,7 +125,8 @@ fn view<'a>(
         running && (container.startup_probe.is_none() || health.is_some_and(|health| health.started));
     let ready = match role {
         Role::Init => matches!(shown, Shown::Terminated(record) if exit_code(record) == Some(0)),
-        _ => {
+        Role::Ephemeral => false,
+        Role::Main | Role::Sidecar => {
             let answers = health.is_some_and(|health| health.ready == Some(true));
             started && (container.readiness_probe.is_none() || answers)
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{containers, start};
+use super::{find, start};
 use crate::context::Context;
 use crate::runtime::{Container, LogOptions, State};
 
@@ -28,7 +28,7 @@ pub async fn last_words(ctx: &Context, pod: &Pod, name: &str, attempt: u32, cont
     let folder = ctx.places.pod(pod.metadata.uid.as_deref().unwrap_or_default());
     let written = end_of_file(&start::message_file(&folder, name, attempt)).unwrap_or_default();
     let spec = pod.spec.clone().unwrap_or_default();
-    let policy = containers(&spec).find(|(container, _)| container.name == name);
+    let policy = find(&spec, name);
     let policy = policy.and_then(|(container, _)| container.termination_message_policy.clone());
     if !written.is_empty() || *code == 0 || policy.as_deref() != Some("FallbackToLogsOnError") {
         return String::from_utf8_lossy(&written).into_owned();

@@ -20,7 +20,7 @@ use super::reporter::{self, Wanted};
 use super::start::{Start, Started};
 use super::step::{Action, step};
 use super::stop::Stop;
-use super::{Busy, Failure, Health, Observed, Record, Role, Sandbox, containers, full_name, words};
+use super::{Busy, Failure, Health, Observed, Record, Role, Sandbox, containers, ephemeral, find, full_name, words};
 use crate::context::{Context, Tone};
 use crate::labels::{ADDRESS, Identity, SANDBOX};
 use crate::probe::Purpose;
@@ -64,6 +64,7 @@ pub struct Worker {
     ctx: Arc<Context>,
     pod: Arc<Pod>,
     accepted: Timestamp,
+    ephemeral: Vec<k8s_openapi::api::core::v1::Container>,
     sandbox: Option<Sandbox>,
     address: Option<Ipv4Addr>,
     containers: BTreeMap<String, Vec<Record>>,
@@ -78,7 +79,7 @@ pub struct Worker {
     refreshing: bool,
     gone: bool,
     turns: u64,
-    wanted: watch::Sender<Wanted>,
+    wanted: Option<watch::Sender<Wanted>>,
     done: mpsc::Sender<Done>,
     opinions: mpsc::Sender<Opinion>,
 }
@@ -109,6 +110,7 @@ pub fn start(
     let accepted = since.unwrap_or_else(|| ctx.clock.now());
     let mut worker = Worker {
         accepted,
+        ephemeral: pod.spec.as_ref().map(ephemeral).unwrap_or_default(),
         sandbox: None,
         address: None,
         containers: BTreeMap::new(),
@@ -122,7 +124,7 @@ pub fn start(
         refreshing: false,
         gone: false,
         turns: 0,
-        wanted,
+        wanted: Some(wanted),
         done,
         opinions,
         ctx,
@@ -176,6 +178,7 @@ impl Worker {
     fn observed(&self) -> Observed<'_> {
         Observed {
             pod: &self.pod,
+            ephemeral: &self.ephemeral,
             sandbox: self.sandbox.as_ref(),
             containers: &self.containers,
             busy: &self.busy,
@@ -193,10 +196,12 @@ impl Worker {
         self.keep_probes();
         let decided = step(&self.observed());
         let finish = decided.actions.contains(&Action::Finish);
-        self.wanted.send_if_modified(|wanted| {
-            let now = Wanted { status: Some(decided.status.clone()), finish: finish || wanted.finish };
-            std::mem::replace(wanted, now.clone()) != now
-        });
+        if let Some(wanted) = &self.wanted {
+            wanted.send_if_modified(|wanted| {
+                let now = Wanted { status: Some(decided.status.clone()), finish: finish || wanted.finish };
+                std::mem::replace(wanted, now.clone()) != now
+            });
+        }
         for action in decided.actions {
             self.act(action);
         }
@@ -244,6 +249,7 @@ impl Worker {
             ctx: self.ctx.clone(),
             pod: self.pod.clone(),
             accepted: self.accepted,
+            target: None,
             cancel: task.cancel.clone(),
         };
         self.busy.insert(name.to_owned(), busy);
@@ -261,7 +267,8 @@ impl Worker {
     fn start_container(&mut self, name: String, attempt: u32, backoff: u64) {
         let (Some(sandbox), Some(address)) = (&self.sandbox, self.address) else { return };
         let sandbox = Started { id: sandbox.id.clone(), address };
-        let (start, _) = self.begin(&name, Busy::Starting);
+        let (mut start, _) = self.begin(&name, Busy::Starting);
+        start.target = self.target_of(&name);
         let done = self.done.clone();
         tokio::spawn(async move {
             let outcome = start.container(&name, attempt, backoff, &sandbox).await;
@@ -269,13 +276,18 @@ impl Worker {
         });
     }
 
+    /// The container whose processes an ephemeral one is to see.
+    fn target_of(&self, name: &str) -> Option<String> {
+        let beside = self.pod.spec.as_ref()?.ephemeral_containers.as_deref()?;
+        let target = beside.iter().find(|one| one.name == name)?.target_container_name.as_deref()?;
+        self.containers.get(target)?.last().filter(|record| record.state.is_running()).map(|record| record.id.clone())
+    }
+
     fn stop(&mut self, name: String, id: String, message: String, grace: u64) {
         let spec = self.pod.spec.clone().unwrap_or_default();
         let record = self.containers.get(&name).and_then(|all| all.last());
         let signal = record.map(|record| record.stop_signal.clone()).unwrap_or_else(|| "SIGTERM".into());
-        let Some((container, _)) = containers(&spec).find(|(container, _)| container.name == name) else {
-            return;
-        };
+        let Some((container, _)) = find(&spec, &name) else { return };
         let again = matches!(self.busy.get(&name), Some(Busy::Stopping { .. }));
         if !again {
             self.ctx.tell(&self.pod, Some(&name), Tone::Normal, "Killing", message);
@@ -324,6 +336,7 @@ impl Worker {
             Message::Pod(pod) => {
                 let meta = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
                 let relabelled = meta(&pod) != meta(&self.pod);
+                self.ephemeral = pod.spec.as_ref().map(ephemeral).unwrap_or_default();
                 self.pod = pod;
                 if relabelled {
                     self.refresh();
@@ -331,6 +344,8 @@ impl Worker {
             }
             Message::Gone => {
                 self.gone = true;
+                // Nobody is left to tell.
+                self.wanted = None;
                 if self.pod.metadata.deletion_timestamp.is_none() {
                     let mut pod = Pod::clone(&self.pod);
                     pod.metadata.deletion_timestamp = Some(Time(self.ctx.clock.now()));
@@ -338,6 +353,8 @@ impl Worker {
                     self.pod = Arc::new(pod);
                 }
             }
+            // What is being started is looked at once that is over.
+            Message::Event(event) if !self.knows(&event.id) && self.is_starting() => {}
             Message::Event(event) => self.look(&event.id, event.removed).await,
             Message::Look => {
                 let mut ids: Vec<String> =
@@ -390,6 +407,15 @@ impl Worker {
             }
             Done::Refreshed => self.refreshing = false,
         }
+    }
+
+    fn knows(&self, id: &str) -> bool {
+        let sandbox = self.sandbox.as_ref().is_some_and(|sandbox| sandbox.id == id);
+        sandbox || self.containers.values().flatten().any(|record| record.id == id)
+    }
+
+    fn is_starting(&self) -> bool {
+        self.busy.values().any(|busy| *busy == Busy::Starting)
     }
 
     /// Looks at a container of the pod and notes what it is.
@@ -591,6 +617,7 @@ impl Worker {
             ctx: self.ctx.clone(),
             pod: self.pod.clone(),
             accepted: self.accepted,
+            target: None,
             cancel: CancellationToken::new(),
         };
         let (address, done) = (self.address, self.done.clone());

@@ -31,6 +31,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// All containers of an owner, running or not.
     async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error>;
 
+    /// The containers of one of an owner's pods, by the pod's uid.
+    async fn of_pod(&self, owner: &Owner, uid: &str) -> Result<Vec<Container>, Error>;
+
     /// One container; `None` if it is gone.
     async fn inspect(&self, id: &str) -> Result<Option<Container>, Error>;
 

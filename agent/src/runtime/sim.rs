@@ -151,6 +151,11 @@ impl Runtime for SimRuntime {
             .collect())
     }
 
+    async fn of_pod(&self, owner: &Owner, uid: &str) -> Result<Vec<Container>, Error> {
+        let all = self.containers(owner).await?;
+        Ok(all.into_iter().filter(|one| one.labels.get(labels::UID).is_some_and(|of| of == uid)).collect())
+    }
+
     async fn inspect(&self, id: &str) -> Result<Option<Container>, Error> {
         Ok(self.0.containers.lock().get(id).map(|one| one.container.clone()))
     }

@@ -13,7 +13,7 @@ use crate::labels::{Identity, Owner};
 /// Upstream's words, for one that does not run.
 pub(super) async fn running(ctx: &Context, order: &Open) -> Result<String, Status> {
     let owner = Owner::node(&ctx.config.cluster, &ctx.config.node);
-    let containers = ctx.runtime().containers(&owner).await.map_err(Status::internal)?;
+    let containers = ctx.runtime().of_pod(&owner, &order.uid).await.map_err(Status::internal)?;
     let found = containers.into_iter().find(|container| {
         container.state.is_running()
             && Identity::read(&container.labels)

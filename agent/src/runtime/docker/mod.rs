@@ -6,6 +6,8 @@ mod network;
 mod observe;
 mod session;
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::query_parameters as query;
@@ -60,8 +62,21 @@ fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
     }
 }
 
-fn label_filter(owner: &Owner) -> std::collections::HashMap<String, Vec<String>> {
-    std::collections::HashMap::from([("label".to_owned(), owner.filters())])
+impl DockerRuntime {
+    /// Every container that the filters let through.
+    async fn look_at_all(&self, filters: HashMap<String, Vec<String>>) -> Result<Vec<Container>, Error> {
+        let options = query::ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
+        let found = self.docker.list_containers(Some(options)).await.map_err(told)?;
+        let ids = found.into_iter().filter_map(|summary| summary.id);
+        // The list leaves out exit codes and times, so each is looked at: a few at a time.
+        let looks = futures::stream::iter(ids).map(|id| async move { self.inspect(&id).await }).buffer_unordered(8);
+        let containers: Vec<_> = looks.collect().await;
+        containers.into_iter().filter_map(Result::transpose).collect()
+    }
+}
+
+fn label_filter(owner: &Owner) -> HashMap<String, Vec<String>> {
+    HashMap::from([("label".to_owned(), owner.filters())])
 }
 
 #[async_trait]
@@ -76,18 +91,13 @@ impl Runtime for DockerRuntime {
     }
 
     async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error> {
-        let options = query::ListContainersOptions {
-            all: true,
-            filters: Some(label_filter(owner)),
-            ..Default::default()
-        };
-        let found = self.docker.list_containers(Some(options)).await.map_err(told)?;
-        let ids = found.into_iter().filter_map(|summary| summary.id);
-        // The list leaves out exit codes and times, so each is looked at: a few at a time.
-        let looks =
-            futures::stream::iter(ids).map(|id| async move { self.inspect(&id).await }).buffer_unordered(8);
-        let containers: Vec<_> = looks.collect().await;
-        containers.into_iter().filter_map(Result::transpose).collect()
+        self.look_at_all(label_filter(owner)).await
+    }
+
+    async fn of_pod(&self, owner: &Owner, uid: &str) -> Result<Vec<Container>, Error> {
+        let mut filters = label_filter(owner);
+        filters.entry("label".into()).or_default().push(format!("{}={uid}", labels::UID));
+        self.look_at_all(filters).await
     }
 
     async fn inspect(&self, id: &str) -> Result<Option<Container>, Error> {
