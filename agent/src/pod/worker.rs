@@ -20,7 +20,9 @@ use super::reporter::{self, Wanted};
 use super::start::{Start, Started};
 use super::step::{Action, step};
 use super::stop::Stop;
-use super::{Busy, Failure, Health, Observed, Record, Role, Sandbox, containers, ephemeral, find, full_name, words};
+use super::{
+    Busy, Failure, Health, Observed, Record, Role, Sandbox, containers, ephemeral, find, full_name, words,
+};
 use crate::context::{Context, Tone};
 use crate::labels::{ADDRESS, Identity, SANDBOX};
 use crate::probe::Purpose;
@@ -280,7 +282,11 @@ impl Worker {
     fn target_of(&self, name: &str) -> Option<String> {
         let beside = self.pod.spec.as_ref()?.ephemeral_containers.as_deref()?;
         let target = beside.iter().find(|one| one.name == name)?.target_container_name.as_deref()?;
-        self.containers.get(target)?.last().filter(|record| record.state.is_running()).map(|record| record.id.clone())
+        self.containers
+            .get(target)?
+            .last()
+            .filter(|record| record.state.is_running())
+            .map(|record| record.id.clone())
     }
 
     fn stop(&mut self, name: String, id: String, message: String, grace: u64) {

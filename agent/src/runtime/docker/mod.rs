@@ -65,11 +65,13 @@ fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
 impl DockerRuntime {
     /// Every container that the filters let through.
     async fn look_at_all(&self, filters: HashMap<String, Vec<String>>) -> Result<Vec<Container>, Error> {
-        let options = query::ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
+        let options =
+            query::ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
         let found = self.docker.list_containers(Some(options)).await.map_err(told)?;
         let ids = found.into_iter().filter_map(|summary| summary.id);
         // The list leaves out exit codes and times, so each is looked at: a few at a time.
-        let looks = futures::stream::iter(ids).map(|id| async move { self.inspect(&id).await }).buffer_unordered(8);
+        let looks =
+            futures::stream::iter(ids).map(|id| async move { self.inspect(&id).await }).buffer_unordered(8);
         let containers: Vec<_> = looks.collect().await;
         containers.into_iter().filter_map(Result::transpose).collect()
     }
