@@ -12,6 +12,11 @@ use super::not_decoded;
 use crate::decode::{Node, json as reader};
 use crate::status::Status;
 
+/// Values that one patch may copy or move, all operations together: copying a map into itself doubles it each time.
+/// Upstream counts bytes of copies, 3 MiB of them.
+const MOST_MOVED: usize = 300_000;
+/// The deepest nesting that is made, as deep as documents are read.
+const DEPTH: usize = 120;
 /// Upstream's limit.
 const MOST_OPERATIONS: usize = 10_000;
 
@@ -102,21 +107,22 @@ fn operation(item: Node<'_>, index: usize, faults: &mut Vec<String>) -> Result<O
 
 /// Applies the operations in turn.
 pub(super) fn apply(mut document: Value, operations: &[Operation]) -> Result<Value, Misfit> {
+    let mut moved = 0;
     for operation in operations {
         let path = operation.path.as_deref().ok_or(Misfit)?;
         match operation.op.as_str() {
-            "add" => add(&mut document, path, operation.value.clone())?,
+            "add" => add(&mut document, path, operation.value.clone(), &mut 0)?,
             "remove" => drop(remove(&mut document, path)?),
             "replace" => replace(&mut document, path, operation.value.clone())?,
             "move" => {
                 let from = operation.from.as_deref().ok_or(Misfit)?;
                 let value = remove(&mut document, from)?;
-                add(&mut document, path, value)?;
+                add(&mut document, path, value, &mut moved)?;
             }
             "copy" => {
                 let from = operation.from.as_deref().ok_or(Misfit)?;
                 let value = read(&mut document, from)?.unwrap_or(Value::Null);
-                add(&mut document, path, value)?;
+                add(&mut document, path, value, &mut moved)?;
             }
             "test" => test(&mut document, path, &operation.value)?,
             _ => return Err(Misfit),
@@ -155,7 +161,20 @@ fn position(token: &str, length: usize, bound: usize) -> Option<usize> {
     usize::try_from(if index < 0 { index + bound } else { index }).ok().filter(|&at| at <= length)
 }
 
-fn add(document: &mut Value, path: &str, value: Value) -> Result<(), Misfit> {
+/// Counts the values in a tree; none may stand deeper than `room` allows.
+fn measure(value: &Value, room: usize, count: &mut usize) -> Result<(), Misfit> {
+    *count += 1;
+    let room = room.checked_sub(1).filter(|_| *count <= MOST_MOVED).ok_or(Misfit)?;
+    match value {
+        Value::Array(items) => items.iter().try_for_each(|item| measure(item, room, count)),
+        Value::Object(map) => map.values().try_for_each(|item| measure(item, room, count)),
+        _ => Ok(()),
+    }
+}
+
+fn add(document: &mut Value, path: &str, value: Value, moved: &mut usize) -> Result<(), Misfit> {
+    let tokens = path.matches('/').count();
+    measure(&value, DEPTH.checked_sub(tokens).ok_or(Misfit)?, moved)?;
     let (place, token) = container(document, path)?;
     match place {
         Value::Object(map) => drop(map.insert(token, value)),
@@ -182,6 +201,8 @@ fn remove(document: &mut Value, path: &str) -> Result<Value, Misfit> {
 }
 
 fn replace(document: &mut Value, path: &str, value: Value) -> Result<(), Misfit> {
+    let tokens = path.matches('/').count();
+    measure(&value, DEPTH.checked_sub(tokens).ok_or(Misfit)?, &mut 0)?;
     if path.is_empty() {
         if !value.is_object() && !value.is_array() {
             return Err(Misfit);
