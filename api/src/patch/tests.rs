@@ -140,9 +140,17 @@ fn json_patches_take_upstreams_liberties() {
         assert!(json::apply(document.clone(), &operations).is_err(), "case: {text}");
     }
     // Copies that double a map, and moves that nest it ever deeper, come to an end.
-    let doubling = Value::Array((0..64).map(|i| json!({"op": "copy", "from": "/data", "path": format!("/data/{i}")})).collect());
+    let doubling = Value::Array(
+        (0..64).map(|i| json!({"op": "copy", "from": "/data", "path": format!("/data/{i}")})).collect(),
+    );
     let nesting: Vec<Value> = (0..200)
-        .flat_map(|_| [json!({"op": "add", "path": "/n", "value": {}}), json!({"op": "move", "from": "/data", "path": "/n/d"}), json!({"op": "move", "from": "/n", "path": "/data"})])
+        .flat_map(|_| {
+            [
+                json!({"op": "add", "path": "/n", "value": {}}),
+                json!({"op": "move", "from": "/data", "path": "/n/d"}),
+                json!({"op": "move", "from": "/n", "path": "/data"}),
+            ]
+        })
         .collect();
     for text in [doubling, Value::Array(nesting)] {
         let (operations, _) = json::operations(&text.to_string(), true).unwrap();
