@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use coracle_api::{Kind, Status};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::Value;
@@ -51,10 +51,10 @@ impl Reply {
         } else if media.pretty {
             ("application/json", Body::from(prettied(&json)))
         } else {
-            let mut bytes = Vec::with_capacity(json.len() + 1);
-            bytes.extend_from_slice(&json);
-            bytes.push(b'\n');
-            ("application/json", Body::from(bytes))
+            // A list is the only owner of its bytes: they need not be copied for the sake of the newline.
+            let mut bytes = json.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+            bytes.extend_from_slice(b"\n");
+            ("application/json", Body::from(bytes.freeze()))
         };
         Reply {
             code,

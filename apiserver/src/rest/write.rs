@@ -2,8 +2,9 @@
 
 use coracle_api::decode::Format;
 use coracle_api::field::Fault;
-use coracle_api::{Errors, Path, Status};
+use coracle_api::{Errors, Key, Path, Status};
 use coracle_client::Propagation;
+use futures::{StreamExt, stream};
 use serde_json::Value;
 
 use super::accept::{Media, Offer};
@@ -16,6 +17,9 @@ use crate::registry::list::{ListOptions, Listing};
 use crate::registry::operation::{Answer, Body, Context, DeleteOptions, Operation, PatchForm, Written};
 use crate::registry::selection::Selection;
 use crate::registry::stored;
+
+/// How many objects of a collection are deleted at a time.
+const AT_ONCE: usize = 64;
 
 /// `POST`.
 pub async fn create(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
@@ -101,15 +105,21 @@ pub async fn delete_collection(app: &App, asked: &Asked, target: &Target) -> Res
     let listed =
         app.registry.list(&selection, &ListOptions { limit: list.options()?.limit, ..list.options()? })?;
     let context = Context { dry_run, ..context(asked, &WriteQuery::default()) };
-    for entry in &listed.entries {
-        let operation = Operation::Delete { key: entry.object.key.clone(), options: options.clone() };
-        match app.registry.perform(&context, operation).await.result {
+    // Many at once, so that they share the disk's syncs.
+    let keys: Vec<Key> = listed.entries.iter().map(|entry| entry.object.key.clone()).collect();
+    let deletes = keys.into_iter().map(|key| {
+        app.registry.perform(&context, Operation::Delete { key, options: options.clone() })
+    });
+    let mut outcomes = stream::iter(deletes).buffered(AT_ONCE);
+    while let Some(answer) = outcomes.next().await {
+        match answer.result {
             Ok(_) => {}
             // Somebody else was faster: that is what the client wanted.
             Err(status) if status.code == 404 => {}
             Err(status) => return Err(status),
         }
     }
+    drop(outcomes);
     render(
         app,
         asked,
@@ -120,8 +130,8 @@ pub async fn delete_collection(app: &App, asked: &Asked, target: &Target) -> Res
 }
 
 /// The key under the kind that was asked for: a view decodes and validates in its own form.
-fn shown_key(target: &Target) -> coracle_api::Key {
-    coracle_api::Key { kind: target.kind, ..key(target) }
+fn shown_key(target: &Target) -> Key {
+    Key { kind: target.kind, ..key(target) }
 }
 
 fn context(asked: &Asked, options: &WriteQuery) -> Context {

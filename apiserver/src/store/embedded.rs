@@ -19,6 +19,8 @@ use super::{Bounds, Change, Committed, Publish, Snapshot, Store, StoreError, Ver
 
 /// How many writers may wait. At ten thousand writes a second this is well under a second of work.
 const QUEUE: usize = 4096;
+/// How long a writer waits for a place in the queue.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 /// The most changes in one batch: keeps one sync, and so everybody's wait, short.
 const BATCH: usize = 1024;
 /// How far the log may outgrow its bounds before it is compacted, so that compaction works in useful portions.
@@ -136,10 +138,17 @@ impl Store for Embedded {
         let closed = || StoreError::Disk("the store is closed".into());
         let sender = self.queue.lock().clone().ok_or_else(closed)?;
         let (answer, outcome) = oneshot::channel();
-        sender.try_send(Request { change, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
-            mpsc::error::TrySendError::Closed(_) => closed(),
-        })?;
+        match sender.try_send(Request { change, answer }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(closed()),
+            // A burst waits for its turn; only a disk that has stopped turns writers away.
+            Err(mpsc::error::TrySendError::Full(request)) => {
+                match tokio::time::timeout(PATIENCE, sender.send(request)).await {
+                    Ok(sent) => sent.map_err(|_| closed())?,
+                    Err(_) => return Err(StoreError::Busy),
+                }
+            }
+        }
         outcome.await.map_err(|_| closed())?
     }
 
