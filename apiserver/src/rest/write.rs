@@ -107,9 +107,9 @@ pub async fn delete_collection(app: &App, asked: &Asked, target: &Target) -> Res
     let context = Context { dry_run, ..context(asked, &WriteQuery::default()) };
     // Many at once, so that they share the disk's syncs.
     let keys: Vec<Key> = listed.entries.iter().map(|entry| entry.object.key.clone()).collect();
-    let deletes = keys.into_iter().map(|key| {
-        app.registry.perform(&context, Operation::Delete { key, options: options.clone() })
-    });
+    let deletes = keys
+        .into_iter()
+        .map(|key| app.registry.perform(&context, Operation::Delete { key, options: options.clone() }));
     let mut outcomes = stream::iter(deletes).buffered(AT_ONCE);
     while let Some(answer) = outcomes.next().await {
         match answer.result {
