@@ -246,7 +246,10 @@ async fn follow(args: &Get, ask: &Asked, shown: &Shown, connection: &Connection)
             Some("BOOKMARK") => {}
             _ => {
                 for row in shown.rows(&event["object"]) {
-                    say!("{}", line(&row, &widths));
+                    // Later rows may need more room than the first table gave; none is cut for it.
+                    let room: Vec<usize> =
+                        row.iter().zip(&widths).map(|(c, w)| c.chars().count().max(*w)).collect();
+                    say!("{}", line(&row, &room));
                 }
             }
         }
