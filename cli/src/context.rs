@@ -9,10 +9,10 @@ use crate::cluster::{Cluster, write_whole};
 
 /// The file that kubectl writes to: the first of `$KUBECONFIG`, or `~/.kube/config`.
 fn user_kubeconfig() -> Option<PathBuf> {
-    if let Some(list) = std::env::var_os("KUBECONFIG") {
-        if let Some(first) = std::env::split_paths(&list).find(|p| !p.as_os_str().is_empty()) {
-            return Some(first);
-        }
+    if let Some(list) = std::env::var_os("KUBECONFIG")
+        && let Some(first) = std::env::split_paths(&list).find(|path| !path.as_os_str().is_empty())
+    {
+        return Some(first);
     }
     Some(std::env::home_dir()?.join(".kube").join("config"))
 }
