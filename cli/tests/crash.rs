@@ -134,7 +134,7 @@ async fn nothing_acknowledged_is_lost_and_no_container_is_restarted() {
         .iter()
         .map(|map| (map.name_any(), map.resource_version().unwrap_or_default()))
         .collect();
-    let acknowledged = acknowledged.lock().expect("no panic");
+    let acknowledged = std::mem::take(&mut *acknowledged.lock().expect("no panic"));
     let lost: Vec<_> =
         acknowledged.iter().filter(|(name, revision)| stored.get(*name) != Some(revision)).collect();
     println!("{} writes acknowledged over {KILLS} kills, {} lost", acknowledged.len(), lost.len());

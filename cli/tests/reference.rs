@@ -173,7 +173,7 @@ fn an_agent_runs_pods_as_a_kubelet_does() {
     let seed = std::env::var("CORACLE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     println!("CORACLE_SEED={seed}");
     play(&["--nodes", "1", "--node-size", "8cpu,16Gi"], "4", |name, needs| {
-        needs.iter().any(|need| need == "agents") && hash(name, seed) % 8 == 0
+        needs.iter().any(|need| need == "agents") && hash(name, seed).is_multiple_of(8)
     });
 }
 
