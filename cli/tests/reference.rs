@@ -8,6 +8,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use common::{TestCluster, docker, kubectl, repository};
 
@@ -75,9 +76,14 @@ fn pick(reference: &Path, to: &Path, wanted: impl Fn(&str, &[String]) -> bool) -
     count
 }
 
+/// One recording at a time: the players wait for things to come true, and would wait in vain on a crowded machine.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// Plays the picked cases against a cluster of these parts; fails where one differs that is not known to.
 fn play(up: &[&str], jobs: &str, wanted: impl Fn(&str, &[String]) -> bool) {
     let (Some(reference), Some(kubectl)) = (reference(), kubectl()) else { return };
+    // A failed test before this one is no reason to fail, too.
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let first: BTreeSet<String> = lines(&reference.join("first.txt")).into_iter().collect();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let count = pick(&reference, folder.path(), |name, needs| first.contains(name) && wanted(name, needs));
