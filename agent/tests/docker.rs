@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use coracle_agent::AgentConfig;
 use coracle_agent::docker::DockerRuntime;
 use coracle_agent::labels::{Identity, Owner, SANDBOX};
 use coracle_agent::runtime::{Container, Runtime};
-use coracle_agent::{AgentConfig, docker};
 use coracle_api::{Key, kinds};
 use coracle_client::fake::Fake;
 use coracle_client::{Client, Clock, Op};
@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-const IMAGE: &str = "coracle-test/busybox:1";
+mod common;
+use common::IMAGE;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A cluster of one node, which leaves nothing behind.
@@ -30,34 +32,7 @@ struct Bench {
 impl Bench {
     /// `None`, said aloud, where there is no engine or no static busybox; a failure where they are required.
     async fn new(what: &str) -> Option<Bench> {
-        let required =
-            std::env::var("CORACLE_REQUIRE").is_ok_and(|list| list.split(',').any(|one| one == "docker"));
-        let missing = |why: String| {
-            assert!(!required, "{what}: {why}");
-            println!("SKIPPED {what}: {why}");
-        };
-        let runtime = match docker::connect().await {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                missing(error.to_string());
-                return None;
-            }
-        };
-        let busybox = ["/usr/bin/busybox", "/bin/busybox"].iter().find_map(|path| std::fs::read(path).ok());
-        let Some(busybox) = busybox else {
-            println!("SKIPPED {what}: no static busybox to make an image of");
-            return None;
-        };
-        if runtime.image(IMAGE).await.unwrap().is_none() {
-            runtime
-                .import(
-                    IMAGE,
-                    root_folder(&busybox).into(),
-                    &["ENV PATH=/bin".into(), "CMD [\"/bin/pause\"]".into()],
-                )
-                .await
-                .unwrap();
-        }
+        let runtime = common::docker(what).await?;
         let name = format!("test-{what}-{}", std::process::id());
         let root = tempfile::tempdir().unwrap();
         let mut bench = Bench { name, runtime: Arc::new(runtime), cluster: Fake::new(), root, agent: None };
@@ -126,28 +101,6 @@ impl Bench {
         let owner = Owner { cluster: self.name.clone(), node: None };
         assert!(self.runtime.containers(&owner).await.unwrap().is_empty(), "nothing is left");
     }
-}
-
-/// A tar with busybox and its usual names.
-fn root_folder(busybox: &[u8]) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let bin = folder.path().join("bin");
-    std::fs::create_dir(&bin).unwrap();
-    std::fs::create_dir(folder.path().join("tmp")).unwrap();
-    std::fs::write(bin.join("busybox"), busybox).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(bin.join("busybox"), mode).unwrap();
-    for name in ["sh", "sleep", "cat", "echo", "kill", "pause"] {
-        std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
-    }
-    let script = "#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 3600 & wait; done\n";
-    std::fs::remove_file(bin.join("pause")).unwrap();
-    std::fs::write(bin.join("pause"), script).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(bin.join("pause"), mode).unwrap();
-    let tar =
-        std::process::Command::new("tar").arg("-C").arg(folder.path()).args(["-c", "."]).output().unwrap();
-    tar.stdout
 }
 
 fn pod(name: &str, spec: Value) -> Value {

@@ -69,7 +69,7 @@ pub fn verdict(observed: &Observed<'_>, views: &[View<'_>]) -> &'static str {
 /// The phase to show: a terminal one only once nothing of the pod is left but what tells of it.
 pub fn shown(observed: &Observed<'_>, verdict: &'static str) -> &'static str {
     let known = observed.pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    let left = observed.any_running() || observed.sandbox.is_some();
+    let left = observed.any_running() || observed.sandbox.is_some_and(|sandbox| sandbox.running);
     if is_terminal(verdict) && left && !known.is_some_and(is_terminal) {
         if known == Some("Pending") { "Pending" } else { "Running" }
     } else {

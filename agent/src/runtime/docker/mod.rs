@@ -162,7 +162,12 @@ impl Runtime for DockerRuntime {
         let mut filters = label_filter(owner);
         filters.insert("type".into(), vec!["container".into()]);
         filters.insert("event".into(), ["start", "die", "destroy"].map(String::from).to_vec());
-        let options = query::EventsOptions { filters: Some(filters), ..Default::default() };
+        // The request goes out only when the stream is first asked: what happens until then is asked for by time, the
+        // engine's, which keeps its latest events.
+        let now = self.docker.info().await.map_err(told)?.system_time;
+        let now = now.and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        let since = now.map(|now| format!("{}.{:09}", now.as_second(), now.subsec_nanosecond()));
+        let options = query::EventsOptions { since, filters: Some(filters), ..Default::default() };
         let events = self.docker.events(Some(options));
         // An error ends the stream: the caller asks again, and looks at everything anew.
         let events =

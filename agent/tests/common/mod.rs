@@ -1,0 +1,53 @@
+//! What the tests on a real engine share: the engine, and an image that needs no registry.
+
+use coracle_agent::docker::{self, DockerRuntime};
+use coracle_agent::runtime::Runtime;
+
+/// A static busybox with its usual names; without a command it waits for SIGTERM.
+pub const IMAGE: &str = "coracle-test/busybox:1";
+
+/// The engine, with [`IMAGE`]. `None`, said aloud, where there is no engine or no static busybox; a failure where an
+/// engine is required.
+pub async fn docker(what: &str) -> Option<DockerRuntime> {
+    let required = std::env::var("CORACLE_REQUIRE").is_ok_and(|list| list.split(',').any(|one| one == "docker"));
+    let runtime = match docker::connect().await {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            assert!(!required, "{what}: {error}");
+            println!("SKIPPED {what}: {error}");
+            return None;
+        }
+    };
+    if runtime.image(IMAGE).await.unwrap().is_none() {
+        let busybox = ["/usr/bin/busybox", "/bin/busybox"].iter().find_map(|path| std::fs::read(path).ok());
+        let Some(busybox) = busybox else {
+            println!("SKIPPED {what}: no static busybox to make an image of");
+            return None;
+        };
+        let changes = ["ENV PATH=/bin".into(), "CMD [\"/bin/pause\"]".into()];
+        runtime.import(IMAGE, root_folder(&busybox).into(), &changes).await.unwrap();
+    }
+    Some(runtime)
+}
+
+/// A tar with busybox and its usual names.
+fn root_folder(busybox: &[u8]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let bin = folder.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::create_dir(folder.path().join("tmp")).unwrap();
+    std::fs::write(bin.join("busybox"), busybox).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(bin.join("busybox"), mode).unwrap();
+    for name in ["sh", "sleep", "cat", "echo", "kill", "pause"] {
+        std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
+    }
+    let script = "#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 3600 & wait; done\n";
+    std::fs::remove_file(bin.join("pause")).unwrap();
+    std::fs::write(bin.join("pause"), script).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(bin.join("pause"), mode).unwrap();
+    let tar =
+        std::process::Command::new("tar").arg("-C").arg(folder.path()).args(["-c", "."]).output().unwrap();
+    tar.stdout
+}

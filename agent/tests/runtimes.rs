@@ -1,0 +1,101 @@
+//! One suite for every runtime: what the trait promises, the engine and the simulation both keep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_agent::labels::{Identity, Owner};
+use coracle_agent::runtime::{Container, ContainerSpec, Error, Runtime, State};
+use coracle_agent::sim::SimRuntime;
+use coracle_client::Clock;
+use futures::StreamExt;
+
+mod common;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Signals a container until it has ended: one that has just started may not listen yet.
+async fn end(runtime: &dyn Runtime, id: &str, signal: &str) -> Container {
+    let ended = tokio::time::timeout(PATIENCE, async {
+        loop {
+            runtime.kill(id, signal).await.unwrap();
+            match runtime.inspect(id).await.unwrap() {
+                Some(found) if found.state.is_exited() => return found,
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    });
+    ended.await.expect("the container ends")
+}
+
+async fn keeps_its_promises(runtime: Arc<dyn Runtime>, cluster: &str) {
+    let owner = Owner::node(cluster, "node-1");
+    let other = Owner::node(cluster, "node-2");
+    let identity = Identity {
+        namespace: "ns".into(),
+        pod: "x".into(),
+        uid: "0123456789".into(),
+        container: "c".into(),
+        attempt: 0,
+        backoff: 0,
+    };
+    let spec = ContainerSpec {
+        name: identity.container_name(cluster),
+        labels: identity.labels(cluster, "node-1"),
+        image: common::IMAGE.into(),
+        env: vec!["A=1".into()],
+        ..Default::default()
+    };
+    let mut events = runtime.events(&owner).await.unwrap();
+
+    let id = runtime.create(&spec).await.unwrap();
+    assert!(matches!(runtime.create(&spec).await, Err(Error::Conflict(_))), "the name is taken");
+    let made = runtime.inspect(&id).await.unwrap().unwrap();
+    assert_eq!((made.state, Identity::read(&made.labels)), (State::Created, Some(identity.clone())));
+
+    runtime.start(&id).await.unwrap();
+    let heard = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap();
+    assert_eq!((heard.id.as_str(), heard.uid.as_str(), heard.removed), (id.as_str(), "0123456789", false));
+    assert!(runtime.inspect(&id).await.unwrap().unwrap().state.is_running());
+    let done = runtime.exec(&id, &["echo".into(), "hi".into()], 100).await.unwrap();
+    assert_eq!(done.code, 0);
+    assert_eq!(runtime.containers(&owner).await.unwrap().len(), 1);
+    assert_eq!(runtime.of_pod(&owner, "0123456789").await.unwrap().len(), 1);
+    assert!(runtime.of_pod(&owner, "another").await.unwrap().is_empty());
+    assert!(runtime.containers(&other).await.unwrap().is_empty(), "another node's is not ours");
+
+    let State::Exited { code, oom, started, .. } = end(runtime.as_ref(), &id, "SIGKILL").await.state else {
+        unreachable!("`end` waits for that")
+    };
+    assert_eq!((code, oom, started.is_some()), (137, false, true));
+    runtime.kill(&id, "SIGTERM").await.expect("to kill what is over is fine");
+
+    runtime.remove(&id).await.unwrap();
+    runtime.remove(&id).await.expect("to remove what is gone is fine");
+    assert_eq!(runtime.inspect(&id).await.unwrap(), None);
+    let gone = tokio::time::timeout(PATIENCE, async {
+        while !events.next().await.expect("events go on").removed {}
+    });
+    gone.await.expect("the removal is heard");
+
+    let id = runtime.create(&spec).await.unwrap();
+    runtime.start(&id).await.unwrap();
+    let State::Exited { code, .. } = end(runtime.as_ref(), &id, "SIGTERM").await.state else {
+        unreachable!("`end` waits for that")
+    };
+    assert_eq!(code, 0, "asked to end, it ends well");
+    assert_eq!(runtime.clean_up(&other).await.unwrap().containers, 0);
+    assert_eq!(runtime.clean_up(&owner).await.unwrap().containers, 1);
+    assert!(runtime.containers(&owner).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_simulation() {
+    let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
+    keeps_its_promises(Arc::new(SimRuntime::new(clock, Duration::from_millis(300))), "test").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker() {
+    let Some(runtime) = common::docker("runtime").await else { return };
+    keeps_its_promises(Arc::new(runtime), &format!("test-runtime-{}", std::process::id())).await;
+}
