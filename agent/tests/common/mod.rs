@@ -9,7 +9,8 @@ pub const IMAGE: &str = "coracle-test/busybox:1";
 /// The engine, with [`IMAGE`]. `None`, said aloud, where there is no engine or no static busybox; a failure where an
 /// engine is required.
 pub async fn docker(what: &str) -> Option<DockerRuntime> {
-    let required = std::env::var("CORACLE_REQUIRE").is_ok_and(|list| list.split(',').any(|one| one == "docker"));
+    let required =
+        std::env::var("CORACLE_REQUIRE").is_ok_and(|list| list.split(',').any(|one| one == "docker"));
     let runtime = match docker::connect().await {
         Ok(runtime) => runtime,
         Err(error) => {
