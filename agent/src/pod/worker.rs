@@ -22,9 +22,7 @@ use super::reporter::{self, Wanted};
 use super::start::{Start, Started};
 use super::step::{Action, step};
 use super::stop::Stop;
-use super::{
-    Busy, Failure, Health, Observed, Record, Role, Sandbox, containers, ephemeral, find, full_name,
-};
+use super::{Busy, Failure, Health, Observed, Record, Role, Sandbox, containers, ephemeral, find, full_name};
 use crate::context::{Context, Tone};
 use crate::labels::SANDBOX;
 use crate::probe::Purpose;
