@@ -164,6 +164,10 @@ async fn no_body_makes_the_server_stumble() {
     let config = kube::config::Kubeconfig::read_from(cluster.kubeconfig()).expect("a kubeconfig");
     let config = kube::Config::from_custom_kubeconfig(config, &Default::default()).await.expect("a config");
     let client = Client::try_from(config).expect("a client");
+    // Without controllers nobody makes the account that each pod waits for a moment for.
+    let account = json!({"metadata": {"name": "default"}}).to_string();
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    assert_eq!(send(&client, "POST", accounts, "application/json", account.as_bytes()).await, Ok(201));
     let bodies = bodies();
     let (mut accepted, mut refused) = (0, 0);
     for number in 0..MUTATIONS {
