@@ -142,7 +142,7 @@ pub fn pretty(name: &str, value: &Value) -> String {
 ///
 /// ```
 /// use coracle_api::internal::print;
-/// assert_eq!(print(&"a\u{7}\"é".into()), r#""\a\"é""#);
+/// assert_eq!(print(&"a\u{7}\"é".into()), r#""a\a\"é""#);
 /// assert_eq!(print(&serde_json::json!(["a<b"])), r#"["a\u003cb"]"#);
 /// ```
 pub fn print(value: &Value) -> String {

@@ -163,7 +163,9 @@ fn refusal(code: u16, bytes: &[u8]) -> Refused {
 /// The text of a `Warning:` header: `299 - "text"`.
 fn warning(header: &str) -> String {
     let text = header.splitn(3, ' ').nth(2).unwrap_or(header);
-    text.trim_matches('"').replace("\\\"", "\"").replace("\\\\", "\\")
+    // One quote at each end belongs to the header; the last of the text's own is escaped and stays.
+    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    inner.replace("\\\"", "\"").replace("\\\\", "\\")
 }
 
 /// A value inside a query.
