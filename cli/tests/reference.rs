@@ -166,8 +166,7 @@ fn controllers_act_as_upstream_s_do() {
 
 #[test]
 fn the_scheduler_decides_as_upstream_s_does() {
-    let parts = ["--parts", "apiserver,controllers,scheduler"];
-    play(&parts, "1", |_, needs| exactly(needs, &["api", "scheduler"]));
+    play(&["--parts", "apiserver,scheduler"], "1", |_, needs| exactly(needs, &["api", "scheduler"]));
 }
 
 /// The agent's cases take many minutes as a whole: a sample of them, another one with another `CORACLE_SEED`.
