@@ -154,10 +154,16 @@ impl<'a> Tree<'a> {
         let text = format!("{when:>9}  {indent}{branch}{} {}", change.actor, change.deed());
         // What else made them do it: the node that made room, the pod that went.
         let others = change.causes.iter().filter(|r| cause.is_some_and(|c| c.revision != **r));
-        let others = others.filter_map(|r| self.changes.get(r)).filter(|c| c.uid != change.uid);
-        let also: String = others.map(|c| format!(", after {} #{}", c.key, c.revision)).collect();
-        let number = format!("{also}  #{}", change.revision);
-        format!("{}{number}\n", fit(&text, WIDTH - number.chars().count()))
+        let others: Vec<_> =
+            others.filter_map(|r| self.changes.get(r)).filter(|c| c.uid != change.uid).collect();
+        let also = match others.as_slice() {
+            [] => String::new(),
+            [one] => format!(", after {} #{}", one.key, one.revision),
+            // A batch can have dozens of causes: the first tells, the rest is counted.
+            [one, rest @ ..] => format!(", after {} #{} and {} more", one.key, one.revision, rest.len()),
+        };
+        let number = format!("  #{}", change.revision);
+        format!("{}{number}\n", fit(&format!("{text}{also}"), WIDTH.saturating_sub(number.chars().count())))
     }
 }
 
@@ -197,6 +203,17 @@ mod tests {
             change(7, &[3], "default-scheduler", "update", "Pod", "web-1-a"),
             change(8, &[7], "node-1", "update", "Pod", "web-1-a"),
         ]
+    }
+
+    #[test]
+    fn many_causes_are_counted_and_fit_a_line() {
+        let mut log: Vec<Change> =
+            (1..40).map(|n| change(n, &[], "admin", "update", "Node", &format!("node-{n}"))).collect();
+        let causes: Vec<u64> = (1..40).collect();
+        log.push(change(40, &causes, "default-scheduler", "update", "Pod", "a"));
+        let text = Tree::new(&log).show(&[1, 39], false);
+        assert!(text.contains("and 37 more  #40"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
     }
 
     #[test]
