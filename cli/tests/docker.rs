@@ -159,19 +159,21 @@ fn the_tour_ends_well_and_leaves_nothing() {
         return;
     }
     let home = tempfile::tempdir().expect("a temporary folder");
+    // A name of its own: a cluster of the same name that an earlier run left would fight over the containers.
+    let name = format!("tour-{}", std::process::id());
     let out = Command::new(env!("CARGO_BIN_EXE_coracle"))
         .env("CORACLE_HOME", home.path())
         .env("KUBECONFIG", home.path().join("user-kubeconfig"))
-        .args(["demo", "--name", "tour-test"])
+        .args(["demo", "--name", &name])
         .output()
         .expect("coracle runs");
     let told = text(&out);
     assert!(out.status.success(), "{told}");
     assert!(told.contains(" 0 failed"), "{told}");
     let left = Command::new("docker")
-        .args(["ps", "-aq", "--filter", "label=coracle.dev/cluster=tour-test"])
+        .args(["ps", "-aq", "--filter", &format!("label=coracle.dev/cluster={name}")])
         .output()
         .expect("docker runs");
     assert!(left.stdout.is_empty(), "left: {}", text(&left));
-    assert!(!home.path().join("tour-test").exists());
+    assert!(!home.path().join(&name).exists());
 }
