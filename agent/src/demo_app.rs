@@ -12,9 +12,11 @@
 //! | `/crash` | ends the process with code 1 |
 //!
 //! Told by environment: `PORT` (3000), `DEMO_VERSION`, `DEMO_READY_DELAY_MS` (0), `DEMO_FAIL_READY` (false),
-//! `DEMO_DRAIN_MS` (1000). At SIGTERM it says that it is not ready, serves on for the drain, and ends with 0.
+//! `DEMO_DRAIN_MS` (1000). At SIGTERM it says that it is not ready, serves on for the drain, and ends with 0. It writes a
+//! line for its start, its end and each request, probes aside: something for `logs` to show.
 
 use std::convert::Infallible;
+use std::io::Write as _;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,6 +64,7 @@ async fn serve() -> std::io::Result<()> {
     });
     let port = u16::try_from(setting("PORT", 3000)).map_err(std::io::Error::other)?;
     let listener = listen(port).await?;
+    log(format_args!("version {} listens on port {port}", app.version));
     let graceful = GracefulShutdown::new();
     let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut int = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
@@ -71,7 +74,9 @@ async fn serve() -> std::io::Result<()> {
             _ = int.recv() => {}
         }
         app.draining.store(true, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(setting("DEMO_DRAIN_MS", 1000))).await;
+        let drain = Duration::from_millis(setting("DEMO_DRAIN_MS", 1000));
+        log(format_args!("told to end: not ready from now on, serving for another {drain:?}"));
+        tokio::time::sleep(drain).await;
     };
     tokio::pin!(drained);
     loop {
@@ -91,7 +96,13 @@ async fn serve() -> std::io::Result<()> {
         });
     }
     let _ = tokio::time::timeout(LAST_REQUESTS, graceful.shutdown()).await;
+    log(format_args!("ended"));
     Ok(())
+}
+
+/// Writes a line. That nobody reads any more is no reason to end.
+fn log(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Listens on all addresses; on machines without IPv6, on all of IPv4.
@@ -133,6 +144,9 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Fu
         "/crash" => std::process::exit(1),
         _ => (StatusCode::NOT_FOUND, "not found\n".into()),
     };
+    if !request.uri().path().starts_with("/health/") {
+        log(format_args!("{} {} {}", request.method(), request.uri(), status.as_u16()));
+    }
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
     Ok(response)

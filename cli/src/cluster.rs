@@ -52,6 +52,9 @@ pub struct Spec {
     pub parts: Parts,
     /// The nodes whose agents run here.
     pub nodes: Vec<NodeSpec>,
+    /// How the scheduler chooses among them.
+    #[serde(default)]
+    pub scheduler: coracle_scheduler::Config,
 }
 
 /// What runs the containers.

@@ -128,7 +128,7 @@ impl Controllers {
 A policy file:
   profile: mine
   profiles:
-    mine: {packed: 2, spread: 1}")]
+    mine: {Packed: 2, ImageLocality: 1}")]
 pub struct Scheduler {
     /// Credentials, as `coracle apiserver` wrote them
     #[arg(long, value_name = "FILE")]

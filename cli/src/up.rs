@@ -27,7 +27,9 @@ use crate::{context, run};
 A cluster file:
   nodes:
   - {name: small, size: '2cpu,2Gi', zone: a}
-  - {name: big, size: '8cpu,16Gi', zone: b, labels: {disk: ssd}, taints: ['gpu=yes:NoSchedule']}")]
+  - {name: big, size: '8cpu,16Gi', zone: b, labels: {disk: ssd}, taints: ['gpu=yes:NoSchedule']}
+  scheduler:
+    profile: spread          # bin-pack, spread or balanced, or one of your own below `profiles`")]
 pub struct Up {
     /// How many nodes
     #[arg(long, default_value_t = 3, value_name = "K", conflicts_with = "config")]
@@ -35,7 +37,7 @@ pub struct Up {
     /// What each node offers
     #[arg(long, default_value_t, value_name = "SIZE", conflicts_with = "config")]
     pub node_size: NodeSize,
-    /// A file that describes the nodes one by one
+    /// A file that describes the nodes one by one, and how the scheduler chooses among them
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// What runs the containers
@@ -63,6 +65,8 @@ pub struct Up {
 #[serde(deny_unknown_fields)]
 struct ClusterFile {
     nodes: Vec<NodeSpec>,
+    #[serde(default)]
+    scheduler: coracle_scheduler::Config,
 }
 
 /// A line that the starting cluster prints for the `up` that waits for it.
@@ -93,20 +97,17 @@ impl Up {
                 spec.port = self.port;
             }
             spec.parts = self.parts;
+            if let Some(file) = &self.config {
+                // Nodes come and go with `coracle node`; the policy is whatever the file says now.
+                spec.scheduler = ClusterFile::read(file)?.scheduler;
+            }
             return Ok(spec);
         }
-        let nodes = match &self.config {
-            Some(file) => read_nodes(file)?,
-            None => (1..=self.nodes)
-                .map(|number| NodeSpec {
-                    name: format!("node-{number}"),
-                    size: self.node_size.clone(),
-                    zone: None,
-                    labels: Default::default(),
-                    taints: Vec::new(),
-                    running: true,
-                })
-                .collect(),
+        let ClusterFile { nodes, scheduler } = match &self.config {
+            Some(file) => ClusterFile::read(file)?,
+            None => {
+                ClusterFile { nodes: self.equal_nodes(), scheduler: coracle_scheduler::Config::default() }
+            }
         };
         Ok(Spec {
             name: cluster.name.clone(),
@@ -115,7 +116,22 @@ impl Up {
             timing: self.timing,
             parts: self.parts,
             nodes,
+            scheduler,
         })
+    }
+
+    /// `node-1`, `node-2` and so on, all of one size.
+    fn equal_nodes(&self) -> Vec<NodeSpec> {
+        (1..=self.nodes)
+            .map(|number| NodeSpec {
+                name: format!("node-{number}"),
+                size: self.node_size.clone(),
+                zone: None,
+                labels: Default::default(),
+                taints: Vec::new(),
+                running: true,
+            })
+            .collect()
     }
 
     /// Runs the command.
@@ -161,16 +177,21 @@ async fn runs_already(cluster: &Cluster) -> Result<bool> {
     Ok(false)
 }
 
-fn read_nodes(file: &std::path::Path) -> Result<Vec<NodeSpec>> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let parsed: ClusterFile =
-        serde_saphyr::from_str(&text).with_context(|| format!("in {}", file.display()))?;
-    let mut names: Vec<&str> = parsed.nodes.iter().map(|node| node.name.as_str()).collect();
-    names.sort_unstable();
-    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        bail!("{}: two nodes are called {:?}", file.display(), twice[0]);
+impl ClusterFile {
+    fn read(file: &std::path::Path) -> Result<ClusterFile> {
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let parsed: ClusterFile =
+            serde_saphyr::from_str(&text).with_context(|| format!("in {}", file.display()))?;
+        let mut names: Vec<&str> = parsed.nodes.iter().map(|node| node.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            bail!("{}: two nodes are called {:?}", file.display(), twice[0]);
+        }
+        // Asked here, so that a policy that does not exist is told before anything starts.
+        parsed.scheduler.chosen().with_context(|| format!("in {}", file.display()))?;
+        Ok(parsed)
     }
-    Ok(parsed.nodes)
 }
 
 /// Starts this same executable in the background and tells what it says until it is up.

@@ -77,9 +77,8 @@ impl ControlPlane {
         }
         if spec.parts.scheduler {
             let client = server.client("system:kube-scheduler", &["system:authenticated"]);
-            let config = coracle_scheduler::Config::default();
-            parts
-                .push(("scheduler", coracle_scheduler::start(client, &config, clock.clone(), stop.clone())?));
+            let scheduler = coracle_scheduler::start(client, &spec.scheduler, clock.clone(), stop.clone())?;
+            parts.push(("scheduler", scheduler));
         }
         Ok(ControlPlane { server, client, runtime, stop, parts })
     }

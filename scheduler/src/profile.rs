@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::score::{SCORES, Score};
 
@@ -77,7 +77,7 @@ impl fmt::Debug for Profile {
 /// ```json
 /// { "profile": "tight", "profiles": { "tight": { "Packed": 3, "NodeAffinity": 1 } } }
 /// ```
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
     /// Whose pods to schedule: `spec.schedulerName`.

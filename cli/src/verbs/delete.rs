@@ -6,9 +6,10 @@ use anyhow::{Result, bail};
 use http::Method;
 use serde_json::{Value, json};
 
+use super::follow::One;
 use super::kinds::{Asked, Catalogue, Served, asked};
+use super::manifests;
 use super::rest::{escape, is_refused};
-use super::{manifests, poll};
 use crate::connection::{Connection, Target};
 
 /// Delete objects, and wait until they are gone.
@@ -72,7 +73,7 @@ pub async fn run(args: Delete, connection: &Connection) -> Result<()> {
             Ok((_, answer)) => {
                 say!("{} {name:?} deleted", kind.title());
                 let uid = answer["metadata"]["uid"].as_str().or(answer["details"]["uid"].as_str());
-                gone.push((path, uid.map(String::from)));
+                gone.push((kind, namespace, name, uid.map(String::from)));
             }
             Err(error) if args.ignore_not_found && is_refused(&error, 404) => {}
             Err(error) => return Err(error),
@@ -84,11 +85,13 @@ pub async fn run(args: Delete, connection: &Connection) -> Result<()> {
     if !args.wait {
         return Ok(());
     }
-    for (path, uid) in gone {
-        poll(args.timeout, &format!("{path} to be gone"), async || {
-            let found = connection.find(&path).await?;
+    let deadline = tokio::time::Instant::now() + args.timeout;
+    for (kind, namespace, name, uid) in gone {
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        let one = One { kind: &kind, namespace: &namespace, name: &name };
+        one.until(connection, left, &format!("{}/{name} to be gone", kind.title()), |found| {
             let same = |o: &Value| uid.as_deref().is_none_or(|uid| o["metadata"]["uid"] == uid);
-            Ok((!found.as_ref().is_some_and(same)).then_some(()))
+            Ok((!found.is_some_and(same)).then_some(()))
         })
         .await?;
     }

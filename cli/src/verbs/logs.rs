@@ -73,7 +73,7 @@ pub async fn run(args: Logs, connection: &Connection) -> Result<()> {
     }
 }
 
-/// The pod that is meant: named, or the youngest of those that an object selects.
+/// The pod that is meant: named, or the best of those that an object selects.
 async fn pod(what: &str, connection: &Connection) -> Result<String> {
     let Some((kind, name)) = what.split_once('/') else { return Ok(what.into()) };
     if matches!(kind, "pod" | "pods" | "po") {
@@ -86,12 +86,7 @@ async fn pod(what: &str, connection: &Connection) -> Result<String> {
     let path = format!("/api/v1/namespaces/{}/pods?labelSelector={}", connection.namespace, escape(&labels));
     let list = connection.get(&path).await?;
     let pods: Vec<&Value> = list["items"].as_array().into_iter().flatten().collect();
-    let running = |p: &&&Value| p["status"]["phase"] == "Running";
-    let chosen = pods
-        .iter()
-        .filter(running)
-        .max_by_key(|p| p["metadata"]["creationTimestamp"].as_str())
-        .or(pods.first());
+    let chosen = pods.iter().max_by_key(|pod| rank(pod));
     match chosen.and_then(|p| p["metadata"]["name"].as_str()) {
         Some(name) => {
             if pods.len() > 1 {
@@ -100,5 +95,38 @@ async fn pod(what: &str, connection: &Connection) -> Result<String> {
             Ok(name.into())
         }
         None => bail!("{what} has no pods; `coracle describe {what}` may say why"),
+    }
+}
+
+/// How good a pod is to look at: one that is Ready before one that runs, one that stays before one that is ending, and
+/// then the youngest.
+fn rank(pod: &Value) -> (bool, bool, bool, Option<&str>) {
+    let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    let ready = conditions.any(|c| c["type"] == "Ready" && c["status"] == "True");
+    let stays = pod["metadata"]["deletionTimestamp"].is_null();
+    (stays, ready, pod["status"]["phase"] == "Running", pod["metadata"]["creationTimestamp"].as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_pod_that_says_most_is_shown() {
+        let pod = |created: &str, phase: &str, ready: &str, deleted: Value| {
+            json!({
+                "metadata": { "creationTimestamp": created, "deletionTimestamp": deleted },
+                "status": { "phase": phase, "conditions": [{ "type": "Ready", "status": ready }] },
+            })
+        };
+        let from_worst_to_best = [
+            pod("4", "Running", "True", json!("5")),
+            pod("3", "Pending", "False", Value::Null),
+            pod("3", "Running", "False", Value::Null),
+            pod("1", "Running", "True", Value::Null),
+            pod("2", "Running", "True", Value::Null),
+        ];
+        assert!(from_worst_to_best.is_sorted_by_key(rank));
     }
 }

@@ -10,6 +10,7 @@ pub mod apply;
 mod command;
 pub mod delete;
 pub mod describe;
+pub mod follow;
 pub mod get;
 pub mod kinds;
 pub mod logs;
@@ -22,13 +23,9 @@ pub mod wait;
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
 use serde_json::Value;
 
 pub use command::Verb;
-
-/// How often to look again while waiting.
-const AGAIN: Duration = Duration::from_millis(200);
 
 /// Prints a line. `coracle get pods | head -1` closes the pipe early: no fault, and nothing more to do.
 pub(crate) fn print_line(text: std::fmt::Arguments<'_>) {
@@ -38,26 +35,8 @@ pub(crate) fn print_line(text: std::fmt::Arguments<'_>) {
     }
 }
 
-/// Asks until there is an answer.
-///
-/// # Errors
-/// The asking fails, or there is none in time.
-pub async fn poll<T>(
-    within: Duration,
-    what: &str,
-    mut ask: impl AsyncFnMut() -> Result<Option<T>>,
-) -> Result<T> {
-    let deadline = tokio::time::Instant::now() + within;
-    loop {
-        if let Some(answer) = ask().await? {
-            return Ok(answer);
-        }
-        if tokio::time::Instant::now() + AGAIN > deadline {
-            bail!("timed out waiting for {what}");
-        }
-        tokio::time::sleep(AGAIN).await;
-    }
-}
+/// The longest time that makes sense to wait: ten years. A longer one would overflow the clock.
+const LONGEST: u64 = 3650 * 86_400;
 
 /// Reads `90`, `30s`, `5m`, `1h30m`.
 ///
@@ -65,8 +44,9 @@ pub async fn poll<T>(
 /// Anything else.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("{text:?} is no time; write 30s, 5m or 1h30m");
+    let bounded = |seconds| if seconds <= LONGEST { Ok(Duration::from_secs(seconds)) } else { Err(bad()) };
     if let Ok(seconds) = text.parse() {
-        return Ok(Duration::from_secs(seconds));
+        return bounded(seconds);
     }
     let (mut seconds, mut digits) = (0_u64, String::new());
     for c in text.chars() {
@@ -85,7 +65,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         seconds = number.checked_mul(unit).and_then(|n| seconds.checked_add(n)).ok_or_else(bad)?;
         digits.clear();
     }
-    if digits.is_empty() && !text.is_empty() { Ok(Duration::from_secs(seconds)) } else { Err(bad()) }
+    if digits.is_empty() && !text.is_empty() { bounded(seconds) } else { Err(bad()) }
 }
 
 /// The label selector, as text, by which an object finds its pods.
@@ -139,6 +119,7 @@ mod tests {
             ("5x", None),
             ("s", None),
             ("5m3", None),
+            ("18446744073709551615s", None),
         ] {
             assert_eq!(duration(text).ok().map(|d| d.as_secs()), seconds, "case: {text:?}");
         }

@@ -6,10 +6,11 @@ use anyhow::{Context, Result, bail};
 use http::Method;
 use serde_json::{Value, json};
 
+use super::follow::One;
 use super::kinds::{Catalogue, one};
 use super::rest::{JSON_PATCH, MERGE, escape};
+use super::select;
 use super::table::{Table, WIDTH};
-use super::{poll, select};
 use crate::connection::{Connection, Target};
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -102,7 +103,10 @@ pub async fn run(args: Rollout, connection: &Connection) -> Result<()> {
         Ok(())
     };
     match args.verb {
-        Verb::Status { timeout, once, .. } => status(&path, &name, timeout, once, connection).await,
+        Verb::Status { timeout, once, .. } => {
+            let deployment = One { kind: &kind, namespace: &connection.namespace, name: &name };
+            status(&deployment, timeout, once, connection).await
+        }
         Verb::History { .. } => history(&path, &name, connection).await,
         Verb::Undo { to_revision, .. } => undo(&path, &name, to_revision, connection).await,
         Verb::Pause { .. } => merge(json!({ "spec": { "paused": true } }), "paused").await,
@@ -119,23 +123,21 @@ pub async fn run(args: Rollout, connection: &Connection) -> Result<()> {
     }
 }
 
-async fn status(
-    path: &str,
-    name: &str,
-    timeout: Duration,
-    once: bool,
-    connection: &Connection,
-) -> Result<()> {
+async fn status(deployment: &One<'_>, timeout: Duration, once: bool, connection: &Connection) -> Result<()> {
+    let name = deployment.name;
     let mut said = String::new();
-    poll(timeout, &format!("the rollout; `coracle describe deployment/{name}` may say why"), async || {
-        let (line, done) = progress(&connection.get(path).await?)?;
-        if line != said {
-            say!("{line}");
-            said = line;
-        }
-        Ok((done || once).then_some(()))
-    })
-    .await
+    let what = format!("the rollout; `coracle describe deployment/{name}` may say why");
+    deployment
+        .until(connection, timeout, &what, |found| {
+            let Some(found) = found else { bail!("there is no deployment {name:?}") };
+            let (line, done) = progress(found)?;
+            if line != said {
+                say!("{line}");
+                said = line;
+            }
+            Ok((done || once).then_some(()))
+        })
+        .await
 }
 
 /// How a rollout stands, in kubectl's words, and whether it is over.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use serde_json::Value;
 
+use super::follow::One;
 use super::kinds::{Asked, Catalogue, asked};
-use super::poll;
 use super::rest::escape;
 use crate::connection::{Connection, Target};
 
@@ -72,10 +72,10 @@ impl Until {
 /// It is not so in time.
 pub async fn run(args: Wait, connection: &Connection) -> Result<()> {
     let catalogue = Catalogue::fetch(connection).await?;
-    let mut paths = Vec::new();
+    let mut all = Vec::new();
     for Asked { kind, name } in asked(&catalogue, &args.what)? {
         if let Some(name) = name {
-            paths.push((format!("{}/{name}", kind.title()), kind.path(&connection.namespace, &name)));
+            all.push((kind, name));
             continue;
         }
         let labels = args.selector.as_ref().map(|l| format!("?labelSelector={}", escape(l)));
@@ -83,22 +83,23 @@ pub async fn run(args: Wait, connection: &Connection) -> Result<()> {
             .get(&(kind.list_path(Some(&connection.namespace)) + &labels.unwrap_or_default()))
             .await?;
         for item in list["items"].as_array().into_iter().flatten() {
-            let name = item["metadata"]["name"].as_str().unwrap_or_default();
-            paths.push((format!("{}/{name}", kind.title()), kind.path(&connection.namespace, name)));
+            all.push((kind.clone(), item["metadata"]["name"].as_str().unwrap_or_default().to_owned()));
         }
     }
-    if paths.is_empty() {
+    if all.is_empty() {
         bail!("no matching resources found");
     }
     let deadline = tokio::time::Instant::now() + args.timeout;
-    for (title, path) in paths {
+    for (kind, name) in all {
+        let title = format!("{}/{name}", kind.title());
+        let what = format!("{title}; `coracle describe {title}` may say why");
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        poll(left, &format!("{title}; `coracle describe {title}` may say why"), async || {
-            let found = connection.find(&path).await?;
+        let one = One { kind: &kind, namespace: &connection.namespace, name: &name };
+        one.until(connection, left, &what, |found| {
             if found.is_none() && matches!(args.until, Until::Condition { .. }) {
                 bail!("{title} does not exist");
             }
-            Ok(args.until.holds(found.as_ref()).then_some(()))
+            Ok(args.until.holds(found).then_some(()))
         })
         .await?;
         say!("{title} {}", if args.until == Until::Deleted { "deleted" } else { "condition met" });

@@ -104,6 +104,7 @@ impl TestCluster {
             .env("KUBECONFIG", self.home.path().join("user-kubeconfig"))
             .args(["--name", &self.name])
             .args(arguments)
+            .current_dir(repository())
             .output()
             .expect("coracle runs")
     }
