@@ -271,3 +271,31 @@ fn finish(cluster: &Cluster, up: &Up, report: Report) -> Result<()> {
     report.note("next: coracle get nodes    kubectl get nodes    coracle down");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cluster_files_are_read_whole_or_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let read = |text: &str| {
+            let file = folder.path().join("cluster.yaml");
+            std::fs::write(&file, text).expect("written");
+            ClusterFile::read(&file).map_err(|error| format!("{error:#}"))
+        };
+        let good = read("nodes: [{name: a, size: '1cpu,1Gi'}, {name: b}]\nscheduler: {profile: spread}\n");
+        let good = good.expect("a cluster");
+        assert_eq!((good.nodes.len(), good.scheduler.profile.as_str()), (2, "spread"));
+        assert_eq!(read("nodes: [{name: a}]").expect("a cluster").scheduler.profile, "bin-pack");
+        for (text, words) in [
+            ("nodes: [{name: a}, {name: a}]", "two nodes are called \"a\""),
+            ("nodes: [{name: a}]\nscheduler: {profile: tight}", "there are bin-pack, spread, balanced"),
+            ("nodes: [{name: a, colour: red}]", "colour"),
+            ("nodes: 3", "cluster.yaml"),
+        ] {
+            let error = read(text).err().unwrap_or_default();
+            assert!(error.contains(words), "case {text:?}: {error}");
+        }
+    }
+}

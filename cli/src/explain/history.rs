@@ -45,8 +45,8 @@ pub async fn run(args: History, connection: &Connection) -> Result<()> {
     for line in show(&log.items) {
         say!("{line}");
     }
-    if log.floor > 0 {
-        say!("Changes up to revision {} are forgotten.", log.floor);
+    if log.items.first().is_some_and(|first| first.verb != "create") {
+        say!("What happened to it up to revision {} is forgotten.", log.floor);
     }
     Ok(())
 }

@@ -73,7 +73,8 @@ fn hint(error: anyhow::Error) -> anyhow::Error {
     let Some(refused) = error.downcast_ref::<Refused>().filter(|r| r.reason == "NotFound") else {
         return error;
     };
-    match refused.message.split_once(' ') {
+    // `pods "x" not found`; other things that are not found have no list.
+    match refused.message.split_once(" \"") {
         Some((kind, _)) => anyhow::anyhow!("{error:#}; `coracle get {kind} -A` lists what there is"),
         None => error,
     }
