@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use coracle_api::{Key, kinds};
 use coracle_client::recorder::{EventRecorder, container_reference};
-use coracle_client::{Client, Clock, Interest, Op};
+use coracle_client::{Client, Clock, Interest, Op, Typed as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -122,7 +122,8 @@ impl Context {
         }
         let own = Interest { namespace: Some(namespace.into()), ..Interest::all(&kinds::SERVICE) };
         let (services, _) = self.client.list(&own).await.map_err(unreachable)?;
-        let decoded = services.iter().filter_map(|service| service.decode::<Service>().ok()).map(Arc::new);
+        let decoded =
+            services.iter().filter_map(|service| Service::from_json(&service.json).ok()).map(Arc::new);
         lookup.services.extend(decoded);
         if namespace != "default" {
             let found: Option<Service> =

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use coracle_api::{Object, Revision, kinds};
 use coracle_client::backoff::Backoff;
-use coracle_client::{Error, Event, Interest};
+use coracle_client::{Error, Event, Interest, Typed as _};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::mpsc;
@@ -145,7 +145,7 @@ impl Manager {
     }
 
     fn decoded(&self, object: &Object) -> Option<Pod> {
-        match object.decode::<Pod>() {
+        match Pod::from_json(&object.json) {
             Ok(pod) => Some(pod),
             Err(error) => {
                 tracing::error!(pod = %object.key, %error, "cannot read a pod");

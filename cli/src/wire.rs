@@ -15,7 +15,7 @@ use coracle_apiserver::{Config, Server};
 use coracle_client::grpc::Grpc;
 use coracle_client::kubeconfig::Credentials;
 use coracle_client::line::GrpcLines;
-use coracle_client::{Client, Clock, Event, Interest};
+use coracle_client::{Client, Clock, Event, Interest, Typed as _};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
 use tokio::task::JoinHandle;
@@ -274,7 +274,7 @@ fn node_root(cluster: &Cluster, node: &str) -> PathBuf {
 }
 
 fn is_ready(node: &Object) -> bool {
-    let Ok(node) = node.decode::<Node>() else { return false };
+    let Ok(node) = Node::from_json(&node.json) else { return false };
     let conditions = node.status.into_iter().flat_map(|status| status.conditions.unwrap_or_default());
     conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }

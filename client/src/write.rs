@@ -285,7 +285,7 @@ impl dyn Client {
 /// # Errors
 /// [`Error::Malformed`] where it does not fit.
 pub fn decode<T: Typed>(object: &Object) -> Result<T, Error> {
-    object.decode().map_err(|error| Error::Malformed(format!("{}: {error}", object.key)))
+    T::from_json(&object.json).map_err(|error| Error::Malformed(format!("{}: {error}", object.key)))
 }
 
 /// What becomes of each item of a batch, in order.

@@ -31,7 +31,7 @@ impl Make {
 
     /// The object.
     pub fn build<K: Typed>(self) -> K {
-        serde_json::from_value(self.0).expect("an object of its type")
+        K::from_json(self.0.to_string().as_bytes()).expect("an object of its type")
     }
 
     pub fn label(mut self, key: &str, value: &str) -> Make {
@@ -155,5 +155,5 @@ pub fn merged<K: Typed>(object: &K, patch: &Value) -> K {
     }
     let mut value = object.to_value();
     merge(&mut value, patch);
-    serde_json::from_value(value).expect("a patched object of its type")
+    K::from_json(value.to_string().as_bytes()).expect("a patched object of its type")
 }

@@ -178,7 +178,7 @@ impl<K: Typed> Store<K> {
     }
 
     fn decode(object: &Object) -> Option<Entry<K>> {
-        match object.decode::<K>() {
+        match K::from_json(&object.json) {
             Ok(typed) => Some(Entry { object: Arc::new(typed), revision: object.revision }),
             Err(error) => {
                 tracing::error!(key = %object.key, %error, "object does not fit its type; left out");

@@ -109,7 +109,7 @@ fn content(kind: KindRef, objects: &[Arc<Object>]) -> Content {
         object.decode::<Meta>().ok().and_then(|o| o.metadata.finalizers).unwrap_or_default()
     };
     let grace = |object: &Arc<Object>| {
-        let pod = object.decode::<Pod>().ok().filter(|pod| !pods::is_finished(pod))?;
+        let pod = Pod::from_json(&object.json).ok().filter(|pod| !pods::is_finished(pod))?;
         let seconds = pod.spec.and_then(|spec| spec.termination_grace_period_seconds)?;
         u64::try_from(seconds).ok().map(Duration::from_secs)
     };
