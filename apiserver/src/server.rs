@@ -47,6 +47,8 @@ pub struct Config {
     pub bounds: Bounds,
     /// More names and addresses under which clients reach it.
     pub names: Vec<String>,
+    /// Whether requests without credentials are those of `system:anonymous`, rather than refused.
+    pub anonymous_auth: bool,
 }
 
 impl Config {
@@ -58,6 +60,7 @@ impl Config {
             clock: Clock::system(),
             bounds: Bounds::default(),
             names: Vec::new(),
+            anonymous_auth: false,
         }
     }
 }
@@ -131,7 +134,7 @@ impl Server {
         let router = rest::router(App {
             registry: registry.clone(),
             verdicts: verdicts.clone(),
-            authenticator: Authenticator::new(pki.accounts().clone()),
+            authenticator: Authenticator::new(pki.accounts().clone(), config.anonymous_auth),
             lines: lines.clone(),
             stop: stop.clone(),
             metrics: rest::health::Metrics::default(),

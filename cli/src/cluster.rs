@@ -50,6 +50,9 @@ pub struct Spec {
     pub timing: Timing,
     /// Which components run.
     pub parts: Parts,
+    /// Whether requests without credentials are those of `system:anonymous`.
+    #[serde(default)]
+    pub anonymous_auth: bool,
     /// The nodes whose agents run here.
     pub nodes: Vec<NodeSpec>,
     /// How the scheduler chooses among them.

@@ -33,6 +33,9 @@ pub struct ApiServer {
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
     bind: IpAddr,
+    /// Let requests without credentials in as system:anonymous, who may do next to nothing, instead of answering 401
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    anonymous_auth: bool,
 }
 
 impl ApiServer {
@@ -46,7 +49,8 @@ impl ApiServer {
         let Some(_lock) = cluster.lock()? else {
             bail!("another process uses {}", cluster.dir.display());
         };
-        let server = wire::start_server(&cluster, SocketAddr::new(self.bind, self.port)).await?;
+        let listen = SocketAddr::new(self.bind, self.port);
+        let server = wire::start_server(&cluster, listen, self.anonymous_auth).await?;
         write_credentials(&cluster, &server)?;
         tracing::info!(address = %server.address(), kubeconfig = %cluster.kubeconfig().display(), "serving");
         until_told_to_end().await?;

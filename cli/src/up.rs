@@ -52,6 +52,9 @@ pub struct Up {
     /// Which components to start: apiserver, controllers, scheduler, agents
     #[arg(long, default_value = "all", value_name = "LIST")]
     pub parts: Parts,
+    /// Let requests without credentials in as system:anonymous, who may do next to nothing, instead of answering 401
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub anonymous_auth: Option<bool>,
     /// Run here until Ctrl-C, instead of in the background
     #[arg(long)]
     pub foreground: bool,
@@ -101,6 +104,7 @@ impl Up {
                 // Nodes come and go with `coracle node`; the policy is whatever the file says now.
                 spec.scheduler = ClusterFile::read(file)?.scheduler;
             }
+            spec.anonymous_auth = self.anonymous_auth.unwrap_or(spec.anonymous_auth);
             return Ok(spec);
         }
         let ClusterFile { nodes, scheduler } = match &self.config {
@@ -115,6 +119,7 @@ impl Up {
             runtime: self.runtime,
             timing: self.timing,
             parts: self.parts,
+            anonymous_auth: self.anonymous_auth.unwrap_or(false),
             nodes,
             scheduler,
         })
@@ -213,6 +218,9 @@ async fn start_detached(cluster: &Cluster, up: &Up, report: Report) -> Result<()
     command.arg("--port").arg(up.port.to_string());
     command.arg("--runtime").arg(clap_name(up.runtime)).arg("--timing").arg(clap_name(up.timing));
     command.arg("--parts").arg(up.parts.to_string());
+    if let Some(anonymous) = up.anonymous_auth {
+        command.arg(format!("--anonymous-auth={anonymous}"));
+    }
     match &up.config {
         Some(file) => command.arg("--config").arg(std::path::absolute(file)?),
         None => {
@@ -274,6 +282,7 @@ fn finish(cluster: &Cluster, up: &Up, report: Report) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+<<<<<<< HEAD
     use super::*;
 
     #[test]
@@ -297,5 +306,27 @@ mod tests {
             let error = read(text).err().unwrap_or_default();
             assert!(error.contains(words), "case {text:?}: {error}");
         }
+=======
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        up: Up,
+    }
+
+    #[test]
+    fn who_may_come_in_is_remembered_until_told_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        let cluster = Cluster { name: "c".into(), dir: dir.path().into() };
+        let spec = |flags: &[&str]| Line::parse_from([&["up"], flags].concat()).up.spec(&cluster).unwrap();
+        assert!(!spec(&[]).anonymous_auth);
+        assert!(!spec(&["--anonymous-auth=false"]).anonymous_auth);
+        assert!(spec(&["--anonymous-auth"]).anonymous_auth);
+        cluster.save(&spec(&["--anonymous-auth=true"])).unwrap();
+        assert!(spec(&[]).anonymous_auth);
+        assert!(!spec(&["--anonymous-auth=false"]).anonymous_auth);
     }
 }

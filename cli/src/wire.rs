@@ -54,7 +54,8 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts them; returns when the API server answers.
     pub async fn start(cluster: &Cluster, spec: &Spec) -> Result<ControlPlane> {
-        let server = start_server(cluster, SocketAddr::from(([127, 0, 0, 1], spec.port))).await?;
+        let listen = SocketAddr::from(([127, 0, 0, 1], spec.port));
+        let server = start_server(cluster, listen, spec.anonymous_auth).await?;
         let runtime = if spec.parts.agents { Some(runtime(spec.runtime).await?) } else { None };
         if let Some(runtime) = &runtime {
             // Once, before the agents look for it all at the same time.
@@ -145,8 +146,8 @@ fn controllers_timing(timing: Timing) -> coracle_controllers::Timing {
 }
 
 /// Starts an API server in the cluster's folder.
-pub async fn start_server(cluster: &Cluster, listen: SocketAddr) -> Result<Server> {
-    Ok(Server::start(Config::new(&cluster.dir, listen)).await?)
+pub async fn start_server(cluster: &Cluster, listen: SocketAddr, anonymous_auth: bool) -> Result<Server> {
+    Ok(Server::start(Config { anonymous_auth, ..Config::new(&cluster.dir, listen) }).await?)
 }
 
 /// A running agent.

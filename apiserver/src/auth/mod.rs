@@ -3,7 +3,7 @@
 //! ```text
 //!  client certificate --+
 //!  bearer token --------+--> Identity --impersonation--> Identity --authorize--> 403, or go on
-//!  nothing -------------+      (bad token: 401)
+//!  nothing -------------+      (bad token: 401; nothing: 401 too, unless anonymous requests are let in)
 //! ```
 
 pub mod authorize;
@@ -34,12 +34,14 @@ pub const ACCOUNTS: &str = "system:serviceaccounts";
 /// Tells who makes a request.
 pub struct Authenticator {
     accounts: Arc<AccountTokens>,
+    anonymous: bool,
 }
 
 impl Authenticator {
-    /// Trusts what these tokens' maker made. Certificates are checked before, in TLS.
-    pub fn new(accounts: Arc<AccountTokens>) -> Authenticator {
-        Authenticator { accounts }
+    /// Trusts what these tokens' maker made. Certificates are checked before, in TLS. `anonymous` lets everybody in as
+    /// [`ANONYMOUS`]; without it only those who ask whether the server is well, and which it is.
+    pub fn new(accounts: Arc<AccountTokens>, anonymous: bool) -> Authenticator {
+        Authenticator { accounts, anonymous }
     }
 
     /// The maker of the tokens that it trusts.
@@ -47,20 +49,36 @@ impl Authenticator {
         &self.accounts
     }
 
-    /// Who asks, given the connection's verified client certificate, if it has one, and the headers. A certificate beats a bad token;
-    /// Basic authentication is not known and counts as nothing.
+    /// Who asks for a path, given the connection's verified client certificate, if it has one, and the headers. A certificate beats
+    /// a bad token; Basic authentication is not known and counts as nothing.
     ///
     /// # Errors
-    /// 401 for a bad bearer token; 403 for impersonation by somebody who may not.
-    pub fn identify(&self, certificate: Option<&Identity>, headers: &HeaderMap) -> Result<Identity, Status> {
-        let user = match certificate {
-            Some(user) => user.clone(),
-            None => match bearer(headers) {
-                Some(token) => self.account(token).ok_or_else(unauthorized)?,
-                None => Identity::new(ANONYMOUS, &[UNAUTHENTICATED]),
-            },
+    /// 401 for a bad bearer token, and for no credentials where they are needed; 403 for impersonation by somebody who may not.
+    pub fn identify(
+        &self,
+        certificate: Option<&Identity>,
+        headers: &HeaderMap,
+        path: &str,
+    ) -> Result<Identity, Status> {
+        let user = match (certificate, bearer(headers)) {
+            (Some(user), _) => user.clone(),
+            (None, Some(token)) => self.account(token).ok_or_else(unauthorized)?,
+            (None, None) if self.anonymous || self.is_open(path) => {
+                Identity::new(ANONYMOUS, &[UNAUTHENTICATED])
+            }
+            (None, None) => return Err(unauthorized()),
         };
         impersonate(user, headers)
+    }
+
+    /// Whether anybody may read it where anonymous requests are not let in elsewhere: what load balancers and probes ask.
+    pub fn is_open(&self, path: &str) -> bool {
+        let below = |root: &str| {
+            path.strip_prefix(root).is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'/', ..]))
+        };
+        let open = ["/healthz", "/livez", "/readyz"].into_iter().any(below)
+            || ["/version", "/version/"].contains(&path);
+        open && !self.anonymous
     }
 
     fn account(&self, token: &str) -> Option<Identity> {

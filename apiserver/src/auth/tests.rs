@@ -23,7 +23,7 @@ struct Bench {
 fn bench() -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let pki = Pki::open(dir.path(), Clock::system()).unwrap();
-    let authenticator = Authenticator::new(pki.accounts().clone());
+    let authenticator = Authenticator::new(pki.accounts().clone(), true);
     Bench { _dir: dir, pki, authenticator }
 }
 
@@ -43,7 +43,7 @@ fn certificates_tokens_and_nothing() {
         let headers = headers(&[("authorization", authorization)]);
         bench
             .authenticator
-            .identify(certificate, &headers)
+            .identify(certificate, &headers, "/api")
             .map(|user| user.user)
             .map_err(|status| status.code)
     };
@@ -59,6 +59,30 @@ fn certificates_tokens_and_nothing() {
 }
 
 #[test]
+fn without_credentials_only_some_paths_are_open() {
+    let bench = bench();
+    let closed = Authenticator::new(bench.pki.accounts().clone(), false);
+    let open = ["/healthz", "/livez", "/readyz", "/livez/ping", "/readyz/", "/version", "/version/"];
+    let shut = ["/", "/api", "/apis/apps/v1", "/metrics", "/healthzzz", "/version/x", "/openapi/v3", "/nope"];
+    let told = |authenticator: &Authenticator, path: &str, token: &str| {
+        let outcome = authenticator.identify(None, &headers(&[("authorization", token)]), path);
+        outcome.map(|user| user.user).map_err(|status| (status.code, status.message))
+    };
+    let unauthorized = Err((401, "Unauthorized".to_owned()));
+    for path in open {
+        assert_eq!(told(&closed, path, ""), Ok(ANONYMOUS.into()), "{path}");
+        assert_eq!(told(&closed, path, "Bearer nonsense"), unauthorized, "{path}");
+        assert!(closed.is_open(path) && !bench.authenticator.is_open(path), "{path}");
+    }
+    for path in shut {
+        assert_eq!(told(&closed, path, ""), unauthorized, "{path}");
+        assert_eq!(told(&closed, path, "Basic dTpw"), unauthorized, "{path}");
+        assert_eq!(told(&bench.authenticator, path, ""), Ok(ANONYMOUS.into()), "{path}");
+        assert!(!closed.is_open(path), "{path}");
+    }
+}
+
+#[test]
 fn masters_impersonate_and_others_do_not() {
     let bench = bench();
     let admin = bench.admin();
@@ -67,15 +91,15 @@ fn masters_impersonate_and_others_do_not() {
         ("impersonate-group", "devs"),
         ("impersonate-extra-acme.example%2fteam", "red"),
     ]);
-    let bob = bench.authenticator.identify(Some(&admin), &as_bob).unwrap();
+    let bob = bench.authenticator.identify(Some(&admin), &as_bob, "/api").unwrap();
     assert_eq!((bob.user.as_str(), bob.groups), ("bob", vec!["devs".to_owned(), AUTHENTICATED.into()]));
     assert_eq!(bob.extra["acme.example/team"], ["red"]);
 
     let account = headers(&[("impersonate-user", "system:serviceaccount:ci:builder")]);
-    let account = bench.authenticator.identify(Some(&admin), &account).unwrap();
+    let account = bench.authenticator.identify(Some(&admin), &account, "/api").unwrap();
     assert_eq!(account.groups, ["system:serviceaccounts", "system:serviceaccounts:ci", AUTHENTICATED]);
 
-    let nobody = bench.authenticator.identify(None, &as_bob).unwrap_err();
+    let nobody = bench.authenticator.identify(None, &as_bob, "/api").unwrap_err();
     assert_eq!(
         nobody.message,
         r#"users "bob" is forbidden: User "system:anonymous" cannot impersonate resource "users" in API group "" at the cluster scope"#
