@@ -47,6 +47,8 @@ pub enum Command {
     #[command(hide = true)]
     DemoApp,
     /// Print a script that completes commands in your shell
+    #[command(after_help = "Example:
+  source <(coracle completions bash)    for this shell; put it into ~/.bashrc for all")]
     Completions {
         /// For which shell
         shell: clap_complete::Shell,
@@ -97,4 +99,35 @@ pub struct Standalone<T: clap::Args> {
     /// The command's own arguments.
     #[command(flatten)]
     pub arguments: T,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Every command, and every command of a command, says what it does in lines that fit, with an example.
+    #[test]
+    fn help_fits_the_terminal_and_shows_by_example() {
+        let mut command = Args::command();
+        command.build();
+        let mut left: Vec<(String, clap::Command)> = vec![("coracle".into(), command)];
+        while let Some((name, mut command)) = left.pop() {
+            let help = command.render_long_help().to_string();
+            for line in help.lines() {
+                assert!(line.chars().count() <= 100, "{name}: {line}");
+            }
+            let hidden = command.is_hide_set() || name.ends_with(" help");
+            assert!(
+                hidden || help.contains("Example") || help.contains("First steps"),
+                "{name} has no example"
+            );
+            if !hidden {
+                left.extend(
+                    command.get_subcommands().map(|c| (format!("{name} {}", c.get_name()), c.clone())),
+                );
+            }
+        }
+    }
 }

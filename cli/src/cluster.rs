@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use coracle_api::names;
 use serde::{Deserialize, Serialize};
 
 use crate::parts::Parts;
@@ -38,7 +39,7 @@ pub struct Cluster {
 }
 
 /// What `up` was asked for, kept so that `up` after a crash goes on where it was.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
     /// The cluster's name.
     pub name: String,
@@ -82,8 +83,11 @@ pub enum Timing {
     Kubernetes,
 }
 
+/// The label that says where a node stands.
+pub const ZONE: &str = "topology.kubernetes.io/zone";
+
 /// One node.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeSpec {
     /// Its name.
@@ -91,7 +95,7 @@ pub struct NodeSpec {
     /// Its declared size.
     #[serde(default)]
     pub size: NodeSize,
-    /// Label `topology.kubernetes.io/zone`.
+    /// Its value of the label [`ZONE`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
     /// More labels.
@@ -103,6 +107,59 @@ pub struct NodeSpec {
     /// Whether its agent is to run; `coracle node stop` says no.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub running: bool,
+}
+
+impl NodeSpec {
+    /// A node without labels and taints.
+    pub fn new(name: &str, size: NodeSize) -> NodeSpec {
+        let (labels, taints) = (BTreeMap::new(), Vec::new());
+        NodeSpec { name: name.to_owned(), size, zone: None, labels, taints, running: true }
+    }
+
+    /// Whether an API server will take such a node.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let name = &self.name;
+        if let Some(fault) = names::dns_subdomain(name).first() {
+            bail!("{name:?} cannot be the name of a node: {fault}");
+        }
+        let zone = self.zone.iter().map(|zone| (ZONE, zone.as_str()));
+        for (key, value) in self.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).chain(zone) {
+            if let Some(fault) = names::qualified_name(key).iter().chain(&names::label_value(value)).next() {
+                bail!("node {name}: label {key:?}={value:?}: {fault}");
+            }
+        }
+        let amounts = self.size.amounts().with_context(|| format!("node {name}"))?;
+        if amounts.cpu_milli == 0 || amounts.memory == 0 {
+            bail!("node {name} offers no cpu or no memory; write a size as 2cpu,2Gi");
+        }
+        self.parsed_taints().with_context(|| format!("node {name}"))?;
+        Ok(())
+    }
+
+    /// Its taints as key, value and effect.
+    ///
+    /// # Errors
+    /// One that is not written as kubectl writes it.
+    pub fn parsed_taints(&self) -> Result<Vec<(String, String, String)>> {
+        self.taints.iter().map(|text| taint(text)).collect()
+    }
+}
+
+/// `key=value:Effect` or `key:Effect`.
+fn taint(text: &str) -> Result<(String, String, String)> {
+    let (what, effect) =
+        text.rsplit_once(':').with_context(|| format!("{text:?}: write a taint as key=value:Effect"))?;
+    let (key, value) = what.split_once('=').unwrap_or((what, ""));
+    if !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
+        bail!("{text:?}: the effect of a taint is NoSchedule, PreferNoSchedule or NoExecute");
+    }
+    if let Some(fault) = names::qualified_name(key).iter().chain(&names::label_value(value)).next() {
+        bail!("{text:?}: {fault}");
+    }
+    Ok((key.into(), value.into(), effect.into()))
 }
 
 fn yes() -> bool {

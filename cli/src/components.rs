@@ -1,6 +1,5 @@
 //! `coracle apiserver` and its siblings: one component in one process, over TLS.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -201,16 +200,10 @@ impl AgentArgs {
     /// The node cannot join, or its files cannot be kept.
     pub async fn run(self, selection: &Selection) -> Result<()> {
         let cluster = selection.to_make()?;
+        let node = NodeSpec { zone: self.zone.clone(), ..NodeSpec::new(&self.node, self.size.clone()) };
+        node.check()?;
         cluster.make_dir()?;
         let credentials = self.credentials(&cluster).await?;
-        let node = NodeSpec {
-            name: self.node.clone(),
-            size: self.size.clone(),
-            zone: self.zone.clone(),
-            labels: BTreeMap::new(),
-            taints: Vec::new(),
-            running: true,
-        };
         let stop = CancellationToken::new();
         let agent =
             wire::remote_agent(&cluster, &node, self.timing, self.runtime, &credentials, stop.clone());

@@ -71,8 +71,10 @@ pub type Ordered = (Order, oneshot::Sender<Reply>);
 
 /// An order is a few hundred bytes; more is no order.
 const MOST_BYTES: u64 = 64 * 1024;
-/// Killing a node waits for Docker to remove its containers.
+/// Killing a node waits for Docker to remove its containers, adding one until it is Ready.
 const REPLY_WITHIN: Duration = Duration::from_secs(120);
+/// Who it is, a cluster knows without asking anybody.
+const STATUS_WITHIN: Duration = Duration::from_secs(3);
 
 /// Listens in the cluster's folder until `stop`; orders go to `sink`, one at a time.
 ///
@@ -124,10 +126,11 @@ pub async fn ask(cluster: &Cluster, order: Order) -> Result<Reply> {
         format!("cluster {} does not run; `coracle up --name {0}` starts it", cluster.name)
     })?;
     let (reader, mut writer) = stream.into_split();
+    let within = if matches!(order, Order::Status) { STATUS_WITHIN } else { REPLY_WITHIN };
     writer.write_all(format!("{}\n", serde_json::to_string(&order)?).as_bytes()).await?;
     let mut line = String::new();
     let mut reader = BufReader::new(reader.take(MOST_BYTES));
-    tokio::time::timeout(REPLY_WITHIN, reader.read_line(&mut line)).await.with_context(|| {
+    tokio::time::timeout(within, reader.read_line(&mut line)).await.with_context(|| {
         format!("cluster {} does not answer; see {}", cluster.name, cluster.log().display())
     })??;
     match serde_json::from_str(&line).context("the cluster went away before it answered")? {

@@ -6,6 +6,7 @@
 //! ```
 
 pub mod args;
+pub mod asked;
 pub mod cluster;
 pub mod components;
 pub mod connection;

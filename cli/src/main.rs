@@ -1,6 +1,6 @@
 //! Reads arguments and runs the command they name.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -28,7 +28,10 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> ExitCode {
     log_to_stderr(args.command.is_server());
     if let Command::Completions { shell } = args.command {
-        clap_complete::generate(shell, &mut Args::command(), "coracle", &mut std::io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Args::command(), "coracle", &mut script);
+        // `| head -1` closes the pipe early: no fault.
+        let _ = std::io::stdout().write_all(&script);
         return ExitCode::SUCCESS;
     }
     match args.run().await {
@@ -42,7 +45,8 @@ async fn run(args: Args) -> ExitCode {
 
 /// `CORACLE_LOG` (as `RUST_LOG` elsewhere) says how much; servers tell what they do, commands only what went wrong.
 fn log_to_stderr(server: bool) {
-    let default = if server { "info,h2=warn,hyper=warn,sled=warn" } else { "warn" };
+    // A command says itself, and better, that it cannot reach the API server.
+    let default = if server { "info,h2=warn,hyper=warn,sled=warn" } else { "warn,kube_client=off" };
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("CORACLE_LOG").unwrap_or_else(|_| default.into());
     tracing_subscriber::fmt()

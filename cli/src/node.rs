@@ -24,8 +24,12 @@ pub struct Node {
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Verb {
     /// Show the nodes and whether their agents run
+    #[command(after_help = "Example:\n  coracle node list")]
     List,
     /// Start one more node
+    #[command(after_help = "Examples:
+  coracle node add node-4 --size 4cpu,8Gi --zone b
+  coracle node add gpu-1 --size 8cpu,16Gi --label gpu=yes --taint gpu=yes:NoSchedule")]
     Add {
         /// Its name
         node: String,
@@ -43,16 +47,23 @@ enum Verb {
         taints: Vec<String>,
     },
     /// End a node's agent; its containers go on
+    #[command(
+        after_help = "Example:\n  coracle node stop node-2     no word from it: its pods move after a while"
+    )]
     Stop {
         /// Its name
         node: String,
     },
     /// Start the agent of a stopped or killed node
+    #[command(after_help = "Example:\n  coracle node start node-2")]
     Start {
         /// Its name
         node: String,
     },
     /// Cut a node's power: its agent and all its containers vanish
+    #[command(
+        after_help = "Example:\n  coracle node kill node-2     watch with: coracle get pods -o wide -w"
+    )]
     Kill {
         /// Its name
         node: String,
@@ -73,16 +84,12 @@ impl Node {
         let cluster = selection.find()?;
         let order = match self.verb {
             Verb::List => return list(&cluster).await,
-            Verb::Add { node, size, zone, labels, taints } => Order::NodeAdd {
-                node: NodeSpec {
-                    name: node,
-                    size,
-                    zone,
-                    labels: BTreeMap::from_iter(labels),
-                    taints,
-                    running: true,
-                },
-            },
+            Verb::Add { node, size, zone, labels, taints } => {
+                let labels = BTreeMap::from_iter(labels);
+                let node = NodeSpec { zone, labels, taints, ..NodeSpec::new(&node, size) };
+                node.check()?;
+                Order::NodeAdd { node }
+            }
             Verb::Stop { node } => Order::NodeStop { name: node },
             Verb::Start { node } => Order::NodeStart { name: node },
             Verb::Kill { node } => Order::NodeKill { name: node },

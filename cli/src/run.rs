@@ -21,6 +21,14 @@ pub const DETACHED: &str = "CORACLE_DETACHED";
 /// How long parts may take to end; they hold nothing that a SIGKILL would lose.
 const END_WITHIN: Duration = Duration::from_secs(10);
 
+/// What became of an order.
+enum Obeyed {
+    /// It is done, or it is not.
+    Now(Reply),
+    /// It is done once this node is Ready.
+    OnceReady(String),
+}
+
 /// A running cluster.
 struct Host {
     cluster: Cluster,
@@ -79,8 +87,9 @@ impl Host {
             self.agents.insert(node.name.clone(), agent);
         }
         let names: Vec<String> = self.agents.keys().cloned().collect();
-        self.plane.wait_nodes_ready(&names).await?;
-        say(&Progress::NodesReady(names.len()));
+        let count = names.len();
+        self.plane.nodes_ready(names).await?;
+        say(&Progress::NodesReady(count));
         Ok(())
     }
 
@@ -97,19 +106,30 @@ impl Host {
             };
             tracing::info!(?order, "order");
             let ending = matches!(order, Order::Stop);
-            let reply = match self.obey(order).await {
-                Ok(reply) => reply,
-                Err(error) => Reply::Failed(format!("{error:#}")),
-            };
-            let _ = back.send(reply);
+            match self.obey(order).await {
+                Ok(Obeyed::Now(reply)) => {
+                    let _ = back.send(reply);
+                }
+                // A node may take its time, or never become Ready: other orders do not wait for it.
+                Ok(Obeyed::OnceReady(name)) => {
+                    let ready = self.plane.nodes_ready(vec![name.clone()]);
+                    tokio::spawn(async move {
+                        let done = ready.await.map(|()| Reply::Done(format!("{name} is Ready")));
+                        let _ = back.send(done.unwrap_or_else(|error| Reply::Failed(format!("{error:#}"))));
+                    });
+                }
+                Err(error) => {
+                    let _ = back.send(Reply::Failed(format!("{error:#}")));
+                }
+            }
             if ending {
                 return Ok(());
             }
         }
     }
 
-    async fn obey(&mut self, order: Order) -> Result<Reply> {
-        Ok(match order {
+    async fn obey(&mut self, order: Order) -> Result<Obeyed> {
+        let reply = match order {
             Order::Status => Reply::Status(Running {
                 pid: std::process::id(),
                 address: self.plane.address().to_string(),
@@ -117,6 +137,7 @@ impl Host {
             }),
             Order::Stop => Reply::Done("ending".into()),
             Order::NodeAdd { node } => {
+                node.check()?;
                 if self.spec.nodes.iter().any(|known| known.name == node.name) {
                     bail!(
                         "there is a node {0:?} already; `coracle node start {0}` starts its agent",
@@ -125,9 +146,19 @@ impl Host {
                 }
                 let name = node.name.clone();
                 self.spec.nodes.push(node);
-                self.start_node(&name).await?
+                if let Err(error) = self.start_node(&name) {
+                    self.spec.nodes.retain(|known| known.name != name);
+                    if let Some(agent) = self.agents.remove(&name) {
+                        agent.kill();
+                    }
+                    return Err(error);
+                }
+                return Ok(Obeyed::OnceReady(name));
             }
-            Order::NodeStart { name } => self.start_node(&name).await?,
+            Order::NodeStart { name } => {
+                self.start_node(&name)?;
+                return Ok(Obeyed::OnceReady(name));
+            }
             Order::NodeStop { name } => {
                 self.take_agent(&name)?.stop(END_WITHIN).await;
                 self.set_running(&name, false)?;
@@ -140,10 +171,11 @@ impl Host {
                 self.set_running(&name, false)?;
                 Reply::Done(format!("{name} lost power: its agent and {gone} containers are gone"))
             }
-        })
+        };
+        Ok(Obeyed::Now(reply))
     }
 
-    async fn start_node(&mut self, name: &str) -> Result<Reply> {
+    fn start_node(&mut self, name: &str) -> Result<()> {
         if !self.spec.parts.agents {
             bail!("this cluster runs without agents");
         }
@@ -153,9 +185,7 @@ impl Host {
         let node = self.node(name)?.clone();
         let agent = Agent::start(&self.cluster, &self.spec, &self.plane, &node)?;
         self.agents.insert(name.into(), agent);
-        self.set_running(name, true)?;
-        self.plane.wait_nodes_ready(&[name.to_owned()]).await?;
-        Ok(Reply::Done(format!("{name} is Ready")))
+        self.set_running(name, true)
     }
 
     fn take_agent(&mut self, name: &str) -> Result<Agent> {

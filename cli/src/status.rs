@@ -5,8 +5,11 @@ use anyhow::Result;
 use crate::cluster::{Cluster, Selection};
 use crate::control::{Order, Reply, ask};
 
-/// Show the clusters on this machine and whether they run.
+/// Show the clusters on this machine and whether they run. A busy one is starting, ending, or too loaded to answer.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:
+  coracle status              every cluster on this machine
+  coracle --name demo status  one of them")]
 pub struct StatusArgs {}
 
 impl StatusArgs {
@@ -34,7 +37,7 @@ impl StatusArgs {
                 Ok(Reply::Status(running)) => {
                     ("running", running.address, running.pid.to_string(), resident(running.pid))
                 }
-                _ if cluster.is_running() => ("starting", "-".into(), "-".into(), None),
+                _ if cluster.is_running() => ("busy", "-".into(), "-".into(), None),
                 _ => ("stopped", "-".into(), "-".into(), None),
             };
             let memory = memory.map_or("-".into(), |kib| format!("{:.1} MB", kib as f64 / 1024.0));

@@ -1,6 +1,5 @@
 //! `coracle up`: starts a cluster, or finds the one that runs.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -8,11 +7,10 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::cluster::{Cluster, NodeSpec, Runtime, Selection, Spec, Timing};
+use crate::asked::Asked;
+use crate::cluster::{Cluster, Selection};
 use crate::control::{self, Order};
-use crate::parts::Parts;
 use crate::report::{Report, human};
-use crate::size::NodeSize;
 use crate::{context, run};
 
 /// Start a cluster on this machine, or find the one that runs.
@@ -31,45 +29,15 @@ A cluster file:
   scheduler:
     profile: spread          # bin-pack, spread or balanced, or one of your own below `profiles`")]
 pub struct Up {
-    /// How many nodes
-    #[arg(long, default_value_t = 3, value_name = "K", conflicts_with = "config")]
-    pub nodes: u32,
-    /// What each node offers
-    #[arg(long, default_value_t, value_name = "SIZE", conflicts_with = "config")]
-    pub node_size: NodeSize,
-    /// A file that describes the nodes one by one, and how the scheduler chooses among them
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// What runs the containers
-    #[arg(long, value_enum, default_value_t)]
-    pub runtime: Runtime,
-    /// How fast the cluster notices and reacts
-    #[arg(long, value_enum, default_value_t)]
-    pub timing: Timing,
-    /// Port of the API server on 127.0.0.1; 0 chooses one, which the cluster then keeps
-    #[arg(long, default_value_t = 0, value_name = "P")]
-    pub port: u16,
-    /// Which components to start: apiserver, controllers, scheduler, agents
-    #[arg(long, default_value = "all", value_name = "LIST")]
-    pub parts: Parts,
-    /// Let requests without credentials in as system:anonymous, who may do next to nothing, instead of answering 401
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub anonymous_auth: Option<bool>,
+    /// The cluster
+    #[command(flatten)]
+    pub asked: Asked,
     /// Run here until Ctrl-C, instead of in the background
     #[arg(long)]
     pub foreground: bool,
     /// Leave the user's kubeconfig alone; DIR/kubeconfig is written all the same
     #[arg(long)]
     pub no_context: bool,
-}
-
-/// A cluster file.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ClusterFile {
-    nodes: Vec<NodeSpec>,
-    #[serde(default)]
-    scheduler: coracle_scheduler::Config,
 }
 
 /// A line that the starting cluster prints for the `up` that waits for it.
@@ -93,52 +61,6 @@ const START_WITHIN: Duration = Duration::from_secs(90);
 const SETTLE_WITHIN: Duration = Duration::from_secs(15);
 
 impl Up {
-    /// What is to run: what an earlier `up` asked for, or what this one asks for where it is the first.
-    fn spec(&self, cluster: &Cluster) -> Result<Spec> {
-        if let Some(mut spec) = cluster.spec()? {
-            if self.port != 0 {
-                spec.port = self.port;
-            }
-            spec.parts = self.parts;
-            if let Some(file) = &self.config {
-                // Nodes come and go with `coracle node`; the policy is whatever the file says now.
-                spec.scheduler = ClusterFile::read(file)?.scheduler;
-            }
-            spec.anonymous_auth = self.anonymous_auth.unwrap_or(spec.anonymous_auth);
-            return Ok(spec);
-        }
-        let ClusterFile { nodes, scheduler } = match &self.config {
-            Some(file) => ClusterFile::read(file)?,
-            None => {
-                ClusterFile { nodes: self.equal_nodes(), scheduler: coracle_scheduler::Config::default() }
-            }
-        };
-        Ok(Spec {
-            name: cluster.name.clone(),
-            port: self.port,
-            runtime: self.runtime,
-            timing: self.timing,
-            parts: self.parts,
-            anonymous_auth: self.anonymous_auth.unwrap_or(false),
-            nodes,
-            scheduler,
-        })
-    }
-
-    /// `node-1`, `node-2` and so on, all of one size.
-    fn equal_nodes(&self) -> Vec<NodeSpec> {
-        (1..=self.nodes)
-            .map(|number| NodeSpec {
-                name: format!("node-{number}"),
-                size: self.node_size.clone(),
-                zone: None,
-                labels: Default::default(),
-                taints: Vec::new(),
-                running: true,
-            })
-            .collect()
-    }
-
     /// Runs the command.
     ///
     /// # Errors
@@ -150,16 +72,23 @@ impl Up {
             let Some(lock) = cluster.lock()? else {
                 bail!("cluster {} runs already; `coracle down --name {0}` ends it", cluster.name);
             };
-            let spec = self.spec(&cluster)?;
+            let spec = self.asked.spec(&cluster.name, cluster.spec()?)?;
             return run::run(cluster, spec, lock).await;
         }
         let report = Report::new();
         if runs_already(&cluster).await? {
+            let kept = cluster.spec()?;
+            if Some(&self.asked.spec(&cluster.name, kept.clone())?) != kept.as_ref() {
+                bail!(
+                    "cluster {0} runs, otherwise than asked for; `coracle down --name {0}`, then this again",
+                    cluster.name
+                );
+            }
             report.done(format!("cluster {} runs already", cluster.name));
             return finish(&cluster, &self, report);
         }
-        // Read here, too, so that a wrong file is told here and not in a log.
-        self.spec(&cluster)?;
+        // Asked here, too, so that what is wrong is told here and not in a log.
+        self.asked.spec(&cluster.name, cluster.spec()?)?;
         start_detached(&cluster, &self, report).await?;
         finish(&cluster, &self, report)
     }
@@ -182,23 +111,6 @@ async fn runs_already(cluster: &Cluster) -> Result<bool> {
     Ok(false)
 }
 
-impl ClusterFile {
-    fn read(file: &std::path::Path) -> Result<ClusterFile> {
-        let text =
-            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let parsed: ClusterFile =
-            serde_saphyr::from_str(&text).with_context(|| format!("in {}", file.display()))?;
-        let mut names: Vec<&str> = parsed.nodes.iter().map(|node| node.name.as_str()).collect();
-        names.sort_unstable();
-        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            bail!("{}: two nodes are called {:?}", file.display(), twice[0]);
-        }
-        // Asked here, so that a policy that does not exist is told before anything starts.
-        parsed.scheduler.chosen().with_context(|| format!("in {}", file.display()))?;
-        Ok(parsed)
-    }
-}
-
 /// Starts this same executable in the background and tells what it says until it is up.
 async fn start_detached(cluster: &Cluster, up: &Up, report: Report) -> Result<()> {
     let started = Instant::now();
@@ -215,18 +127,7 @@ async fn start_detached(cluster: &Cluster, up: &Up, report: Report) -> Result<()
         .arg(&cluster.name)
         .arg("--data-dir")
         .arg(&cluster.dir);
-    command.arg("--port").arg(up.port.to_string());
-    command.arg("--runtime").arg(clap_name(up.runtime)).arg("--timing").arg(clap_name(up.timing));
-    command.arg("--parts").arg(up.parts.to_string());
-    if let Some(anonymous) = up.anonymous_auth {
-        command.arg(format!("--anonymous-auth={anonymous}"));
-    }
-    match &up.config {
-        Some(file) => command.arg("--config").arg(std::path::absolute(file)?),
-        None => {
-            command.arg("--nodes").arg(up.nodes.to_string()).arg("--node-size").arg(up.node_size.to_string())
-        }
-    };
+    command.args(up.asked.arguments()?);
     // A group of its own: Ctrl-C in this terminal is not meant for the cluster.
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).process_group(0).env(run::DETACHED, "1");
     let mut child = command.spawn().context("cannot start the cluster's process")?;
@@ -257,10 +158,6 @@ async fn start_detached(cluster: &Cluster, up: &Up, report: Report) -> Result<()
     }
 }
 
-fn clap_name<T: clap::ValueEnum>(value: T) -> String {
-    value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
-}
-
 fn finish(cluster: &Cluster, up: &Up, report: Report) -> Result<()> {
     if up.no_context {
         report.done(format!("kubeconfig: {}", cluster.kubeconfig().display()));
@@ -278,55 +175,4 @@ fn finish(cluster: &Cluster, up: &Up, report: Report) -> Result<()> {
     }
     report.note("next: coracle get nodes    kubectl get nodes    coracle down");
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-<<<<<<< HEAD
-    use super::*;
-
-    #[test]
-    fn cluster_files_are_read_whole_or_refused() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let read = |text: &str| {
-            let file = folder.path().join("cluster.yaml");
-            std::fs::write(&file, text).expect("written");
-            ClusterFile::read(&file).map_err(|error| format!("{error:#}"))
-        };
-        let good = read("nodes: [{name: a, size: '1cpu,1Gi'}, {name: b}]\nscheduler: {profile: spread}\n");
-        let good = good.expect("a cluster");
-        assert_eq!((good.nodes.len(), good.scheduler.profile.as_str()), (2, "spread"));
-        assert_eq!(read("nodes: [{name: a}]").expect("a cluster").scheduler.profile, "bin-pack");
-        for (text, words) in [
-            ("nodes: [{name: a}, {name: a}]", "two nodes are called \"a\""),
-            ("nodes: [{name: a}]\nscheduler: {profile: tight}", "there are bin-pack, spread, balanced"),
-            ("nodes: [{name: a, colour: red}]", "colour"),
-            ("nodes: 3", "cluster.yaml"),
-        ] {
-            let error = read(text).err().unwrap_or_default();
-            assert!(error.contains(words), "case {text:?}: {error}");
-        }
-=======
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        up: Up,
-    }
-
-    #[test]
-    fn who_may_come_in_is_remembered_until_told_otherwise() {
-        let dir = tempfile::tempdir().unwrap();
-        let cluster = Cluster { name: "c".into(), dir: dir.path().into() };
-        let spec = |flags: &[&str]| Line::parse_from([&["up"], flags].concat()).up.spec(&cluster).unwrap();
-        assert!(!spec(&[]).anonymous_auth);
-        assert!(!spec(&["--anonymous-auth=false"]).anonymous_auth);
-        assert!(spec(&["--anonymous-auth"]).anonymous_auth);
-        cluster.save(&spec(&["--anonymous-auth=true"])).unwrap();
-        assert!(spec(&[]).anonymous_auth);
-        assert!(!spec(&["--anonymous-auth=false"]).anonymous_auth);
-    }
 }

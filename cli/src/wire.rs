@@ -21,7 +21,7 @@ use k8s_openapi::api::core::v1::Node;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Cluster, NodeSpec, Runtime, Selection, Spec, Timing};
+use crate::cluster::{Cluster, NodeSpec, Runtime, Selection, Spec, Timing, ZONE};
 use crate::connection::{Connection, Target};
 
 /// How long nodes may take to become Ready: after a crash they find their pods again first.
@@ -89,30 +89,16 @@ impl ControlPlane {
         self.server.address()
     }
 
-    /// Waits until all of these nodes are Ready.
-    pub async fn wait_nodes_ready(&self, names: &[String]) -> Result<()> {
-        let waiting = async {
-            let (nodes, mut revision) = self.client.list(&Interest::all(&kinds::NODE)).await?;
-            let mut missing: BTreeSet<String> = names.iter().cloned().collect();
-            nodes.iter().filter(|node| is_ready(node)).for_each(|node| {
-                missing.remove(&node.key.name);
-            });
-            while !missing.is_empty() {
-                let mut changes = self.client.watch(vec![Interest::all(&kinds::NODE)], revision).await?;
-                while let (false, Some(Ok(event))) = (missing.is_empty(), changes.next().await) {
-                    revision = event.revision();
-                    if let Event::Added(node) | Event::Modified(node) = event
-                        && is_ready(&node)
-                    {
-                        missing.remove(&node.key.name);
-                    }
+    /// Waits until all of these nodes are Ready. Holds nothing of `self` while it waits.
+    pub fn nodes_ready(&self, names: Vec<String>) -> impl Future<Output = Result<()>> + Send + use<> {
+        let client = self.client.clone();
+        async move {
+            match tokio::time::timeout(READY_WITHIN, see_ready(client.as_ref(), &names)).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    bail!("not all of {} are Ready after {} s", names.join(", "), READY_WITHIN.as_secs())
                 }
             }
-            anyhow::Ok(())
-        };
-        match tokio::time::timeout(READY_WITHIN, waiting).await {
-            Ok(outcome) => outcome,
-            Err(_) => bail!("not all of {} are Ready after {} s", names.join(", "), READY_WITHIN.as_secs()),
         }
     }
 
@@ -136,6 +122,27 @@ impl ControlPlane {
             tracing::warn!("the API server did not end in time");
         }
     }
+}
+
+/// Returns once all of these nodes have been seen Ready.
+async fn see_ready(client: &dyn Client, names: &[String]) -> Result<()> {
+    let (nodes, mut revision) = client.list(&Interest::all(&kinds::NODE)).await?;
+    let mut missing: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    nodes.iter().filter(|node| is_ready(node)).for_each(|node| {
+        missing.remove(node.key.name.as_str());
+    });
+    while !missing.is_empty() {
+        let mut changes = client.watch(vec![Interest::all(&kinds::NODE)], revision).await?;
+        while let (false, Some(Ok(event))) = (missing.is_empty(), changes.next().await) {
+            revision = event.revision();
+            if let Event::Added(node) | Event::Modified(node) = event
+                && is_ready(&node)
+            {
+                missing.remove(node.key.name.as_str());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn controllers_timing(timing: Timing) -> coracle_controllers::Timing {
@@ -203,12 +210,12 @@ fn agent_config(
 ) -> Result<AgentConfig> {
     let mut labels = node.labels.clone();
     if let Some(zone) = &node.zone {
-        labels.insert("topology.kubernetes.io/zone".into(), zone.clone());
+        labels.insert(ZONE.into(), zone.clone());
     }
     Ok(AgentConfig {
         size: node.size.amounts()?,
         labels,
-        taints: node.taints.iter().map(|text| taint(text)).collect::<Result<_>>()?,
+        taints: node.parsed_taints()?,
         timing: match timing {
             Timing::Demo => coracle_agent::Timing::demo(),
             Timing::Kubernetes => coracle_agent::Timing::kubernetes(),
@@ -256,17 +263,6 @@ pub async fn remote_scheduler(
 ) -> Result<()> {
     let client = Arc::new(Grpc::new(credentials)?);
     Ok(coracle_scheduler::start(client, config, Clock::system(), stop)?.await?)
-}
-
-/// `key=value:Effect` or `key:Effect`, as kubectl writes taints.
-fn taint(text: &str) -> Result<(String, String, String)> {
-    let (what, effect) =
-        text.rsplit_once(':').with_context(|| format!("{text:?}: write a taint as key=value:Effect"))?;
-    let (key, value) = what.split_once('=').unwrap_or((what, ""));
-    if !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
-        bail!("{text:?}: the effect of a taint is NoSchedule, PreferNoSchedule or NoExecute");
-    }
-    Ok((key.into(), value.into(), effect.into()))
 }
 
 /// Where an agent keeps its pods' volumes.

@@ -77,7 +77,7 @@ impl fmt::Debug for Profile {
 /// ```json
 /// { "profile": "tight", "profiles": { "tight": { "Packed": 3, "NodeAffinity": 1 } } }
 /// ```
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
     /// Whose pods to schedule: `spec.schedulerName`.

@@ -34,6 +34,7 @@ pub struct Rollout {
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Verb {
     /// Wait until the newest version runs
+    #[command(after_help = "Example:\n  coracle rollout status deployment/web --timeout 2m")]
     Status {
         /// deployment/NAME
         #[arg(required = true)]
@@ -46,12 +47,16 @@ enum Verb {
         once: bool,
     },
     /// Show the versions
+    #[command(after_help = "Example:\n  coracle rollout history deployment/web")]
     History {
         /// deployment/NAME
         #[arg(required = true)]
         what: Vec<String>,
     },
     /// Go back to the version before, or to another
+    #[command(after_help = "Examples:
+  coracle rollout undo deployment/web
+  coracle rollout undo deployment/web --to-revision 2")]
     Undo {
         /// deployment/NAME
         #[arg(required = true)]
@@ -61,18 +66,21 @@ enum Verb {
         to_revision: i64,
     },
     /// Let no new version roll out
+    #[command(after_help = "Example:\n  coracle rollout pause deployment/web")]
     Pause {
         /// deployment/NAME
         #[arg(required = true)]
         what: Vec<String>,
     },
     /// Go on
+    #[command(after_help = "Example:\n  coracle rollout resume deployment/web")]
     Resume {
         /// deployment/NAME
         #[arg(required = true)]
         what: Vec<String>,
     },
     /// Replace all pods, one after the other
+    #[command(after_help = "Example:\n  coracle rollout restart deployment/web")]
     Restart {
         /// deployment/NAME
         #[arg(required = true)]
