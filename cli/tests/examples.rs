@@ -117,6 +117,8 @@ fn kubectl_applies_the_folder() {
     let cluster = TestCluster::up(&["--runtime", "sim", "--config", "examples/clusters/mixed.yaml"]);
     let out = cluster.try_kubectl(&kubectl, &["apply", "--validate=strict", "-f", "examples"]);
     assert!(out.status.success() && out.stderr.is_empty(), "{}", text(&out));
+    let again = cluster.kubectl(&kubectl, &["apply", "-f", "examples/deployment.yaml"]);
+    assert_eq!(again, "deployment.apps/web unchanged\n");
     let nodes = cluster.kubectl(&kubectl, &["get", "nodes", "-L", "disk,topology.kubernetes.io/zone"]);
     for (node, rest) in [("small", "a"), ("medium", "ssd    a"), ("large", "ssd    b")] {
         let line = nodes.lines().find(|line| line.starts_with(node)).unwrap_or_default();

@@ -6,13 +6,21 @@
 use coracle_api::{KindRef, kinds};
 use serde_json::Value;
 
-/// The fields, below a pod's `spec`; `*` is every item of a list. One place, so that the list shrinks in one place.
+/// The fields, below a pod's `spec`; `*` is every item of a list, `=X` a value that begins so. One place, so that the list
+/// shrinks in one place.
 const FIELDS: &[&[&str]] = &[
     &["hostUsers"],
+    &["imagePullSecrets"],
     &["resourceClaims"],
+    &["resources", "limits"],
     &["schedulingGroup"],
-    &["initContainers", "*", "volumeDevices"],
-    &["containers", "*", "volumeDevices"],
+    &["securityContext", "appArmorProfile"],
+    &["securityContext", "seLinuxOptions"],
+    &["securityContext", "supplementalGroupsPolicy", "=Strict"],
+    &["securityContext", "windowsOptions"],
+    &["volumes", "*", "emptyDir", "medium", "=HugePages"],
+    &["volumes", "*", "projected", "sources", "*", "clusterTrustBundle"],
+    &["volumes", "*", "projected", "sources", "*", "podCertificate"],
     &["volumes", "*", "awsElasticBlockStore"],
     &["volumes", "*", "azureDisk"],
     &["volumes", "*", "azureFile"],
@@ -39,6 +47,21 @@ const FIELDS: &[&[&str]] = &[
     &["volumes", "*", "vsphereVolume"],
 ];
 
+/// The same, below each container.
+const OF_CONTAINERS: &[&[&str]] = &[
+    &["env", "*", "valueFrom", "fileKeyRef"],
+    &["resources", "limits", "ephemeral-storage"],
+    &["restartPolicyRules"],
+    &["securityContext", "appArmorProfile"],
+    &["securityContext", "seLinuxOptions"],
+    &["securityContext", "windowsOptions"],
+    &["volumeDevices"],
+    &["volumeMounts", "*", "recursiveReadOnly", "=Enabled"],
+    &["volumeMounts", "*", "recursiveReadOnly", "=IfPossible"],
+];
+
+const CONTAINERS: [&str; 2] = ["initContainers", "containers"];
+
 /// The texts for an object.
 pub fn warnings(kind: KindRef, object: &Value) -> Vec<String> {
     let (spec, path) = if *kind == kinds::POD {
@@ -51,6 +74,11 @@ pub fn warnings(kind: KindRef, object: &Value) -> Vec<String> {
     let mut found = Vec::new();
     for field in FIELDS {
         seek(spec, field, path.to_string(), &mut found);
+    }
+    for (list, field) in
+        CONTAINERS.iter().flat_map(|list| OF_CONTAINERS.iter().map(move |field| (list, field)))
+    {
+        seek(spec, &[&[*list, "*"], *field].concat(), path.to_string(), &mut found);
     }
     found
         .iter()
@@ -66,6 +94,11 @@ fn seek(value: &Value, field: &[&str], path: String, found: &mut Vec<String>) {
                 seek(item, rest, format!("{path}[{index}]"), found);
             }
         }
+        [name, ..] if name.starts_with('=') => {
+            if value.as_str().is_some_and(|value| value.starts_with(&name[1..])) {
+                found.push(path);
+            }
+        }
         [name, rest @ ..] => {
             if let Some(value) = value.get(name).filter(|value| !value.is_null()) {
                 seek(value, rest, format!("{path}.{name}"), found);
@@ -76,8 +109,10 @@ fn seek(value: &Value, field: &[&str], path: String, found: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use coracle_api::schema::Schema;
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn each_field_is_named_by_its_own_path() {
@@ -90,5 +125,36 @@ mod tests {
         let set = warnings(&kinds::REPLICA_SET, &json!({"spec": {"template": {"spec": spec}}}));
         assert_eq!(set, text("spec.template.spec.volumes[1].nfs"));
         assert!(warnings(&kinds::CONFIG_MAP, &json!({ "spec": spec })).is_empty());
+    }
+
+    #[test]
+    fn values_are_told_apart() {
+        let spec = json!({
+            "securityContext": {"supplementalGroupsPolicy": "Merge"},
+            "volumes": [{"emptyDir": {"medium": "Memory"}}, {"emptyDir": {"medium": "HugePages-2Mi"}}],
+            "initContainers": [{"resources": {"limits": {"cpu": "1", "ephemeral-storage": "1Gi"}}}],
+            "containers": [{"volumeMounts": [{"recursiveReadOnly": "Disabled"}]}],
+        });
+        let told = warnings(&kinds::POD, &json!({ "spec": spec }));
+        let paths: Vec<&str> = told.iter().filter_map(|text| text.split(':').next()).collect();
+        assert_eq!(
+            paths,
+            ["spec.volumes[1].emptyDir.medium", "spec.initContainers[0].resources.limits.ephemeral-storage"]
+        );
+    }
+
+    /// A path that leads nowhere would never warn.
+    #[test]
+    fn every_field_is_one_of_a_pod() {
+        let spec = Schema::of("io.k8s.api.core.v1.PodSpec").expect("pods have a schema");
+        let container = Schema::of("io.k8s.api.core.v1.Container").expect("containers have a schema");
+        let all = FIELDS.iter().map(|field| (spec, field));
+        for (root, field) in all.chain(OF_CONTAINERS.iter().map(|field| (container, field))) {
+            let mut schema = root;
+            for step in field.iter().filter(|step| !step.starts_with('=')) {
+                let next = if *step == "*" { schema.items() } else { schema.child(step) };
+                schema = next.unwrap_or_else(|| panic!("{field:?}: {step} is no field"));
+            }
+        }
     }
 }
