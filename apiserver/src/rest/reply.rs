@@ -1,5 +1,7 @@
 //! Answers, before they are HTTP.
 
+use std::collections::HashSet;
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
@@ -117,16 +119,15 @@ impl Reply {
 /// The warnings that are sent: each once, and in all no more than clients' header buffers bear. Where the whole is too
 /// much, long ones are cut first.
 ///
-/// Source: `k8s.io/apiserver/pkg/endpoints/filters/warning.go`.
+/// Source: `k8s.io/apiserver/pkg/endpoints/filters/warning.go`, which sends any number of short ones: clients made with
+/// hyper (the crate `kube`, say) hang up at more than 100 headers.
 fn bounded(warnings: &[String]) -> Vec<String> {
     const ALL: usize = 4096;
     const ONE: usize = 256;
-    let mut texts: Vec<String> = Vec::new();
-    for text in warnings.iter().filter(|text| !text.is_empty()) {
-        if !texts.contains(text) {
-            texts.push(text.clone());
-        }
-    }
+    const MOST: usize = 80;
+    let mut seen = HashSet::new();
+    let each = warnings.iter().filter(|text| !text.is_empty() && seen.insert(text.as_str()));
+    let mut texts: Vec<String> = each.cloned().collect();
     if texts.iter().map(|text| text.chars().count()).sum::<usize>() > ALL {
         for text in &mut texts {
             *text = text.chars().take(ONE).collect();
@@ -137,6 +138,7 @@ fn bounded(warnings: &[String]) -> Vec<String> {
         sent += text.chars().count();
         sent <= ALL
     });
+    texts.truncate(MOST);
     texts
 }
 
@@ -186,4 +188,21 @@ pub fn no_method() -> Status {
 /// The success that a delete answers which leaves nothing to show.
 pub fn deleted(kind: &Kind, name: &str, uid: &str) -> Status {
     Status::success(coracle_api::status::Details { uid: uid.into(), ..kind.details(name) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_fit_what_clients_read() {
+        let texts = |count: usize, length: usize| -> Vec<String> {
+            (0..count).map(|n| format!("{n:05}{}", "x".repeat(length - 5))).collect()
+        };
+        let few = texts(3, 300);
+        assert_eq!(bounded(&[few.clone(), few.clone(), vec![String::new()]].concat()), few);
+        let long = bounded(&texts(100, 300));
+        assert!(long.len() == 16 && long.iter().all(|text| text.len() == 256));
+        assert_eq!(bounded(&texts(5000, 5)).len(), 80);
+    }
 }
