@@ -1,5 +1,7 @@
 //! Who owns which field: the door to the rules of server-side apply.
 
+use std::collections::HashSet;
+
 use coracle_api::apply::{Writer, keep_times, track_update};
 use coracle_api::decode::Target;
 use coracle_api::{KindRef, Status};
@@ -92,14 +94,14 @@ pub fn drop_double_owners(object: &mut Value, warnings: &mut Vec<String>) {
         return;
     };
     let (mut kept, mut doubles): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
+    let (mut seen, mut told) = (HashSet::new(), HashSet::new());
     for reference in list {
-        if kept.contains(reference) {
-            let uid = reference["uid"].as_str().unwrap_or_default().to_string();
-            if !doubles.contains(&uid) {
-                doubles.push(uid);
-            }
-        } else {
+        // All come out of the same shape, so equal ones are the same text.
+        if seen.insert(reference.to_string()) {
             kept.push(reference.clone());
+        } else {
+            let uid = reference["uid"].as_str().unwrap_or_default();
+            doubles.extend(told.insert(uid).then(|| uid.to_owned()));
         }
     }
     if doubles.is_empty() {
