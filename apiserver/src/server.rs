@@ -33,6 +33,8 @@ const ALIVE_EVERY: Duration = Duration::from_secs(10);
 const ALIVE_ANSWER: Duration = Duration::from_secs(5);
 /// How long open connections get to finish at shutdown; watches never do by themselves.
 const DRAIN: Duration = Duration::from_millis(500);
+/// How often history is looked through for what is too old.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// What a server needs to know.
 #[derive(Clone, Debug)]
@@ -140,6 +142,7 @@ impl Server {
             metrics: rest::health::Metrics::default(),
         });
         let router = faces::with_bus(router, registry.clone(), verdicts.clone(), lines.clone(), pki.clone());
+        tasks.spawn(forget(registry.clone(), stop.clone()));
         tasks.spawn(accept(listener, TlsAcceptor::from(tls), router, stop.clone(), tasks.clone()));
         Ok(Server { address, registry, verdicts, lines, pki, stop, tasks })
     }
@@ -182,6 +185,14 @@ impl Server {
         self.tasks.close();
         let _ = tokio::time::timeout(DRAIN, self.tasks.wait()).await;
         self.registry.close().await;
+    }
+}
+
+/// Lets go of old history whether anything is written or not.
+async fn forget(registry: Arc<Registry>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(FORGET_EVERY);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        registry.age();
     }
 }
 

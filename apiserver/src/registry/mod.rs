@@ -37,7 +37,7 @@ use serde_json::Value;
 
 use crate::auth::node;
 use crate::pki::token::AccountTokens;
-use crate::store::{self, Bounds, Embedded, Store, StoreError, Verb};
+use crate::store::{self, Bounds, Embedded, Store, StoreError, Subscriber, Verb};
 use card::{Card, Entry};
 use operation::{Answer, Context, Operation, Written};
 use shelf::{Change, State};
@@ -101,23 +101,14 @@ impl Registry {
     /// # Errors
     /// What [`Embedded::open`] says.
     pub fn open(path: &Path, bounds: Bounds, clock: Clock) -> Result<Arc<Registry>, StoreError> {
-        let mut opened = Embedded::open(path)?;
-        let snapshot = std::mem::take(&mut opened.snapshot);
-        let marks = store::Marks::of(&snapshot);
-        let state = Arc::new(RwLock::new(State::new(snapshot, bounds)));
-        let shared = state.clone();
-        let publish = move |batch: Vec<store::Committed>| {
-            let mut kinds: Vec<KindRef> = batch.iter().map(|change| change.key.kind).collect();
-            kinds.sort_unstable();
-            kinds.dedup();
-            let mut state = shared.write();
-            for change in batch {
-                state.apply(change);
-            }
-            state.ring(&kinds);
-        };
+        let mut state = State::new(bounds);
+        let opened = Embedded::open(path, bounds, clock.clone(), &mut |found| match found {
+            Ok(change) => state.apply(change),
+            Err(floor) => state.found(floor),
+        })?;
+        let state = Arc::new(RwLock::new(state));
         let store = opened
-            .start(marks, bounds, clock.clone(), Box::new(publish))
+            .start(Box::new(Shared(state.clone())))
             .map_err(|error| StoreError::Disk(error.to_string()))?;
         let allocations = Mutex::new(held_by_services(&state.read()));
         Ok(Arc::new(Registry {
@@ -181,6 +172,12 @@ impl Registry {
     /// The text.
     pub fn health(&self) -> Result<(), String> {
         self.store.health()
+    }
+
+    /// Forgets what is older than the bounds of history allow, in memory and on disk.
+    pub fn age(&self) {
+        self.state.write().age(self.clock.now());
+        self.store.age();
     }
 
     /// Waits until everything queued is on disk and closes it.
@@ -262,25 +259,34 @@ impl Registry {
             actor: if context.actor.is_empty() { &context.user.user } else { &context.actor }.clone(),
             causes: context.causes.clone(),
             time: self.clock.now(),
-            card: Arc::new(Card::of(key.kind, object)),
+            card: Card::of(key.kind, object),
         };
-        let revision = self.store.commit(change).await.map_err(|error| match error {
+        let object = self.store.commit(change).await.map_err(|error| match error {
             StoreError::Conflict { .. } => Failure::Conflict,
             StoreError::Busy => Failure::refused(busy()),
             other => Failure::refused(Status::internal(other)),
         })?;
-        self.at(key, revision).ok_or_else(|| {
-            Failure::refused(Status::internal(format!(
-                "revision {revision} of {key} has passed out of memory"
-            )))
-        })
+        Ok(Entry::new(object, None))
+    }
+}
+
+/// What the store knows of the registry.
+struct Shared(Arc<RwLock<State>>);
+
+impl Subscriber for Shared {
+    fn revision_of(&self, key: &Key) -> Option<Revision> {
+        self.0.read().get(key).map(|entry| entry.object.revision)
     }
 
-    /// An object as a change left it, which need not be as it is now.
-    fn at(&self, key: &Key, revision: Revision) -> Option<Entry> {
-        let state = self.state.read();
-        let change = state.shelves.get(key.kind)?.since(Revision(revision.0.saturating_sub(1))).next()?;
-        (change.revision == revision).then(|| change.entry.clone())
+    fn publish(&self, batch: Vec<store::Committed>) {
+        let mut kinds: Vec<KindRef> = batch.iter().map(|change| change.object.key.kind).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let mut state = self.0.write();
+        for change in batch {
+            state.apply(change);
+        }
+        state.ring(&kinds);
     }
 }
 
@@ -299,7 +305,7 @@ fn unstored(key: &Key, object: &Value) -> Entry {
     let revision = object["metadata"]["resourceVersion"].as_str().and_then(|r| r.parse().ok());
     let json = card::encode_whole(key.kind, object).into();
     let object = Object { key: key.clone(), revision: Revision(revision.unwrap_or_default()), json };
-    Entry { object: Arc::new(object), card: Arc::default() }
+    Entry::new(Arc::new(object), None)
 }
 
 /// 429: the queue to the disk is full.

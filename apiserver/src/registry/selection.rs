@@ -57,21 +57,8 @@ impl Selection {
 
     /// Whether an object is wanted.
     pub fn matches(&self, entry: &Entry) -> bool {
-        let (key, card) = (&entry.object.key, &entry.card);
-        self.namespace.as_ref().is_none_or(|n| *n == key.namespace)
-            && self.fields.0.iter().all(|term| (self.field(entry, &term.field) == term.value) == term.equal)
-            && self.labels.matches_by(|label| card.labels.get(label).map(String::as_str))
-    }
-
-    fn field<'a>(&self, entry: &'a Entry, field: &str) -> &'a str {
-        let key = &entry.object.key;
-        match field {
-            "metadata.name" => &key.name,
-            "metadata.namespace" => &key.namespace,
-            _ => {
-                let position = self.kind.selectable.iter().position(|s| s.field == field);
-                position.and_then(|i| entry.card.fields.get(i)).map_or("", String::as_str)
-            }
-        }
+        self.namespace.as_ref().is_none_or(|n| *n == entry.object.key.namespace)
+            && self.fields.0.iter().all(|term| (entry.field(&term.field) == term.value) == term.equal)
+            && (self.labels.is_everything() || self.labels.matches_by(|label| entry.card().label(label)))
     }
 }

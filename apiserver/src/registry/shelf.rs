@@ -8,11 +8,11 @@ use coracle_api::{Key, KindRef, Object, Revision, kinds};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::card::{Card, Entry, place, renumbered};
-use crate::store::{Bounds, Committed, Snapshot, Verb};
+use super::card::{Entry, place, renumbered};
+use crate::store::{Bounds, Committed, Verb};
 
-/// The most bytes of superseded and deleted objects that are kept for watches to resume from.
-const HISTORY_BYTES: usize = 24 << 20;
+/// What a change costs in memory beside objects: found as the growth of a server whose objects are deleted again.
+const CHANGE_BYTES: usize = 400;
 
 /// A change, as watches and traces see it.
 #[derive(Debug)]
@@ -36,6 +36,12 @@ pub struct Change {
 }
 
 impl Change {
+    /// What it holds in memory that nothing else does: an object lives, or was what the next change superseded.
+    fn cost(&self) -> usize {
+        let gone = if self.verb == Verb::Delete { self.entry.object.json.len() } else { 0 };
+        CHANGE_BYTES + gone + self.before.as_ref().map_or(0, |entry| entry.object.json.len())
+    }
+
     /// The old object at the revision of the change, made once for all watches.
     pub fn left(&self) -> Arc<Object> {
         let old = self.before.as_ref().unwrap_or(&self.entry);
@@ -68,60 +74,61 @@ pub struct State {
 }
 
 impl State {
-    /// The state that a store's snapshot leads to.
-    pub fn new(snapshot: Snapshot, bounds: Bounds) -> State {
+    /// Nothing yet.
+    pub fn new(bounds: Bounds) -> State {
         let shelf = || Shelf {
             objects: BTreeMap::new(),
             history: VecDeque::new(),
             bell: watch::Sender::new(Revision(0)),
         };
-        let mut state = State {
-            revision: snapshot.floor,
-            floor: snapshot.floor,
+        State {
+            revision: Revision(0),
+            floor: Revision(0),
             shelves: kinds::all().iter().map(|kind| (*kind, shelf())).collect(),
             order: VecDeque::new(),
             bytes: 0,
             bounds,
-        };
-        for (key, revision, json) in snapshot.base {
-            let object = Object { key, revision, json };
-            let card = Arc::new(Card::of(object.key.kind, &object.value().unwrap_or_default()));
-            let Some(shelf) = state.shelves.get_mut(object.key.kind) else { continue };
-            shelf.objects.insert(place(&object.key), Entry { object: Arc::new(object), card });
         }
-        for change in snapshot.log {
-            state.apply(change);
+    }
+
+    /// Everything there is so far is how it was at this revision; history begins here.
+    pub fn found(&mut self, floor: Revision) {
+        (self.revision, self.floor) = (floor, floor);
+        for shelf in self.shelves.values_mut() {
+            shelf.history.clear();
         }
-        state
+        self.order.clear();
+        self.bytes = 0;
     }
 
     /// Plays one change.
     pub fn apply(&mut self, change: Committed) {
-        let Committed { revision, time, actor, causes, verb, key, json, card } = change;
-        let (kind, place) = (key.kind, place(&key));
-        let object = Arc::new(Object { key, revision, json });
-        let card = card.unwrap_or_else(|| Arc::new(Card::of(kind, &object.value().unwrap_or_default())));
-        let entry = Entry { object, card };
+        let Committed { object, time, actor, causes, verb, card } = change;
+        let (kind, revision, place) = (object.key.kind, object.revision, place(&object.key));
+        let entry = Entry::new(object, card);
         self.revision = revision;
         let Some(shelf) = self.shelves.get_mut(kind) else { return };
         let before = match verb {
             Verb::Delete => shelf.objects.remove(&place),
             Verb::Create | Verb::Update => shelf.objects.insert(place, entry.clone()),
         };
-        self.bytes += before.as_ref().map_or(0, |e| e.object.json.len());
         let left = OnceLock::new();
-        shelf.history.push_back(Arc::new(Change {
-            revision,
-            time,
-            actor,
-            causes,
-            verb,
-            entry,
-            before,
-            left,
-        }));
+        let change = Change { revision, time, actor, causes, verb, entry, before, left };
+        self.bytes += change.cost();
+        shelf.history.push_back(Arc::new(change));
         self.order.push_back(kind);
-        while self.order.len() > self.bounds.count || self.bytes > HISTORY_BYTES {
+        while self.order.len() > self.bounds.count || self.bytes > self.bounds.memory_bytes {
+            self.forget();
+        }
+    }
+
+    /// Forgets what is older than the bounds allow.
+    pub fn age(&mut self, now: Timestamp) {
+        let oldest_kept = now.as_second().saturating_sub(self.bounds.age_seconds);
+        while let Some(kind) = self.order.front()
+            && let Some(oldest) = self.shelves.get(kind).and_then(|shelf| shelf.history.front())
+            && oldest.time.as_second() < oldest_kept
+        {
             self.forget();
         }
     }
@@ -140,8 +147,7 @@ impl State {
         };
         if let Some(oldest) = shelf.history.pop_front() {
             self.floor = oldest.revision;
-            let bytes = oldest.before.as_ref().map_or(0, |e| e.object.json.len());
-            self.bytes = self.bytes.saturating_sub(bytes);
+            self.bytes = self.bytes.saturating_sub(oldest.cost());
         }
     }
 

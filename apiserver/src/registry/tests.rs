@@ -23,7 +23,7 @@ struct World {
 impl World {
     async fn new(count: usize) -> World {
         let dir = tempfile::tempdir().unwrap();
-        let bounds = Bounds { count, age_seconds: i64::MAX / 4 };
+        let bounds = Bounds { count, age_seconds: i64::MAX / 4, ..Bounds::default() };
         let registry = Registry::open(&dir.path().join("data"), bounds, Clock::system()).unwrap();
         registry.found_cluster("127.0.0.1:1".parse().unwrap()).await;
         World { registry, _dir: dir }

@@ -1,14 +1,17 @@
 //! The one door to the disk.
 //!
 //! ```text
-//!  commit --queue--> writer: check, number, one batch, one sync --publish--> registry --answer--> commit
+//!  commit --queue--> writer: check, number, one write, one sync --publish--> registry --answer--> commit
+//!                      log -------oldest files, by another thread-------> base (sled)
 //! ```
 //!
 //! On disk stands `base`, the world as it was at some revision, and `log`, every change since. The world as it is now
-//! is the one with the other played onto it, so each write costs its bytes once; compaction folds the oldest part
+//! is the one with the other played onto it, so each write costs its bytes once; another thread folds the oldest files
 //! of the log into the base.
 
+mod base;
 mod embedded;
+mod log;
 mod record;
 
 use std::path::PathBuf;
@@ -16,17 +19,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use coracle_api::{Key, Revision};
+use coracle_api::{Key, Object, Revision};
 use jiff::Timestamp;
 
 use crate::registry::card::Card;
-pub use embedded::{Embedded, Marks, Opened};
+pub use embedded::{Embedded, Opened};
 
 /// The one door to cluster state.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Makes a change durable, publishes it to the subscriber, then answers with its revision.
-    async fn commit(&self, change: Change) -> Result<Revision, StoreError>;
+    /// Makes a change durable, publishes it to the subscriber, then answers with the object as it left it.
+    async fn commit(&self, change: Change) -> Result<Arc<Object>, StoreError>;
+
+    /// Lets go of what is too old, which must not wait for the next write. Comes back at once.
+    fn age(&self);
 
     /// Whether the store still takes writes; the text says why not.
     fn health(&self) -> Result<(), String>;
@@ -35,18 +41,13 @@ pub trait Store: Send + Sync {
     async fn close(&self);
 }
 
-/// What the store calls with every durable batch, in order of revision, before it answers the batch's writers.
-pub type Publish = Box<dyn Fn(Vec<Committed>) + Send>;
+/// Who holds what lives, and is told of every change.
+pub trait Subscriber: Send {
+    /// At which revision an object lives.
+    fn revision_of(&self, key: &Key) -> Option<Revision>;
 
-/// Everything that lives, with the changes that led there from the base.
-#[derive(Debug, Default)]
-pub struct Snapshot {
-    /// The world at revision `floor`.
-    pub base: Vec<(Key, Revision, Bytes)>,
-    /// Everything up to here is folded into the base.
-    pub floor: Revision,
-    /// Every change after it, in order.
-    pub log: Vec<Committed>,
+    /// Takes a durable batch, in order of revision, before its writers are answered.
+    fn publish(&self, batch: Vec<Committed>);
 }
 
 /// One change that somebody wants.
@@ -67,7 +68,15 @@ pub struct Change {
     /// When.
     pub time: Timestamp,
     /// The index card of the new object, handed on to the subscriber so that nothing is decoded twice.
-    pub card: Arc<Card>,
+    pub card: Card,
+}
+
+impl Change {
+    fn numbered(self, revision: Revision) -> Committed {
+        let object = Object { key: self.key, revision, json: self.body.at(revision) };
+        let Change { actor, causes, verb, time, card, .. } = self;
+        Committed { object: Arc::new(object), time, actor, causes, verb, card: Some(card) }
+    }
 }
 
 /// An encoded object with a gap where its revision, which only the writer knows, will stand.
@@ -80,7 +89,7 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// The object at a revision, and where in it the digits end.
+    /// The object at a revision.
     pub fn at(&self, revision: Revision) -> Bytes {
         let digits = revision.to_string();
         let mut bytes = Vec::with_capacity(self.head.len() + digits.len() + self.tail.len());
@@ -116,8 +125,8 @@ impl Verb {
 /// A change that is on disk.
 #[derive(Debug)]
 pub struct Committed {
-    /// Its number.
-    pub revision: Revision,
+    /// The object after it; for a delete the last state, with the revision of the delete. Its revision is the change's number.
+    pub object: Arc<Object>,
     /// When it was made.
     pub time: Timestamp,
     /// By whom.
@@ -126,28 +135,28 @@ pub struct Committed {
     pub causes: Vec<Revision>,
     /// What it did.
     pub verb: Verb,
-    /// To what.
-    pub key: Key,
-    /// The object after it; for a delete the last state, with the revision of the delete.
-    pub json: Bytes,
     /// The card of the [`Change`]; absent for what was read from disk.
-    pub card: Option<Arc<Card>>,
+    pub card: Option<Card>,
 }
 
-/// How much of the log is kept: at most this many changes, and none older than this.
+/// How much of the past is kept: for watches to resume from, for pages of old lists, for `coracle trace`.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Changes.
+    /// Changes in memory.
     pub count: usize,
-    /// Seconds.
+    /// Bytes in memory that only the past needs.
+    pub memory_bytes: usize,
+    /// Bytes of full files of the log.
+    pub disk_bytes: u64,
+    /// Seconds, in memory exactly, on disk a file at a time.
     pub age_seconds: i64,
 }
 
 impl Default for Bounds {
-    /// Upstream keeps five minutes of changes. Twenty thousand let a watch resume and a trace reach back for hours in a small
-    /// cluster, and cost some tens of megabytes of disk at most.
+    /// Upstream keeps five minutes of changes. These let a watch resume and a trace reach back for hours in a small cluster, and
+    /// are what a laptop does not notice.
     fn default() -> Bounds {
-        Bounds { count: 20_000, age_seconds: 24 * 3600 }
+        Bounds { count: 20_000, memory_bytes: 16 << 20, disk_bytes: 64 << 20, age_seconds: 24 * 3600 }
     }
 }
 

@@ -1,99 +1,90 @@
-//! How keys and changes look on disk: a line of JSON that a person can read, and behind it the object's own bytes.
+//! How changes look on disk: a line of JSON that a person can read, and behind it the object's own bytes.
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_api::{Key, Revision, kinds};
+use coracle_api::{Key, Object, Revision, kinds};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Committed, Verb};
 
-/// Objects by key. Everything is in one tree, told apart by its first byte, so that one batch covers it all.
-pub const BASE: u8 = b'b';
-/// Changes by revision.
-pub const LOG: u8 = b'l';
-/// The key of the format marker.
-pub const FORMAT: &[u8] = b"mformat";
-/// What the marker says. A later format reads this one or refuses it by name.
-pub const FORMAT_1: &[u8] = b"coracle store 1";
-/// The key of the revision up to which everything is folded into the base.
-pub const FLOOR: &[u8] = b"mfloor";
-
-/// The key of an object: group, resource, namespace and name. Versions of one kind share a place.
+/// The key of an object in the base: group, resource, namespace and name. Versions of one kind share a place.
 pub fn base_key(key: &Key) -> Vec<u8> {
-    let text = format!("{}/{}/{}/{}", key.kind.group, key.kind.plural, key.namespace, key.name);
-    let mut bytes = Vec::with_capacity(text.len() + 1);
-    bytes.push(BASE);
-    bytes.extend_from_slice(text.as_bytes());
-    bytes
-}
-
-/// The key of a change: big-endian, so that the log is in order.
-pub fn log_key(revision: Revision) -> [u8; 9] {
-    let mut bytes = [LOG; 9];
-    bytes[1..].copy_from_slice(&revision.0.to_be_bytes());
-    bytes
+    format!("b{}/{}/{}/{}", key.kind.group, key.kind.plural, key.namespace, key.name).into_bytes()
 }
 
 #[derive(Serialize, Deserialize)]
-struct Head {
+struct Head<'a> {
     revision: u64,
     time: Timestamp,
-    actor: String,
+    #[serde(borrow)]
+    actor: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     causes: Vec<Revision>,
-    verb: String,
-    group: String,
-    version: String,
-    resource: String,
-    namespace: String,
-    name: String,
+    #[serde(borrow)]
+    verb: Cow<'a, str>,
+    #[serde(borrow)]
+    group: Cow<'a, str>,
+    #[serde(borrow)]
+    version: Cow<'a, str>,
+    #[serde(borrow)]
+    resource: Cow<'a, str>,
+    #[serde(borrow)]
+    namespace: Cow<'a, str>,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    /// How long the object's JSON is, which ends in a newline of its own.
+    bytes: usize,
 }
 
-/// A change as it stands in the log.
-pub fn encode(change: &Committed) -> Vec<u8> {
+/// Appends the record of a change.
+pub fn encode(change: &Committed, out: &mut Vec<u8>) {
+    let Object { key, revision, json } = &*change.object;
     let head = Head {
-        revision: change.revision.0,
+        revision: revision.0,
         time: change.time,
-        actor: change.actor.clone(),
+        actor: Cow::Borrowed(&change.actor),
         causes: change.causes.clone(),
-        verb: change.verb.word().into(),
-        group: change.key.kind.group.into(),
-        version: change.key.kind.version.into(),
-        resource: change.key.kind.plural.into(),
-        namespace: change.key.namespace.clone(),
-        name: change.key.name.clone(),
+        verb: Cow::Borrowed(change.verb.word()),
+        group: Cow::Borrowed(key.kind.group),
+        version: Cow::Borrowed(key.kind.version),
+        resource: Cow::Borrowed(key.kind.plural),
+        namespace: Cow::Borrowed(&key.namespace),
+        name: Cow::Borrowed(&key.name),
+        bytes: json.len(),
     };
-    let mut bytes = Vec::with_capacity(change.json.len() + 256);
     // Strings, numbers and a time: there is nothing here that JSON cannot hold.
-    serde_json::to_writer(&mut bytes, &head).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes.extend_from_slice(&change.json);
-    bytes
+    serde_json::to_writer(&mut *out, &head).unwrap_or_default();
+    out.push(b'\n');
+    out.extend_from_slice(json);
+    out.push(b'\n');
 }
 
-/// Reads what [`encode`] wrote.
+/// Reads what [`encode`] wrote at the beginning of some bytes, and how many they are.
 ///
 /// # Errors
 /// A text that says what is wrong with the record.
-pub fn decode(bytes: &[u8]) -> Result<Committed, String> {
+pub fn decode(bytes: &[u8]) -> Result<(Committed, usize), String> {
     let end = bytes.iter().position(|b| *b == b'\n').ok_or("a record without a head")?;
     let head: Head = serde_json::from_slice(&bytes[..end]).map_err(|e| format!("a record's head: {e}"))?;
     let kind = kinds::by_resource(&head.group, &head.version, &head.resource)
         .ok_or_else(|| format!("an object of the unknown kind {}.{}", head.resource, head.group))?;
-    let verb = match head.verb.as_str() {
+    let verb = match head.verb.as_ref() {
         "create" => Verb::Create,
         "update" => Verb::Update,
         "delete" => Verb::Delete,
         other => return Err(format!("the unknown verb {other}")),
     };
-    Ok(Committed {
-        revision: Revision(head.revision),
-        time: head.time,
-        actor: head.actor,
-        causes: head.causes,
-        verb,
+    let json = bytes.get(end + 1..end + 1 + head.bytes).ok_or("a record that ends too soon")?;
+    let object = Object {
         key: Key::new(kind, head.namespace, head.name),
-        json: Bytes::copy_from_slice(&bytes[end + 1..]),
-        card: None,
-    })
+        revision: Revision(head.revision),
+        // A copy: the object must not hold on to the whole file.
+        json: Bytes::copy_from_slice(json),
+    };
+    let (actor, causes) = (head.actor.into_owned(), head.causes);
+    let change = Committed { object: Arc::new(object), time: head.time, actor, causes, verb, card: None };
+    Ok((change, end + head.bytes + 2))
 }
