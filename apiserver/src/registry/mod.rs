@@ -66,14 +66,26 @@ pub struct Registry {
 /// 400 for what is none.
 pub fn decode_options(body: operation::Body) -> Result<Value, Status> {
     use coracle_api::decode::Target;
-    let target = Target::named("", "v1", "DeleteOptions")
+    let mut target = Target::named("", "v1", "DeleteOptions")
         .ok_or_else(|| Status::internal("no schema for DeleteOptions"))?;
+    // They are of every group and version.
+    let version = claimed_version(&body, target.kind).unwrap_or("v1".into());
+    (target.group, target.version) = version.rsplit_once('/').unwrap_or(("", &version));
     decode::typed(
         &Context { field_validation: operation::FieldValidation::Ignore, ..Context::default() },
         &target,
         body,
         &mut Vec::new(),
     )
+}
+
+/// The `apiVersion` of a body that says it is of this kind, or does not say of which.
+fn claimed_version(body: &operation::Body, kind: &str) -> Option<String> {
+    use coracle_api::decode::{Format, gvk, json};
+    let operation::Body::Bytes(Format::Json, bytes) = body else { return None };
+    let node = json::parse(std::str::from_utf8(bytes).ok()?).ok()?;
+    let (version, claimed) = gvk(&node).ok()?;
+    claimed.is_none_or(|claimed| claimed == kind).then(|| version.map(Into::into))?
 }
 
 /// The kind that is kept where this one only shows it.

@@ -52,6 +52,8 @@ impl Registry {
         for _ in 0..TRIES {
             warnings.truncate(found);
             let Some(old) = self.entry(&place) else {
+                // Whoever names a uid means an object that is gone, not one to be made.
+                check_uid(key, text(&object, "uid"), &Value::Null)?;
                 if key.kind.strategy.create_on_update && sub.is_none() {
                     return self.create_tree(context, key.kind, &key.namespace, object, warnings).await;
                 }

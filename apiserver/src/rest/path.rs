@@ -59,14 +59,15 @@ pub struct Target {
 
 /// Reads a path.
 pub fn parse(path: &str) -> Route {
+    // As Go does: first decoded, then divided, so that an encoded slash divides, too.
+    let path = decode(path);
     let Some(rest) = path.strip_prefix('/') else { return Route::NoPage };
-    let mut parts: Vec<String> = rest.split('/').map(decode).collect();
+    let mut parts: Vec<&str> = rest.split('/').collect();
     // One slash at the end does not matter, except below the health checks.
-    let slash = parts.len() > 1 && parts.last().is_some_and(String::is_empty);
+    let slash = parts.len() > 1 && parts.last().is_some_and(|part| part.is_empty());
     if slash {
         parts.pop();
     }
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     match parts[..] {
         [""] | ["index.html"] => Route::Root,
         ["version"] => Route::Version,
@@ -75,7 +76,7 @@ pub fn parse(path: &str) -> Route {
         [check @ ("healthz" | "livez" | "readyz"), name] if !slash => {
             Route::Health(check.into(), Some(name.into()))
         }
-        ["openapi", ..] => Route::OpenApi(path.into()),
+        ["openapi", ..] => Route::OpenApi(path),
         ["api"] => Route::CoreVersions,
         ["apis"] => Route::Groups,
         ["apis", group] if known(group) => Route::Group(group.into()),
@@ -146,6 +147,9 @@ fn resource(group: &str, version: &str, parts: &[&str], slash: bool) -> Route {
 
 /// Undoes percent encoding; what is no valid code stays as it is.
 pub fn decode(text: &str) -> String {
+    if !text.contains('%') {
+        return text.to_owned();
+    }
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -204,6 +208,7 @@ mod tests {
             ("/apis/nope.example/v1/things", "NoPage"),
             ("//api/v1", "NoPage"),
             ("/healthz/", "NoPage"),
+            ("/api/v1/namespaces/a/configmaps/a%2Fb", "NoResource"),
             (
                 "/api/v1/namespaces/a/configmaps/a%2Eb",
                 "configmaps ns=Some(\"a\") name=Some(\"a.b\") sub=None",

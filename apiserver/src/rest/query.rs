@@ -1,6 +1,7 @@
 //! The query of a URL: parameters as upstream converts them, and its checks of the options they make.
 
 use coracle_api::field::Fault;
+use coracle_api::selector::{FieldSelector, Selector};
 use coracle_api::status::{Cause, Details};
 use coracle_api::{Errors, Path, Revision, Status};
 
@@ -92,6 +93,7 @@ impl ListQuery {
     /// # Errors
     /// 400 for what does not parse, 422 for what does not go together.
     pub fn read(query: &Query, watch_path: bool) -> Result<ListQuery, Status> {
+        let timeout_seconds = query.int("timeoutSeconds")?;
         let list = ListQuery {
             watch: watch_path || query.flag("watch"),
             labels: query.text("labelSelector").into(),
@@ -100,10 +102,13 @@ impl ListQuery {
             matching: query.text("resourceVersionMatch").into(),
             limit: query.int("limit")?.unwrap_or(0),
             continue_token: query.text("continue").into(),
-            timeout_seconds: query.int("timeoutSeconds")?,
+            timeout_seconds,
             bookmarks: query.flag("allowWatchBookmarks"),
             initial_events: query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents")),
         };
+        // What cannot be read is told before what does not go together.
+        Selector::parse(&list.labels).map_err(Status::bad_request)?;
+        FieldSelector::parse(&list.fields).map_err(Status::bad_request)?;
         let mut errors = Errors::new();
         if list.watch {
             list.check_watch(&mut errors)
@@ -160,7 +165,9 @@ impl ListQuery {
                 unsupported(errors, &matching, &self.matching, &["NotOlderThan"]);
             }
         }
-        if !self.continue_token.is_empty() {
+        // A watch from no revision, or from 0, is one that asks for initial events, and so for a match.
+        let from_any = self.initial_events.is_none() && matches!(self.revision.as_str(), "" | "0");
+        if !self.continue_token.is_empty() && (from_any || !self.matching.is_empty()) {
             errors.forbidden(&matching, "resourceVersionMatch is forbidden when continue is provided");
         }
     }
@@ -269,13 +276,18 @@ fn check_manager(manager: &str, errors: &mut Errors) {
     if manager.len() > 128 {
         errors.too_long(&at, 128);
     }
-    // Go's `unicode.IsPrint`: graphic characters and the plain space.
     for (index, c) in manager.char_indices() {
-        if c.is_control() || (c.is_whitespace() && c != ' ') {
+        if !is_printable(c) {
             let detail = format!("invalid character U+{:04X} (at position {index})", u32::from(c));
             errors.other(&at, Fault::Invalid, format!("Invalid value: {}: {detail}", go_quoted(manager)));
         }
     }
+}
+
+/// Go's `unicode.IsPrint`: graphic characters and the plain space. Rust's own notion, by which it escapes strings, is the same;
+/// behind another character it does not escape combining ones.
+fn is_printable(c: char) -> bool {
+    !c.is_control() && !format!("a{c}").escape_debug().to_string().ends_with('}') || c == '}'
 }
 
 /// A string as Go's `%q` prints it.
@@ -288,10 +300,9 @@ fn go_quoted(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\r' => out.push_str("\\r"),
             c if c.is_control() && u32::from(c) < 0x80 => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c if c.is_control() || (c.is_whitespace() && c != ' ') => {
-                out.push_str(&format!("\\u{:04x}", u32::from(c)));
-            }
-            c => out.push(c),
+            c if is_printable(c) => out.push(c),
+            c if u32::from(c) < 0x1_0000 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push_str(&format!("\\U{:08x}", u32::from(c))),
         }
     }
     out.push('"');
@@ -335,4 +346,65 @@ pub fn invalid_options(options: &str, errors: &Errors) -> Status {
             ..Details::default()
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fields that are complained of, or the text of what cannot be read.
+    fn list(query: &str) -> Result<(), Vec<String>> {
+        ListQuery::read(&Query::parse(query), false).map(drop).map_err(|status| match status.details {
+            Some(details) => details.causes.into_iter().map(|cause| cause.field).collect(),
+            None => vec![status.message],
+        })
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        let matching = "resourceVersionMatch";
+        let cases: [(&str, &[&str]); 12] = [
+            ("resourceVersionMatch=Exact", &[matching]),
+            ("resourceVersionMatch=Exact&resourceVersion=0", &[matching]),
+            ("resourceVersionMatch=Any", &[matching, matching]),
+            ("sendInitialEvents=false", &["sendInitialEvents"]),
+            ("resourceVersionMatch=NotOlderThan&resourceVersion=5&limit=2", &[]),
+            ("watch=1&sendInitialEvents=true", &[matching]),
+            ("watch=1&sendInitialEvents=false&resourceVersionMatch=NotOlderThan", &[]),
+            ("watch=1&continue=x", &[matching]),
+            ("watch=1&continue=x&resourceVersion=5", &[]),
+            ("watch=1&resourceVersionMatch=Exact", &[matching, matching]),
+            (
+                "labelSelector=a+in+(&sendInitialEvents=true",
+                &["unable to parse requirement: found '', expected: ',', ')' or identifier"],
+            ),
+            ("limit=x&timeoutSeconds=y", &["strconv.ParseInt: parsing \"y\": invalid syntax"]),
+        ];
+        for (query, expected) in cases {
+            let got = list(query).err().unwrap_or_default();
+            assert_eq!(got, expected, "case: {query}");
+        }
+    }
+
+    #[test]
+    fn names_of_managers_are_printable() {
+        let told = |manager: &str| {
+            let mut errors = Errors::new();
+            check_manager(manager, &mut errors);
+            errors.0.first().map(|error| error.body.clone())
+        };
+        for fine in ["", "kubectl", "a b", "é", "日本", "e\u{301}", "{}", "\u{1f6a3}"] {
+            assert_eq!(told(fine), None, "{fine}");
+        }
+        let cases = [
+            ("a\nb", r#"Invalid value: "a\nb": invalid character U+000A (at position 1)"#),
+            ("a\u{200b}", r#"Invalid value: "a\u200b": invalid character U+200B (at position 1)"#),
+            ("\u{a0}", r#"Invalid value: "\u00a0": invalid character U+00A0 (at position 0)"#),
+            ("\u{e0001}", r#"Invalid value: "\U000e0001": invalid character U+E0001 (at position 0)"#),
+        ];
+        for (manager, text) in cases {
+            assert_eq!(told(manager).as_deref(), Some(text));
+        }
+        assert!(told(&"m".repeat(129)).is_some());
+    }
 }

@@ -133,6 +133,9 @@ pub async fn list(app: &Arc<App>, asked: &Asked, target: &Target) -> Result<Repl
     let mut selection =
         Selection::parse(target.kind, target.namespace.clone(), &options.labels, &options.fields)?;
     if let Some(name) = &target.name {
+        if !options.fields.is_empty() && selection.fields.requires("metadata.name") != Some(name) {
+            return Err(Status::bad_request("fieldSelector metadata.name doesn't match requested name"));
+        }
         let term =
             coracle_api::selector::Term { field: "metadata.name".into(), value: name.clone(), equal: true };
         selection.fields.0.push(term);

@@ -100,8 +100,8 @@ pub async fn delete(app: &App, asked: &Asked, target: &Target) -> Result<Reply, 
 pub async fn delete_collection(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
     let media = media(asked, Offer::Objects)?;
     let list = ListQuery::read(&asked.query, false)?;
-    let (options, dry_run) = delete_options(asked)?;
     let selection = Selection::parse(target.kind, target.namespace.clone(), &list.labels, &list.fields)?;
+    let (options, dry_run) = delete_options(asked)?;
     let listed =
         app.registry.list(&selection, &ListOptions { limit: list.options()?.limit, ..list.options()? })?;
     let context = Context { dry_run, ..context(asked, &WriteQuery::default()) };

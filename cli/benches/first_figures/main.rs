@@ -1,26 +1,25 @@
 //! The figures that a release is judged by, each beside what bounds it on this machine: `cargo bench -p coracle`.
 //!
 //! Durable creates stand beside a bare loop of write and fdatasync; pods stand beside the same containers started by bare
-//! calls to the engine. Absolute times of a shared machine are noise; the ratios are what counts.
+//! calls to the engine. Absolute times of a shared machine are noise; the ratios are what counts. In parentheses: the
+//! processor time that an answer took, of the server and of the load maker, which share the machine.
 
-use std::io::Write as _;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+mod api;
+mod load;
+
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bollard::Docker;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use coracle_client::kubeconfig::Credentials;
+use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, ListParams, PostParams};
 use serde_json::json;
 
-const FOR: Duration = Duration::from_secs(4);
 const PODS: usize = 30;
 
 struct Bench {
@@ -29,6 +28,10 @@ struct Bench {
 }
 
 impl Bench {
+    fn new(what: &str) -> Result<Bench> {
+        Ok(Bench { home: tempfile::tempdir()?, name: format!("bench-{what}-{}", std::process::id()) })
+    }
+
     fn coracle(&self, arguments: &[&str]) -> Result<String> {
         let out = Command::new(env!("CARGO_BIN_EXE_coracle"))
             .env("CORACLE_HOME", self.home.path())
@@ -49,11 +52,21 @@ impl Bench {
         Ok(Client::try_from(kube::Config::from_custom_kubeconfig(config, &Default::default()).await?)?)
     }
 
-    /// Resident memory of the cluster's process in MB.
-    fn resident(&self) -> Result<f64> {
+    fn target(&self) -> Result<load::Target> {
+        let text = std::fs::read_to_string(self.dir().join("kubeconfig"))?;
+        load::Target::new(&Credentials::from_kubeconfig(&text)?, self.pid()?)
+    }
+
+    /// The cluster's process.
+    fn pid(&self) -> Result<u32> {
         let status = self.coracle(&["status"])?;
         let line = status.lines().find(|line| line.starts_with(&self.name)).context("not running")?;
-        let pid = line.split_whitespace().nth(4).context("no pid")?;
+        Ok(line.split_whitespace().nth(4).context("no pid")?.parse()?)
+    }
+
+    /// Resident memory of the cluster's process in MB.
+    fn resident(&self) -> Result<f64> {
+        let pid = self.pid()?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let kib = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("no VmRSS")?;
         Ok(kib.split_whitespace().next().context("no figure")?.parse::<f64>()? / 1024.0)
@@ -69,7 +82,7 @@ impl Drop for Bench {
 }
 
 fn row(what: &str, ours: String, peer: &str, theirs: String, ratio: String) {
-    println!("{what:<34} {ours:>14}   {peer:<26} {theirs:>14}   {ratio:>7}");
+    println!("{what:<45} {ours:>12}   {peer:<29} {theirs:>12}   {ratio:>6}");
 }
 
 #[tokio::main]
@@ -78,11 +91,18 @@ async fn main() -> Result<()> {
     if std::env::args().any(|argument| argument == "--test") {
         return Ok(());
     }
-    println!("{:<34} {:>14}   {:<26} {:>14}   {:>7}", "WHAT", "CORACLE", "BESIDE", "PEER", "RATIO");
-    let bench = Bench { home: tempfile::tempdir()?, name: format!("bench-{}", std::process::id()) };
-    start_up(&bench)?;
-    creates(&bench).await?;
-    pods(&bench).await
+    println!("{:<45} {:>12}   {:<29} {:>12}   {:>6}", "WHAT", "CORACLE", "BESIDE", "PEER", "RATIO");
+    // `cargo bench -- api` leaves out what needs Docker.
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    if only.as_deref() != Some("pods") {
+        api::figures(&Bench::new("api")?).await?;
+    }
+    if only.as_deref() != Some("api") {
+        let bench = Bench::new("pods")?;
+        start_up(&bench)?;
+        pods(&bench).await?;
+    }
+    Ok(())
 }
 
 fn start_up(bench: &Bench) -> Result<()> {
@@ -111,64 +131,6 @@ fn start_up(bench: &Bench) -> Result<()> {
         String::new(),
     );
     Ok(())
-}
-
-fn config_map(name: String) -> Result<ConfigMap> {
-    Ok(serde_json::from_value(json!({"metadata": {"name": name}, "data": {"payload": "x".repeat(1300)}}))?)
-}
-
-async fn creates(bench: &Bench) -> Result<()> {
-    for writers in [1_usize, 8, 64] {
-        let bare = fdatasyncs(&bench.dir())?;
-        let made = Arc::new(AtomicU64::new(0));
-        let deadline = Instant::now() + FOR;
-        let mut tasks = Vec::new();
-        for writer in 0..writers {
-            // A connection for each writer, as different clients have.
-            let maps: Api<ConfigMap> = Api::default_namespaced(bench.client().await?);
-            let made = made.clone();
-            tasks.push(tokio::spawn(async move {
-                for number in 0.. {
-                    if Instant::now() > deadline {
-                        break;
-                    }
-                    let name = format!("b{writers}-{writer}-{number}");
-                    maps.create(&PostParams::default(), &config_map(name)?).await?;
-                    made.fetch_add(1, Ordering::Relaxed);
-                }
-                anyhow::Ok(())
-            }));
-        }
-        for task in tasks {
-            task.await??;
-        }
-        let rate = made.load(Ordering::Relaxed) as f64 / FOR.as_secs_f64();
-        row(
-            &format!("durable creates, {writers} writers"),
-            format!("{rate:.0}/s"),
-            "write + fdatasync, alone",
-            format!("{bare:.0}/s"),
-            format!("{:.2}", rate / bare),
-        );
-    }
-    Ok(())
-}
-
-/// The physical limit of a lone durable write: how many the disk does in a second.
-fn fdatasyncs(folder: &Path) -> Result<f64> {
-    let path = folder.join("fdatasync-probe");
-    let mut file = std::fs::File::create(&path)?;
-    file.write_all(&vec![0; 1 << 20])?;
-    file.sync_all()?;
-    let started = Instant::now();
-    let mut count = 0_u64;
-    while started.elapsed() < Duration::from_secs(1) {
-        file.write_all_at(&[7; 1500], (count % 500) * 1500)?;
-        file.sync_data()?;
-        count += 1;
-    }
-    std::fs::remove_file(path)?;
-    Ok(count as f64 / started.elapsed().as_secs_f64())
 }
 
 async fn pods(bench: &Bench) -> Result<()> {
