@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,6 +32,12 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// An HTTP/2 client that has vanished, such as an agent after a power cut, is noticed within the sum of these.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
 const ALIVE_ANSWER: Duration = Duration::from_secs(5);
+/// How long a connection may be idle, or take to send a request's head: upstream's time for the former.
+const IDLE: Duration = Duration::from_secs(90);
+/// The most connections at a time; more wait to be accepted. Each watch of an HTTP/1.1 client is one.
+const CONNECTIONS: usize = 10_000;
+/// The most requests at a time on one connection.
+const STREAMS: u32 = 1000;
 /// How long open connections get to finish at shutdown; watches never do by themselves.
 const DRAIN: Duration = Duration::from_millis(500);
 /// How often history is looked through for what is too old.
@@ -209,14 +216,20 @@ async fn accept(
     stop: CancellationToken,
     tasks: TaskTracker,
 ) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
+        let next = async {
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
         };
+        let Some((place, accepted)) = stop.run_until_cancelled(next).await else { return };
         match accepted {
             Ok((stream, _)) => {
-                tasks.spawn(serve(stream, tls.clone(), router.clone(), stop.clone()));
+                let served = serve(stream, tls.clone(), router.clone(), stop.clone());
+                tasks.spawn(async move {
+                    served.await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 // Usually out of file descriptors: others must close some first.
@@ -235,9 +248,9 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, router: axum::Router, stop: 
     let certificate = chain.and_then(|chain| chain.first()).and_then(|leaf| auth::certified(leaf));
     let router = router.layer(axum::Extension(rest::Connection { certificate }));
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(3600));
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     let http2 = &mut builder.http2();
-    http2.timer(TokioTimer::new()).max_concurrent_streams(1000);
+    http2.timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
     http2.keep_alive_interval(ALIVE_EVERY).keep_alive_timeout(ALIVE_ANSWER);
     let service = TowerToHyperService::new(router);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);

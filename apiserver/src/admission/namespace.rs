@@ -16,12 +16,10 @@ pub(super) fn admit(admission: &Admission<'_>, object: &mut Value) -> Result<(),
         return Ok(());
     }
     let name = admission.namespace;
-    let Some(namespace) = admission.registry.get(&Key::new(&kinds::NAMESPACE, "", name)) else {
+    let Some(namespace) = admission.registry.entry(&Key::new(&kinds::NAMESPACE, "", name)) else {
         return Err(Status::not_found(&kinds::NAMESPACE, name));
     };
-    // The bytes tell without decoding: this is asked before every create.
-    let marked = namespace.json.windows(MARK.len()).any(|part| part == MARK);
-    if !marked || !namespace.value().is_ok_and(|n| n["metadata"]["deletionTimestamp"].is_string()) {
+    if !namespace.card().deleting {
         return Ok(());
     }
     let why = format!("unable to create new content in namespace {name} because it is being terminated");
@@ -34,8 +32,6 @@ pub(super) fn admit(admission: &Admission<'_>, object: &mut Value) -> Result<(),
     status.details = status.details.map(|details| Details { causes: vec![cause], ..details });
     Err(status)
 }
-
-const MARK: &[u8] = b"\"deletionTimestamp\"";
 
 /// Looks at a delete.
 ///

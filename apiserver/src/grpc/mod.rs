@@ -13,8 +13,10 @@ use tonic::{Request, Response, Status};
 use crate::identity::Identity;
 use crate::rest::Connection;
 
-/// As large as the client's.
-const LARGEST_MESSAGE: usize = 512 << 20;
+/// The largest answer, as large as the client takes: a list of everything.
+const LARGEST_ANSWER: usize = 512 << 20;
+/// The largest request: a batch of writes, of which one alone may have 3 MB.
+const LARGEST_REQUEST: usize = 64 << 20;
 
 /// Makes a client for whoever calls.
 pub type MakeClient = Arc<dyn Fn(Identity) -> Arc<dyn Client> + Send + Sync>;
@@ -28,8 +30,8 @@ pub struct Face {
 /// The service, ready to be mounted. Requests need a [`Connection`] among their extensions.
 pub fn objects(make_client: MakeClient) -> ObjectsServer<Face> {
     ObjectsServer::new(Face { make_client })
-        .max_decoding_message_size(LARGEST_MESSAGE)
-        .max_encoding_message_size(LARGEST_MESSAGE)
+        .max_decoding_message_size(LARGEST_REQUEST)
+        .max_encoding_message_size(LARGEST_ANSWER)
 }
 
 impl Face {

@@ -80,9 +80,8 @@ impl Lines {
             state.awaited.insert(session, (node.to_owned(), send));
             (receive, session)
         };
-        let taken_up = tokio::time::timeout(ATTEND, answer).await;
-        self.0.lock().awaited.remove(&session);
-        match taken_up {
+        let _awaited = Awaited { lines: self, session };
+        match tokio::time::timeout(ATTEND, answer).await {
             Ok(Ok(duplex)) => Ok(duplex),
             _ => Err(no_answer()),
         }
@@ -91,6 +90,18 @@ impl Lines {
     /// Whether a node has a line.
     pub fn is_connected(&self, node: &str) -> bool {
         self.0.lock().nodes.contains_key(node)
+    }
+}
+
+/// Forgets a session that nobody took up, whether its time ran out or whoever asked has gone.
+struct Awaited<'a> {
+    lines: &'a Lines,
+    session: u64,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.lines.0.lock().awaited.remove(&self.session);
     }
 }
 

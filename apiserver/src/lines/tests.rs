@@ -68,6 +68,8 @@ async fn nodes_that_are_away_or_asleep_are_told_apart() {
     let orders = Way::connect(&lines, "n").await.unwrap();
     let asleep = lines.open("n", logs_of("web")).await.unwrap_err();
     assert_eq!(asleep, LineError::NoAnswer("n".into()));
+    let gave_up = tokio::time::timeout(std::time::Duration::from_secs(1), lines.open("n", logs_of("web")));
+    assert!(gave_up.await.is_err() && lines.0.lock().awaited.is_empty(), "whoever asked has gone");
     let again = Way::connect(&lines, "n").await.unwrap();
     drop(orders);
     assert!(lines.is_connected("n"), "the end of the old connection is not the end of the new one");

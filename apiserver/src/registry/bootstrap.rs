@@ -13,7 +13,7 @@ impl Registry {
     /// Makes what every cluster has and nobody else makes; what is there already stays as it is.
     pub async fn found_cluster(&self, address: SocketAddr) {
         let user = Identity::new("system:apiserver", &["system:masters", "system:authenticated"]);
-        let context = Context::of(user);
+        let context = Context { field_manager: "kube-apiserver".into(), ..Context::of(user) };
         for (kind, namespace, body) in founding(address) {
             let operation =
                 Operation::Create { kind, namespace: namespace.into(), sub: None, body: Body::Tree(body) };

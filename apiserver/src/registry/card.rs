@@ -13,6 +13,8 @@ use crate::store::Encoded;
 pub struct Card {
     /// `metadata.uid`.
     pub uid: String,
+    /// Whether it is on its way out.
+    pub deleting: bool,
     /// `metadata.labels`; few, so that looking through them is quick.
     labels: Vec<(String, String)>,
     /// The values of the kind's selectable fields, in the order of its row; none for what the key says.
@@ -27,6 +29,7 @@ impl Card {
         let field = |s: &Selectable| if is_in_key(s.field) { String::new() } else { s.value(object) };
         Card {
             uid: meta["uid"].as_str().unwrap_or_default().into(),
+            deleting: meta["deletionTimestamp"].is_string(),
             labels: meta["labels"].as_object().into_iter().flatten().filter_map(label).collect(),
             fields: kind.selectable.iter().map(field).collect(),
         }

@@ -246,7 +246,8 @@ impl Registry {
         texts
     }
 
-    fn entry(&self, key: &Key) -> Option<Entry> {
+    /// The object with its card.
+    pub fn entry(&self, key: &Key) -> Option<Entry> {
         self.state.read().get(key).cloned()
     }
 

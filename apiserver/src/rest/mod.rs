@@ -26,6 +26,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use coracle_api::Status;
+use coracle_api::status::Details;
 use http::request::Parts;
 use http::{Method, header};
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,9 @@ use reply::Reply;
 const BODY_MAX: usize = 3 << 20;
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_secs(60);
+
+/// How long an answer may take to begin: upstream's `--request-timeout`. Only a disk that has stopped takes so long.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// What every handler may use.
 pub struct App {
@@ -153,7 +157,14 @@ async fn answer(app: &Arc<App>, parts: Parts, body: Body) -> Reply {
         }
     }
     let route = path::parse(parts.uri.path());
-    dispatch(app, &asked, route).await.unwrap_or_else(|status| Reply::status(&status, &plain))
+    let answer = tokio::time::timeout(ANSWER_TIME, dispatch(app, &asked, route)).await;
+    answer.unwrap_or_else(|_| Err(too_slow())).unwrap_or_else(|status| Reply::status(&status, &plain))
+}
+
+/// 504: whether a write has happened is not known.
+fn too_slow() -> Status {
+    let why = "request did not complete within requested timeout - context deadline exceeded";
+    Status::failure(504, "Timeout", format!("Timeout: {why}")).with_details(Details::default())
 }
 
 /// Who asks, and whether they may: before anything else is looked at.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use coracle_api::decode::Target;
-use coracle_api::{KindRef, Object, Revision, Status};
+use coracle_api::{KindRef, Revision, Status};
 use futures::stream;
 use rand::Rng;
 use serde_json::{Value, json};
@@ -29,13 +29,22 @@ const LIFE: Duration = Duration::from_secs(1800);
 /// The annotation that ends the initial events.
 const INITIAL_END: &str = "k8s.io/initial-events-end";
 
+/// What is to be sent next. Events become bytes only when the client takes them: a slow one holds on to objects that others
+/// hold, too, not to copies.
+enum Ready {
+    Event(Event),
+    /// How far the watch is, and whether these are the initial events' end.
+    Bookmark(Revision, bool),
+    Error(Status),
+}
+
 struct Stream {
     app: Arc<App>,
     kind: KindRef,
     shape: Shape,
     headed: bool,
     watcher: Option<Watcher>,
-    ready: VecDeque<Bytes>,
+    ready: VecDeque<Ready>,
     bookmarks: Option<tokio::time::Interval>,
     end: Instant,
     asked: Arc<Asked>,
@@ -96,17 +105,17 @@ pub fn start(
         let listing = app.registry.list(&selection, &ListOptions::default())?;
         since = listing.revision;
         for entry in listing.entries {
-            stream.push(&Event::Added(entry.object));
+            stream.ready.push_back(Ready::Event(Event::Added(entry.object)));
         }
         if options.initial_events.is_some() && options.bookmarks {
-            stream.bookmark(since, true);
+            stream.ready.push_back(Ready::Bookmark(since, true));
         }
     } else if from_now {
         since = app.registry.revision();
     }
     match app.registry.watch(vec![selection], since) {
         Ok(watcher) => stream.watcher = Some(watcher),
-        Err(gone) => stream.error(&expired(gone.since, gone.floor)),
+        Err(gone) => stream.ready.push_back(Ready::Error(expired(gone.since, gone.floor))),
     }
     Ok(Reply {
         code: 200,
@@ -120,7 +129,8 @@ pub fn start(
 
 async fn step(mut stream: Stream) -> Option<(Result<Bytes, std::convert::Infallible>, Stream)> {
     loop {
-        if let Some(bytes) = stream.ready.pop_front() {
+        if let Some(ready) = stream.ready.pop_front() {
+            let bytes = stream.bytes(ready);
             return Some((Ok(bytes), stream));
         }
         let watcher = stream.watcher.as_mut()?;
@@ -137,32 +147,32 @@ async fn step(mut stream: Stream) -> Option<(Result<Bytes, std::convert::Infalli
             () = stream.app.stop.cancelled() => return None,
         };
         match news {
-            Some(Ok(events)) => events.iter().for_each(|event| stream.push(event)),
+            Some(Ok(events)) => stream.ready.extend(events.into_iter().map(Ready::Event)),
             Some(Err(gone)) => {
-                stream.error(&expired(gone.since, gone.floor));
+                stream.ready.push_back(Ready::Error(expired(gone.since, gone.floor)));
                 stream.watcher = None;
             }
             None => {
                 let seen = stream.watcher.as_ref().map(Watcher::seen).unwrap_or_default();
-                stream.bookmark(seen, false);
+                stream.ready.push_back(Ready::Bookmark(seen, false));
             }
         }
     }
 }
 
 impl Stream {
-    fn push(&mut self, event: &Event) {
-        let bytes = match self.shape {
-            Shape::Whole if self.kind.view.is_none() => line(event.word(), &event.object().json),
-            _ => self.shaped(event.word(), event.object()),
-        };
-        self.ready.push_back(bytes);
-    }
-
-    fn shaped(&mut self, word: &str, object: &Object) -> Bytes {
-        let value = object.value().unwrap_or_default();
-        let shown = self.shape_value(value);
-        line(word, shown.to_string().as_bytes())
+    fn bytes(&mut self, ready: Ready) -> Bytes {
+        match ready {
+            Ready::Event(event) if self.shape == Shape::Whole && self.kind.view.is_none() => {
+                line(event.word(), &event.object().json)
+            }
+            Ready::Event(event) => {
+                let shown = self.shape_value(event.object().value().unwrap_or_default());
+                line(event.word(), shown.to_string().as_bytes())
+            }
+            Ready::Bookmark(revision, initial_end) => self.bookmark(revision, initial_end),
+            Ready::Error(status) => line("ERROR", &serde_json::to_vec(&status).unwrap_or_default()),
+        }
     }
 
     fn shape_value(&mut self, value: Value) -> Value {
@@ -177,7 +187,7 @@ impl Stream {
         shown
     }
 
-    fn bookmark(&mut self, revision: Revision, initial_end: bool) {
+    fn bookmark(&mut self, revision: Revision, initial_end: bool) -> Bytes {
         let mut metadata = json!({"resourceVersion": revision.to_string()});
         if initial_end {
             metadata["annotations"] = json!({ INITIAL_END: "true" });
@@ -193,12 +203,7 @@ impl Stream {
             Shape::Whole => object,
             _ => self.shape_value(object),
         };
-        self.ready.push_back(line("BOOKMARK", shown.to_string().as_bytes()));
-    }
-
-    fn error(&mut self, status: &Status) {
-        let json = serde_json::to_vec(status).unwrap_or_default();
-        self.ready.push_back(line("ERROR", &json));
+        line("BOOKMARK", shown.to_string().as_bytes())
     }
 }
 
