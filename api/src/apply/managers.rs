@@ -98,7 +98,7 @@ impl Managers {
     pub(super) fn strip(&mut self, owner: &Owner) {
         let unowned = Set::of_fields(UNOWNED);
         if let Some(entry) = self.get_mut(owner) {
-            entry.fields = entry.fields.difference(&unowned);
+            entry.fields.remove(&unowned);
         }
         self.0.retain(|entry| entry.owner != *owner || !entry.fields.is_empty());
     }

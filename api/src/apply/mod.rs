@@ -102,13 +102,14 @@ fn update(
     let owner = writer.owner(false, &api_version);
     let owner = by.map_or(owner.clone(), |name| Owner { name: name.into(), ..owner });
     let ignored = writer.ignored();
-    let mut difference = compare(Some(live), Some(new), Typed::root(target.schema));
-    for set in [&mut difference.added, &mut difference.removed, &mut difference.modified] {
-        *set = set.without_below(&ignored);
-    }
-    let taken = difference.modified.union(&difference.added);
+    let Difference { added: mut taken, mut removed, modified } =
+        compare(Some(live), Some(new), Typed::root(target.schema));
+    taken.add(modified);
+    taken.remove_below(&ignored);
+    removed.remove_below(&ignored);
     for entry in &mut managers.0 {
-        entry.fields = entry.fields.difference(&taken).difference(&difference.removed);
+        entry.fields.remove(&taken);
+        entry.fields.remove(&removed);
     }
     managers.drop_empty();
     if !taken.is_empty() {

@@ -125,7 +125,10 @@ impl Set {
         match path {
             [] => {}
             [last] => drop(self.members.insert(last.clone())),
-            [first, rest @ ..] => self.children.entry(first.clone()).or_default().insert(rest),
+            [first, rest @ ..] => match self.children.get_mut(first) {
+                Some(child) => child.insert(rest),
+                None => self.children.entry(first.clone()).or_default().insert(rest),
+            },
         }
     }
 
@@ -139,61 +142,70 @@ impl Set {
         self.children.get(element).filter(|set| !set.is_empty())
     }
 
-    fn combine(&self, other: &Set, members: fn(bool, bool) -> bool) -> Set {
-        let nothing = Set::default();
-        let all = self.members.union(&other.members);
-        let members_of = |e: &&Element| members(self.members.contains(*e), other.members.contains(*e));
-        let mut out = Set { members: all.filter(members_of).cloned().collect(), children: BTreeMap::new() };
-        for element in self.children.keys().chain(other.children.keys()) {
-            if out.children.contains_key(element) {
-                continue;
-            }
-            let (mine, theirs) = (self.children.get(element), other.children.get(element));
-            let child = mine.unwrap_or(&nothing).combine(theirs.unwrap_or(&nothing), members);
-            if !child.is_empty() {
-                out.children.insert(element.clone(), child);
+    /// Adds all of another.
+    pub fn add(&mut self, other: Set) {
+        self.members.extend(other.members);
+        for (element, child) in other.children {
+            self.children.entry(element).or_default().add(child);
+        }
+    }
+
+    /// Takes out what is in another; paths below a member of the other stay.
+    pub fn remove(&mut self, other: &Set) {
+        self.members.retain(|element| !other.members.contains(element));
+        self.remove_in_children(other, Set::remove);
+    }
+
+    /// Takes out the members of another and all that is below them.
+    pub fn remove_below(&mut self, other: &Set) {
+        self.members.retain(|element| !other.members.contains(element));
+        self.children.retain(|element, _| !other.members.contains(element));
+        self.remove_in_children(other, Set::remove_below);
+    }
+
+    fn remove_in_children(&mut self, other: &Set, remove: fn(&mut Set, &Set)) {
+        for (element, theirs) in &other.children {
+            if let Some(mine) = self.children.get_mut(element) {
+                remove(mine, theirs);
             }
         }
-        out
+        self.children.retain(|_, child| !child.is_empty());
     }
 
     /// What is in either.
     #[must_use]
     pub fn union(&self, other: &Set) -> Set {
-        self.combine(other, |a, b| a || b)
+        let mut out = self.clone();
+        out.add(other.clone());
+        out
     }
 
     /// What is in both.
     #[must_use]
     pub fn intersection(&self, other: &Set) -> Set {
-        self.combine(other, |a, b| a && b)
+        let both = |(element, mine): (&Element, &Set)| {
+            let child = mine.intersection(other.children.get(element)?);
+            (!child.is_empty()).then(|| (element.clone(), child))
+        };
+        Set {
+            members: self.members.intersection(&other.members).cloned().collect(),
+            children: self.children.iter().filter_map(both).collect(),
+        }
     }
 
     /// What is in this one only; paths below a member of the other stay.
     #[must_use]
     pub fn difference(&self, other: &Set) -> Set {
-        self.combine(other, |a, b| a && !b)
+        let mut out = self.clone();
+        out.remove(other);
+        out
     }
 
     /// What is in this one, without the members of the other and all that is below them.
     #[must_use]
     pub fn without_below(&self, other: &Set) -> Set {
-        let mut out = Set {
-            members: self.members.difference(&other.members).cloned().collect(),
-            children: BTreeMap::new(),
-        };
-        for (element, child) in &self.children {
-            if other.members.contains(element) {
-                continue;
-            }
-            let child = other
-                .children
-                .get(element)
-                .map_or_else(|| child.clone(), |theirs| child.without_below(theirs));
-            if !child.is_empty() {
-                out.children.insert(element.clone(), child);
-            }
-        }
+        let mut out = self.clone();
+        out.remove_below(other);
         out
     }
 

@@ -124,7 +124,7 @@ pub fn encode(kind: KindRef, object: &Value) -> Encoded {
         }
     }
     head.extend_from_slice(REVISION.as_bytes());
-    let mut tail = Vec::with_capacity(512);
+    let mut tail = Vec::with_capacity(2048);
     tail.push(b'"');
     for name in BEHIND {
         if let Some(value) = meta.get(name) {
