@@ -17,16 +17,19 @@ use crate::identity::Identity;
 
 struct World {
     registry: Arc<Registry>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl World {
     async fn new(count: usize) -> World {
+        World::with(Bounds { count, age_seconds: i64::MAX / 4, ..Bounds::default() }).await
+    }
+
+    async fn with(bounds: Bounds) -> World {
         let dir = tempfile::tempdir().unwrap();
-        let bounds = Bounds { count, age_seconds: i64::MAX / 4, ..Bounds::default() };
         let registry = Registry::open(&dir.path().join("data"), bounds, Clock::system()).unwrap();
         registry.found_cluster("127.0.0.1:1".parse().unwrap()).await;
-        World { registry, _dir: dir }
+        World { registry, dir }
     }
 
     async fn perform(&self, operation: Operation) -> Result<Written, Status> {
@@ -188,4 +191,35 @@ async fn writes_that_change_nothing_keep_the_revision() {
     assert_eq!(same.object.revision, made.object.revision);
     let stale = world.patch("a", json!({"metadata": {"resourceVersion": "1"}})).await.unwrap_err();
     assert_eq!(stale.reason, "Conflict", "a stale revision conflicts even so");
+}
+
+#[tokio::test]
+async fn history_is_bounded_by_bytes_and_by_age() {
+    let world = World::with(Bounds { memory_bytes: 60_000, ..Bounds::default() }).await;
+    world.create("big", "a").await.unwrap();
+    for number in 0..40 {
+        let text = format!("{number}").repeat(2_000);
+        world.patch("big", json!({"data": {"text": text}})).await.unwrap();
+    }
+    let (floor, kept) = world.registry.changes(None, Revision(0));
+    assert!((10..25).contains(&kept.len()), "superseded objects of 2 to 4 KB, {} changes", kept.len());
+    assert_eq!(kept.first().map(|change| change.revision.0 - 1), Some(floor.0), "complete from the floor on");
+
+    // By a clock on which everything was long ago.
+    let world = World::with(Bounds { age_seconds: -1, ..Bounds::default() }).await;
+    let before = world.registry.revision();
+    world.create("a", "a").await.unwrap();
+    assert_eq!(world.registry.changes(None, before).1.len(), 1);
+    world.registry.age();
+    let (floor, kept) = world.registry.changes(None, Revision(0));
+    assert!(kept.is_empty() && floor == world.registry.revision());
+    let all = || vec![Selection::all(&kinds::CONFIG_MAP, None)];
+    assert!(world.registry.watch(all(), before).is_err() && world.registry.get(&key("a")).is_some());
+    let mut watcher = world.registry.watch(all(), world.registry.revision()).unwrap();
+    world.create("b", "a").await.unwrap();
+    assert_eq!(watcher.next().await.unwrap().len(), 1);
+    let path = world.dir.path().join("data");
+    world.registry.close().await;
+    let again = Registry::open(&path, Bounds::default(), Clock::system()).unwrap();
+    assert!(again.get(&key("a")).is_some() && again.get(&key("b")).is_some());
 }
