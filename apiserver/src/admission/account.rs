@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use coracle_api::{Key, Status, kinds};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Admission;
@@ -21,6 +22,15 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 /// the namespace.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const WAIT_AT_MOST: Duration = Duration::from_millis(1500);
+
+/// What a pod takes over from its account.
+#[derive(Deserialize)]
+struct Account {
+    #[serde(rename = "automountServiceAccountToken")]
+    mounts: Option<bool>,
+    #[serde(rename = "imagePullSecrets", default)]
+    secrets: Vec<Value>,
+}
 
 /// Gives the controllers time to make the account that a new pod runs as if it names none.
 pub async fn await_default(admission: &Admission<'_>, pod: &Value) {
@@ -56,19 +66,16 @@ pub(super) fn admit(admission: &Admission<'_>, pod: &mut Value) -> Result<(), St
             format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
         return Err(admission.forbid(pod, &why));
     };
-    let account = account.value().map_err(Status::internal)?;
-    let mounts = spec["automountServiceAccountToken"]
-        .as_bool()
-        .or(account["automountServiceAccountToken"].as_bool())
-        .unwrap_or(true);
+    let account: Account = account.decode().map_err(Status::internal)?;
+    let mounts = spec["automountServiceAccountToken"].as_bool().or(account.mounts).unwrap_or(true);
     let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else { return Ok(()) };
     spec.insert("serviceAccountName".into(), name.as_str().into());
     // The same under its old name, for clients that know no other.
     spec.insert("serviceAccount".into(), name.into());
     if spec.get("imagePullSecrets").and_then(Value::as_array).is_none_or(Vec::is_empty)
-        && let Some(secrets) = account["imagePullSecrets"].as_array().filter(|list| !list.is_empty())
+        && !account.secrets.is_empty()
     {
-        spec.insert("imagePullSecrets".into(), secrets.clone().into());
+        spec.insert("imagePullSecrets".into(), account.secrets.into());
     }
     if mounts {
         mount_token(&mut pod["spec"]);
@@ -77,9 +84,8 @@ pub(super) fn admit(admission: &Admission<'_>, pod: &mut Value) -> Result<(), St
 }
 
 fn mount_token(spec: &mut Value) {
-    let volumes = spec["volumes"].as_array().cloned().unwrap_or_default();
-    let ours = |v: &&Value| v["name"].as_str().is_some_and(|name| name.starts_with(VOLUME_PREFIX));
-    let existing = volumes.iter().find(ours).and_then(|v| v["name"].as_str()).map(str::to_string);
+    let mut names = spec["volumes"].as_array().into_iter().flatten().filter_map(|v| v["name"].as_str());
+    let existing = names.find(|name| name.starts_with(VOLUME_PREFIX)).map(str::to_string);
     let name = existing.clone().unwrap_or_else(|| generate_name(VOLUME_PREFIX, &mut rand::rng()));
     let mut needed = false;
     for list in ["initContainers", "containers"] {
@@ -88,24 +94,16 @@ fn mount_token(spec: &mut Value) {
         }
     }
     if needed && existing.is_none() {
-        let mut volumes = volumes;
-        volumes.push(volume(&name));
-        spec["volumes"] = volumes.into();
+        match spec["volumes"].as_array_mut() {
+            Some(volumes) => volumes.push(volume(&name)),
+            None => spec["volumes"] = json!([volume(&name)]),
+        }
     }
 }
 
 /// Whether the container wants the token: not if it mounts something there itself.
 fn mount_in(container: &mut Value, volume: &str) -> bool {
-    let Some(container) = container.as_object_mut() else { return false };
-    let mounts = container.get("volumeMounts").and_then(Value::as_array).cloned().unwrap_or_default();
-    if mounts.iter().any(|m| m["mountPath"] == MOUNT_PATH) {
-        return false;
-    }
-    let mut mounts = mounts;
-    mounts.push(json!({"name": volume, "readOnly": true, "mountPath": MOUNT_PATH}));
-    // Where Go's struct has the field: before the paths of the termination message.
-    let mut ordered = serde_json::Map::new();
-    let mut mounts = Some(Value::from(mounts));
+    /// The fields behind the mounts in Go's struct.
     const BEHIND: [&str; 12] = [
         "volumeDevices",
         "livenessProbe",
@@ -120,20 +118,17 @@ fn mount_in(container: &mut Value, volume: &str) -> bool {
         "stdinOnce",
         "tty",
     ];
-    for (name, value) in std::mem::take(container) {
-        if BEHIND.contains(&name.as_str())
-            && let Some(mounts) = mounts.take()
-        {
-            ordered.insert("volumeMounts".into(), mounts);
-        }
-        if name != "volumeMounts" {
-            ordered.insert(name, value);
+    let Some(container) = container.as_object_mut() else { return false };
+    let mount = json!({"name": volume, "readOnly": true, "mountPath": MOUNT_PATH});
+    match container.get_mut("volumeMounts").and_then(Value::as_array_mut) {
+        Some(mounts) if mounts.iter().any(|mount| mount["mountPath"] == MOUNT_PATH) => return false,
+        Some(mounts) => mounts.push(mount),
+        None => {
+            let behind = container.keys().position(|name| BEHIND.contains(&name.as_str()));
+            let place = behind.unwrap_or(container.len());
+            container.shift_insert(place, "volumeMounts".into(), json!([mount]));
         }
     }
-    if let Some(mounts) = mounts.take() {
-        ordered.insert("volumeMounts".into(), mounts);
-    }
-    *container = ordered;
     true
 }
 
