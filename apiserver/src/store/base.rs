@@ -1,7 +1,7 @@
 //! The base on disk: the world as it was at some revision, in sled, off the path of writers.
 //!
 //! ```text
-//!  full files of the log --oldest first, once past the bounds--> fold: one sled batch, synced --> the file goes
+//!  full files of the log --oldest first, once past the bounds--> fold: sled batches, synced --> the file goes
 //! ```
 
 use std::collections::{HashMap, VecDeque};
@@ -29,6 +29,9 @@ const MARKER: &str = "FORMAT";
 const LOG: &str = "log";
 /// Everything that lives is in the registry's memory; sled's own cache serves only the writing of its pages.
 const CACHE_BYTES: u64 = 8 << 20;
+
+/// How much is folded at a time: sled takes many times the size of a batch in memory, and keeps it.
+const BATCH_BYTES: usize = 512 << 10;
 
 /// No change has this revision or a lower one: 0 and 1 mean something else to clients ("any", and what people type when
 /// they mean "the beginning"), and a watch from there must be told to list first, as on a cluster with a past.
@@ -107,21 +110,34 @@ impl Base {
         Ok(())
     }
 
-    /// Takes a file of the log in, then removes it. All or nothing: a crash only means folding again.
+    /// Takes a file of the log in, then removes it. A crash in between only means going on from the floor.
     fn fold(&mut self, sealed: &Sealed) -> Result<(), String> {
         let told = |e: std::io::Error| format!("{}: {e}", sealed.path.display());
         let bytes = std::fs::read(&sealed.path).map_err(told)?;
-        let mut latest: HashMap<Vec<u8>, Committed> = HashMap::new();
-        let mut last = self.floor;
+        let (mut latest, mut size, mut last) = (HashMap::new(), 0, self.floor);
         log::read(&bytes, &mut |change| {
+            if change.object.revision <= last {
+                return Ok(());
+            }
             last = change.object.revision;
+            size += change.object.json.len();
             latest.insert(record::base_key(&change.object.key), change);
+            if size >= BATCH_BYTES {
+                self.take_in(std::mem::take(&mut latest), last)?;
+                size = 0;
+            }
             Ok(())
         })?;
-        drop(bytes);
         if last != sealed.last {
             return Err(format!("{} ends at {last}, not at {}", sealed.path.display(), sealed.last));
         }
+        self.take_in(latest, last)?;
+        self.sync()?;
+        std::fs::remove_file(&sealed.path).and_then(|()| log::sync_dir(&self.log_dir())).map_err(told)
+    }
+
+    /// Moves the floor up to a revision: all or nothing.
+    fn take_in(&mut self, latest: HashMap<Vec<u8>, Committed>, floor: Revision) -> Result<(), String> {
         let mut batch = sled::Batch::default();
         for (key, change) in latest {
             if change.verb == Verb::Delete {
@@ -132,11 +148,10 @@ impl Base {
             record::encode(&change, &mut bytes);
             batch.insert(key, bytes);
         }
-        batch.insert(FLOOR, &sealed.last.0.to_be_bytes());
+        batch.insert(FLOOR, &floor.0.to_be_bytes());
         self.db.apply_batch(batch).map_err(|e| e.to_string())?;
-        self.sync()?;
-        self.floor = sealed.last;
-        std::fs::remove_file(&sealed.path).and_then(|()| log::sync_dir(&self.log_dir())).map_err(told)
+        self.floor = floor;
+        Ok(())
     }
 
     fn sync(&self) -> Result<(), String> {

@@ -24,8 +24,8 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 /// The most changes in one commit, and the most bytes but for the last: keeps one sync, and so everybody's wait, short.
 const BATCH: usize = 1024;
 const BATCH_BYTES: usize = 4 << 20;
-/// Into how many files the log is divided, which go one by one. Many: sled takes five times the size of a batch in memory.
-const FILES: u64 = 64;
+/// Into how many files the log is divided, which go one by one. Each costs three slow syncs.
+const FILES: u64 = 16;
 
 /// See the module.
 pub struct Embedded {

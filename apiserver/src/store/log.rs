@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use super::Committed;
 use super::record;
 
-/// How many zeros are written ahead.
+/// How many zeros are written ahead, at most up to where the file ends.
 const AHEAD: u64 = 1 << 20;
 /// `0000002a 90abcdef 0000000000000010\n`
 const HEADER: usize = 35;
@@ -143,9 +143,9 @@ impl Log {
         self.buffer[..HEADER].copy_from_slice(header.as_bytes());
         let end = self.at + self.buffer.len() as u64;
         if end > self.zeroed {
-            let ahead = vec![0; usize::try_from(AHEAD.min(self.limit)).unwrap_or_default()];
-            self.file.write_all_at(&ahead, end)?;
-            self.zeroed = end + ahead.len() as u64;
+            let ahead = AHEAD.min(self.limit.saturating_sub(end));
+            self.file.write_all_at(&vec![0; usize::try_from(ahead).unwrap_or_default()], end)?;
+            self.zeroed = end + ahead;
         }
         self.file.write_all_at(&self.buffer, self.at)?;
         self.file.sync_data()?;
