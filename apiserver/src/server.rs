@@ -141,6 +141,7 @@ impl Server {
         let verdicts = Arc::new(Verdicts::default());
         let lines = Lines::default();
         let router = rest::router(App {
+            large: Semaphore::new(1),
             registry: registry.clone(),
             verdicts: verdicts.clone(),
             authenticator: Authenticator::new(pki.accounts().clone(), config.anonymous_auth),

@@ -331,13 +331,16 @@ async fn large_bodies_hold_nobody_up() {
             "ports": many(10_000, &|n| json!({"name": format!("p{n}"), "port": n + 1}))}}),
         ),
     ];
-    for (kind, body) in bodies {
-        let text = body.to_string();
-        let asked = tokio::time::Instant::now();
-        let created = send(&client, "POST", &core(kind), JSON, text.as_bytes()).await;
-        let status = created.unwrap_or_else(|why| panic!("{kind} of {} bytes: {why}", text.len()));
-        println!("{kind} of {} bytes: {status} after {:?}", text.len(), asked.elapsed());
-    }
+    // All at the same time: nobody else's turn may depend on theirs.
+    let sent = bodies.map(|(kind, body)| {
+        let (client, text, path) = (client.clone(), body.to_string(), core(kind));
+        async move {
+            let created = send(&client, "POST", &path, JSON, text.as_bytes()).await;
+            let status = created.unwrap_or_else(|why| panic!("{kind} of {} bytes: {why}", text.len()));
+            println!("{kind} of {} bytes: {status}", text.len());
+        }
+    });
+    futures::future::join_all(sent).await;
     stop.cancel();
     let longest = bystander.await.expect("the server went on");
     assert!(longest < BYSTANDER, "a bystander waited for {longest:?}");

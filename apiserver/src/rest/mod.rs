@@ -29,6 +29,7 @@ use coracle_api::Status;
 use coracle_api::status::Details;
 use http::request::Parts;
 use http::{Method, header};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Authenticator, authorize, node, oidc};
@@ -44,6 +45,9 @@ use reply::Reply;
 
 /// Upstream's limit for a request's body.
 const BODY_MAX: usize = 3 << 20;
+
+/// A body from which on it takes its turn, see [`App::large`]: a hundred times the usual.
+const BODY_LARGE: usize = 128 << 10;
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_secs(60);
 
@@ -64,6 +68,8 @@ pub struct App {
     pub stop: CancellationToken,
     /// What the requests so far came to.
     pub metrics: health::Metrics,
+    /// Whose turn it is with a large body: its reader keeps a processor for a while, and the others answer meanwhile.
+    pub large: Semaphore,
 }
 
 /// What is known of a client before it asks.
@@ -157,7 +163,11 @@ async fn answer(app: &Arc<App>, parts: Parts, body: Body) -> Reply {
         }
     }
     let route = path::parse(parts.uri.path());
-    let answer = tokio::time::timeout(ANSWER_TIME, dispatch(app, &asked, route)).await;
+    let answer = async {
+        let _turn = if asked.body.len() > BODY_LARGE { app.large.acquire().await.ok() } else { None };
+        dispatch(app, &asked, route).await
+    };
+    let answer = tokio::time::timeout(ANSWER_TIME, answer).await;
     answer.unwrap_or_else(|_| Err(too_slow())).unwrap_or_else(|status| Reply::status(&status, &plain))
 }
 
