@@ -137,6 +137,29 @@ impl<'p, 'v> Field<'p, 'v> {
         names.iter().map(|name| self.get(name)).filter(Field::is_set)
     }
 
+    /// Visits what lies at `path`, steps with dots between them: of a list on the way every item, of what is not set nothing.
+    ///
+    /// ```
+    /// # use coracle_api::Field;
+    /// let pod = serde_json::json!({"spec": {"containers": [{"ports": [{"hostPort": 80}]}, {"name": "c"}]}});
+    /// let mut found = Vec::new();
+    /// Field::top(&pod, "spec").each("containers.ports.hostPort", &mut |port| found.push(port.to_string()));
+    /// assert_eq!(found, ["spec.containers[0].ports[0].hostPort"]);
+    /// ```
+    pub fn each(&self, path: &str, visit: &mut dyn FnMut(&Field<'_, 'v>)) {
+        let (name, rest) = path.split_once('.').unwrap_or((path, ""));
+        let field = self.get(name);
+        let mut pass = |field: &Field<'_, 'v>| match rest {
+            "" => visit(field),
+            rest => field.each(rest, visit),
+        };
+        if field.value.is_array() {
+            field.items().for_each(|item| pass(&item));
+        } else if field.is_set() {
+            pass(&field);
+        }
+    }
+
     /// The plain value of a field of this object; null where there is none.
     pub fn raw(&self, name: &str) -> &'v Value {
         self.value.get(name).unwrap_or(&NULL)
@@ -233,18 +256,10 @@ pub enum Fault {
 
 impl Fault {
     /// The `reason` of the `StatusCause`.
-    pub fn reason(self) -> &'static str {
+    pub fn reason(self) -> String {
         match self {
-            Fault::Required => "FieldValueRequired",
-            Fault::Duplicate => "FieldValueDuplicate",
-            Fault::Invalid => "FieldValueInvalid",
-            Fault::NotSupported => "FieldValueNotSupported",
-            Fault::Forbidden => "FieldValueForbidden",
-            Fault::TooLong => "FieldValueTooLong",
-            Fault::TooMany => "FieldValueTooMany",
-            Fault::NotFound => "FieldValueNotFound",
-            Fault::TypeInvalid => "FieldValueTypeInvalid",
-            Fault::Internal => "InternalError",
+            Fault::Internal => "InternalError".into(),
+            other => format!("FieldValue{other:?}"),
         }
     }
 }
@@ -287,18 +302,19 @@ impl Errors {
 
     /// `Required value`, with a colon and the detail only where there is one.
     pub fn required(&mut self, at: &Path<'_>, detail: &str) {
-        let body =
-            if detail.is_empty() { "Required value".into() } else { format!("Required value: {detail}") };
-        self.push(at, Fault::Required, body);
+        self.push(at, Fault::Required, with_detail("Required value".into(), detail));
     }
 
     /// `Invalid value: <value as JSON>: detail`.
     pub fn invalid(&mut self, at: &Path<'_>, value: impl Into<Value>, detail: &str) {
-        self.push(
-            at,
-            Fault::Invalid,
-            with_detail(format!("Invalid value: {}", print(&value.into())), detail),
-        );
+        let head = format!("Invalid value: {}", print(&value.into()));
+        self.push(at, Fault::Invalid, with_detail(head, detail));
+    }
+
+    /// The same about the field's own value; none is printed as an empty string.
+    pub fn wrong(&mut self, field: &Field<'_, '_>, detail: &str) {
+        let value = if field.is_set() { field.value.clone() } else { "".into() };
+        self.invalid(field, value, detail);
     }
 
     /// `Duplicate value: <value as JSON>`.
@@ -324,16 +340,11 @@ impl Errors {
     }
 
     /// `Unsupported value: "x": supported values: "a", "b"`. Upstream prints sets sorted, but lists in their own
-    /// order, so the order is the caller's.
-    pub fn not_supported(&mut self, at: &Path<'_>, value: impl Into<Value>, supported: &[&str]) {
-        let names: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
-        let detail =
-            if names.is_empty() { String::new() } else { format!("supported values: {}", names.join(", ")) };
-        self.push(
-            at,
-            Fault::NotSupported,
-            with_detail(format!("Unsupported value: {}", print(&value.into())), &detail),
-        );
+    /// order, so the order of the words is the caller's.
+    pub fn not_supported(&mut self, at: &Path<'_>, value: impl Into<Value>, words: &str) {
+        let names: Vec<String> = words.split(' ').map(|s| format!("{s:?}")).collect();
+        let (value, names) = (print(&value.into()), names.join(", "));
+        self.push(at, Fault::NotSupported, format!("Unsupported value: {value}: supported values: {names}"));
     }
 
     /// `Too long: may not be more than N bytes`.
@@ -343,11 +354,8 @@ impl Errors {
 
     /// `Too many: N: must have at most M items`.
     pub fn too_many(&mut self, at: &Path<'_>, count: usize, most: usize) {
-        self.push(
-            at,
-            Fault::TooMany,
-            format!("Too many: {count}: must have at most {most} item{}", if most == 1 { "" } else { "s" }),
-        );
+        let s = if most == 1 { "" } else { "s" };
+        self.push(at, Fault::TooMany, format!("Too many: {count}: must have at most {most} item{s}"));
     }
 
     /// Any other fault, its text made by the caller.

@@ -5,8 +5,10 @@ use std::hash::{Hash, Hasher};
 
 use serde_json::Value;
 
+use crate::defaults::constants;
 use crate::field::Errors;
 use crate::names;
+use crate::schema::Schema;
 use crate::status::Details;
 use crate::table::Table;
 use crate::validate::metadata::{MetaRules, validate_metadata, validate_metadata_update};
@@ -122,7 +124,7 @@ pub type CheckChange = fn(&Kind, &Value, &Value, &mut Errors);
 
 /// What a schema cannot say of a kind: what upstream calls its strategy. All pure.
 pub struct Strategy {
-    /// Fills in defaults; must be idempotent.
+    /// Fills in what depends on other fields, after the constants of `data/defaults.txt`; must be idempotent.
     pub default: fn(&mut Value),
     /// Puts a new object in order before validation: drops its status, sets its generation.
     pub prepare_create: fn(&mut Value),
@@ -162,6 +164,14 @@ impl Kind {
     /// `apps/v1`, or `v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.into() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// Fills in what an object leaves open; a second time changes nothing.
+    pub fn fill_in(&self, object: &mut Value) {
+        if let Some(schema) = Schema::of(self.schema) {
+            constants(object, schema);
+        }
+        (self.strategy.default)(object);
     }
 
     /// The rules for `metadata` of a new object. They are the same for all kinds but for how a name looks; where in the
@@ -217,9 +227,14 @@ impl Kind {
     }
 }
 
+/// What tells kinds apart, in the order of groups.
+fn identity(kind: &Kind) -> (&str, &str, &str) {
+    (kind.group, kind.plural, kind.version)
+}
+
 impl PartialEq for Kind {
     fn eq(&self, other: &Kind) -> bool {
-        (self.group, self.version, self.plural) == (other.group, other.version, other.plural)
+        identity(self) == identity(other)
     }
 }
 
@@ -233,13 +248,13 @@ impl PartialOrd for Kind {
 
 impl Ord for Kind {
     fn cmp(&self, other: &Kind) -> std::cmp::Ordering {
-        (self.group, self.plural, self.version).cmp(&(other.group, other.plural, other.version))
+        identity(self).cmp(&identity(other))
     }
 }
 
 impl Hash for Kind {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.group, self.plural).hash(state);
+        identity(self).hash(state);
     }
 }
 

@@ -9,6 +9,7 @@
 //! Objects are plain [`serde_json::Value`]s here. Their shape is told once, in the schemas; what a schema cannot
 //! say (defaults that depend, cross-field rules, immutability, table cells) hangs on the kind's row in [`kind`].
 
+pub mod addresses;
 pub mod apply;
 pub mod decode;
 pub mod defaults;

@@ -4,6 +4,8 @@
 //!
 //! Source: `k8s.io/apimachinery/pkg/util/validation/validation.go` and `pkg/api/validation/name.go`.
 
+use crate::addresses;
+
 /// A rule for a string: one text for each fault.
 pub type Rule = fn(&str) -> Vec<String>;
 
@@ -25,19 +27,25 @@ const PERCENT_TEXT: &str = "a valid percent string must be a numeric string foll
 const ENV_TEXT: &str =
     "a valid environment variable name must consist only of printable ASCII characters other than '='";
 
-fn lower(c: u8) -> bool {
+/// Whether a word is one of a list, which is words with blanks between them.
+pub fn is_one_of(word: &str, list: &str) -> bool {
+    list.split(' ').any(|other| other == word)
+}
+
+/// A digit or a lower-case letter.
+pub fn is_digit_or_lower(c: u8) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit()
 }
 
 /// `text` is not empty, starts and ends with `edge`, and has only `inner` between.
-fn shaped(text: &str, edge: fn(u8) -> bool, inner: fn(u8) -> bool) -> bool {
+pub fn shaped(text: &str, edge: fn(u8) -> bool, inner: fn(u8) -> bool) -> bool {
     let bytes = text.as_bytes();
     let ends = bytes.first().zip(bytes.last()).is_some_and(|(a, b)| edge(*a) && edge(*b));
     ends && bytes.iter().all(|c| edge(*c) || inner(*c))
 }
 
 fn is_label(text: &str) -> bool {
-    shaped(text, lower, |c| c == b'-')
+    shaped(text, is_digit_or_lower, |c| c == b'-')
 }
 
 fn is_subdomain(text: &str) -> bool {
@@ -68,7 +76,9 @@ pub fn dns_subdomain(text: &str) -> Vec<String> {
 
 /// A DNS subdomain whose parts may also hold underscores: search domains.
 pub fn dns_subdomain_with_underscore(text: &str) -> Vec<String> {
-    let part = |part: &str| shaped(part.strip_prefix('_').unwrap_or(part), lower, |c| b"-_".contains(&c));
+    let part = |part: &str| {
+        shaped(part.strip_prefix('_').unwrap_or(part), is_digit_or_lower, |c| b"-_".contains(&c))
+    };
     collect(&[
         (text.len() > SUBDOMAIN_MAX, "must be no more than 253 characters"),
         (!text.split('.').all(part), UNDERSCORE_TEXT),
@@ -210,7 +220,7 @@ pub fn port_name(text: &str) -> Vec<String> {
     collect(&[
         (text.len() > 15, "must be no more than 15 characters"),
         (
-            !text.bytes().all(|c| lower(c) || c == b'-') || text.is_empty(),
+            !text.bytes().all(|c| is_digit_or_lower(c) || c == b'-') || text.is_empty(),
             "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
         ),
         (!text.bytes().any(|c| c.is_ascii_lowercase()), "must contain at least one letter (a-z)"),
@@ -221,21 +231,14 @@ pub fn port_name(text: &str) -> Vec<String> {
 
 /// An IPv4 or IPv6 address.
 pub fn ip(text: &str) -> Vec<String> {
-    let wrong = text.parse::<std::net::IpAddr>().is_err();
+    let wrong = addresses::ip(text).is_none();
     collect(&[(wrong, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")])
 }
 
 /// A range of IPv4 or IPv6 addresses.
 pub fn cidr(text: &str) -> Vec<String> {
-    let valid = text.split_once('/').is_some_and(|(address, length)| {
-        let most = match address.parse::<std::net::IpAddr>() {
-            Ok(std::net::IpAddr::V4(_)) => 32,
-            Ok(std::net::IpAddr::V6(_)) => 128,
-            Err(_) => return false,
-        };
-        length.bytes().all(|c| c.is_ascii_digit()) && length.parse::<u8>().is_ok_and(|length| length <= most)
-    });
-    collect(&[(!valid, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")])
+    let wrong = addresses::cidr(text).is_none();
+    collect(&[(wrong, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")])
 }
 
 #[cfg(test)]

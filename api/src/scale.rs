@@ -7,9 +7,10 @@ use crate::field::{Errors, Field};
 use crate::names;
 use crate::read::{int, text};
 use crate::selector;
-use crate::table::{Column, Table, cells};
+use crate::table::Cell::{Number, Text};
+use crate::table::{Column, Table};
 use crate::validate::metadata::{MetaRules, validate_metadata};
-use crate::validate::rules;
+use crate::validate::rules::Rule::NotNegative;
 
 /// The name of its schema.
 pub const SCHEMA: &str = "io.k8s.api.autoscaling.v1.Scale";
@@ -19,11 +20,9 @@ pub const GVK: (&str, &str, &str) = ("autoscaling", "v1", "Scale");
 
 /// How it prints. The `name` format is missing upstream, too.
 pub static TABLE: Table = Table::of(&[
-    Column::text("Name", "The workload's name.", cells::name),
-    Column::integer("Desired", "How many pods are wanted.", |scale, _| int(scale, "/spec/replicas").into()),
-    Column::integer("Available", "How many pods there are.", |scale, _| {
-        int(scale, "/status/replicas").into()
-    }),
+    Column::text("Name", "The workload's name.", Text("/metadata/name")),
+    Column::integer("Desired", "How many pods are wanted.", Number("/spec/replicas")),
+    Column::integer("Available", "How many pods there are.", Number("/status/replicas")),
     Column::age(),
 ]);
 
@@ -63,8 +62,7 @@ pub fn validate(scale: &Value) -> Errors {
     let mut errors = Errors::new();
     let metadata = MetaRules { name: names::dns_subdomain, namespaced: true, strict_finalizers: true };
     validate_metadata(scale, metadata, &mut errors);
-    let spec = Field::top(scale, "spec");
-    rules::non_negative(&spec.get("replicas"), &mut errors);
+    NotNegative.check(&Field::top(scale, "spec").get("replicas"), &mut errors);
     errors
 }
 

@@ -169,11 +169,7 @@ impl Status {
         let causes = errors
             .0
             .iter()
-            .map(|e| Cause {
-                reason: e.fault.reason().into(),
-                message: e.body.clone(),
-                field: e.field.clone(),
-            })
+            .map(|e| Cause { reason: e.fault.reason(), message: e.body.clone(), field: e.field.clone() })
             .collect();
         Status::failure(422, "Invalid", message).with_details(Details {
             name: name.into(),

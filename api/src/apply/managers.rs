@@ -9,20 +9,8 @@ const MOST_UPDATERS: usize = 10;
 /// The name of that one.
 const ANCIENT: &str = "ancient-changes";
 /// Fields that nobody owns: the system sets them, or they name the object.
-const UNOWNED: &[&str] = &[
-    "apiVersion",
-    "kind",
-    "metadata",
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.creationTimestamp",
-    "metadata.selfLink",
-    "metadata.uid",
-    "metadata.clusterName",
-    "metadata.generation",
-    "metadata.managedFields",
-    "metadata.resourceVersion",
-];
+const UNOWNED: &str = "apiVersion kind metadata metadata.name metadata.namespace metadata.creationTimestamp \
+    metadata.selfLink metadata.uid metadata.clusterName metadata.generation metadata.managedFields metadata.resourceVersion";
 
 /// One owner. An applier is the same whatever version it applies; an updater is not.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,7 +84,7 @@ impl Managers {
 
     /// Takes from one owner what nobody may own.
     pub(super) fn strip(&mut self, owner: &Owner) {
-        let unowned = Set::of_fields(UNOWNED);
+        let unowned = Set::of_fields(UNOWNED.split(' '));
         if let Some(entry) = self.get_mut(owner) {
             entry.fields.remove(&unowned);
         }

@@ -48,7 +48,7 @@ impl Writer<'_> {
     }
 
     fn ignored(&self) -> Set {
-        Set::of_fields(self.ignored)
+        Set::of_fields(self.ignored.iter().copied())
     }
 }
 

@@ -106,7 +106,7 @@ pub struct Set {
 
 impl Set {
     /// The set of dotted paths of fields, such as `metadata.name`.
-    pub fn of_fields(paths: &[&str]) -> Set {
+    pub fn of_fields<'a>(paths: impl IntoIterator<Item = &'a str>) -> Set {
         let mut set = Set::default();
         for path in paths {
             let elements: Vec<Element> = path.split('.').map(|part| Element::Field(part.into())).collect();

@@ -2,42 +2,32 @@
 
 use serde_json::Value;
 
-use super::VERBS;
+use super::CORE;
 use super::strategy::PLAIN;
-use crate::field::{Errors, Field, Path, is_zero};
+use crate::field::{Errors, Field, Path};
 use crate::kind::{Kind, Strategy};
 use crate::names;
 use crate::read::is_true;
 use crate::table::cells::count;
-use crate::table::{Column, Table};
+use crate::table::{Cell::Made, Column, Table};
+use crate::validate::rules::same;
 
 /// The row of `ConfigMap`.
 pub static CONFIG_MAP: Kind = Kind {
-    group: "",
-    version: "v1",
     kind: "ConfigMap",
     plural: "configmaps",
     singular: "configmap",
     short_names: &["cm"],
-    categories: &[],
-    namespaced: true,
     schema: "io.k8s.api.core.v1.ConfigMap",
-    verbs: VERBS,
-    name_rule: names::dns_subdomain,
-    subresources: &[],
-    selectable: &[],
     table: &TABLE,
     strategy: &STRATEGY,
-    view: None,
+    ..CORE
 };
 
-static TABLE: Table = Table::of(&[
-    Column::name(),
-    Column::text("Data", "How many entries it has.", |map, _| {
-        (count(map, "/data") + count(map, "/binaryData")).into()
-    }),
-    Column::age(),
-]);
+static TABLE: Table =
+    Table::of(&[Column::name(), Column::text("Data", "How many entries it has.", ENTRIES), Column::age()]);
+
+const ENTRIES: crate::table::Cell = Made(|map, _| (count(map, "/data") + count(map, "/binaryData")).into());
 
 static STRATEGY: Strategy = Strategy { validate, validate_update, ..PLAIN };
 
@@ -46,9 +36,9 @@ pub(super) const SIZE_MAX: usize = 1024 * 1024;
 
 fn validate(kind: &Kind, map: &Value, errors: &mut Errors) {
     kind.check_metadata(map, errors);
-    let (data, binary) = (Field::top(map, "data"), Field::top(map, "binaryData"));
+    let binary = Field::top(map, "binaryData");
     let mut size = 0;
-    for (key, value) in data.entries() {
+    for (key, value) in Field::top(map, "data").entries() {
         errors.all_invalid(&value, key, names::config_key(key));
         if binary.value.get(key).is_some() {
             errors.invalid(&value, key, "duplicate of key present in binaryData");
@@ -76,21 +66,11 @@ pub(super) fn frozen(new: &Value, old: &Value, fields: &[&str], errors: &mut Err
     if !is_true(old, "/immutable") {
         return;
     }
-    let mut forbid =
-        |field| errors.forbidden(&Path::root(field), "field is immutable when `immutable` is set");
-    if !is_true(new, "/immutable") {
-        forbid("immutable");
+    let thawed = Some("immutable").filter(|_| !is_true(new, "/immutable"));
+    let changed = fields.iter().copied().filter(|field| !same(&new[*field], &old[*field]));
+    for field in thawed.into_iter().chain(changed) {
+        errors.forbidden(&Path::root(field), "field is immutable when `immutable` is set");
     }
-    for &field in fields {
-        if !same(&new[field], &old[field]) {
-            forbid(field);
-        }
-    }
-}
-
-/// Whether two values are equal, an empty one and none at all being the same.
-fn same(a: &Value, b: &Value) -> bool {
-    a == b || (is_zero(a) && is_zero(b))
 }
 
 /// How many bytes base64 text stands for.

@@ -5,98 +5,89 @@ use serde_json::{Value, json};
 use super::strategy::{
     PLAIN, count_spec_changes, generation, keep, keep_all_but_status, set_generation, start_counting,
 };
-use super::workload;
-use super::{SCALE, STATUS, VERBS};
-use crate::defaults::{fill_absent, fill_empty, within};
+use super::workload::{self, POD_COLUMNS};
+use super::{CORE, SCALE, STATUS};
+use crate::defaults::fill_empty;
 use crate::field::{Errors, Field, is_zero};
 use crate::internal;
 use crate::kind::{Kind, Strategy};
-use crate::names;
-use crate::pod::default_pod_template;
 use crate::read::{int, text};
-use crate::table::{Column, Table, cells};
-use crate::validate::rules;
+use crate::table::Cell::{Made, Number};
+use crate::table::{Column, Table};
+use crate::validate::rules::{self, Rule::*, check};
 
 /// The row of `Deployment`.
 pub static DEPLOYMENT: Kind = Kind {
     group: "apps",
-    version: "v1",
     kind: "Deployment",
     plural: "deployments",
     singular: "deployment",
     short_names: &["deploy"],
     categories: &["all"],
-    namespaced: true,
     schema: "io.k8s.api.apps.v1.Deployment",
-    verbs: VERBS,
-    name_rule: names::dns_subdomain,
     subresources: &[SCALE, STATUS],
-    selectable: &[],
     table: &TABLE,
     strategy: &STRATEGY,
-    view: None,
+    ..CORE
 };
 
 static TABLE: Table = Table::of(&[
     Column::name(),
-    Column::text("Ready", "How many pods are ready, of those wanted.", |deployment, _| {
-        format!("{}/{}", int(deployment, "/status/readyReplicas"), int(deployment, "/spec/replicas")).into()
-    }),
-    Column::text("Up-to-date", "How many pods follow the newest template.", |deployment, _| {
-        int(deployment, "/status/updatedReplicas").into()
-    }),
-    Column::text("Available", "How many pods have been ready for long enough.", |deployment, _| {
-        int(deployment, "/status/availableReplicas").into()
-    }),
+    Column::text(
+        "Ready",
+        "How many pods are ready, of those wanted.",
+        Made(|deployment, _| {
+            format!("{}/{}", int(deployment, "/status/readyReplicas"), int(deployment, "/spec/replicas"))
+                .into()
+        }),
+    ),
+    Column::text(
+        "Up-to-date",
+        "How many pods follow the newest template.",
+        Number("/status/updatedReplicas"),
+    ),
+    Column::text(
+        "Available",
+        "How many pods have been ready for long enough.",
+        Number("/status/availableReplicas"),
+    ),
     Column::age(),
-    Column::text("Containers", "Names of the template's containers.", cells::template_containers).wide(),
-    Column::text("Images", "Images of the template's containers.", cells::template_images).wide(),
-    Column::text("Selector", "Which pods it owns.", cells::selector).wide(),
+    POD_COLUMNS[0],
+    POD_COLUMNS[1],
+    POD_COLUMNS[2],
 ]);
 
 static STRATEGY: Strategy = Strategy {
-    default,
+    default: |deployment| {
+        if let Some(strategy) = deployment.pointer_mut("/spec/strategy") {
+            fill_empty(strategy, "type", "RollingUpdate");
+            if text(strategy, "/type") == "RollingUpdate" {
+                crate::defaults::fill_absent(
+                    strategy,
+                    "rollingUpdate",
+                    json!({"maxUnavailable": "25%", "maxSurge": "25%"}),
+                );
+            }
+        }
+        workload::default_template(deployment);
+    },
     prepare_create: |deployment| start_counting(deployment, json!({})),
     prepare_update,
-    prepare_status_update,
+    prepare_status_update: |new, old| {
+        keep_all_but_status(new, old);
+        keep(&mut new["metadata"], &old["metadata"], "labels");
+    },
     validate: |kind, deployment, errors| {
         kind.check_metadata(deployment, errors);
         validate_spec(&Field::top(deployment, "spec"), errors);
     },
     validate_update: |kind, new, old, errors| {
-        kind.check_metadata_update(new, old, errors);
-        let (spec, old) = (Field::top(new, "spec"), Field::top(old, "spec"));
-        validate_spec(&spec, errors);
-        rules::immutable(&spec.get("selector"), &old.get("selector"), errors);
+        workload::validate_update(kind, new, old, validate_spec, errors)
     },
     validate_status_update,
     warnings: workload::warnings,
     ..PLAIN
 };
-
-fn default(deployment: &mut Value) {
-    fill_absent(deployment, "spec", json!({}));
-    within(deployment, "spec", |spec| {
-        fill_absent(spec, "replicas", 1);
-        fill_absent(spec, "revisionHistoryLimit", 10);
-        fill_absent(spec, "progressDeadlineSeconds", 600);
-        fill_absent(spec, "strategy", json!({}));
-        within(spec, "strategy", default_strategy);
-        fill_absent(spec, "template", json!({}));
-        within(spec, "template", default_pod_template);
-    });
-}
-
-fn default_strategy(strategy: &mut Value) {
-    fill_empty(strategy, "type", "RollingUpdate");
-    if text(strategy, "/type") == "RollingUpdate" {
-        fill_absent(strategy, "rollingUpdate", json!({}));
-        within(strategy, "rollingUpdate", |rolling| {
-            fill_absent(rolling, "maxUnavailable", "25%");
-            fill_absent(rolling, "maxSurge", "25%");
-        });
-    }
-}
 
 /// A changed annotation counts as much as a changed spec: it goes on to the ReplicaSets.
 fn prepare_update(new: &mut Value, old: &Value) {
@@ -108,21 +99,14 @@ fn prepare_update(new: &mut Value, old: &Value) {
     }
 }
 
-fn prepare_status_update(new: &mut Value, old: &Value) {
-    keep_all_but_status(new, old);
-    keep(&mut new["metadata"], &old["metadata"], "labels");
-}
-
 fn validate_spec(spec: &Field, errors: &mut Errors) {
-    rules::non_negative(&spec.get("replicas"), errors);
+    NotNegative.check(&spec.get("replicas"), errors);
     workload::selector_and_template(spec, errors);
     validate_strategy(&spec.get("strategy"), errors);
-    rules::non_negative(&spec.get("minReadySeconds"), errors);
-    rules::non_negative(&spec.get("revisionHistoryLimit"), errors);
-    let deadline = spec.get("progressDeadlineSeconds");
-    rules::non_negative(&deadline, errors);
+    check(spec, &[("minReadySeconds revisionHistoryLimit progressDeadlineSeconds", NotNegative)], errors);
     let least = spec.int("minReadySeconds").unwrap_or(0) + 1;
-    rules::at_least(&deadline, least, "must be greater than minReadySeconds", errors);
+    AtLeast(least, "must be greater than minReadySeconds")
+        .check(&spec.get("progressDeadlineSeconds"), errors);
 }
 
 fn validate_strategy(strategy: &Field, errors: &mut Errors) {
@@ -136,7 +120,7 @@ fn validate_strategy(strategy: &Field, errors: &mut Errors) {
         "RollingUpdate" => errors.required(&rolling, "this should be defaulted and never be nil"),
         _ => {
             let printed = internal::show("DeploymentStrategy", strategy.value);
-            errors.not_supported(strategy, printed, &["Recreate", "RollingUpdate"]);
+            errors.not_supported(strategy, printed, "Recreate RollingUpdate");
         }
     }
 }
@@ -151,20 +135,13 @@ fn validate_rolling(rolling: &Field, errors: &mut Errors) {
     rules::at_most_all(&unavailable, errors);
 }
 
+/// All counts of a status, in upstream's order.
+const COUNTS: &str = "observedGeneration replicas updatedReplicas readyReplicas availableReplicas unavailableReplicas terminatingReplicas collisionCount";
+
 fn validate_status_update(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {
     kind.check_metadata_update(new, old, errors);
     let (status, old) = (Field::top(new, "status"), Field::top(old, "status"));
-    let all = [
-        "observedGeneration",
-        "replicas",
-        "updatedReplicas",
-        "readyReplicas",
-        "availableReplicas",
-        "unavailableReplicas",
-        "terminatingReplicas",
-        "collisionCount",
-    ];
-    workload::counts(&status, &all, &["updatedReplicas", "readyReplicas", "availableReplicas"], errors);
+    workload::counts(&status, COUNTS, &["updatedReplicas", "readyReplicas", "availableReplicas"], errors);
     let collisions = status.int("collisionCount").unwrap_or(0);
     if collisions < old.int("collisionCount").unwrap_or(0) {
         errors.invalid(&status.get("collisionCount"), collisions, "cannot be decremented");
@@ -185,7 +162,7 @@ mod tests {
             },
         });
         change(&mut deployment["spec"]);
-        default(&mut deployment);
+        DEPLOYMENT.fill_in(&mut deployment);
         deployment
     }
 

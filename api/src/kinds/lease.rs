@@ -2,43 +2,33 @@
 
 use serde_json::Value;
 
-use super::VERBS;
+use super::CORE;
 use super::strategy::{PLAIN, clear};
 use crate::field::{Errors, Field};
 use crate::kind::{Kind, Strategy};
-use crate::names;
-use crate::read::text;
-use crate::table::{Column, Table};
-use crate::validate::rules;
+use crate::table::{Cell::Text, Column, Table};
+use crate::validate::rules::{Rule::*, check};
 
 /// The row of `Lease`.
 pub static LEASE: Kind = Kind {
     group: "coordination.k8s.io",
-    version: "v1",
     kind: "Lease",
     plural: "leases",
     singular: "lease",
-    short_names: &[],
-    categories: &[],
-    namespaced: true,
     schema: "io.k8s.api.coordination.v1.Lease",
-    verbs: VERBS,
-    name_rule: names::dns_subdomain,
-    subresources: &[],
-    selectable: &[],
     table: &TABLE,
     strategy: &STRATEGY,
-    view: None,
+    ..CORE
 };
 
 static TABLE: Table = Table::of(&[
     Column::name(),
-    Column::text("Holder", "Who holds it.", |lease, _| text(lease, "/spec/holderIdentity").into()),
+    Column::text("Holder", "Who holds it.", Text("/spec/holderIdentity")),
     Column::age(),
 ]);
 
 static STRATEGY: Strategy = Strategy {
-    prepare_create: |lease| drop_coordination(lease),
+    prepare_create: drop_coordination,
     prepare_update: |lease, _| drop_coordination(lease),
     validate: |kind, lease, errors| {
         kind.check_metadata(lease, errors);
@@ -62,9 +52,9 @@ fn drop_coordination(lease: &mut Value) {
 }
 
 fn validate_spec(lease: &Value, errors: &mut Errors) {
-    let spec = Field::top(lease, "spec");
-    rules::at_least(&spec.get("leaseDurationSeconds"), 1, "must be greater than 0", errors);
-    rules::non_negative(&spec.get("leaseTransitions"), errors);
+    let table =
+        [("leaseDurationSeconds", AtLeast(1, "must be greater than 0")), ("leaseTransitions", NotNegative)];
+    check(&Field::top(lease, "spec"), &table, errors);
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! `crate::table` for printing, `crate::validate` for metadata and pod templates.
 
 use crate::kind::{Kind, KindRef, Subresource};
+use crate::names;
+use crate::table::Table;
 
 pub mod strategy;
 
@@ -91,6 +93,26 @@ pub fn by_word(word: &str) -> Option<KindRef> {
         called(k) && group.is_none_or(|g| g == k.group || g == format!("{}.{}", k.version, k.group))
     })
 }
+
+/// What most rows of the core group say: a row tells what differs.
+const CORE: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "",
+    plural: "",
+    singular: "",
+    short_names: &[],
+    categories: &[],
+    namespaced: true,
+    schema: "",
+    verbs: VERBS,
+    name_rule: names::dns_subdomain,
+    subresources: &[],
+    selectable: &[],
+    table: &Table::of(&[]),
+    strategy: &strategy::PLAIN,
+    view: None,
+};
 
 /// The verbs of nearly every resource.
 const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];

@@ -2,24 +2,21 @@
 
 use serde_json::{Value, json};
 
-use super::STATUS;
 use super::strategy::{PLAIN, keep};
-use crate::defaults::{fill_absent, map_at, within};
+use super::{CORE, STATUS};
+use crate::defaults::map_at;
 use crate::field::{Errors, Field, Path};
 use crate::kind::{Change, Kind, Selectable, Strategy, Subresource};
 use crate::names;
 use crate::read::text;
-use crate::table::{Column, Table};
+use crate::table::{Cell::Text, Column, Table};
 
 /// The row of `Namespace`.
 pub static NAMESPACE: Kind = Kind {
-    group: "",
-    version: "v1",
     kind: "Namespace",
     plural: "namespaces",
     singular: "namespace",
     short_names: &["ns"],
-    categories: &[],
     namespaced: false,
     schema: "io.k8s.api.core.v1.Namespace",
     verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
@@ -31,12 +28,12 @@ pub static NAMESPACE: Kind = Kind {
     selectable: &[Selectable::text("status.phase", &["/status/phase"])],
     table: &TABLE,
     strategy: &STRATEGY,
-    view: None,
+    ..CORE
 };
 
 static TABLE: Table = Table::of(&[
     Column::name(),
-    Column::text("Status", "Active, or Terminating.", |namespace, _| text(namespace, "/status/phase").into()),
+    Column::text("Status", "Active, or Terminating.", Text("/status/phase")),
     Column::age(),
 ]);
 
@@ -50,7 +47,16 @@ static STRATEGY: Strategy = Strategy {
     ..PLAIN
 };
 
-static FINALIZE: Change = Change { prepare: prepare_finalize, validate: validate_finalize };
+/// A write to `/finalize` changes the spec's finalizers and nothing else.
+static FINALIZE: Change = Change {
+    prepare: |new, old| keep(new, old, "status"),
+    validate: |kind, new, old, errors| {
+        kind.check_metadata_update(new, old, errors);
+        for finalizer in Field::top(new, "spec").get("finalizers").items() {
+            errors.all_invalid(&finalizer, finalizer.text(), finalizer_problems(finalizer.text()));
+        }
+    },
+};
 
 /// Names the namespace to those who select namespaces by label.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -68,24 +74,15 @@ fn prepare_create(namespace: &mut Value) {
     // The name may have been generated since defaults were filled in.
     default(namespace);
     namespace["status"] = json!({"phase": "Active"});
-    fill_absent(namespace, "spec", json!({}));
-    within(namespace, "spec", |spec| {
-        fill_absent(spec, "finalizers", json!([]));
-        if let Some(finalizers) = spec["finalizers"].as_array_mut()
-            && !finalizers.iter().any(|finalizer| finalizer == "kubernetes")
-        {
-            finalizers.push("kubernetes".into());
-        }
-    });
+    let mut finalizers = namespace["spec"]["finalizers"].as_array().cloned().unwrap_or_default();
+    if !finalizers.iter().any(|finalizer| finalizer == "kubernetes") {
+        finalizers.push("kubernetes".into());
+    }
+    namespace["spec"]["finalizers"] = finalizers.into();
 }
 
 fn prepare_update(new: &mut Value, old: &Value) {
     keep(new, old, "spec");
-    keep(new, old, "status");
-}
-
-/// A write to `/finalize` changes the spec's finalizers and nothing else.
-fn prepare_finalize(new: &mut Value, old: &Value) {
     keep(new, old, "status");
 }
 
@@ -111,15 +108,6 @@ fn finalizer_problems(name: &str) -> Vec<String> {
 fn validate_update(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {
     validate(kind, new, errors);
     kind.check_metadata_update(new, old, errors);
-}
-
-/// The rules for a write to `/finalize`.
-fn validate_finalize(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {
-    kind.check_metadata_update(new, old, errors);
-    let spec = Field::top(new, "spec");
-    for finalizer in spec.get("finalizers").items() {
-        errors.all_invalid(&finalizer, finalizer.text(), finalizer_problems(finalizer.text()));
-    }
 }
 
 fn validate_status_update(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {

@@ -1,34 +1,23 @@
 //! `Pod`.
 
 use super::strategy::PLAIN;
-use super::{PROXY_VERBS, STATUS, VERBS, core, same};
+use super::{CORE, PROXY_VERBS, STATUS, core, same};
 use crate::kind::{Change, Kind, Selectable, Strategy, Subresource};
-use crate::names;
 use crate::pod;
 
 /// The row of `Pod`.
 pub static POD: Kind = Kind {
-    group: "",
-    version: "v1",
     kind: "Pod",
     plural: "pods",
     singular: "pod",
     short_names: &["po"],
     categories: &["all"],
-    namespaced: true,
     schema: "io.k8s.api.core.v1.Pod",
-    verbs: VERBS,
-    name_rule: names::dns_subdomain,
     subresources: &[
         core("attach", "PodAttachOptions", &["create", "get"]),
         core("binding", "Binding", &["create"]),
         Subresource { change: Some(&EPHEMERAL), ..same("ephemeralcontainers") },
-        Subresource {
-            name: "eviction",
-            gvk: Some(("policy", "v1", "Eviction")),
-            verbs: &["create"],
-            change: None,
-        },
+        Subresource { gvk: Some(("policy", "v1", "Eviction")), ..core("eviction", "Eviction", &["create"]) },
         core("exec", "PodExecOptions", &["create", "get"]),
         Subresource { name: "log", gvk: None, verbs: &["get"], change: None },
         core("portforward", "PodPortForwardOptions", &["create", "get"]),
@@ -49,11 +38,11 @@ pub static POD: Kind = Kind {
     ],
     table: &crate::pod::table::TABLE,
     strategy: &STRATEGY,
-    view: None,
+    ..CORE
 };
 
 static STRATEGY: Strategy = Strategy {
-    default: pod::default_pod,
+    default: pod::complete_pod,
     prepare_create: pod::prepare_create,
     prepare_update: pod::prepare_update,
     prepare_status_update: pod::prepare_status_update,

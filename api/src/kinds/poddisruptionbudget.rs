@@ -3,49 +3,41 @@
 use serde_json::{Value, json};
 
 use super::strategy::{PLAIN, count_spec_changes, start_counting};
-use super::{STATUS, VERBS};
+use super::{CORE, STATUS};
 use crate::field::{Errors, Field};
 use crate::internal;
 use crate::kind::{Kind, Strategy};
 use crate::names;
-use crate::read::int;
 use crate::selector;
-use crate::table::{Column, Table};
-use crate::validate::rules;
+use crate::table::Cell::{Made, Number};
+use crate::table::{Cell, Column, Table};
+use crate::validate::rules::{self, Rule::*, check};
 
 /// The row of `PodDisruptionBudget`.
 pub static POD_DISRUPTION_BUDGET: Kind = Kind {
     group: "policy",
-    version: "v1",
     kind: "PodDisruptionBudget",
     plural: "poddisruptionbudgets",
     singular: "poddisruptionbudget",
     short_names: &["pdb"],
-    categories: &[],
-    namespaced: true,
     schema: "io.k8s.api.policy.v1.PodDisruptionBudget",
-    verbs: VERBS,
     name_rule: names::path_segment,
     subresources: &[STATUS],
-    selectable: &[],
     table: &TABLE,
     strategy: &STRATEGY,
-    view: None,
+    ..CORE
 };
 
 static TABLE: Table = Table::of(&[
     Column::name(),
-    Column::text("Min Available", "How many pods must stay, as a number or a share.", |budget, _| {
-        amount(&budget["spec"]["minAvailable"])
-    }),
-    Column::text("Max Unavailable", "How many pods may go, as a number or a share.", |budget, _| {
-        amount(&budget["spec"]["maxUnavailable"])
-    }),
-    Column::integer("Allowed Disruptions", "How many pods may go now.", |budget, _| {
-        int(budget, "/status/disruptionsAllowed").into()
-    }),
+    Column::text("Min Available", "How many pods must stay, as a number or a share.", MIN_AVAILABLE),
+    Column::text("Max Unavailable", "How many pods may go, as a number or a share.", MAX_UNAVAILABLE),
+    Column::integer("Allowed Disruptions", "How many pods may go now.", Number("/status/disruptionsAllowed")),
     Column::age(),
 ]);
+
+const MIN_AVAILABLE: Cell = Made(|budget, _| amount(&budget["spec"]["minAvailable"]));
+const MAX_UNAVAILABLE: Cell = Made(|budget, _| amount(&budget["spec"]["maxUnavailable"]));
 
 fn amount(bound: &Value) -> Value {
     match bound {
@@ -66,10 +58,8 @@ static STRATEGY: Strategy = Strategy {
     validate: |_, budget, errors| validate_spec(&Field::top(budget, "spec"), errors),
     validate_update: |_, new, _, errors| validate_spec(&Field::top(new, "spec"), errors),
     validate_status_update: |_, new, _, errors| {
-        let status = Field::top(new, "status");
-        for count in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
-            rules::non_negative(&status.get(count), errors);
-        }
+        let table = [("disruptionsAllowed currentHealthy desiredHealthy expectedPods", NotNegative)];
+        check(&Field::top(new, "status"), &table, errors);
     },
     unconditional_update: false,
     ..PLAIN
@@ -88,10 +78,7 @@ fn validate_spec(spec: &Field, errors: &mut Errors) {
     }
     let selector = spec.get("selector");
     selector::validate_object(selector.value, &selector, true, errors);
-    let policy = spec.get("unhealthyPodEvictionPolicy");
-    if policy.is_set() {
-        rules::one_of(&policy, &["AlwaysAllow", "IfHealthyBudget"], errors);
-    }
+    check(spec, &[("*unhealthyPodEvictionPolicy", OneOf("AlwaysAllow IfHealthyBudget"))], errors);
 }
 
 #[cfg(test)]

@@ -100,9 +100,9 @@ proptest! {
         for kind in served() {
             let strategy = kind.strategy;
             let mut created = new.clone();
-            (strategy.default)(&mut created);
+            kind.fill_in(&mut created);
             let filled = created.clone();
-            (strategy.default)(&mut created);
+            kind.fill_in(&mut created);
             prop_assert_eq!(&created, &filled, "{:?}: filling in twice changes nothing", kind);
             (strategy.prepare_create)(&mut created);
             let _ = kind.validate(&created);

@@ -4,43 +4,35 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
 
-use super::VERBS;
+use super::CORE;
 use super::configmap::{SIZE_MAX, decoded_size, frozen};
 use super::strategy::PLAIN;
 use crate::decode::{Node, json};
-use crate::defaults::{fill_empty, map_at};
+use crate::defaults::map_at;
 use crate::field::{Errors, Field};
 use crate::kind::{Kind, Selectable, Strategy};
 use crate::names;
 use crate::read::text;
-use crate::table::cells::count;
+use crate::table::Cell::{Count, Text};
 use crate::table::{Column, Table};
 use crate::validate::rules;
 
 /// The row of `Secret`.
 pub static SECRET: Kind = Kind {
-    group: "",
-    version: "v1",
     kind: "Secret",
     plural: "secrets",
     singular: "secret",
-    short_names: &[],
-    categories: &[],
-    namespaced: true,
     schema: "io.k8s.api.core.v1.Secret",
-    verbs: VERBS,
-    name_rule: names::dns_subdomain,
-    subresources: &[],
     selectable: &[Selectable::text("type", &["/type"])],
     table: &TABLE,
     strategy: &STRATEGY,
-    view: None,
+    ..CORE
 };
 
 static TABLE: Table = Table::of(&[
     Column::name(),
-    Column::text("Type", "What its entries are for.", |secret, _| text(secret, "/type").into()),
-    Column::text("Data", "How many entries it has.", |secret, _| count(secret, "/data").into()),
+    Column::text("Type", "What its entries are for.", Text("/type")),
+    Column::text("Data", "How many entries it has.", Count("/data")),
     Column::age(),
 ]);
 
@@ -48,21 +40,18 @@ static STRATEGY: Strategy = Strategy { default, validate, validate_update, warni
 
 /// `stringData` is for writing only: it ends up in `data`.
 fn default(secret: &mut Value) {
-    if let Some(Value::Object(plain)) =
-        secret.as_object_mut().and_then(|secret| secret.shift_remove("stringData"))
+    let plain = secret.as_object_mut().and_then(|secret| secret.shift_remove("stringData"));
+    if let Some(Value::Object(plain)) = plain
+        && let Some(data) = map_at(secret, "data")
     {
-        let encoded =
-            |(key, value): (String, Value)| (key, BASE64.encode(value.as_str().unwrap_or_default()).into());
-        if let Some(data) = map_at(secret, "data") {
-            data.extend(plain.into_iter().map(encoded));
-        }
+        let encoded = |value: Value| Value::from(BASE64.encode(value.as_str().unwrap_or_default()));
+        data.extend(plain.into_iter().map(|(key, value)| (key, encoded(value))));
     }
     for value in secret.get_mut("data").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
         if value.is_null() {
             *value = "".into();
         }
     }
-    fill_empty(secret, "type", "Opaque");
 }
 
 fn validate(kind: &Kind, secret: &Value, errors: &mut Errors) {

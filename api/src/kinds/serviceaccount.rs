@@ -1,42 +1,31 @@
 //! `ServiceAccount`.
 
-use super::VERBS;
+use super::CORE;
 use super::strategy::PLAIN;
 use crate::kind::{Kind, Strategy, Subresource};
-use crate::names;
-use crate::table::cells::count;
-use crate::table::{Column, Table};
+use crate::table::{Cell::Count, Column, Table};
 
 /// The row of `ServiceAccount`.
 pub static SERVICE_ACCOUNT: Kind = Kind {
-    group: "",
-    version: "v1",
     kind: "ServiceAccount",
     plural: "serviceaccounts",
     singular: "serviceaccount",
     short_names: &["sa"],
-    categories: &[],
-    namespaced: true,
     schema: "io.k8s.api.core.v1.ServiceAccount",
-    verbs: VERBS,
-    name_rule: names::dns_subdomain,
     subresources: &[Subresource {
         name: "token",
         gvk: Some(("authentication.k8s.io", "v1", "TokenRequest")),
         verbs: &["create"],
         change: None,
     }],
-    selectable: &[],
     table: &TABLE,
     strategy: &STRATEGY,
-    view: None,
+    ..CORE
 };
 
 static TABLE: Table = Table::of(&[
     Column::name(),
-    Column::text("Secrets", "How many secrets its pods may use.", |account, _| {
-        count(account, "/secrets").into()
-    }),
+    Column::text("Secrets", "How many secrets its pods may use.", Count("/secrets")),
     Column::age(),
 ]);
 
@@ -45,6 +34,16 @@ static STRATEGY: Strategy = Strategy {
         kind.check_metadata_update(new, old, errors);
         kind.check_metadata(new, errors);
     },
+    warnings: |new, old| {
+        let enforces =
+            |account: &serde_json::Value| account["metadata"]["annotations"].get(ENFORCE).is_some();
+        let text = "deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets";
+        let told = enforces(new) && !old.is_some_and(enforces);
+        told.then(|| format!("metadata.annotations[{ENFORCE}]: {text}")).into_iter().collect()
+    },
     delete_answers_object: true,
     ..PLAIN
 };
+
+/// Limits the secrets that pods of an account may mount to those that it names.
+const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";

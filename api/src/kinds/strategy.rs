@@ -25,8 +25,8 @@ pub const PLAIN: Strategy = Strategy {
 pub fn keep(new: &mut Value, old: &Value, field: &str) {
     let Some(new) = new.as_object_mut() else { return };
     match old.get(field) {
-        Some(value) => drop(new.insert(field.into(), value.clone())),
-        None => drop(new.shift_remove(field)),
+        Some(value) if !value.is_null() => drop(new.insert(field.into(), value.clone())),
+        _ => drop(new.shift_remove(field)),
     }
 }
 
@@ -39,7 +39,7 @@ pub fn clear(object: &mut Value, field: &str) {
 
 /// The generation that an object carries; 0 if none.
 pub fn generation(object: &Value) -> i64 {
-    object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0)
+    crate::read::int(object, "/metadata/generation")
 }
 
 /// Writes `metadata.generation`.

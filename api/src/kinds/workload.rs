@@ -4,11 +4,42 @@ use serde_json::Value;
 
 use super::strategy::generation;
 use crate::field::{Errors, Field, Path};
+use crate::kind::Kind;
 use crate::names;
-use crate::pod::{template_warnings, validate_pod_template};
+use crate::pod::{complete_spec, template_warnings, validate_pod_template};
 use crate::read::text;
 use crate::selector;
-use crate::validate::rules;
+use crate::table::{Cell::Made, Column, cells};
+use crate::validate::rules::{self, Rule::*, check};
+
+/// What `-o wide` shows of the template and of the pods that are made of it.
+pub(super) const POD_COLUMNS: [Column; 3] = [
+    Column::text("Containers", "Names of the template's containers.", Made(cells::template_containers))
+        .wide(),
+    Column::text("Images", "Images of the template's containers.", Made(cells::template_images)).wide(),
+    Column::text("Selector", "Which pods it owns.", Made(cells::selector)).wide(),
+];
+
+/// What a template says where its author said nothing.
+pub(super) fn default_template(workload: &mut Value) {
+    if let Some(spec) = workload.pointer_mut("/spec/template/spec") {
+        complete_spec(spec);
+    }
+}
+
+/// The rules for a change: those of the new spec, and a selector that stays.
+pub(super) fn validate_update(
+    kind: &Kind,
+    new: &Value,
+    old: &Value,
+    validate_spec: fn(&Field, &mut Errors),
+    errors: &mut Errors,
+) {
+    kind.check_metadata_update(new, old, errors);
+    let (spec, old) = (Field::top(new, "spec"), Field::top(old, "spec"));
+    validate_spec(&spec, errors);
+    rules::immutable(&spec.get("selector"), &old.get("selector"), errors);
+}
 
 /// Selector and template of a set of equal pods, which must belong together.
 ///
@@ -19,7 +50,7 @@ pub(super) fn selector_and_template(spec: &Field, errors: &mut Errors) {
         selector::validate_object(at.value, &at, false, errors);
         let is_empty = ["matchLabels", "matchExpressions"].iter().all(|field| !at.has(field));
         if is_empty {
-            errors.invalid(&at, at.value.clone(), "empty selector is invalid for deployment");
+            errors.wrong(&at, "empty selector is invalid for deployment");
         }
     } else {
         errors.required(&at, "");
@@ -37,20 +68,17 @@ fn template(template: &Field, selector: &selector::Selector, errors: &mut Errors
         errors.invalid(&labels, labels.value.clone(), "`selector` does not match template `labels`");
     }
     validate_pod_template(template.value, template, errors);
-    let spec = template.get("spec");
-    rules::one_of(&spec.get("restartPolicy"), &["Always"], errors);
-    let deadline = spec.get("activeDeadlineSeconds");
-    if deadline.is_set() {
-        errors.forbidden(&deadline, "activeDeadlineSeconds in ReplicaSet is not Supported");
-    }
+    let table = [
+        ("restartPolicy", OneOf("Always")),
+        ("*activeDeadlineSeconds", Never("activeDeadlineSeconds in ReplicaSet is not Supported")),
+    ];
+    check(&template.get("spec"), &table, errors);
 }
 
 /// Numbers of a status: none negative, and none of `parts` above the number of replicas. Absent ones are 0.
-pub(super) fn counts(status: &Field, all: &[&str], parts: &[&str], errors: &mut Errors) {
+pub(super) fn counts(status: &Field, all: &str, parts: &[&str], errors: &mut Errors) {
     let count = |name| status.int(name).unwrap_or(0);
-    for name in all {
-        rules::non_negative(&status.get(name), errors);
-    }
+    check(status, &[(all, NotNegative)], errors);
     for name in parts.iter().filter(|name| count(name) > count("replicas")) {
         errors.invalid(&status.get(name), count(name), "cannot be greater than status.replicas");
     }

@@ -119,7 +119,7 @@ fn invalid(value: impl Into<Value>, detail: &str) -> Status {
     errors.invalid(&Path::root("patch"), value, detail);
     let message = format!(" \"\" is invalid: {}", errors.0[0]);
     let causes = errors.0.iter().map(|e| Cause {
-        reason: e.fault.reason().into(),
+        reason: e.fault.reason(),
         message: e.body.clone(),
         field: e.field.clone(),
     });

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::validate::{APP_ARMOR, visit_containers};
 use crate::defaults::{each, map_at};
 use crate::field::{Field, Path};
+use crate::read::text;
 
 /// The profile that an annotation means; nothing if it means none.
 fn profile_of(annotation: &str) -> Option<Value> {
@@ -22,26 +23,23 @@ fn profile_of(annotation: &str) -> Option<Value> {
 
 /// The annotation about a container that has no profile of its own.
 fn annotation<'a>(annotations: &'a Value, container: &Value) -> Option<&'a str> {
-    let own = container.get("securityContext").and_then(|context| context.get("appArmorProfile"));
-    let name = container.get("name").and_then(Value::as_str)?;
-    annotations.get(format!("{APP_ARMOR}{name}")).and_then(Value::as_str).filter(|_| own.is_none())
+    let own = container.pointer("/securityContext/appArmorProfile");
+    let key = format!("{APP_ARMOR}{}", text(container, "/name"));
+    annotations.get(key).and_then(Value::as_str).filter(|_| own.is_none())
 }
 
 /// Warnings about annotations that become fields, or cannot.
 pub fn app_armor_warnings(pod: &Value) -> Vec<String> {
-    let (metadata, path) = (Path::root("metadata"), Path::root("spec"));
-    let spec = Field::new(&path, pod.get("spec").unwrap_or(&Value::Null));
-    let annotations = pod.pointer("/metadata/annotations").unwrap_or(&Value::Null);
+    let (metadata, annotations) = (Path::root("metadata"), &pod["metadata"]["annotations"]);
     let of_pod = pod.pointer("/spec/securityContext/appArmorProfile");
     let mut warnings = Vec::new();
-    visit_containers(&spec, |container| {
+    visit_containers(&Field::top(pod, "spec"), |container| {
         let Some(text) = annotation(annotations, container.value) else { return };
         let profile = profile_of(text);
         if profile.is_none() || profile.as_ref() != of_pod {
             let key = format!("{APP_ARMOR}{}", container.str("name"));
-            let at = metadata.child("annotations");
             let why = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
-            warnings.push(format!("{}: {why}", at.key(&key)));
+            warnings.push(format!("{}: {why}", metadata.child("annotations").key(&key)));
         }
     });
     warnings
@@ -51,7 +49,7 @@ pub fn app_armor_warnings(pod: &Value) -> Vec<String> {
 pub(super) fn fields_from_annotations(spec: &mut Value, annotations: &Value) {
     let of_pod = spec.pointer("/securityContext/appArmorProfile").cloned();
     for list in ["initContainers", "containers"] {
-        each(spec, list, |container| {
+        each(spec, list, &mut |container| {
             let profile = annotation(annotations, container).and_then(profile_of);
             if let Some(profile) = profile.filter(|profile| Some(profile) != of_pod.as_ref())
                 && let Some(context) = map_at(container, "securityContext")

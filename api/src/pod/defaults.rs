@@ -1,197 +1,92 @@
-//! What a pod spec says where its author said nothing.
+//! What a pod spec says where its author said nothing, and what says it depends on other fields.
 //!
-//! Source: `pkg/apis/core/v1/defaults.go` and the generated callers beside it.
+//! Source: `pkg/apis/core/v1/defaults.go`; its constants stand in `data/defaults.txt`.
 
 use serde_json::{Map, Value, json};
 
-use crate::defaults::{each, fill_absent, fill_empty, map_at, within};
+use crate::defaults::{each, fill_absent, fill_empty, map_at};
 use crate::field::is_zero;
+use crate::names::{is_digit_or_lower, shaped};
 use crate::pod::resources;
-
-/// Permissions of projected files where nobody asks for others.
-const FILE_MODE: u32 = 0o644;
+use crate::read::{is_true, text};
 
 /// Fills in a pod. A template gets less: what depends on other fields waits until a pod is made of it.
-pub fn default_pod(pod: &mut Value) {
-    default_pod_template(pod);
-    within(pod, "spec", |spec| {
-        if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
-            each_container(spec, |container| each(container, "ports", host_port_is_container_port));
+pub fn complete_pod(pod: &mut Value) {
+    each(pod, "spec", &mut |spec| {
+        complete_spec(spec);
+        let on_host = is_true(spec, "/hostNetwork");
+        for list in CONTAINERS {
+            each(spec, &format!("{list}.ports"), &mut |port| {
+                if let Some(number) = port.get("containerPort").cloned().filter(|_| on_host) {
+                    fill_empty(port, "hostPort", number);
+                }
+            });
         }
-        for list in ["containers", "initContainers"] {
-            each(spec, list, |container| within(container, "resources", requests_from_limits));
+        for list in ["containers.resources", "initContainers.resources"] {
+            each(spec, list, &mut requests_from_limits);
         }
         resources::default_pod_level(spec);
         fill_absent(spec, "enableServiceLinks", true);
     });
-    within(pod, "status", sync_status_addresses);
+    each(pod, "status", &mut sync_addresses);
 }
 
-/// Fills in the template (`metadata` and `spec`) of a workload.
-pub fn default_pod_template(template: &mut Value) {
-    fill_absent(template, "metadata", Map::new());
-    fill_absent(template, "spec", Map::new());
-    within(template, "spec", default_spec);
-}
+const CONTAINERS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
-fn default_spec(spec: &mut Value) {
-    each(spec, "volumes", default_volume);
-    each_container(spec, default_container);
-    fill_empty(spec, "dnsPolicy", "ClusterFirst");
-    fill_empty(spec, "restartPolicy", "Always");
-    fill_absent(spec, "securityContext", Map::new());
-    fill_absent(spec, "terminationGracePeriodSeconds", 30);
-    fill_empty(spec, "schedulerName", "default-scheduler");
-    sync_service_account(spec);
-}
-
-/// `serviceAccount` is the old name of `serviceAccountName`; both are always shown.
-fn sync_service_account(spec: &mut Value) {
-    let named = |spec: &Value, field: &str| spec.get(field).filter(|name| !is_zero(name)).cloned();
-    if let Some(name) = named(spec, "serviceAccountName").or_else(|| named(spec, "serviceAccount")) {
+/// Fills in a spec, of a pod or of a template.
+pub fn complete_spec(spec: &mut Value) {
+    each(spec, "volumes", &mut |volume| {
+        // Beside its name a volume has only sources.
+        let sources = volume
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(field, value)| *field != "name" && !value.is_null());
+        if sources.count() == 0 {
+            fill_absent(volume, "emptyDir", Map::new());
+        }
+        each(volume, "image", &mut |image| {
+            fill_empty(image, "pullPolicy", pull_policy(text(image, "/reference")))
+        });
+    });
+    for list in CONTAINERS {
+        each(spec, list, &mut |container| {
+            let policy = pull_policy(text(container, "/image"));
+            fill_empty(container, "imagePullPolicy", policy);
+        });
+    }
+    // `serviceAccount` is the old name of `serviceAccountName`; both are always shown.
+    let named = |field: &str| spec.get(field).filter(|name| !is_zero(name)).cloned();
+    if let Some(name) = named("serviceAccountName").or_else(|| named("serviceAccount")) {
         spec["serviceAccountName"] = name.clone();
         spec["serviceAccount"] = name;
     }
 }
 
-/// Changes every container, of whichever list.
-fn each_container(spec: &mut Value, mut change: impl FnMut(&mut Value)) {
-    for list in ["initContainers", "containers", "ephemeralContainers"] {
-        each(spec, list, &mut change);
-    }
-}
-
-fn default_container(container: &mut Value) {
-    fill_empty(container, "terminationMessagePath", "/dev/termination-log");
-    fill_empty(container, "terminationMessagePolicy", "File");
-    let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
-    let policy = if image_tag(image) == Some("latest") { "Always" } else { "IfNotPresent" };
-    fill_empty(container, "imagePullPolicy", policy);
-    fill_absent(container, "resources", Map::new());
-    each(container, "ports", |port| fill_empty(port, "protocol", "TCP"));
-    each(container, "env", |variable| within(variable, "valueFrom", default_reference));
-    each(container, "env", |variable| {
-        within(variable, "valueFrom", |from| {
-            within(from, "fileKeyRef", |file| fill_absent(file, "optional", false));
-        });
-    });
-    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        within(container, probe, default_probe);
-    }
-    within(container, "lifecycle", |lifecycle| {
-        for hook in ["postStart", "preStop"] {
-            within(lifecycle, hook, default_handler);
-        }
-    });
-}
-
-fn host_port_is_container_port(port: &mut Value) {
-    if let Some(number) = port.get("containerPort").cloned() {
-        fill_empty(port, "hostPort", number);
-    }
-}
-
-fn default_probe(probe: &mut Value) {
-    fill_empty(probe, "timeoutSeconds", 1);
-    fill_empty(probe, "periodSeconds", 10);
-    fill_empty(probe, "successThreshold", 1);
-    fill_empty(probe, "failureThreshold", 3);
-    default_handler(probe);
-}
-
-fn default_handler(handler: &mut Value) {
-    within(handler, "httpGet", |get| {
-        fill_empty(get, "path", "/");
-        fill_empty(get, "scheme", "HTTP");
-    });
-    within(handler, "grpc", |grpc| fill_absent(grpc, "service", ""));
-}
-
-/// What an environment variable or a downward file refers to.
-fn default_reference(source: &mut Value) {
-    within(source, "fieldRef", |field| fill_empty(field, "apiVersion", "v1"));
-    within(source, "resourceFieldRef", |resource| fill_absent(resource, "divisor", "0"));
-}
-
-/// The fields of a volume that name its source, and so the only ones beside its name.
-fn has_source(volume: &Value) -> bool {
-    volume.as_object().is_some_and(|v| v.iter().any(|(field, value)| field != "name" && !value.is_null()))
-}
-
-fn default_volume(volume: &mut Value) {
-    if !has_source(volume) {
-        fill_absent(volume, "emptyDir", Map::new());
-    }
-    for source in ["secret", "configMap", "downwardAPI", "projected"] {
-        within(volume, source, |source| fill_absent(source, "defaultMode", FILE_MODE));
-    }
-    within(volume, "downwardAPI", |downward| each(downward, "items", default_reference));
-    within(volume, "projected", |projected| each(projected, "sources", default_projection));
-    within(volume, "hostPath", |path| fill_absent(path, "type", ""));
-    within(volume, "iscsi", |iscsi| fill_empty(iscsi, "iscsiInterface", "default"));
-    within(volume, "rbd", |rbd| {
-        fill_empty(rbd, "pool", "rbd");
-        fill_empty(rbd, "user", "admin");
-        fill_empty(rbd, "keyring", "/etc/ceph/keyring");
-    });
-    within(volume, "azureDisk", |disk| {
-        fill_absent(disk, "cachingMode", "ReadWrite");
-        fill_absent(disk, "kind", "Shared");
-        fill_absent(disk, "fsType", "ext4");
-        fill_absent(disk, "readOnly", false);
-    });
-    within(volume, "scaleIO", |disk| {
-        fill_empty(disk, "storageMode", "ThinProvisioned");
-        fill_empty(disk, "fsType", "xfs");
-    });
-    within(volume, "image", |image| {
-        let reference = image.get("reference").and_then(Value::as_str).unwrap_or_default();
-        let policy = if image_tag(reference) == Some("latest") { "Always" } else { "IfNotPresent" };
-        fill_empty(image, "pullPolicy", policy);
-    });
-    within(volume, "ephemeral", |ephemeral| {
-        within(ephemeral, "volumeClaimTemplate", |claim| {
-            fill_absent(claim, "metadata", Map::new());
-            fill_absent(claim, "spec", Map::new());
-            within(claim, "spec", |spec| {
-                fill_absent(spec, "volumeMode", "Filesystem");
-                fill_absent(spec, "resources", Map::new());
-            });
-        });
-    });
-}
-
-fn default_projection(source: &mut Value) {
-    within(source, "downwardAPI", |downward| each(downward, "items", default_reference));
-    within(source, "serviceAccountToken", |token| fill_absent(token, "expirationSeconds", 3600));
-    within(source, "podCertificate", |certificate| fill_absent(certificate, "maxExpirationSeconds", 86400));
+/// An image that may change under its tag is always pulled.
+fn pull_policy(image: &str) -> &'static str {
+    if image_tag(image) == Some("latest") { "Always" } else { "IfNotPresent" }
 }
 
 /// Who limits a resource and requests nothing of it requests the limit.
 fn requests_from_limits(resources: &mut Value) {
-    let Some(limits) = resources.get("limits").and_then(Value::as_object).cloned() else { return };
-    if limits.is_empty() {
-        return;
-    }
-    if let Some(requests) = map_at(resources, "requests") {
+    let limits = resources.get("limits").and_then(Value::as_object).filter(|limits| !limits.is_empty());
+    if let Some(limits) = limits.cloned()
+        && let Some(requests) = map_at(resources, "requests")
+    {
         for (name, limit) in limits {
             requests.entry(name).or_insert(limit);
         }
     }
 }
 
-/// `podIP` is the first of `podIPs`, whichever of the two was written; the same for the host.
-fn sync_status_addresses(status: &mut Value) {
-    for (one, many) in [("podIP", "podIPs"), ("hostIP", "hostIPs")] {
-        let first = status.get(many).and_then(|list| list.get(0)).and_then(|a| a.get("ip")).cloned();
-        let single = status.get(one).filter(|ip| !is_zero(ip)).cloned();
-        match (single, first) {
-            (None, Some(ip)) if one == "podIP" => status[one] = ip,
-            (Some(ip), first) if one == "podIP" && first.as_ref() != Some(&ip) => {
-                status[many] = json!([{ "ip": ip }]);
-            }
-            _ => {}
-        }
+/// `podIP` is the first of `podIPs`, whichever of the two was written.
+fn sync_addresses(status: &mut Value) {
+    let first = status.pointer("/podIPs/0/ip").cloned();
+    match status.get("podIP").filter(|ip| !is_zero(ip)).cloned() {
+        None => first.into_iter().for_each(|ip| status["podIP"] = ip),
+        single if single == first => {}
+        Some(ip) => status["podIPs"] = json!([{ "ip": ip }]),
     }
 }
 
@@ -238,18 +133,13 @@ fn is_repository(repository: &str) -> bool {
     if is_host {
         parts.next();
     }
-    let ends = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let mut legal = |part: &str| {
-        let bytes = part.as_bytes();
-        bytes.first().zip(bytes.last()).is_some_and(|(a, b)| ends(*a) && ends(*b))
-            && bytes.iter().all(|c| ends(*c) || b"-_.".contains(c))
-    };
-    parts.all(&mut legal)
+    parts.all(|part| shaped(part, is_digit_or_lower, |c| b"-_.".contains(&c)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::{POD, REPLICA_SET};
 
     #[test]
     fn defaulting_twice_is_defaulting_once() {
@@ -266,9 +156,9 @@ mod tests {
                 "env": [{"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
             }],
         }});
-        default_pod(&mut pod);
+        POD.fill_in(&mut pod);
         let once = pod.clone();
-        default_pod(&mut pod);
+        POD.fill_in(&mut pod);
         assert_eq!(pod, once);
         let container = &pod["spec"]["containers"][0];
         assert_eq!(container["imagePullPolicy"], "Always");
@@ -280,10 +170,12 @@ mod tests {
 
     #[test]
     fn a_template_waits_for_its_pods() {
-        let mut template =
-            json!({"spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "1"}}}]}});
-        default_pod_template(&mut template);
-        assert_eq!(template["spec"]["containers"][0]["resources"], json!({"limits": {"cpu": "1"}}));
-        assert_eq!(template["spec"].get("enableServiceLinks"), None);
+        let spec = json!({"containers": [{"name": "c", "resources": {"limits": {"cpu": "1"}}}]});
+        let mut set = json!({"spec": {"template": {"spec": spec}}});
+        REPLICA_SET.fill_in(&mut set);
+        let spec = &set["spec"]["template"]["spec"];
+        assert_eq!(spec["containers"][0]["resources"], json!({"limits": {"cpu": "1"}}));
+        assert_eq!(spec["containers"][0]["imagePullPolicy"], "IfNotPresent");
+        assert_eq!(spec.get("enableServiceLinks"), None);
     }
 }

@@ -6,7 +6,8 @@ use super::resources::{is_sidecar, qos_class};
 use super::update::{is_static, only, same};
 use super::validate::spec_and_annotations;
 use crate::defaults::map_at;
-use crate::field::{Errors, Field, Path};
+use crate::field::{Errors, Field};
+use crate::read::list;
 
 /// The rules for a write to `/resize`. (new, old)
 pub fn validate_resize(new: &Value, old: &Value, errors: &mut Errors) {
@@ -17,9 +18,7 @@ pub fn validate_resize(new: &Value, old: &Value, errors: &mut Errors) {
     if old["spec"]["os"]["name"] == "windows" {
         return only(errors, "windows pods cannot be resized");
     }
-    let path = Path::root("spec");
-    let new_spec = Field::new(&path, &new["spec"]);
-    let old_spec = Field::new(&path, &old["spec"]);
+    let (new_spec, old_spec) = (Field::top(new, "spec"), Field::top(old, "spec"));
     let class = old["status"]["qosClass"].as_str().unwrap_or_else(|| qos_class(old_spec.value));
     if class != qos_class(new_spec.value) {
         let shown = new["status"]["qosClass"].clone();
@@ -41,8 +40,8 @@ pub fn validate_resize(new: &Value, old: &Value, errors: &mut Errors) {
         ("containers", "only cpu and memory resources are mutable"),
         ("initContainers", "only cpu and memory resources for sidecar containers are mutable"),
     ] {
-        let before = old_spec.raw(list).as_array().cloned().unwrap_or_default();
-        for (now, before) in rest[list].as_array_mut().into_iter().flatten().zip(&before) {
+        let before = old_spec.raw(list).as_array().into_iter().flatten();
+        for (now, before) in rest[list].as_array_mut().into_iter().flatten().zip(before) {
             if list == "containers" || is_sidecar(now) {
                 forgive_cpu_and_memory(now, before);
                 if !same(now, before) {
@@ -60,16 +59,15 @@ pub fn validate_resize(new: &Value, old: &Value, errors: &mut Errors) {
 
 /// A node that can resize says what its running containers have.
 fn node_can_resize(pod: &Value) -> bool {
-    let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
-    let mut running = statuses.filter(|status| status["state"].get("running").is_some_and(|r| !r.is_null()));
-    running.next().is_none_or(|status| status.get("resources").is_some_and(|r| !r.is_null()))
+    let mut statuses = list(pod, "/status/containerStatuses").iter();
+    let running = statuses.find(|status| !status["state"]["running"].is_null());
+    running.is_none_or(|status| !status["resources"].is_null())
 }
 
 fn resources(new: &Field, old: &Field, errors: &mut Errors) {
     let (now, before) = (new.get("resources"), old.get("resources"));
     for list in ["requests", "limits"] {
-        let names = before.get(list).entries().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
-        if names.iter().any(|name| now.raw(list).get(name).is_none()) {
+        if before.get(list).entries().iter().any(|(name, _)| now.raw(list).get(name).is_none()) {
             errors.forbidden(&now.get(list), &format!("resource {list} cannot be removed"));
         }
     }
@@ -96,14 +94,15 @@ fn forgive_cpu_and_memory(now: &mut Value, before: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pod::{default_pod, prepare_create, prepare_resize};
+    use crate::kinds::POD;
+    use crate::pod::{prepare_create, prepare_resize};
     use serde_json::json;
 
     #[test]
     fn only_cpu_and_memory_change_and_the_class_stays() {
         let mut old = json!({"metadata": {"name": "x"}, "spec": {"containers": [{"name": "c", "image": "a",
             "resources": {"requests": {"cpu": "100m", "memory": "10Mi"}, "limits": {"cpu": "200m"}}}]}});
-        default_pod(&mut old);
+        POD.fill_in(&mut old);
         prepare_create(&mut old);
         let class =
             "spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing";

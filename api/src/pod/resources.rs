@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::defaults::map_at;
 use crate::quantity::Quantity;
+use crate::read::{entries, list, text};
 
 /// Resources by name.
 pub type Amounts = BTreeMap<String, Quantity>;
@@ -18,12 +19,9 @@ fn is_pod_level(resource: &str) -> bool {
 }
 
 fn amounts(resources: &Value, kind: &str) -> Amounts {
-    let entries = resources.get(kind).and_then(Value::as_object).into_iter().flatten();
-    entries.filter_map(|(name, value)| Some((name.clone(), Quantity::from_json(value)?))).collect()
-}
-
-fn list<'a>(spec: &'a Value, field: &str) -> &'a [Value] {
-    spec.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    let list = format!("/{kind}");
+    let all = entries(resources, &list);
+    all.filter_map(|(name, value)| Some((name.clone(), Quantity::from_json(value)?))).collect()
 }
 
 fn add(to: &mut Amounts, more: &Amounts) {
@@ -43,7 +41,7 @@ fn raise(to: &mut Amounts, least: &Amounts) {
 
 /// Whether an init container stays beside the others: a sidecar.
 pub fn is_sidecar(init_container: &Value) -> bool {
-    init_container.get("restartPolicy").and_then(Value::as_str) == Some("Always")
+    text(init_container, "/restartPolicy") == "Always"
 }
 
 /// What the containers of a pod spec ask for together. `kind` is `requests` or `limits`.
@@ -51,13 +49,13 @@ pub fn is_sidecar(init_container: &Value) -> bool {
 /// Containers and sidecars run at once and are added; an init container runs alone but for the sidecars started
 /// before it, so the larger of both counts.
 pub fn of_containers(spec: &Value, kind: &str) -> Amounts {
-    let of = |container: &Value| container.get("resources").map(|r| amounts(r, kind)).unwrap_or_default();
+    let of = |container: &Value| amounts(container, &format!("resources/{kind}"));
     let mut total = Amounts::new();
-    for container in list(spec, "containers") {
+    for container in list(spec, "/containers") {
         add(&mut total, &of(container));
     }
     let (mut sidecars, mut peak) = (Amounts::new(), Amounts::new());
-    for container in list(spec, "initContainers") {
+    for container in list(spec, "/initContainers") {
         let mut alone = of(container);
         if is_sidecar(container) {
             add(&mut total, &alone);
@@ -75,12 +73,11 @@ pub fn of_containers(spec: &Value, kind: &str) -> Amounts {
 /// What a pod spec asks for: of its containers, or of itself where it says so, and its overhead.
 pub fn of_pod(spec: &Value, kind: &str) -> Amounts {
     let mut total = of_containers(spec, kind);
-    let own = spec.get("resources").map(|r| amounts(r, kind)).unwrap_or_default();
-    total.extend(own.into_iter().filter(|(name, _)| is_pod_level(name)));
-    let overhead = amounts(spec, "overhead");
-    let counted = overhead.into_iter().filter(|(name, _)| kind == "requests" || total.contains_key(name));
-    let counted: Amounts = counted.collect();
-    add(&mut total, &counted);
+    let own = amounts(spec, &format!("resources/{kind}")).into_iter();
+    total.extend(own.filter(|(name, _)| is_pod_level(name)));
+    let mut overhead = amounts(spec, "overhead");
+    overhead.retain(|name, _| kind == "requests" || total.contains_key(name));
+    add(&mut total, &overhead);
     total
 }
 
@@ -104,24 +101,18 @@ pub fn default_pod_level(spec: &mut Value) {
 
 /// `Guaranteed`, `Burstable` or `BestEffort`: who is thrown off a full node last.
 pub fn qos_class(spec: &Value) -> &'static str {
-    let empty = Value::Object(Map::new());
-    let own = spec
-        .get("resources")
-        .filter(|r| !amounts(r, "requests").is_empty() || !amounts(r, "limits").is_empty());
-    let all: Vec<&Value> = match own {
-        Some(resources) => vec![resources],
-        None => {
-            let containers = list(spec, "containers").iter().chain(list(spec, "initContainers"));
-            containers.map(|c| c.get("resources").unwrap_or(&empty)).collect()
-        }
+    let asks = ["requests", "limits"].iter().any(|kind| !amounts(&spec["resources"], kind).is_empty());
+    let all: Vec<&Value> = match asks {
+        true => vec![spec],
+        false => list(spec, "/containers").iter().chain(list(spec, "/initContainers")).collect(),
     };
     let (mut requests, mut limits) = (Amounts::new(), Amounts::new());
     let mut all_limited = true;
-    for resources in all {
-        let counted = |kind: &str| -> Amounts {
-            let all = amounts(resources, kind).into_iter();
-            all.filter(|(name, q)| ["cpu", "memory"].contains(&name.as_str()) && *q > Quantity::ZERO)
-                .collect()
+    for owner in all {
+        let counted = |kind: &str| {
+            let mut all = amounts(&owner["resources"], kind);
+            all.retain(|name, q| ["cpu", "memory"].contains(&name.as_str()) && *q > Quantity::ZERO);
+            all
         };
         let limited = counted("limits");
         all_limited &= limited.len() == 2;

@@ -1,55 +1,48 @@
 //! The rules for what is said about a pod.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::resources::is_sidecar;
-use super::validate::annotation_updates;
-use crate::field::{Errors, Field, Path};
+use super::validate::{USER_ID, annotation_updates};
+use crate::addresses;
+use crate::field::{Errors, Fault, Field, Path};
 use crate::internal;
 use crate::names;
-use crate::validate::rules;
+use crate::read::{int, list, text};
+use crate::validate::rules::{self, Rule::*, check};
 
 /// The rules for a write to `/status`, beyond those of `metadata`. (new, old)
 pub fn validate_pod_status_update(new: &Value, old: &Value, errors: &mut Errors) {
     annotation_updates(new, old, errors);
-    let path = Path::root("status");
-    let now = Field::new(&path, &new["status"]);
-    let before = Field::new(&path, &old["status"]);
+    let (now, before) = (Field::top(new, "status"), Field::top(old, "status"));
     conditions(now.raw("conditions"), errors);
-    let node = now.get("nominatedNodeName");
-    if !node.is_empty() && node.value != before.raw("nominatedNodeName") {
-        rules::follows(&node, names::dns_subdomain, errors);
+    if now.str("nominatedNodeName") != before.str("nominatedNodeName") {
+        check(&now, &[("nominatedNodeName?", Name(names::dns_subdomain))], errors);
     }
     rules::immutable(&now.get("qosClass"), &before.get("qosClass"), errors);
-    let policy = old["spec"]["restartPolicy"].as_str().unwrap_or_default();
-    let sidecars: HashSet<&str> = old["spec"]["initContainers"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|container| is_sidecar(container))
-        .filter_map(|container| container["name"].as_str())
-        .collect();
-    let none = HashSet::new();
-    for (list, policy, restarting) in [
-        ("containerStatuses", policy, &none),
-        ("initContainerStatuses", policy, &sidecars),
-        ("ephemeralContainerStatuses", "Never", &none),
-    ] {
-        states(&now.get(list), &before.get(list), policy, restarting, errors);
+    for (statuses, containers) in STATUSES {
+        states(&now.get(statuses), &before.get(statuses), &old["spec"], containers, errors);
     }
     claim_statuses(&now.get("resourceClaimStatuses"), &new["spec"]["resourceClaims"], errors);
     pod_addresses(&now.get("podIPs"), errors);
     host_addresses(&now.get("hostIPs"), now.str("hostIP"), errors);
+    for (statuses, _) in STATUSES {
+        users(&now.get(statuses), text(new, "/spec/os/name"), errors);
+    }
 }
+
+/// Statuses, and the containers that they are about.
+const STATUSES: [(&str, &str); 3] = [
+    ("containerStatuses", "/containers"),
+    ("initContainerStatuses", "/initContainers"),
+    ("ephemeralContainerStatuses", "/ephemeralContainers"),
+];
 
 /// Types of conditions; upstream's paths lie under `metadata`, and in capitals.
 fn conditions(conditions: &Value, errors: &mut Errors) {
     let path = Path::root("metadata");
-    let path = path.child("conditions");
-    for condition in Field::new(&path, conditions).items() {
+    for condition in Field::new(&path.child("conditions"), conditions).items() {
         let kind = condition.str("type");
         if !["PodScheduled", "Ready", "Initialized"].contains(&kind) {
             errors.all_invalid(&condition.child("Type"), kind, names::qualified_name(kind));
@@ -58,21 +51,47 @@ fn conditions(conditions: &Value, errors: &mut Errors) {
 }
 
 /// A container that ended stays ended, unless it may be started again.
-fn states(now: &Field, before: &Field, policy: &str, restarting: &HashSet<&str>, errors: &mut Errors) {
-    if policy == "Always" {
-        return;
-    }
+fn states(now: &Field, before: &Field, spec: &Value, containers: &str, errors: &mut Errors) {
     for ended in before.items() {
         let state = ended.get("state");
         let end = state.get("terminated");
-        let failed = end.int("exitCode").unwrap_or(0) != 0;
-        if !end.is_set() || (failed && policy == "OnFailure") || restarting.contains(ended.str("name")) {
+        let container = list(spec, containers).iter().find(|c| text(c, "/name") == ended.str("name"));
+        if !end.is_set() || may_restart(spec, containers, container, int(end.value, "/exitCode")) {
             continue;
         }
         for status in now.items().filter(|status| status.str("name") == ended.str("name")) {
             if !status.get("state").get("terminated").is_set() {
-                errors.forbidden(&ended.get("state"), "may not be transitioned to non-terminated state");
+                errors.forbidden(&state, "may not be transitioned to non-terminated state");
             }
+        }
+    }
+}
+
+/// Where the pod does not restart everything, a container's own policy and its rules for exit codes may. Ephemeral ones never do.
+fn may_restart(spec: &Value, containers: &str, container: Option<&Value>, code: i64) -> bool {
+    if containers == "/ephemeralContainers" {
+        return false;
+    }
+    let container = container.unwrap_or(&Value::Null);
+    let by_rule = list(container, "/restartPolicyRules").iter().any(|rule| {
+        let listed = list(rule, "/exitCodes/values").iter().any(|value| value.as_i64() == Some(code));
+        text(rule, "/action") == "Restart" && listed == (text(rule, "/exitCodes/operator") == "In")
+    });
+    let (of_pod, own) = (text(spec, "/restartPolicy"), text(container, "/restartPolicy"));
+    let on_failure = (if own.is_empty() { of_pod } else { own }) == "OnFailure";
+    by_rule || [of_pod, own].contains(&"Always") || (on_failure && code != 0)
+}
+
+/// Who a container runs as: numbers on Linux, nothing of the kind on Windows.
+fn users(statuses: &Field, os: &str, errors: &mut Errors) {
+    for status in statuses.items() {
+        let user = status.get("user");
+        // Upstream's path leaves out `user`.
+        let linux = Field::new(&status.child("linux"), user.raw("linux"));
+        if os == "windows" && linux.is_set() {
+            errors.forbidden(&linux, "cannot be set for a windows pod");
+        } else if matches!(os, "" | "linux") {
+            check(&linux, &[("uid gid supplementalGroups[]", USER_ID)], errors);
         }
     }
 }
@@ -81,10 +100,8 @@ fn claim_statuses(statuses: &Field, claims: &Value, errors: &mut Errors) {
     let mut taken = HashSet::new();
     for status in statuses.items() {
         let name = status.get("name");
-        let known = |claim: &Value| claim["name"].as_str() == Some(name.text());
-        if !claims.as_array().into_iter().flatten().any(known) {
-            let detail = "must match the name of an entry in `spec.resourceClaims`";
-            errors.invalid(&name, name.text(), detail);
+        if !list(claims, "").iter().any(|claim| text(claim, "/name") == name.text()) {
+            errors.wrong(&name, "must match the name of an entry in `spec.resourceClaims`");
         }
         if !taken.insert(name.text()) {
             errors.duplicate(&name, name.text());
@@ -106,11 +123,8 @@ fn pod_addresses(addresses: &Field, errors: &mut Errors) {
 }
 
 fn host_addresses(addresses: &Field, single: &str, errors: &mut Errors) {
-    for (index, address) in addresses.items().enumerate() {
-        let ip = address.get("ip");
-        if index == 0 && ip.text() != single {
-            errors.invalid(&ip, ip.text(), "must be equal to `hostIP`");
-        }
+    for first in addresses.items().take(1).filter(|first| first.str("ip") != single) {
+        errors.wrong(&first.get("ip"), "must be equal to `hostIP`");
     }
     for address in addresses.items() {
         errors.all_invalid(&address, address.str("ip"), names::ip(address.str("ip")));
@@ -121,13 +135,18 @@ fn host_addresses(addresses: &Field, single: &str, errors: &mut Errors) {
     }
 }
 
-fn one_of_each_family(addresses: &Field, shown_as: &str, errors: &mut Errors) {
-    let parsed: Vec<Option<IpAddr>> = addresses.items().map(|a| a.str("ip").parse().ok()).collect();
-    let four = parsed.iter().flatten().filter(|ip| ip.is_ipv4()).count();
-    let six = parsed.iter().flatten().filter(|ip| ip.is_ipv6()).count();
-    if four == 0 || six == 0 || parsed.len() > 2 {
-        let shown = internal::show_list(shown_as, addresses.value);
-        errors.invalid(addresses, shown, "may specify no more than one IP for each IP family");
+fn one_of_each_family(all: &Field, shown_as: &str, errors: &mut Errors) {
+    let parsed: Vec<_> = all.items().map(|address| addresses::ip(address.str("ip"))).collect();
+    if let Some(wrong) = parsed.iter().position(Option::is_none) {
+        let text = text(&all.value[wrong], "/ip");
+        let body =
+            format!("Internal error: failed to check for dual stack with error:invalid IP[{wrong}]: {text}");
+        errors.other(all, Fault::Internal, body);
+    }
+    let families: HashSet<bool> = parsed.iter().flatten().map(|ip| ip.is_ipv4()).collect();
+    if families.len() < 2 || parsed.len() > 2 || parsed.contains(&None) {
+        let shown = internal::show_list(shown_as, all.value);
+        errors.invalid(all, shown, "may specify no more than one IP for each IP family");
     }
 }
 

@@ -5,23 +5,27 @@
 use serde_json::{Value, json};
 
 use super::resources::qos_class;
-use crate::defaults::{each, fill_empty, within};
+use super::update::same;
+use crate::defaults::{each, fill_empty};
 use crate::field::is_zero;
+use crate::kinds::strategy::{generation, keep, set_generation};
+use crate::read::{int, list, text};
 
 /// A new pod is pending, and has generation 1; what it stands in the way of its scheduling is told at once.
 pub fn prepare_create(pod: &mut Value) {
-    let made_at = pod.pointer("/metadata/creationTimestamp").cloned().unwrap_or_default();
-    let labels = pod.pointer("/metadata/labels").cloned().unwrap_or_default();
-    let annotations = pod.pointer("/metadata/annotations").cloned().unwrap_or_default();
-    within(pod, "metadata", |metadata| metadata["generation"] = 1.into());
-    within(pod, "spec", |spec| {
+    set_generation(pod, 1);
+    let (made_at, labels) = (pod["metadata"]["creationTimestamp"].clone(), pod["metadata"]["labels"].clone());
+    let annotations = pod["metadata"]["annotations"].clone();
+    each(pod, "spec", &mut |spec| {
         no_negative_grace(spec);
-        add_label_keys(spec, &labels);
+        each(spec, "topologySpreadConstraints", &mut |constraint| add_expressions(constraint, &labels));
+        for term in TERMS {
+            each(spec, term, &mut |term| add_expressions(term, &labels));
+        }
         super::app_armor::fields_from_annotations(spec, &annotations);
     });
-    let spec = pod.get("spec").unwrap_or(&Value::Null);
-    let mut status = json!({"phase": "Pending", "qosClass": qos_class(spec)});
-    if spec.get("schedulingGates").is_some_and(|gates| !is_zero(gates)) {
+    let mut status = json!({"phase": "Pending", "qosClass": qos_class(&pod["spec"])});
+    if !is_zero(&pod["spec"]["schedulingGates"]) {
         status["conditions"] = json!([{
             "type": "PodScheduled",
             "status": "False",
@@ -31,34 +35,53 @@ pub fn prepare_create(pod: &mut Value) {
             "message": "Scheduling is blocked due to non-empty scheduling gates",
         }]);
     }
-    if let Some(pod) = pod.as_object_mut() {
-        pod.insert("status".into(), status);
-    }
+    pod["status"] = status;
 }
+
+/// Where terms about other pods lie.
+const TERMS: [&str; 4] = [
+    "affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution",
+    "affinity.podAffinity.preferredDuringSchedulingIgnoredDuringExecution.podAffinityTerm",
+    "affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution",
+    "affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution.podAffinityTerm",
+];
 
 /// A write to the pod leaves its status alone; the generation counts changes of the spec.
 pub fn prepare_update(new: &mut Value, old: &Value) {
-    within(new, "spec", no_negative_grace);
-    take(new, old, "status");
+    each(new, "spec", &mut no_negative_grace);
+    keep(new, old, "status");
     count(new, old);
 }
 
-/// A write to the status may also touch labels, annotations and finalizers, but not the owners.
+/// A write to the status may also touch labels, annotations and finalizers, but not the owners. What it leaves out of what
+/// was observed stays as it was.
 pub fn prepare_status_update(new: &mut Value, old: &Value) {
-    take(new, old, "spec");
-    let meta = old.get("metadata").unwrap_or(&Value::Null);
-    within(new, "metadata", |new_meta| {
-        for field in ["generation", "ownerReferences", "deletionTimestamp"] {
-            take(new_meta, meta, field);
-        }
+    keep(new, old, "spec");
+    for field in ["generation", "ownerReferences", "deletionTimestamp"] {
+        keep(&mut new["metadata"], &old["metadata"], field);
+    }
+    let was = &old["status"];
+    each(new, "status", &mut |status| {
+        fill_empty(status, "qosClass", was["qosClass"].clone());
+        keep_observed(status, was);
+        let mut before: Vec<&Value> = list(was, "/conditions").iter().collect();
+        each(status, "conditions", &mut |condition| {
+            // Several conditions may have one type: each takes after one.
+            let same_type = before.iter().position(|old| text(old, "/type") == text(condition, "/type"));
+            same_type.into_iter().for_each(|index| keep_observed(condition, before.remove(index)));
+        });
     });
-    let class = old.pointer("/status/qosClass").cloned().unwrap_or_default();
-    within(new, "status", |status| fill_empty(status, "qosClass", class));
+}
+
+fn keep_observed(new: &mut Value, old: &Value) {
+    if int(old, "/observedGeneration") != 0 {
+        fill_empty(new, "observedGeneration", old["observedGeneration"].clone());
+    }
 }
 
 /// A write to `/ephemeralcontainers` changes those and nothing else.
 pub fn prepare_ephemeral_update(new: &mut Value, old: &Value) {
-    let wanted = new.pointer("/spec/ephemeralContainers").cloned().unwrap_or_default();
+    let wanted = new["spec"]["ephemeralContainers"].clone();
     only_spec(new, old, |spec| spec["ephemeralContainers"] = wanted);
 }
 
@@ -67,22 +90,20 @@ pub fn prepare_ephemeral_update(new: &mut Value, old: &Value) {
 pub fn prepare_resize(new: &mut Value, old: &Value) {
     let lists = ["containers", "initContainers"];
     let names = |pod: &Value, list: &str| -> Vec<Value> {
-        let items = pod.pointer("/spec").and_then(|spec| spec.get(list)).and_then(Value::as_array);
-        items.into_iter().flatten().map(|container| container["name"].clone()).collect()
+        let items = pod["spec"][list].as_array().into_iter().flatten();
+        items.map(|container| container["name"].clone()).collect()
     };
     if lists.iter().any(|list| names(new, list) != names(old, list)) {
         return;
     }
-    let wanted = new.get("spec").cloned().unwrap_or_default();
+    let wanted = new["spec"].clone();
     only_spec(new, old, |spec| {
         for list in lists {
-            let mut from =
-                wanted.get(list).and_then(Value::as_array).cloned().unwrap_or_default().into_iter();
-            each(spec, list, |container| {
-                let from = from.next().unwrap_or_default();
-                for field in ["resources", "resizePolicy"] {
-                    take(container, &from, field);
-                }
+            let mut from = wanted[list].as_array().into_iter().flatten();
+            each(spec, list, &mut |container| {
+                let from = from.next().unwrap_or(&Value::Null);
+                keep(container, from, "resources");
+                keep(container, from, "resizePolicy");
             });
         }
     });
@@ -91,78 +112,41 @@ pub fn prepare_resize(new: &mut Value, old: &Value) {
 /// The old pod with a change of its spec; what the write itself says of revision and managers is kept.
 fn only_spec(new: &mut Value, old: &Value, change: impl FnOnce(&mut Value)) {
     let written = std::mem::replace(new, old.clone());
-    let meta = written.get("metadata").unwrap_or(&Value::Null);
-    within(new, "metadata", |new_meta| {
-        for field in ["resourceVersion", "managedFields"] {
-            take(new_meta, meta, field);
-        }
-    });
-    within(new, "spec", |spec| {
-        change(spec);
-        if let Some(spec) = spec.as_object_mut() {
-            spec.retain(|_, value| !value.is_null());
-        }
-    });
+    for field in ["resourceVersion", "managedFields"] {
+        keep(&mut new["metadata"], &written["metadata"], field);
+    }
+    change(&mut new["spec"]);
+    if let Some(spec) = new["spec"].as_object_mut() {
+        spec.retain(|_, value| !value.is_null());
+    }
     count(new, old);
 }
 
-/// Takes a field over from `from`, absence included.
-fn take(to: &mut Value, from: &Value, field: &str) {
-    let Some(to) = to.as_object_mut() else { return };
-    match from.get(field) {
-        Some(value) if !value.is_null() => drop(to.insert(field.into(), value.clone())),
-        _ => drop(to.shift_remove(field)),
-    }
-}
-
 fn count(new: &mut Value, old: &Value) {
-    let changed = !super::update::same(&new["spec"], &old["spec"]);
-    let counted = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
-    within(new, "metadata", |meta| meta["generation"] = (counted + i64::from(changed)).into());
+    let changed = !same(&new["spec"], &old["spec"]);
+    set_generation(new, generation(old) + i64::from(changed));
 }
 
 /// A negative grace period has always meant one second.
 fn no_negative_grace(spec: &mut Value) {
-    if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|grace| grace < 0) {
+    if int(spec, "/terminationGracePeriodSeconds") < 0 {
         spec["terminationGracePeriodSeconds"] = 1.into();
     }
 }
 
 /// `matchLabelKeys` become expressions with the pod's own values, so that its schedulers need not know of them.
-fn add_label_keys(spec: &mut Value, labels: &Value) {
-    each(spec, "topologySpreadConstraints", |constraint| add_expressions(constraint, labels));
-    within(spec, "affinity", |affinity| {
-        for kind in ["podAffinity", "podAntiAffinity"] {
-            within(affinity, kind, |pods| {
-                each(pods, "requiredDuringSchedulingIgnoredDuringExecution", |term| {
-                    add_expressions(term, labels)
-                });
-                each(pods, "preferredDuringSchedulingIgnoredDuringExecution", |preferred| {
-                    within(preferred, "podAffinityTerm", |term| add_expressions(term, labels));
-                });
-            });
-        }
-    });
-}
-
 fn add_expressions(term: &mut Value, labels: &Value) {
-    if !term.get("labelSelector").is_some_and(Value::is_object) {
-        return;
-    }
     let mut added = Vec::new();
-    for (list, operator) in [("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")] {
-        for key in term.get(list).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+    for (field, operator) in [("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")] {
+        for key in term[field].as_array().into_iter().flatten().filter_map(Value::as_str) {
             if let Some(value) = labels.get(key) {
                 added.push(json!({"key": key, "operator": operator, "values": [value]}));
             }
         }
     }
-    if !added.is_empty() {
-        within(term, "labelSelector", |selector| {
-            crate::defaults::fill_absent(selector, "matchExpressions", Value::Array(Vec::new()));
-            if let Some(expressions) = selector["matchExpressions"].as_array_mut() {
-                expressions.append(&mut added);
-            }
-        });
+    if !added.is_empty() && term["labelSelector"].is_object() {
+        let mut all = list(term, "/labelSelector/matchExpressions").to_vec();
+        all.append(&mut added);
+        term["labelSelector"]["matchExpressions"] = all.into();
     }
 }

@@ -4,8 +4,9 @@
 
 use serde_json::{Value, json};
 
+use super::resources::is_sidecar;
 use crate::read::{int, is_true, list, text};
-use crate::table::cells::or_none;
+use crate::table::Cell::{Made, TextOrNone};
 use crate::table::time::since;
 use crate::table::{Column, Table};
 
@@ -13,38 +14,36 @@ use crate::table::{Column, Table};
 pub static TABLE: Table = Table {
     columns: &[
         Column::name(),
-        Column::text("Ready", "How many of its containers are ready.", |pod, _| {
-            let summary = summary(pod);
-            format!("{}/{}", summary.ready, summary.containers).into()
-        }),
-        Column::text("Status", "What its containers' states come down to.", |pod, _| {
-            summary(pod).status.into()
-        }),
+        Column::text(
+            "Ready",
+            "How many of its containers are ready.",
+            Made(|pod, _| {
+                let summary = summary(pod);
+                format!("{}/{}", summary.ready, summary.containers).into()
+            }),
+        ),
+        Column::text(
+            "Status",
+            "What its containers' states come down to.",
+            Made(|pod, _| summary(pod).status.into()),
+        ),
         Column::text(
             "Restarts",
-            "How often its containers restarted, and when the last one did.",
-            |pod, now| {
+            "How often its containers restarted, and when last.",
+            Made(|pod, now| {
                 let Summary { restarts, last_restart, .. } = summary(pod);
-                match last_restart {
-                    Some(last) if restarts != 0 => {
-                        format!("{restarts} ({} ago)", since(Some(last), now)).into()
-                    }
-                    _ => restarts.to_string().into(),
+                match last_restart.filter(|_| restarts != 0) {
+                    Some(last) => format!("{restarts} ({} ago)", since(Some(last), now)).into(),
+                    None => restarts.to_string().into(),
                 }
-            },
+            }),
         ),
         Column::age(),
-        Column::text("IP", "The first address of the pod.", |pod, _| {
-            or_none(text(pod, "/status/podIPs/0/ip"))
-        })
-        .wide(),
-        Column::text("Node", "Where the pod runs.", |pod, _| or_none(text(pod, "/spec/nodeName"))).wide(),
-        Column::text("Nominated Node", "Where others make room for the pod.", |pod, _| {
-            or_none(text(pod, "/status/nominatedNodeName"))
-        })
-        .wide(),
-        Column::text("Readiness Gates", "How many of its readiness gates are open.", |pod, _| gates(pod))
+        Column::text("IP", "The first address of the pod.", TextOrNone("/status/podIPs/0/ip")).wide(),
+        Column::text("Node", "Where the pod runs.", TextOrNone("/spec/nodeName")).wide(),
+        Column::text("Nominated Node", "Where others make room.", TextOrNone("/status/nominatedNodeName"))
             .wide(),
+        Column::text("Readiness Gates", "How many of its gates are open.", Made(|pod, _| gates(pod))).wide(),
     ],
     conditions: |pod| match text(pod, "/status/phase") {
         "Succeeded" => completed("Succeeded", "The pod has completed successfully."),
@@ -78,7 +77,10 @@ pub fn summary(pod: &Value) -> Summary<'_> {
         ready: 0,
         containers: list(pod, "/spec/containers").len()
             + list(pod, "/spec/initContainers").iter().filter(|c| is_sidecar(c)).count(),
-        status: first_of(&[text(pod, "/status/reason"), text(pod, "/status/phase")]).into(),
+        status: Some(text(pod, "/status/reason"))
+            .filter(|r| !r.is_empty())
+            .unwrap_or(text(pod, "/status/phase"))
+            .into(),
         restarts: 0,
         last_restart: None,
     };
@@ -174,18 +176,8 @@ fn ended(terminated: &Value) -> String {
     }
 }
 
-fn first_of<'a>(texts: &[&'a str]) -> &'a str {
-    texts.iter().copied().find(|text| !text.is_empty()).unwrap_or_default()
-}
-
-fn is_sidecar(container: &Value) -> bool {
-    text(container, "/restartPolicy") == "Always"
-}
-
 fn is_sidecar_name(pod: &Value, name: &str) -> bool {
-    list(pod, "/spec/initContainers")
-        .iter()
-        .any(|container| text(container, "/name") == name && is_sidecar(container))
+    list(pod, "/spec/initContainers").iter().any(|c| text(c, "/name") == name && is_sidecar(c))
 }
 
 fn has_condition(pod: &Value, name: &str) -> bool {

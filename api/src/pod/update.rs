@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use super::validate::{annotation_updates, spec_and_annotations, tolerations};
+use super::validate::{annotation_updates, image_is_trimmed, spec_and_annotations, tolerations};
 use crate::field::{Errors, Field, Path};
 use crate::internal::{self, diff};
+use crate::validate::rules::{Rule::Needed, check};
 
 /// The fields that the refusal of all others lists.
 const CHANGEABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -17,14 +18,13 @@ pub(crate) fn same(a: &Value, b: &Value) -> bool {
     let empty = |value: &Value| match value {
         Value::Null => true,
         Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
+        Value::Object(fields) => fields.values().all(Value::is_null),
         _ => false,
     };
     match (a, b) {
         _ if empty(a) && empty(b) => true,
         (Value::Object(x), Value::Object(y)) => {
-            let keys = x.keys().chain(y.keys().filter(|key| !x.contains_key(*key)));
-            keys.into_iter().all(|key| same(&a[key.as_str()], &b[key.as_str()]))
+            x.keys().chain(y.keys()).all(|key| same(&a[key.as_str()], &b[key.as_str()]))
         }
         (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(x, y)),
         _ => a == b,
@@ -35,21 +35,14 @@ pub(crate) fn same(a: &Value, b: &Value) -> bool {
 pub fn validate_pod_update(new: &Value, old: &Value, errors: &mut Errors) {
     spec_and_annotations(new, errors);
     annotation_updates(new, old, errors);
-    let path = Path::root("spec");
-    let new_spec = Field::new(&path, &new["spec"]);
-    let old_spec = Field::new(&path, &old["spec"]);
+    let (new_spec, old_spec) = (Field::top(new, "spec"), Field::top(old, "spec"));
     for list in ["containers", "initContainers"] {
         if new_spec.get(list).items().len() != old_spec.get(list).items().len() {
             return errors.forbidden(&new_spec.get(list), "pod updates may not add or remove containers");
         }
         for container in new_spec.get(list).items() {
-            let image = container.get("image");
-            if image.is_empty() {
-                errors.required(&image, "");
-            }
-            if image.text().trim() != image.text() {
-                errors.invalid(&image, image.text(), "must not have leading or trailing whitespace");
-            }
+            check(&container, &[("image", Needed)], errors);
+            image_is_trimmed(&container, errors);
         }
     }
     if !deadline(&new_spec, &old_spec, errors) {
@@ -160,14 +153,6 @@ fn gated_changes(new: &mut Value, old: &Field, errors: &mut Errors) {
         narrowed(&nodes, &affinity, errors);
     }
     new["affinity"]["nodeAffinity"] = nodes_before.value.clone();
-    prune(new);
-}
-
-/// Drops the empty remains of what was put back.
-fn prune(spec: &mut Value) {
-    if let Some(affinity) = spec["affinity"].as_object_mut() {
-        affinity.retain(|_, value| !value.is_null());
-    }
 }
 
 fn narrowed(new: &Value, affinity: &Field, errors: &mut Errors) {
@@ -196,8 +181,7 @@ fn narrowed(new: &Value, affinity: &Field, errors: &mut Errors) {
 fn only_added(new: &Value, old: &Value) -> bool {
     let lists = ["matchExpressions", "matchFields"];
     let items = |term: &Value, list: &str| term[list].as_array().cloned().unwrap_or_default();
-    let was_empty = lists.iter().all(|list| items(old, list).is_empty());
-    if was_empty {
+    if lists.iter().all(|list| items(old, list).is_empty()) {
         return lists.iter().all(|list| items(new, list).is_empty());
     }
     lists.iter().all(|list| {
@@ -213,9 +197,8 @@ pub fn validate_ephemeral_update(new: &Value, old: &Value, errors: &mut Errors) 
     if is_static(old) {
         return only(errors, "static pods do not support ephemeral containers");
     }
-    let path = Path::root("spec");
-    let new_spec = Field::new(&path, &new["spec"]);
-    let field = new_spec.get("ephemeralContainers");
+    let spec = Field::top(new, "spec");
+    let field = spec.get("ephemeralContainers");
     for before in old["spec"]["ephemeralContainers"].as_array().into_iter().flatten() {
         let name = before["name"].as_str().unwrap_or_default();
         match field.items().find(|now| now.str("name") == name) {
@@ -247,7 +230,8 @@ pub(crate) fn only(errors: &mut Errors, detail: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pod::{default_pod, prepare_create, prepare_update};
+    use crate::kinds::POD;
+    use crate::pod::{prepare_create, prepare_update};
     use serde_json::json;
 
     fn pod() -> Value {
@@ -256,7 +240,7 @@ mod tests {
             "activeDeadlineSeconds": 50,
             "tolerations": [{"key": "a", "operator": "Exists", "effect": "NoExecute"}],
         }});
-        default_pod(&mut pod);
+        POD.fill_in(&mut pod);
         prepare_create(&mut pod);
         pod
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::Value;
 
 use super::validate::{APP_ARMOR, SECCOMP_CONTAINER, SECCOMP_POD, visit_containers};
+use crate::addresses::ip_warning;
 use crate::field::{Field, Path};
 use crate::names;
 use crate::quantity::Quantity;
@@ -61,9 +62,7 @@ pub fn pod_warnings(pod: &Value, old: Option<&Value>) -> Vec<String> {
             problems.join(" ")
         ));
     }
-    let (metadata, spec) = (Path::root("metadata"), Path::root("spec"));
-    let metadata = Field::new(&metadata, &pod["metadata"]);
-    warn(&metadata, &Field::new(&spec, &pod["spec"]), &mut warnings);
+    warn(&Field::top(pod, "metadata"), &Field::top(pod, "spec"), &mut warnings);
     warnings
 }
 
@@ -87,8 +86,8 @@ fn warn(metadata: &Field, spec: &Field, warnings: &mut Vec<String>) {
     for secret in spec.get("imagePullSecrets").items().filter(|secret| !secret.has("name")) {
         warnings.push(format!("{}: invalid empty name \"\"", secret.get("name").path()));
     }
-    for server in spec.get("dnsConfig").get("nameservers").items() {
-        address(&server, warnings);
+    for addresses in ["dnsConfig.nameservers", "hostAliases.ip"] {
+        spec.each(addresses, &mut |ip| warnings.extend(ip_warning(&ip.path().to_string(), ip.text())));
     }
     fractions(&spec.get("overhead"), &["memory", "ephemeral-storage"], warnings);
     let of_pod = spec.raw("securityContext");
@@ -132,50 +131,42 @@ fn node_labels(spec: &Field, warnings: &mut Vec<String>) {
     for (label, value) in spec.get("nodeSelector").entries() {
         warnings.extend(deprecation(label).map(|text| format!("{}: {text}", value.path())));
     }
-    let affinity = spec.get("affinity");
-    let nodes = affinity.get("nodeAffinity");
-    let required = nodes.get("requiredDuringSchedulingIgnoredDuringExecution");
-    for term in required.get("nodeSelectorTerms").items() {
-        node_term(&term, warnings);
-    }
-    for preferred in nodes.get("preferredDuringSchedulingIgnoredDuringExecution").items() {
-        node_term(&preferred.get("preference"), warnings);
+    for term in [
+        "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms",
+        "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution.preference",
+    ] {
+        spec.each(&format!("{term}.matchExpressions"), &mut |expression| {
+            old_label(&expression.get("key"), warnings);
+            for value in expression.get("values").items() {
+                for problem in names::label_value(value.text()) {
+                    warnings.push(format!("{}: {} is invalid, {problem}", value.path(), value.text()));
+                }
+            }
+        });
     }
     for constraint in spec.get("topologySpreadConstraints").items() {
-        let key = constraint.get("topologyKey");
-        warnings
-            .extend(deprecation(key.text()).map(|text| format!("{}: {} is {text}", key.path(), key.text())));
-        if !constraint.get("labelSelector").is_set() {
-            warnings.push(format!("{}: {NO_POD}", constraint.get("labelSelector").path()));
-        }
+        old_label(&constraint.get("topologyKey"), warnings);
+        matches_nothing(&constraint, warnings);
     }
 }
 
-fn node_term(term: &Field, warnings: &mut Vec<String>) {
-    for expression in term.get("matchExpressions").items() {
-        let key = expression.get("key");
-        warnings
-            .extend(deprecation(key.text()).map(|text| format!("{}: {} is {text}", key.path(), key.text())));
-        for value in expression.get("values").items() {
-            for problem in names::label_value(value.text()) {
-                warnings.push(format!("{}: {} is invalid, {problem}", value.path(), value.text()));
-            }
-        }
+fn old_label(key: &Field, warnings: &mut Vec<String>) {
+    warnings.extend(deprecation(key.text()).map(|text| format!("{}: {} is {text}", key.path(), key.text())));
+}
+
+fn matches_nothing(term: &Field, warnings: &mut Vec<String>) {
+    if !term.get("labelSelector").is_set() {
+        warnings.push(format!("{}: {NO_POD}", term.get("labelSelector").path()));
     }
 }
 
 fn pod_terms(affinity: &Field, warnings: &mut Vec<String>) {
-    let mut check = |term: &Field| {
-        if !term.get("labelSelector").is_set() {
-            warnings.push(format!("{}: {NO_POD}", term.get("labelSelector").path()));
-        }
-    };
     for pods in affinity.among(&["podAffinity", "podAntiAffinity"]) {
-        for term in pods.get("requiredDuringSchedulingIgnoredDuringExecution").items() {
-            check(&term);
-        }
-        for preferred in pods.get("preferredDuringSchedulingIgnoredDuringExecution").items() {
-            check(&preferred.get("podAffinityTerm"));
+        for term in [
+            "requiredDuringSchedulingIgnoredDuringExecution",
+            "preferredDuringSchedulingIgnoredDuringExecution.podAffinityTerm",
+        ] {
+            pods.each(term, &mut |term| matches_nothing(term, warnings));
         }
     }
 }
@@ -186,17 +177,6 @@ fn twice(list: &Field, field: &str, warnings: &mut Vec<String>) {
         if !taken.insert(item.str(field)) {
             warnings.push(format!("{}: duplicate {field} {:?}", item.get(field).path(), item.str(field)));
         }
-    }
-}
-
-fn address(address: &Field, warnings: &mut Vec<String>) {
-    if let Ok(parsed) = address.text().parse::<std::net::Ipv6Addr>()
-        && parsed.to_string() != address.text()
-    {
-        let (path, text) = (address.path(), address.text());
-        warnings.push(format!(
-            "{path}: IPv6 address {text:?} should be in RFC 5952 canonical format (\"{parsed}\")"
-        ));
     }
 }
 
@@ -243,6 +223,13 @@ fn ports(spec: &Field, warnings: &mut Vec<String>) {
             let at = port.path().to_string();
             let (ip, host) = (port.str("hostIP").to_owned(), port.int("hostPort").unwrap_or(0));
             let key = (port.int("containerPort").unwrap_or(0), port.str("protocol").to_owned());
+            if !ip.is_empty() && host == 0 {
+                let (name, (number, protocol)) = (port.str("name"), &key);
+                let shown = format!(
+                    "{{Name:{name} HostPort:0 ContainerPort:{number} Protocol:{protocol} HostIP:{ip}}}"
+                );
+                warnings.push(format!("{at}: hostIP set without hostPort: {shown}"));
+            }
             let others = by_number.entry(key).or_default();
             for other in others.iter() {
                 let clash = if (&ip, host) == (&other.ip, other.host) {
@@ -276,6 +263,9 @@ fn volumes(volumes: &Field, warnings: &mut Vec<String>) {
                 warnings.push(format!("{}: {text}", volume.child(shown)));
             }
         }
+        volume.each("ephemeral.volumeClaimTemplate.spec.resources.requests", &mut |requests| {
+            fractions(requests, &["storage"], warnings);
+        });
     }
     for volume in volumes.items() {
         overlapping_paths(&volume, warnings);
@@ -304,28 +294,25 @@ fn overlapping_paths(volume: &Field, warnings: &mut Vec<String>) {
         if source.is_empty() {
             warnings.push(format!("volume {name:?} (Projected) has no sources provided"));
         }
-        for (field, called, named_by) in [
-            ("configMap", "ConfigMap", "name"),
-            ("secret", "Secret", "name"),
-            ("downwardAPI", "DownwardAPI", ""),
-        ] {
+        for (field, called, named_by) in PROJECTIONS {
             let projection = source.get(field);
-            let more = items(&projection, Some(described(&projection, called, named_by)));
+            let of = Some(described(&projection, called, named_by));
+            let path = projection.get("path");
+            let more =
+                if path.is_set() { vec![(path.text().to_owned(), of)] } else { items(&projection, of) };
             overlaps(name, "Projected", &mut placed, more, warnings);
-        }
-        for (field, called, named_by) in [
-            ("serviceAccountToken", "ServiceAccountToken", ""),
-            ("clusterTrustBundle", "ClusterTrustBundle", "name"),
-        ] {
-            let projection = source.get(field);
-            if projection.is_set() {
-                let of = Some(described(&projection, called, named_by));
-                let more = vec![(projection.str("path").to_owned(), of)];
-                overlaps(name, "Projected", &mut placed, more, warnings);
-            }
         }
     }
 }
+
+/// What is projected: its field, what it is called, and by which of its fields it is told apart.
+const PROJECTIONS: [(&str, &str, &str); 5] = [
+    ("configMap", "ConfigMap", "name"),
+    ("secret", "Secret", "name"),
+    ("downwardAPI", "DownwardAPI", ""),
+    ("serviceAccountToken", "ServiceAccountToken", ""),
+    ("clusterTrustBundle", "ClusterTrustBundle", "name"),
+];
 
 fn described(source: &Field, called: &str, named_by: &str) -> String {
     if named_by.is_empty() { called.into() } else { format!("{called} {:?}", source.str(named_by)) }

@@ -7,11 +7,6 @@ use super::time::since;
 use crate::read::{entries, list, text};
 use crate::selector;
 
-/// The object's name.
-pub fn name(object: &Value, _: Timestamp) -> Value {
-    text(object, "/metadata/name").into()
-}
-
 /// Time since the object's creation.
 pub fn age(object: &Value, now: Timestamp) -> Value {
     since(object.pointer("/metadata/creationTimestamp"), now).into()

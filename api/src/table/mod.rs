@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::kind::Kind;
+use crate::read::{int, text};
 
 /// A kind's table.
 pub struct Table {
@@ -26,7 +27,35 @@ impl Table {
     }
 }
 
+/// What a column shows of an object. Places are JSON pointers.
+#[derive(Clone, Copy)]
+pub enum Cell {
+    /// The text at a place.
+    Text(&'static str),
+    /// The text at a place, or `<none>`.
+    TextOrNone(&'static str),
+    /// The number at a place; 0 if there is none.
+    Number(&'static str),
+    /// How many entries the map or list at a place has.
+    Count(&'static str),
+    /// What a function makes of the object, at a moment.
+    Made(fn(&Value, Timestamp) -> Value),
+}
+
+impl Cell {
+    fn of(&self, object: &Value, now: Timestamp) -> Value {
+        match self {
+            Cell::Text(place) => text(object, place).into(),
+            Cell::TextOrNone(place) => cells::or_none(text(object, place)),
+            Cell::Number(place) => int(object, place).into(),
+            Cell::Count(place) => cells::count(object, place).into(),
+            Cell::Made(make) => make(object, now),
+        }
+    }
+}
+
 /// A column of a kind's table.
+#[derive(Clone, Copy)]
 pub struct Column {
     /// `Ready`.
     pub name: &'static str,
@@ -38,45 +67,41 @@ pub struct Column {
     pub description: &'static str,
     /// 0 always shows; 1 only with `-o wide`.
     pub priority: i32,
-    /// The cell of an object, at a moment.
-    pub cell: fn(&Value, Timestamp) -> Value,
+    /// What it shows.
+    pub cell: Cell,
 }
 
 impl Column {
     /// A column of text.
-    pub const fn text(
-        name: &'static str,
-        description: &'static str,
-        cell: fn(&Value, Timestamp) -> Value,
-    ) -> Column {
+    pub const fn text(name: &'static str, description: &'static str, cell: Cell) -> Column {
         Column { name, of_type: "string", format: "", description, priority: 0, cell }
     }
 
     /// A column of whole numbers.
-    pub const fn integer(
-        name: &'static str,
-        description: &'static str,
-        cell: fn(&Value, Timestamp) -> Value,
-    ) -> Column {
-        Column { of_type: "integer", ..Column::text(name, description, cell) }
+    pub const fn integer(name: &'static str, description: &'static str, cell: Cell) -> Column {
+        Column { name, of_type: "integer", format: "", description, priority: 0, cell }
     }
 
     /// The object's name, first in nearly every table.
     pub const fn name() -> Column {
-        Column {
-            format: "name",
-            ..Column::text("Name", "Unique within its kind and namespace.", cells::name)
-        }
+        Column::text("Name", "Unique within its kind and namespace.", Cell::Text("/metadata/name")).named()
     }
 
     /// Time since creation.
     pub const fn age() -> Column {
-        Column::text("Age", "Time since the object was created.", cells::age)
+        Column::text("Age", "Time since the object was created.", Cell::Made(cells::age))
     }
 
     /// The same column, shown only with `-o wide`.
-    pub const fn wide(self) -> Column {
-        Column { priority: 1, ..self }
+    pub const fn wide(mut self) -> Column {
+        self.priority = 1;
+        self
+    }
+
+    /// The same column, marked as the one that holds the object's name.
+    pub const fn named(mut self) -> Column {
+        self.format = "name";
+        self
     }
 
     fn definition(&self) -> Value {
@@ -159,7 +184,7 @@ impl Table {
     }
 
     fn row(&self, object: &Value, form: Form<'_>) -> Value {
-        let cells = self.columns.iter().map(|column| (column.cell)(object, form.now)).collect::<Vec<_>>();
+        let cells = self.columns.iter().map(|column| column.cell.of(object, form.now)).collect::<Vec<_>>();
         let mut row = json!({"cells": cells});
         match (self.conditions)(object) {
             Value::Null => {}

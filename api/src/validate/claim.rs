@@ -6,34 +6,22 @@ use crate::field::{Errors, Field};
 use crate::names;
 use crate::quantity::Quantity;
 use crate::selector;
-use crate::validate::{metadata, rules};
+use crate::validate::metadata;
+use crate::validate::rules::{Rule::*, check};
 
-const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+const SHARED: &str = "ReadOnlyMany ReadWriteMany ReadWriteOnce";
+const ALONE: &str = "ReadWriteOncePod";
+
+/// What of its metadata the pod decides. Upstream names the fields of the Go struct, the first letter in lower case.
+const OTHERS: &str = "name generateName namespace selfLink uid resourceVersion generation creationTimestamp \
+    deletionTimestamp deletionGracePeriodSeconds ownerReferences finalizers managedFields";
 
 /// A claim inside a pod: its labels and annotations may be given, everything else of its metadata is the pod's.
 pub fn validate_claim_template(template: &Field, errors: &mut Errors) {
     let meta = template.get("metadata");
-    metadata::annotations(&meta.get("annotations"), errors);
-    metadata::labels(&meta.get("labels"), errors);
-    let others = [
-        "name",
-        "generateName",
-        "namespace",
-        "selfLink",
-        "uid",
-        "resourceVersion",
-        "generation",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "ownerReferences",
-        "finalizers",
-        "managedFields",
-    ];
-    for name in others.iter().filter(|name| meta.has(name)) {
-        // Upstream names the field of the Go struct, its first letter in lower case.
-        let shown = if *name == "uid" { "uID" } else { name };
-        errors.forbidden(&meta.child(shown), "cannot be set");
+    check(&meta, &[("annotations", Is(metadata::annotations)), ("labels", Is(metadata::labels))], errors);
+    for name in OTHERS.split(' ').filter(|name| meta.has(name)) {
+        errors.forbidden(&meta.child(if name == "uid" { "uID" } else { name }), "cannot be set");
     }
     validate_claim_spec(&template.get("spec"), errors);
 }
@@ -41,31 +29,25 @@ pub fn validate_claim_template(template: &Field, errors: &mut Errors) {
 /// What a claim asks for.
 pub fn validate_claim_spec(spec: &Field, errors: &mut Errors) {
     let modes = spec.get("accessModes");
-    rules::required(&modes, "at least 1 access mode is required", errors);
+    NeededFor("at least 1 access mode is required").check(&modes, errors);
     for selector in spec.among(&["selector"]) {
         selector::validate_object(selector.value, &selector, false, errors);
     }
     for mode in modes.items() {
-        rules::one_of(&Field::new(&modes, mode.value), MODES, errors);
+        OneOf("ReadOnlyMany ReadWriteMany ReadWriteOnce ReadWriteOncePod")
+            .check(&Field::new(&modes, mode.value), errors);
     }
-    let alone = modes.items().any(|mode| mode.text() == "ReadWriteOncePod");
-    let with_others = modes.items().any(|mode| MODES[..3].contains(&mode.text()));
-    if alone && with_others {
+    let has = |set: &str| modes.items().any(|mode| names::is_one_of(mode.text(), set));
+    if has(ALONE) && has(SHARED) {
         errors.forbidden(&modes, "may not use ReadWriteOncePod with other access modes");
     }
     storage(&spec.get("resources"), errors);
-    if spec.has("storageClassName") {
-        rules::follows(&spec.get("storageClassName"), names::dns_subdomain, errors);
-    }
-    for mode in spec.among(&["volumeMode"]) {
-        rules::one_of(&mode, &["Block", "Filesystem"], errors);
-    }
-    for source in spec.among(&["dataSource"]) {
-        data_source(&source, false, errors);
-    }
-    for source in spec.among(&["dataSourceRef"]) {
-        data_source(&source, true, errors);
-    }
+    let table = [
+        ("storageClassName?", Name(names::dns_subdomain)),
+        ("*volumeMode", OneOf("Block Filesystem")),
+        ("*dataSource *dataSourceRef", Is(data_source)),
+    ];
+    check(spec, &table, errors);
 }
 
 fn storage(resources: &Field, errors: &mut Errors) {
@@ -74,31 +56,22 @@ fn storage(resources: &Field, errors: &mut Errors) {
     match Quantity::from_json(requests.raw("storage")) {
         None => errors.required(&path, ""),
         Some(size) => {
-            let at = resources.child("requests");
-            let at = at.key("storage");
             if size <= Quantity::ZERO {
-                errors.invalid(&at, size.to_string(), "must be greater than zero");
+                errors.invalid(&requests.key("storage"), size.to_string(), "must be greater than zero");
             }
         }
     }
 }
 
-fn data_source(source: &Field, any_group: bool, errors: &mut Errors) {
-    for name in ["name", "kind"] {
-        rules::required(&source.get(name), "", errors);
+fn data_source(source: &Field, errors: &mut Errors) {
+    check(source, &[("name kind", Needed)], errors);
+    if !source.has("apiGroup") && source.str("kind") != "PersistentVolumeClaim" {
+        let detail = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+        errors.invalid(source, source.str("kind"), detail);
     }
-    let group = source.get("apiGroup");
-    if group.is_empty() && source.str("kind") != "PersistentVolumeClaim" {
-        errors.invalid(
-            source,
-            source.str("kind"),
-            "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
-        );
-    }
-    if any_group && source.has("namespace") {
-        rules::follows(&source.get("namespace"), names::dns_label, errors);
-    }
-    if !group.is_empty() {
-        rules::follows(&group, names::dns_subdomain, errors);
-    }
+    check(
+        source,
+        &[("namespace?", Name(names::dns_label)), ("apiGroup?", Name(names::dns_subdomain))],
+        errors,
+    );
 }

@@ -2,11 +2,13 @@
 //!
 //! Source: `k8s.io/apimachinery/pkg/api/validation/objectmeta.go`.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use crate::field::{Errors, Field, Path};
-use crate::names::{self, Rule};
-use crate::validate::rules;
+use crate::field::{Errors, Field};
+use crate::names;
+use crate::validate::rules::{self, Rule::*, check};
 
 /// The most bytes of all annotations of an object together, keys and values.
 const ANNOTATIONS_MAX: usize = 256 * 1024;
@@ -18,7 +20,7 @@ const STANDARD_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeleti
 #[derive(Clone, Copy)]
 pub struct MetaRules {
     /// What a name may look like.
-    pub name: Rule,
+    pub name: names::Rule,
     /// Whether there must be a namespace; otherwise there may be none.
     pub namespaced: bool,
     /// Whether finalizers must be standard or have a domain. Custom resources are free.
@@ -27,11 +29,9 @@ pub struct MetaRules {
 
 /// The `metadata` of a new object.
 pub fn validate_metadata(object: &Value, rules: MetaRules, errors: &mut Errors) {
-    let path = Path::root("metadata");
-    let empty = Value::Null;
-    let meta = Field::new(&path, object.get("metadata").unwrap_or(&empty));
+    let meta = Field::top(object, "metadata");
     names_of(&meta, rules, errors);
-    rules::non_negative(&meta.get("generation"), errors);
+    NotNegative.check(&meta.get("generation"), errors);
     labels(&meta.get("labels"), errors);
     annotations(&meta.get("annotations"), errors);
     owner_references(&meta.get("ownerReferences"), errors);
@@ -43,19 +43,12 @@ pub fn validate_metadata(object: &Value, rules: MetaRules, errors: &mut Errors) 
 
 /// The `metadata` of a changed object. What the server itself keeps (uid, creation) was put back before.
 pub fn validate_metadata_update(new: &Value, old: &Value, rules: MetaRules, errors: &mut Errors) {
-    let path = Path::root("metadata");
-    let empty = Value::Null;
-    let new = Field::new(&path, new.get("metadata").unwrap_or(&empty));
-    let old = Field::new(&path, old.get("metadata").unwrap_or(&empty));
+    let (new, old) = (Field::top(new, "metadata"), Field::top(old, "metadata"));
     if old.has("deletionTimestamp") {
         no_new_finalizers(&new.get("finalizers"), &old.get("finalizers"), errors);
     }
     if !new.has("resourceVersion") {
-        errors.invalid(
-            &new.get("resourceVersion"),
-            new.str("resourceVersion"),
-            "must be specified for an update",
-        );
+        errors.wrong(&new.get("resourceVersion"), "must be specified for an update");
     }
     let generation = new.int("generation").unwrap_or(0);
     if generation < old.int("generation").unwrap_or(0) {
@@ -81,14 +74,11 @@ fn names_of(meta: &Field, rules: MetaRules, errors: &mut Errors) {
         errors.all_invalid(&meta.get("generateName"), generate_name, problems);
     }
     let name = meta.get("name");
-    if name.is_empty() {
-        errors.required(&name, "name or generateName is required");
-    } else {
-        rules::follows(&name, rules.name, errors);
-    }
+    NeededFor("name or generateName is required").check(&name, errors);
+    check(meta, &[("name?", Name(rules.name))], errors);
     let namespace = meta.get("namespace");
     if rules.namespaced {
-        rules::required_name(&namespace, names::dns_label, errors);
+        NeededName(names::dns_label).check(&namespace, errors);
     } else if !namespace.is_empty() {
         errors.forbidden(&namespace, "not allowed on this type");
     }
@@ -149,11 +139,8 @@ pub fn owner_references(references: &Field, errors: &mut Errors) {
         }
         let (kind, name) = (reference.str("kind"), reference.str("name"));
         if (group, version, kind) == ("", "v1", "Event") {
-            errors.invalid(
-                &reference,
-                in_order(reference.value),
-                "/v1, Kind=Event is disallowed from being an owner",
-            );
+            let detail = "/v1, Kind=Event is disallowed from being an owner";
+            errors.invalid(&reference, in_order(reference.value), detail);
         }
         if reference.is_true("controller") {
             let this = format!("{kind}/{name}");
@@ -193,23 +180,18 @@ fn finalizer_domains(finalizers: &Field, errors: &mut Errors) {
     for finalizer in finalizers.items() {
         let name = finalizer.text();
         if !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
-            errors.invalid(
-                &finalizer,
-                name,
-                "name is neither a standard finalizer name nor is it fully qualified",
-            );
+            errors.wrong(&finalizer, "name is neither a standard finalizer name nor is it fully qualified");
         }
     }
 }
 
 fn no_new_finalizers(new: &Field, old: &Field, errors: &mut Errors) {
-    let had: Vec<&str> = old.value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let mut extra: Vec<&str> = new.value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    extra.retain(|finalizer| !had.contains(finalizer));
-    extra.sort_unstable();
-    extra.dedup();
+    let names = |list: &Field| {
+        list.items().map(|finalizer| finalizer.text().to_owned()).collect::<BTreeSet<String>>()
+    };
+    let extra: Vec<String> = names(new).difference(&names(old)).map(|name| format!("{name:?}")).collect();
     if !extra.is_empty() {
-        let list = extra.iter().map(|e| format!("{e:?}")).collect::<Vec<_>>().join(", ");
+        let list = extra.join(", ");
         let detail = format!(
             "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{list}}}"
         );

@@ -1,80 +1,142 @@
-//! The small rules that others are made of. Each looks at one field and says what is wrong with it, if anything.
+//! The small rules that others are made of. Each looks at one field and says what is wrong with it, if anything. The rules of
+//! a struct are a table of them: see [`check`].
+
+use std::collections::HashSet;
+
+use serde_json::Value;
 
 use crate::field::{Errors, Field};
-use crate::names::{self, Rule};
+use crate::names::{self, is_one_of};
 
-/// A string that follows `rule`; a missing one is looked at as an empty one.
-pub fn follows(field: &Field, rule: Rule, errors: &mut Errors) {
-    errors.all_invalid(field, field.text(), rule(field.text()));
+/// What holds for a field.
+#[derive(Clone, Copy)]
+pub enum Rule {
+    /// It must be there.
+    Needed,
+    /// It must be there, for this reason.
+    NeededFor(&'static str),
+    /// It is a name of this sort; a missing one is looked at as an empty one.
+    Name(names::Rule),
+    /// It must be there, and be a name of this sort.
+    NeededName(names::Rule),
+    /// It is one of these words, in the order of the text; a missing one is looked at as an empty one.
+    OneOf(&'static str),
+    /// It must be there, and be one of these words.
+    NeededOneOf(&'static str),
+    /// A number that is not negative.
+    NotNegative,
+    /// A number of at least this; the text for smaller ones.
+    AtLeast(i64, &'static str),
+    /// A number between these two.
+    Between(i64, i64),
+    /// The number of a port.
+    Port,
+    /// The number or the name of a port.
+    PortOrName,
+    /// It may not be there, for this reason.
+    Never(&'static str),
+    /// What a function of its own says.
+    Is(fn(&Field, &mut Errors)),
 }
 
-/// A string that must be there and follow `rule`.
-pub fn required_name(field: &Field, rule: Rule, errors: &mut Errors) {
-    if field.is_empty() { errors.required(field, "") } else { follows(field, rule, errors) }
-}
+use Rule::*;
 
-/// Something must be there.
-pub fn required(field: &Field, detail: &str, errors: &mut Errors) {
-    if field.is_empty() {
-        errors.required(field, detail);
-    }
-}
-
-/// A string out of a set; a missing one is looked at as an empty one. `allowed` is in the order of the text.
-pub fn one_of(field: &Field, allowed: &[&str], errors: &mut Errors) {
-    if !allowed.contains(&field.text()) {
-        errors.not_supported(field, field.text(), allowed);
-    }
-}
-
-/// A number that is not negative.
-pub fn non_negative(field: &Field, errors: &mut Errors) {
-    at_least(field, 0, "must be greater than or equal to 0", errors);
-}
-
-/// A number, where there is one, of at least `least`.
-pub fn at_least(field: &Field, least: i64, detail: &str, errors: &mut Errors) {
-    if let Some(number) = field.value.as_i64().filter(|n| *n < least) {
-        errors.invalid(field, number, detail);
-    }
-}
-
-/// A number, where there is one, between two others, both included.
-pub fn in_range(field: &Field, least: i64, most: i64, errors: &mut Errors) {
-    if let Some(number) = field.value.as_i64() {
-        for problem in names::in_range(number, least, most) {
-            errors.invalid(field, number, &problem);
+/// The rules of a struct, row by row: names of fields with blanks between them, and what holds for each. A field is looked at
+/// always; `name?` only where it is not zero, `*name` (a pointer in Go) only where it is set, `name[]` item by item.
+///
+/// ```
+/// use coracle_api::{Errors, Field, names, validate::rules::{Rule::*, check}};
+/// let probe = serde_json::json!({"probe": {"periodSeconds": -1, "scheme": "FTP", "hosts": ["A"]}});
+/// let mut errors = Errors::new();
+/// let table = [
+///     ("path", Needed), ("periodSeconds timeoutSeconds", NotNegative), ("*scheme *other", OneOf("HTTP")),
+///     ("hosts[]", Name(names::dns_label)), ("exec?", Never("may not be specified")),
+/// ];
+/// check(&Field::top(&probe, "probe"), &table, &mut errors);
+/// let fields: Vec<&str> = errors.0.iter().map(|e| e.field.as_str()).collect();
+/// assert_eq!(fields, ["probe.path", "probe.periodSeconds", "probe.scheme", "probe.hosts[0]"]);
+/// ```
+pub fn check(object: &Field, table: &[(&str, Rule)], errors: &mut Errors) {
+    for (names, rule) in table {
+        for name in names.split(' ') {
+            if let Some(list) = name.strip_suffix("[]") {
+                object.get(list).items().for_each(|item| rule.check(&item, errors));
+                continue;
+            }
+            let (pointer, plain) = (name.starts_with('*'), name.trim_matches(['*', '?']));
+            let field = object.get(plain);
+            let looked_at = if pointer { field.is_set() } else { !name.ends_with('?') || !field.is_empty() };
+            if looked_at {
+                rule.check(&field, errors);
+            }
         }
     }
 }
 
-/// The number of a port; a missing one is 0, and wrong.
-pub fn port_number(field: &Field, errors: &mut Errors) {
-    let number = field.value.as_i64().unwrap_or(0);
-    for problem in names::port_number(number) {
-        errors.invalid(field, number, &problem);
+impl Rule {
+    /// Looks at one field.
+    pub fn check(self, field: &Field, errors: &mut Errors) {
+        match self {
+            Needed | NeededName(_) | NeededOneOf(_) if field.is_empty() => errors.required(field, ""),
+            NeededFor(detail) if field.is_empty() => errors.required(field, detail),
+            Needed | NeededFor(_) => {}
+            Name(rule) | NeededName(rule) => errors.all_invalid(field, field.text(), rule(field.text())),
+            OneOf(words) | NeededOneOf(words) if !is_one_of(field.text(), words) => {
+                errors.not_supported(field, field.text(), words);
+            }
+            OneOf(_) | NeededOneOf(_) => {}
+            NotNegative => AtLeast(0, "must be greater than or equal to 0").check(field, errors),
+            AtLeast(least, detail) => {
+                if let Some(number) = field.value.as_i64().filter(|n| *n < least) {
+                    errors.invalid(field, number, detail);
+                }
+            }
+            Between(least, most) => {
+                for problem in field.value.as_i64().into_iter().flat_map(|n| names::in_range(n, least, most))
+                {
+                    errors.wrong(field, &problem);
+                }
+            }
+            PortOrName if field.value.is_string() => Name(names::port_name).check(field, errors),
+            Port | PortOrName => {
+                // A missing one is 0, and wrong.
+                let number = field.value.as_i64().unwrap_or(0);
+                for problem in names::port_number(number) {
+                    errors.invalid(field, number, &problem);
+                }
+            }
+            Never(detail) => errors.forbidden(field, detail),
+            Is(rule) => rule(field, errors),
+        }
     }
 }
 
-/// The number or the name of a port; a missing one is 0, and wrong.
-pub fn port_number_or_name(field: &Field, errors: &mut Errors) {
-    if field.value.is_string() {
-        follows(field, names::port_name, errors)
-    } else {
-        port_number(field, errors)
+/// Items of a list that say the same in the field `name` as one before them. What has no such field is not compared.
+pub fn unique(list: &Field, name: &str, errors: &mut Errors) {
+    let mut taken = HashSet::new();
+    for item in list.items().filter(|item| item.has(name)) {
+        if !taken.insert(item.str(name)) {
+            errors.duplicate(&item.get(name), item.str(name));
+        }
     }
+}
+
+/// Whether two values are the same to Go: an empty value and none at all are.
+pub fn same(a: &Value, b: &Value) -> bool {
+    a == b || (crate::field::is_zero(a) && crate::field::is_zero(b))
 }
 
 /// `field is immutable`, unless both are equal.
 pub fn immutable(new: &Field, old: &Field, errors: &mut Errors) {
-    if new.value != old.value && !(new.is_empty() && old.is_empty()) {
+    if !same(new.value, old.value) {
         errors.invalid(new, new.value.clone(), "field is immutable");
     }
 }
 
 /// A number that is not negative, or a percentage.
 pub fn count_or_percent(field: &Field, errors: &mut Errors) {
-    if field.value.is_string() { follows(field, names::percent, errors) } else { non_negative(field, errors) }
+    let rule = if field.value.is_string() { Name(names::percent) } else { NotNegative };
+    rule.check(field, errors);
 }
 
 /// A count, or the number in a percentage; 0 where it is neither.
@@ -85,8 +147,7 @@ pub fn plain_number(field: &Field) -> i64 {
 
 /// A percentage of at most 100.
 pub fn at_most_all(field: &Field, errors: &mut Errors) {
-    let text = field.text();
-    if names::percent(text).is_empty() && plain_number(field) > 100 {
-        errors.invalid(field, text, "must not be greater than 100%");
+    if names::percent(field.text()).is_empty() && plain_number(field) > 100 {
+        errors.wrong(field, "must not be greater than 100%");
     }
 }

@@ -57,7 +57,7 @@ fn check(pod: &str, logs: &Logs) -> Result<(), Status> {
     let texts: Vec<String> = faults.iter().map(|(field, _, body)| format!("{field}: {body}")).collect();
     let all = if let [one] = texts.as_slice() { one.clone() } else { format!("[{}]", texts.join(", ")) };
     let cause = |(field, fault, body): (&str, Fault, String)| Cause {
-        reason: fault.reason().into(),
+        reason: fault.reason(),
         message: body,
         field: field.into(),
     };

@@ -20,7 +20,7 @@ pub fn object(
 /// The stored form of a decoded object, with its defaults.
 pub fn settled(kind: KindRef, value: Value) -> Value {
     let mut object = kind.view.map_or(value.clone(), |view| (view.store)(value));
-    (kind.strategy.default)(&mut object);
+    kind.fill_in(&mut object);
     object
 }
 

@@ -334,7 +334,7 @@ pub fn invalid_options(options: &str, errors: &Errors) -> Status {
     let texts: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
     let all = if texts.len() == 1 { texts[0].clone() } else { format!("[{}]", texts.join(", ")) };
     let causes = errors.0.iter().map(|e| Cause {
-        reason: e.fault.reason().into(),
+        reason: e.fault.reason(),
         message: e.body.clone(),
         field: e.field.clone(),
     });

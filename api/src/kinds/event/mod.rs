@@ -1,10 +1,10 @@
 //! `Event`, in the form of the core group and in that of `events.k8s.io`.
 
-use super::VERBS;
 mod table;
 
 use serde_json::Value;
 
+use super::CORE;
 use super::strategy::{PLAIN, clear};
 use crate::field::{Errors, Field, Path};
 use crate::kind::{Kind, Selectable, Strategy, View};
@@ -14,18 +14,11 @@ use crate::validate::rules;
 
 /// The row of `Event`.
 pub static EVENT: Kind = Kind {
-    group: "",
-    version: "v1",
     kind: "Event",
     plural: "events",
     singular: "event",
     short_names: &["ev"],
-    categories: &[],
-    namespaced: true,
     schema: "io.k8s.api.core.v1.Event",
-    verbs: VERBS,
-    name_rule: names::dns_subdomain,
-    subresources: &[],
     selectable: &[
         Selectable::text("involvedObject.kind", &["/involvedObject/kind"]),
         Selectable::text("involvedObject.namespace", &["/involvedObject/namespace"]),
@@ -41,23 +34,17 @@ pub static EVENT: Kind = Kind {
     ],
     table: &table::TABLE,
     strategy: &STRATEGY,
-    view: None,
+    ..CORE
 };
 
 /// The row of `Event` of `events.k8s.io`: the same objects, with other names for some fields and stricter rules.
 pub static EVENT_V1: Kind = Kind {
     group: "events.k8s.io",
-    version: "v1",
     kind: "Event",
     plural: "events",
     singular: "event",
     short_names: &["ev"],
-    categories: &[],
-    namespaced: true,
     schema: "io.k8s.api.events.v1.Event",
-    verbs: VERBS,
-    name_rule: names::dns_subdomain,
-    subresources: &[],
     selectable: &[
         Selectable::text("regarding.kind", &["/involvedObject/kind"]),
         Selectable::text("regarding.namespace", &["/involvedObject/namespace"]),
@@ -74,9 +61,15 @@ pub static EVENT_V1: Kind = Kind {
     strategy: &STRATEGY_V1,
     view: Some(&View {
         of: &EVENT,
-        store: |shown| rename(shown, "v1", STORED),
+        store: |shown| {
+            rename(shown, "v1", |name| {
+                NAMES.iter().find(|(shown, _)| *shown == name).map(|(_, stored)| *stored)
+            })
+        },
         show: |stored| {
-            let mut shown = rename(stored, "events.k8s.io/v1", SHOWN);
+            let mut shown = rename(stored, "events.k8s.io/v1", |name| {
+                NAMES.iter().find(|(_, stored)| *stored == name).map(|(shown, _)| *shown)
+            });
             for field in ["reportingController", "reportingInstance"] {
                 // Always printed in the core group, and here only where there is one.
                 if text(&shown, &format!("/{field}")).is_empty() {
@@ -86,10 +79,11 @@ pub static EVENT_V1: Kind = Kind {
             shown
         },
     }),
+    ..CORE
 };
 
-/// From names of `events.k8s.io` to those of the core group.
-const STORED: &[(&str, &str)] = &[
+/// Fields that have one name in `events.k8s.io` and another in the core group.
+const NAMES: &[(&str, &str)] = &[
     ("regarding", "involvedObject"),
     ("note", "message"),
     ("reportingController", "reportingComponent"),
@@ -99,25 +93,13 @@ const STORED: &[(&str, &str)] = &[
     ("deprecatedCount", "count"),
 ];
 
-/// The reverse of [`STORED`].
-const SHOWN: &[(&str, &str)] = &[
-    ("involvedObject", "regarding"),
-    ("message", "note"),
-    ("reportingComponent", "reportingController"),
-    ("source", "deprecatedSource"),
-    ("firstTimestamp", "deprecatedFirstTimestamp"),
-    ("lastTimestamp", "deprecatedLastTimestamp"),
-    ("count", "deprecatedCount"),
-];
-
-fn rename(event: Value, api_version: &str, names: &[(&str, &str)]) -> Value {
+fn rename(event: Value, api_version: &str, other: impl Fn(&str) -> Option<&'static str>) -> Value {
     let Value::Object(fields) = event else { return event };
-    let renamed =
-        fields.into_iter().map(|(name, value)| match names.iter().find(|(from, _)| *from == name) {
-            _ if name == "apiVersion" => (name, api_version.into()),
-            Some((_, to)) => ((*to).to_owned(), value),
-            None => (name, value),
-        });
+    let renamed = fields.into_iter().map(|(name, value)| match other(&name) {
+        _ if name == "apiVersion" => (name, api_version.into()),
+        Some(other) => (other.to_owned(), value),
+        None => (name, value),
+    });
     Value::Object(renamed.collect())
 }
 
@@ -160,18 +142,18 @@ fn validate(event: &Value, reporter: &str, errors: &mut Errors) {
             errors.required(&at, "");
         }
         errors.all_invalid(&at, component, names::qualified_name(component));
-        for (field, needed, most) in [
-            ("reportingInstance", true, TEXT_MAX),
-            ("action", true, TEXT_MAX),
-            ("reason", true, TEXT_MAX),
-            ("message", false, NOTE_MAX),
+        for (field, most) in [
+            ("reportingInstance", TEXT_MAX),
+            ("action", TEXT_MAX),
+            ("reason", TEXT_MAX),
+            ("message", NOTE_MAX),
         ] {
-            let field = Field::top(event, field);
-            if needed && field.is_empty() {
-                errors.required(&field, "");
+            let at = Field::top(event, field);
+            if field != "message" && at.is_empty() {
+                errors.required(&at, "");
             }
-            if field.text().len() > most {
-                errors.invalid(&field, "", &format!("can have at most {most} characters"));
+            if at.text().len() > most {
+                errors.invalid(&at, "", &format!("can have at most {most} characters"));
             }
         }
     }
@@ -204,27 +186,15 @@ fn validate_update_v1(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors
     if new.get("series") != old.get("series") {
         validate_series(new, errors);
     }
-    for field in [
-        "involvedObject",
-        "reason",
-        "message",
-        "source",
-        "firstTimestamp",
-        "lastTimestamp",
-        "count",
-        "reason",
-        "type",
-        "eventTime",
-        "action",
-        "related",
-        "reportingController",
-        "reportingInstance",
-    ] {
-        let stored = STORED.iter().find(|(shown, _)| *shown == field).map_or(field, |(_, stored)| stored);
+    for field in FROZEN.split(' ') {
+        let stored = NAMES.iter().find(|(shown, _)| *shown == field).map_or(field, |(_, stored)| stored);
         let new = Field::new(&Path::root(field), &new[stored]);
         rules::immutable(&new, &Field::top(old, stored), errors);
     }
 }
+
+/// In upstream's order, and as often.
+const FROZEN: &str = "involvedObject reason message source firstTimestamp lastTimestamp count reason type eventTime action related reportingController reportingInstance";
 
 fn validate_series(event: &Value, errors: &mut Errors) {
     let series = Field::top(event, "series");

@@ -7,34 +7,30 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::strategy::{PLAIN, keep};
-use super::{PROXY_VERBS, STATUS, VERBS, core};
-use crate::defaults::{fill_absent, within};
+use super::{CORE, PROXY_VERBS, STATUS, core};
+use crate::addresses;
+use crate::defaults::{each, fill_absent};
 use crate::field::{Errors, Fault, Field, Path, is_zero};
 use crate::internal;
 use crate::kind::{Kind, Selectable, Strategy};
 use crate::names;
-use crate::quantity::Quantity;
-use crate::read::text;
-use crate::validate::rules;
+use crate::pod::{TAINT_EFFECTS, amount};
+use crate::read::{list, text};
+use crate::validate::rules::{Rule::*, check};
 
 /// The row of `Node`.
 pub static NODE: Kind = Kind {
-    group: "",
-    version: "v1",
     kind: "Node",
     plural: "nodes",
     singular: "node",
     short_names: &["no"],
-    categories: &[],
     namespaced: false,
     schema: "io.k8s.api.core.v1.Node",
-    verbs: VERBS,
-    name_rule: names::dns_subdomain,
     subresources: &[core("proxy", "NodeProxyOptions", PROXY_VERBS), STATUS],
     selectable: &[Selectable { field: "spec.unschedulable", read: &["/spec/unschedulable"], zero: "false" }],
     table: &table::TABLE,
     strategy: &STRATEGY,
-    view: None,
+    ..CORE
 };
 
 static STRATEGY: Strategy = Strategy {
@@ -47,6 +43,21 @@ static STRATEGY: Strategy = Strategy {
         validate_change(kind, new, old, errors);
     },
     validate_status_update: validate_change,
+    warnings: |node, _| {
+        let mut found = Vec::new();
+        for (field, text) in [
+            ("configSource", "the feature is removed"),
+            ("externalID", "this field is deprecated, and is unused by Kubernetes"),
+        ] {
+            let given = node["spec"].get(field).is_some_and(|value| !is_zero(value));
+            found.extend(given.then(|| format!("spec.{field}: {text}")));
+        }
+        for (index, range) in list(node, "/spec/podCIDRs").iter().enumerate() {
+            let at = format!("spec.podCIDRs[{index}]");
+            found.extend(addresses::cidr_warnings(&at, range.as_str().unwrap_or_default()));
+        }
+        found
+    },
     ..PLAIN
 };
 
@@ -55,7 +66,7 @@ const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
 /// What there is counts as what may be used, and the old field for the node's range stands for the first of the new.
 fn default(node: &mut Value) {
-    within(node, "status", |status| {
+    each(node, "status", &mut |status| {
         if let Some(capacity) = status.get("capacity").filter(|capacity| !is_zero(capacity)).cloned() {
             fill_absent(status, "allocatable", capacity);
         }
@@ -69,55 +80,60 @@ fn default(node: &mut Value) {
 }
 
 fn prepare_create(node: &mut Value) {
-    fill_absent(node, "spec", json!({}));
-    within(node, "spec", |spec| {
-        fill_absent(spec, "taints", json!([]));
-        let is_it =
-            |taint: &Value| text(taint, "/key") == NOT_READY && text(taint, "/effect") == "NoSchedule";
-        if let Some(taints) = spec["taints"].as_array_mut()
-            && !taints.iter().any(is_it)
-        {
-            taints.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));
-        }
-    });
+    let is_it = |taint: &Value| text(taint, "/key") == NOT_READY && text(taint, "/effect") == "NoSchedule";
+    let mut taints = list(node, "/spec/taints").to_vec();
+    if !taints.iter().any(is_it) {
+        taints.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));
+    }
+    node["spec"]["taints"] = taints.into();
 }
 
 fn validate(kind: &Kind, node: &Value, errors: &mut Errors) {
     kind.check_metadata(node, errors);
     taints(node, errors);
     resources(node, errors);
-    let spec = Field::top(node, "spec");
-    let ranges = spec.get("podCIDRs");
+    ranges(&Field::top(node, "spec").get("podCIDRs"), errors);
+}
+
+/// At most one range for each family.
+fn ranges(ranges: &Field, errors: &mut Errors) {
     for range in ranges.items() {
-        rules::follows(&range, names::cidr, errors);
+        Name(names::cidr).check(&range, errors);
     }
-    let family = |range: Field<'_, '_>| range.text().contains(':');
-    let (v6, v4): (Vec<bool>, Vec<bool>) = ranges.items().map(family).partition(|v6| *v6);
-    if v6.len() > 1 || v4.len() > 1 {
-        errors.invalid(&ranges, ranges.value.clone(), "may specify no more than one CIDR for each IP family");
+    let parsed: Vec<_> = ranges.items().map(|range| addresses::cidr(range.text())).collect();
+    if parsed.len() < 2 {
+        return;
+    }
+    if let Some(wrong) = parsed.iter().position(Option::is_none) {
+        let text = ranges.value[wrong].as_str().unwrap_or_default();
+        let why = format!("invalid CIDR[{wrong}]: {text} (invalid CIDR address: {text})");
+        let head = "Internal error: invalid PodCIDRs. failed to check with dual stack with error";
+        errors.other(ranges, Fault::Internal, format!("{head}:{why}"));
+    }
+    let families: HashSet<bool> = parsed.iter().flatten().map(|(address, _)| address.is_ipv4()).collect();
+    if families.len() < 2 || parsed.len() > 2 || parsed.contains(&None) {
+        errors.wrong(ranges, "may specify no more than one CIDR for each IP family");
+    }
+    let mut seen = HashSet::new();
+    for range in ranges.items().filter(|range| !seen.insert(range.text())) {
+        errors.duplicate(&range, range.text());
     }
 }
 
 /// Source: `validateNodeTaints` in `pkg/apis/core/validation/validation.go`, which says `metadata` for where they lie.
 fn taints(node: &Value, errors: &mut Errors) {
-    let path = Path::root("metadata");
-    let path = path.child("taints");
-    let taints = Field::new(&path, node.pointer("/spec/taints").unwrap_or(&Value::Null));
+    let metadata = Path::root("metadata");
+    let taints = Field::new(&metadata.child("taints"), node.pointer("/spec/taints").unwrap_or(&Value::Null));
     let mut seen = HashSet::new();
     for taint in taints.items() {
-        rules::follows(&taint.get("key"), names::qualified_name, errors);
+        Name(names::qualified_name).check(&taint.get("key"), errors);
         let value = taint.get("value");
         let problems = names::label_value(value.text());
         if !problems.is_empty() {
-            errors.invalid(&value, value.text(), &problems.join(";"));
+            errors.wrong(&value, &problems.join(";"));
         }
-        let effect = taint.get("effect");
-        if effect.is_empty() {
-            errors.required(&effect, "");
-        } else {
-            rules::one_of(&effect, EFFECTS, errors);
-        }
-        if !seen.insert((taint.str("key").to_owned(), effect.text().to_owned())) {
+        check(&taint, &[("effect", NeededOneOf(TAINT_EFFECTS))], errors);
+        if !seen.insert((taint.str("key"), taint.str("effect"))) {
             let printed = internal::show("Taint", taint.value);
             let detail = "taints must be unique by key and effect pair";
             errors.other(&taint, Fault::Duplicate, format!("Duplicate value: {printed}: {detail}"));
@@ -125,54 +141,47 @@ fn taints(node: &Value, errors: &mut Errors) {
     }
 }
 
-/// In the order in which upstream names them.
-const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
-
 fn resources(node: &Value, errors: &mut Errors) {
     let status = Field::top(node, "status");
     for list in ["capacity", "allocatable"] {
         let list = status.get(list);
-        for (name, amount) in list.entries() {
+        for (name, value) in list.entries() {
             // Upstream's path names a resource as a field here, not as a key.
-            let amount = Field::new(&list.child(name), amount.value);
-            let Some(quantity) = Quantity::from_json(amount.value) else { continue };
-            if quantity.is_negative() {
-                errors.invalid(&amount, quantity.to_string(), "must be greater than or equal to 0");
-            }
-            if is_counted(name) && quantity.milli_value() % 1000 != 0 {
-                errors.invalid(&amount, quantity.to_string(), "must be an integer");
-            }
+            amount(&Field::new(&list.child(name), value.value), name, errors);
         }
     }
-}
-
-/// Resources that only come whole: pods, and what is named by a vendor's domain.
-fn is_counted(resource: &str) -> bool {
-    resource == "pods" || (resource.contains('/') && !resource.contains("kubernetes.io/"))
 }
 
 fn validate_change(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {
     kind.check_metadata_update(new, old, errors);
     resources(new, errors);
-    let status = Field::top(new, "status");
-    let addresses = status.get("addresses");
     let mut seen = HashSet::new();
-    for address in addresses.items() {
-        let (of_type, text) = (address.str("type"), address.str("address"));
-        if !seen.insert((of_type.to_owned(), text.to_owned())) {
+    for address in Field::top(new, "status").get("addresses").items() {
+        if !seen.insert((address.str("type"), address.str("address"))) {
             errors.duplicate(&address, internal::show("NodeAddress", address.value));
         }
     }
-    let (spec, old_spec) = (Field::top(new, "spec"), Field::top(old, "spec"));
-    once(&spec.get("podCIDRs"), &old_spec.get("podCIDRs"), "podCIDR", errors);
-    once(&spec.get("providerID"), &old_spec.get("providerID"), "providerID", errors);
+    let (spec, before) = (Field::top(new, "spec"), Field::top(old, "spec"));
+    let (now, was) = (list(new, "/spec/podCIDRs"), list(old, "/spec/podCIDRs"));
+    let changes = match now.len() == was.len() {
+        true => now.iter().zip(was).filter(|(now, was)| now != was).count(),
+        false => usize::from(!was.is_empty()),
+    };
+    for _ in 0..changes {
+        errors.forbidden(
+            &spec.get("podCIDRs"),
+            "node updates may not change podCIDR except from \"\" to valid",
+        );
+    }
+    if before.has("providerID") && before.raw("providerID") != spec.raw("providerID") {
+        errors.forbidden(
+            &spec.get("providerID"),
+            "node updates may not change providerID except from \"\" to valid",
+        );
+    }
     taints(new, errors);
-}
-
-/// What may be set once and then stays.
-fn once(new: &Field, old: &Field, name: &str, errors: &mut Errors) {
-    if !old.is_empty() && old.value != new.value {
-        errors.forbidden(new, &format!("node updates may not change {name} except from \"\" to valid"));
+    if before.str("externalID") != spec.str("externalID") {
+        errors.forbidden(&spec.get("externalID"), "may not be updated");
     }
 }
 
@@ -220,8 +229,16 @@ mod tests {
                 json!({"status": {"capacity": {"cpu": "-1", "pods": "1500m"}}}),
                 &["status.capacity.cpu", "status.capacity.pods"][..],
             ),
+            (json!({"spec": {"podCIDRs": ["10.1.0.0/24", "fd00::/64"]}}), &[][..]),
             (json!({"spec": {"podCIDRs": ["10.1.0.0/24", "10.2.0.0/24"]}}), &["spec.podCIDRs"][..]),
-            (json!({"spec": {"podCIDRs": ["10.1.0.0", "fd00::/64"]}}), &["spec.podCIDRs[0]"][..]),
+            (
+                json!({"spec": {"podCIDRs": ["10.1.0.0/24", "10.1.0.0/24"]}}),
+                &["spec.podCIDRs", "spec.podCIDRs[1]"][..],
+            ),
+            (
+                json!({"spec": {"podCIDRs": ["10.1.0.0", "fd00::/64"]}}),
+                &["spec.podCIDRs[0]", "spec.podCIDRs", "spec.podCIDRs"][..],
+            ),
         ];
         for (mut node, expected) in cases {
             node["metadata"] = json!({"name": "n"});

@@ -5,33 +5,27 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::read::{entries, is_true, list, text};
+use crate::table::Cell::{Made, Text};
 use crate::table::cells::{or, or_none};
 use crate::table::{Column, Table};
 
 pub(super) static TABLE: Table = Table::of(&[
     Column::name(),
-    Column::text("Status", "Whether the node is ready, and whether it takes pods.", |node, _| {
-        status(node).into()
-    }),
-    Column::text("Roles", "What its labels say it is for.", |node, _| or_none(&roles(node))),
+    Column::text("Status", "Whether the node is ready, and takes pods.", Made(|node, _| status(node).into())),
+    Column::text("Roles", "What its labels say it is for.", Made(|node, _| or_none(&roles(node)))),
     Column::age(),
-    Column::text("Version", "The version of its agent.", |node, _| {
-        text(node, "/status/nodeInfo/kubeletVersion").into()
-    }),
-    Column::text("Internal-IP", "Its address inside the cluster.", |node, _| {
-        or_none(address(node, "InternalIP"))
-    })
-    .wide(),
-    Column::text("External-IP", "Its address outside the cluster.", |node, _| {
-        or_none(address(node, "ExternalIP"))
-    })
-    .wide(),
-    Column::text("OS-Image", "The operating system.", |node, _| info(node, "/status/nodeInfo/osImage"))
+    Column::text("Version", "The version of its agent.", Text("/status/nodeInfo/kubeletVersion")),
+    Column::text("Internal-IP", "Its address inside.", Made(|node, _| or_none(address(node, "InternalIP"))))
         .wide(),
-    Column::text("Kernel-Version", "The kernel, and the architecture.", |node, _| kernel(node)).wide(),
-    Column::text("Container-Runtime", "What runs the containers.", |node, _| {
-        info(node, "/status/nodeInfo/containerRuntimeVersion")
-    })
+    Column::text("External-IP", "Its address outside.", Made(|node, _| or_none(address(node, "ExternalIP"))))
+        .wide(),
+    Column::text("OS-Image", "The operating system.", Made(|node, _| info(node, "osImage"))).wide(),
+    Column::text("Kernel-Version", "The kernel, and the architecture.", Made(|node, _| kernel(node))).wide(),
+    Column::text(
+        "Container-Runtime",
+        "What runs containers.",
+        Made(|node, _| info(node, "containerRuntimeVersion")),
+    )
     .wide(),
 ]);
 
@@ -62,8 +56,8 @@ fn address<'a>(node: &'a Value, of_type: &str) -> &'a str {
     found.map_or("", |address| text(address, "/address"))
 }
 
-fn info(node: &Value, pointer: &str) -> Value {
-    or(text(node, pointer), "<unknown>")
+fn info(node: &Value, field: &str) -> Value {
+    or(text(&node["status"]["nodeInfo"], &format!("/{field}")), "<unknown>")
 }
 
 fn kernel(node: &Value) -> Value {

@@ -13,24 +13,21 @@ mod validate;
 use serde_json::{Value, json};
 
 use super::strategy::{PLAIN, clear};
-use super::{PROXY_VERBS, STATUS, VERBS, core};
-use crate::defaults::{each, fill_absent, fill_empty, within};
+use super::{CORE, PROXY_VERBS, STATUS, core};
+use crate::addresses::{cidr_warnings, ip_warning};
+use crate::defaults::{each, fill_absent, fill_empty};
 use crate::kind::{Kind, Selectable, Strategy};
 use crate::names;
 use crate::read::{int, list, text};
 
 /// The row of `Service`.
 pub static SERVICE: Kind = Kind {
-    group: "",
-    version: "v1",
     kind: "Service",
     plural: "services",
     singular: "service",
     short_names: &["svc"],
     categories: &["all"],
-    namespaced: true,
     schema: "io.k8s.api.core.v1.Service",
-    verbs: VERBS,
     name_rule: names::dns_label,
     subresources: &[core("proxy", "ServiceProxyOptions", PROXY_VERBS), STATUS],
     selectable: &[
@@ -39,7 +36,7 @@ pub static SERVICE: Kind = Kind {
     ],
     table: &table::TABLE,
     strategy: &STRATEGY,
-    view: None,
+    ..CORE
 };
 
 static STRATEGY: Strategy = Strategy {
@@ -87,19 +84,14 @@ pub fn is_headless(service: &Value) -> bool {
 }
 
 fn default(service: &mut Value) {
-    fill_absent(service, "spec", json!({}));
-    within(service, "spec", |spec| {
-        default_affinity(spec);
-        fill_empty(spec, "type", "ClusterIP");
-        each(spec, "ports", |port| {
-            fill_empty(port, "protocol", "TCP");
-            let number = int(port, "/port");
-            fill_empty(port, "targetPort", number);
-        });
+    each(service, "spec.ports", &mut |port| {
+        let number = int(port, "/port");
+        fill_empty(port, "targetPort", number);
     });
+    each(service, "spec", &mut default_affinity);
     let (external, in_cluster) = (is_external(service), has_internal_traffic(service));
     let balanced = text(service, "/spec/type") == "LoadBalancer";
-    within(service, "spec", |spec| {
+    each(service, "spec", &mut |spec| {
         if external {
             fill_empty(spec, "externalTrafficPolicy", "Cluster");
         }
@@ -110,34 +102,40 @@ fn default(service: &mut Value) {
             fill_absent(spec, "allocateLoadBalancerNodePorts", true);
         }
     });
-    if balanced && let Some(balancer) = service.pointer_mut("/status/loadBalancer") {
-        // An address that a load balancer was given is a virtual one unless it says otherwise.
-        each(balancer, "ingress", |point| {
-            if !text(point, "/ip").is_empty() {
-                fill_absent(point, "ipMode", "VIP");
-            }
-        });
-    }
+    // An address that a load balancer was given is a virtual one unless it says otherwise.
+    each(service, "status.loadBalancer.ingress", &mut |point| {
+        if balanced && !text(point, "/ip").is_empty() {
+            fill_absent(point, "ipMode", "VIP");
+        }
+    });
 }
 
 fn default_affinity(spec: &mut Value) {
-    fill_empty(spec, "sessionAffinity", "None");
+    let timeout = spec.pointer("/sessionAffinityConfig/clientIP/timeoutSeconds");
     match text(spec, "/sessionAffinity") {
         "None" => clear(spec, "sessionAffinityConfig"),
-        "ClientIP"
-            if spec.pointer("/sessionAffinityConfig/clientIP/timeoutSeconds").is_none_or(Value::is_null) =>
-        {
+        "ClientIP" if timeout.is_none_or(Value::is_null) => {
             spec["sessionAffinityConfig"] = json!({"clientIP": {"timeoutSeconds": 10_800}});
         }
         _ => {}
     }
 }
 
+/// Source: `pkg/api/service/warnings.go`.
 fn warnings(service: &Value, _: Option<&Value>) -> Vec<String> {
     let mut found = Vec::new();
+    let texts = |pointer| list(service, pointer).iter().filter_map(Value::as_str).enumerate();
     let external_name = text(service, "/spec/type") == "ExternalName";
     let external_ips = !list(service, "/spec/externalIPs").is_empty();
-    if is_headless(service) {
+    if service["metadata"]["annotations"].get(validate::TOPOLOGY_HINTS).is_some() {
+        let (old, new) = (validate::TOPOLOGY_HINTS, validate::TOPOLOGY_MODE);
+        found.push(format!("annotation {old} is deprecated, please use {new} instead"));
+    }
+    if !is_headless(service) {
+        found.extend(
+            texts("/spec/clusterIPs").filter_map(|(i, ip)| ip_warning(&format!("spec.clusterIPs[{i}]"), ip)),
+        );
+    } else {
         let ignored = [
             ("loadBalancerIP", !text(service, "/spec/loadBalancerIP").is_empty()),
             ("externalIPs", external_ips),
@@ -146,8 +144,15 @@ fn warnings(service: &Value, _: Option<&Value>) -> Vec<String> {
         let given = ignored.into_iter().filter(|(_, given)| *given);
         found.extend(given.map(|(field, _)| format!("spec.{field} is ignored for headless services")));
     }
-    if external_ips {
+    found.extend(
+        texts("/spec/externalIPs").filter_map(|(i, ip)| ip_warning(&format!("spec.externalIPs[{i}]"), ip)),
+    );
+    if external_ips && !is_headless(service) && !external_name {
         found.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".into());
+    }
+    found.extend(ip_warning("spec.loadBalancerIP", text(service, "/spec/loadBalancerIP")));
+    for (i, range) in texts("/spec/loadBalancerSourceRanges") {
+        found.extend(cidr_warnings(&format!("spec.loadBalancerSourceRanges[{i}]"), range));
     }
     if external_ips && external_name {
         found.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".into());
@@ -186,9 +191,9 @@ mod tests {
         ];
         for (spec, expected) in cases {
             let mut service = json!({"spec": spec});
-            default(&mut service);
+            SERVICE.fill_in(&mut service);
             assert_eq!(service["spec"], expected);
-            default(&mut service);
+            SERVICE.fill_in(&mut service);
             assert_eq!(service["spec"], expected, "filling in twice changes nothing");
         }
     }

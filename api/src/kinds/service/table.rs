@@ -5,42 +5,41 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::read::{int, list, text};
-use crate::table::cells::{self, or_none};
+use crate::table::Cell::{Made, Text, TextOrNone};
+use crate::table::cells::{self, or, or_none};
 use crate::table::{Column, Table};
 
 pub(super) static TABLE: Table = Table::of(&[
     Column::name(),
-    Column::text("Type", "How it is reached.", |service, _| text(service, "/spec/type").into()),
-    Column::text("Cluster-IP", "Its address inside the cluster.", |service, _| {
-        or_none(text(service, "/spec/clusterIPs/0"))
-    }),
-    Column::text("External-IP", "Its addresses outside the cluster.", |service, _| external(service).into()),
-    Column::text("Port(s)", "Its ports, with the nodes' behind the colon.", |service, _| {
-        or_none(&ports(service))
-    }),
+    Column::text("Type", "How it is reached.", Text("/spec/type")),
+    Column::text("Cluster-IP", "Its address inside the cluster.", TextOrNone("/spec/clusterIPs/0")),
+    Column::text("External-IP", "Its addresses outside the cluster.", Made(|service, _| external(service))),
+    Column::text(
+        "Port(s)",
+        "Its ports, with the nodes' behind the colon.",
+        Made(|service, _| or_none(&ports(service))),
+    ),
     Column::age(),
-    Column::text("Selector", "Which pods it leads to.", |service, _| {
-        cells::labels(service, "/spec/selector")
-    })
+    Column::text(
+        "Selector",
+        "Which pods it leads to.",
+        Made(|service, _| cells::labels(service, "/spec/selector")),
+    )
     .wide(),
 ]);
 
-fn external(service: &Value) -> String {
+fn external(service: &Value) -> Value {
     let own = list(service, "/spec/externalIPs").iter().filter_map(Value::as_str).collect::<Vec<_>>();
     match text(service, "/spec/type") {
-        "ClusterIP" | "NodePort" if own.is_empty() => "<none>".into(),
-        "ClusterIP" | "NodePort" => own.join(","),
+        "ClusterIP" | "NodePort" => or_none(&own.join(",")),
         "ExternalName" => text(service, "/spec/externalName").into(),
         "LoadBalancer" => {
-            let ingress = list(service, "/status/loadBalancer/ingress").iter();
-            let given: BTreeSet<&str> = ingress
-                .map(|point| {
-                    if text(point, "/ip").is_empty() { text(point, "/hostname") } else { text(point, "/ip") }
-                })
-                .filter(|address| !address.is_empty())
-                .collect();
-            let all = given.into_iter().chain(own).collect::<Vec<_>>();
-            if all.is_empty() { "<pending>".into() } else { all.join(",") }
+            let address = |point| {
+                Some(text(point, "/ip")).filter(|ip| !ip.is_empty()).unwrap_or(text(point, "/hostname"))
+            };
+            let ingress = list(service, "/status/loadBalancer/ingress").iter().map(address);
+            let given: BTreeSet<&str> = ingress.filter(|address| !address.is_empty()).collect();
+            or(&given.into_iter().chain(own).collect::<Vec<_>>().join(","), "<pending>")
         }
         _ => "<unknown>".into(),
     }

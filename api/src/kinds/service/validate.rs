@@ -8,29 +8,42 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use super::{has_internal_traffic, is_external, is_headless, needs_health_port};
-use crate::field::{Errors, Field};
+use crate::addresses;
+use crate::field::{Errors, Field, Path};
 use crate::internal;
 use crate::kind::Kind;
 use crate::names;
-use crate::read::text;
-use crate::validate::{metadata, rules};
+use crate::read::{int, text};
+use crate::validate::metadata;
+use crate::validate::rules::{Rule::*, check};
 
-const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
-const FAMILIES: &[&str] = &["IPv4", "IPv6"];
-const FAMILY_POLICIES: &[&str] = &["PreferDualStack", "RequireDualStack", "SingleStack"];
-const AFFINITIES: &[&str] = &["ClientIP", "None"];
-const TRAFFIC_POLICIES: &[&str] = &["Cluster", "Local"];
-const DISTRIBUTIONS: &[&str] = &["PreferClose", "PreferSameZone", "PreferSameNode"];
-const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
+const TYPES: &str = "ClusterIP ExternalName LoadBalancer NodePort";
+const FAMILIES: &str = "IPv4 IPv6";
+const FAMILY_POLICIES: &str = "PreferDualStack RequireDualStack SingleStack";
+const TRAFFIC_POLICIES: &str = "Cluster Local";
+const DISTRIBUTIONS: &str = "PreferClose PreferSameZone PreferSameNode";
 
-/// The port of a node's own agent, which no load balancer may open.
-const AGENT_PORT: i64 = 10_250;
+/// The old name of an annotation, and the new one.
+pub(super) const TOPOLOGY_HINTS: &str = "service.kubernetes.io/topology-aware-hints";
+pub(super) const TOPOLOGY_MODE: &str = "service.kubernetes.io/topology-mode";
+
+/// What `spec.loadBalancerSourceRanges` was before it was a field.
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+
+const ONLY_BALANCED: &str = "may only be used when `type` is 'LoadBalancer'";
 
 /// One day: the longest that a client may be bound to one pod.
 const AFFINITY_MAX: i64 = 86_400;
 
 pub(super) fn validate(kind: &Kind, service: &Value, errors: &mut Errors) {
     kind.check_metadata(service, errors);
+    let meta = Field::top(service, "metadata");
+    let annotations = meta.get("annotations");
+    let (hints, mode) = (annotations.get(TOPOLOGY_HINTS), annotations.get(TOPOLOGY_MODE));
+    if hints.is_set() && mode.is_set() && hints.value != mode.value {
+        let detail = format!("must match annotations[{TOPOLOGY_HINTS}] when both are specified");
+        errors.invalid(&annotations.key(TOPOLOGY_MODE), mode.text(), &detail);
+    }
     let spec = Field::top(service, "spec");
     let ports = spec.get("ports");
     if ports.is_empty() && !is_headless(service) && spec.str("type") != "ExternalName" {
@@ -42,13 +55,9 @@ pub(super) fn validate(kind: &Kind, service: &Value, errors: &mut Errors) {
     affinity(&spec, errors);
     addresses(service, errors);
     external_addresses(&spec.get("externalIPs"), errors);
-    if spec.has("type") {
-        rules::one_of(&spec.get("type"), TYPES, errors);
-    } else {
-        errors.required(&spec.get("type"), "");
-    }
+    NeededOneOf(TYPES).check(&spec.get("type"), errors);
     node_ports(&spec, &ports, errors);
-    source_ranges(&spec, errors);
+    source_ranges(&spec, &annotations, errors);
     balancer(&spec, errors);
     traffic(service, &spec, errors);
 }
@@ -56,31 +65,16 @@ pub(super) fn validate(kind: &Kind, service: &Value, errors: &mut Errors) {
 fn by_type(service: &Value, spec: &Field<'_, '_>, errors: &mut Errors) {
     let addresses = spec.get("clusterIPs");
     match spec.str("type") {
-        of_type @ ("LoadBalancer" | "NodePort") => {
-            if of_type == "LoadBalancer" {
-                for port in spec.get("ports").items().filter(|port| port.int("port") == Some(AGENT_PORT)) {
-                    let detail = "may not expose port 10250 externally since it is used by kubelet";
-                    errors.invalid(&port, AGENT_PORT, detail);
-                }
-            }
-            if is_headless(service) {
-                let detail = format!("may not be set to 'None' for {of_type} services");
-                errors.invalid(&addresses.index(0), "None", &detail);
-            }
+        of_type @ ("LoadBalancer" | "NodePort") if is_headless(service) => {
+            let detail = format!("may not be set to 'None' for {of_type} services");
+            errors.invalid(&addresses.index(0), "None", &detail);
         }
         "ExternalName" => {
-            for field in
-                spec.among(&["clusterIPs", "ipFamilies", "ipFamilyPolicy"]).filter(|field| !field.is_empty())
-            {
-                errors.forbidden(&field, "may not be set for ExternalName services");
-            }
+            let never = Never("may not be set for ExternalName services");
+            check(spec, &[("clusterIPs? ipFamilies? ipFamilyPolicy?", never)], errors);
             let name = spec.get("externalName");
-            let plain = name.text().strip_suffix('.').unwrap_or(name.text());
-            if plain.is_empty() {
-                errors.required(&name, "");
-            } else {
-                errors.all_invalid(&name, plain, names::dns_subdomain(plain));
-            }
+            let plain = Value::from(name.text().strip_suffix('.').unwrap_or(name.text()));
+            NeededName(names::dns_subdomain).check(&Field::new(&name, &plain), errors);
         }
         _ => {}
     }
@@ -88,39 +82,30 @@ fn by_type(service: &Value, spec: &Field<'_, '_>, errors: &mut Errors) {
 
 fn each_port(ports: &Field<'_, '_>, errors: &mut Errors) {
     let several = ports.items().len() > 1;
-    let mut names = HashSet::new();
+    let mut taken = HashSet::new();
     for port in ports.items() {
         let name = port.get("name");
         if !name.is_empty() {
-            rules::follows(&name, names::dns_label, errors);
-            if !names.insert(name.text().to_owned()) {
+            Name(names::dns_label).check(&name, errors);
+            if !taken.insert(name.text()) {
                 errors.duplicate(&name, name.text());
             }
         } else if several {
             errors.required(&name, "");
         }
-        rules::port_number(&port.get("port"), errors);
-        let protocol = port.get("protocol");
-        if protocol.is_empty() {
-            errors.required(&protocol, "");
-        } else {
-            rules::one_of(&protocol, PROTOCOLS, errors);
-        }
-        rules::port_number_or_name(&port.get("targetPort"), errors);
-        let app_protocol = port.get("appProtocol");
-        if app_protocol.is_set() {
-            rules::follows(&app_protocol, names::qualified_name, errors);
-        }
+        let table = [
+            ("port", Port),
+            ("protocol", NeededOneOf("SCTP TCP UDP")),
+            ("targetPort", PortOrName),
+            ("*appProtocol", Name(names::qualified_name)),
+        ];
+        check(&port, &table, errors);
     }
 }
 
 fn affinity(spec: &Field<'_, '_>, errors: &mut Errors) {
     let affinity = spec.get("sessionAffinity");
-    if affinity.is_empty() {
-        errors.required(&affinity, "");
-    } else {
-        rules::one_of(&affinity, AFFINITIES, errors);
-    }
+    NeededOneOf("ClientIP None").check(&affinity, errors);
     let config = spec.get("sessionAffinityConfig");
     match affinity.text() {
         "ClientIP" => {
@@ -129,12 +114,8 @@ fn affinity(spec: &Field<'_, '_>, errors: &mut Errors) {
             let missing = [&config, &client, &timeout].into_iter().find(|field| !field.is_set());
             if let Some(field) = missing {
                 errors.required(field, "when session affinity type is ClientIP");
-            } else if let Some(seconds) = timeout.value.as_i64().filter(|s| !(1..=AFFINITY_MAX).contains(s)) {
-                errors.invalid(
-                    &timeout,
-                    seconds,
-                    &format!("must be greater than 0 and less than {AFFINITY_MAX}"),
-                );
+            } else if !timeout.value.as_i64().is_some_and(|seconds| (1..=AFFINITY_MAX).contains(&seconds)) {
+                errors.wrong(&timeout, &format!("must be greater than 0 and less than {AFFINITY_MAX}"));
             }
         }
         "None" if config.is_set() => {
@@ -172,8 +153,8 @@ pub(super) fn addresses(service: &Value, errors: &mut Errors) {
             }
             continue;
         }
-        malformed |= !names::ip(item.text()).is_empty();
-        rules::follows(&item, names::ip, errors);
+        malformed |= addresses::ip(item.text()).is_none();
+        Name(names::ip).check(&item, errors);
     }
     if addresses.items().len() > 2 {
         errors.invalid(&addresses, all(), "may only hold up to 2 values");
@@ -183,13 +164,13 @@ pub(super) fn addresses(service: &Value, errors: &mut Errors) {
     }
     let family = |text: &str| if text.contains(':') { "IPv6" } else { "IPv4" };
     let distinct: HashSet<&str> = addresses.items().map(|item| family(item.text())).collect();
-    if several && (distinct.len() < 2 || addresses.items().len() > 2) {
+    if several && distinct.len() < 2 {
         errors.invalid(&addresses, all(), "may specify no more than one IP for each IP family");
     }
     if !is_headless(service) {
         let families = spec.get("ipFamilies");
         for (index, (item, wanted)) in addresses.items().zip(families.items()).enumerate() {
-            if FAMILIES.contains(&wanted.text()) && wanted.text() != family(item.text()) {
+            if names::is_one_of(wanted.text(), FAMILIES) && wanted.text() != family(item.text()) {
                 let article =
                     format!("expected an {} value as indicated by `ipFamilies[{index}]`", wanted.text());
                 errors.invalid(&item, item.text(), &article);
@@ -200,33 +181,25 @@ pub(super) fn addresses(service: &Value, errors: &mut Errors) {
 
 fn families(spec: &Field<'_, '_>, errors: &mut Errors) {
     let mut seen = HashSet::new();
-    let families = spec.get("ipFamilies");
-    for family in families.items() {
-        rules::one_of(&family, FAMILIES, errors);
-        if !seen.insert(family.text().to_owned()) {
+    for family in spec.get("ipFamilies").items() {
+        OneOf(FAMILIES).check(&family, errors);
+        if !seen.insert(family.text()) {
             errors.duplicate(&family, family.text());
         }
     }
-    let policy = spec.get("ipFamilyPolicy");
-    if policy.is_set() {
-        rules::one_of(&policy, FAMILY_POLICIES, errors);
-    }
+    check(spec, &[("*ipFamilyPolicy", OneOf(FAMILY_POLICIES))], errors);
 }
 
 /// Addresses that others lead here: none that mean something else already.
 fn external_addresses(addresses: &Field<'_, '_>, errors: &mut Errors) {
     for item in addresses.items() {
-        rules::follows(&item, names::ip, errors);
-        let Ok(address) = item.text().parse::<IpAddr>() else { continue };
-        let link_local_group = match address {
-            IpAddr::V4(v4) => v4.octets()[..3] == [224, 0, 0],
-            IpAddr::V6(v6) => v6.segments()[0] == 0xff02,
+        Name(names::ip).check(&item, errors);
+        let Some(address) = addresses::ip(item.text()).map(|ip| ip.to_canonical()) else { continue };
+        let (link_local, link_local_group) = match address {
+            IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
+            IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.segments()[0] & 0xff0f == 0xff02),
         };
-        let link_local = match address {
-            IpAddr::V4(v4) => v4.is_link_local(),
-            IpAddr::V6(v6) => v6.segments()[0] & 0xffc0 == 0xfe80,
-        };
-        let unspecified = format!("may not be unspecified ({address})");
+        let unspecified = format!("may not be unspecified ({})", item.text());
         let details = [
             (address.is_unspecified(), unspecified.as_str()),
             (address.is_loopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
@@ -234,28 +207,28 @@ fn external_addresses(addresses: &Field<'_, '_>, errors: &mut Errors) {
             (link_local_group, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
         ];
         for (_, detail) in details.into_iter().filter(|(wrong, _)| *wrong) {
-            errors.invalid(&item, item.text(), detail);
+            errors.wrong(&item, detail);
         }
     }
 }
 
 fn node_ports(spec: &Field<'_, '_>, ports: &Field<'_, '_>, errors: &mut Errors) {
     if spec.str("type") == "ClusterIP" {
-        for port in ports.items().filter(|port| port.has("nodePort")) {
-            errors.forbidden(&port.get("nodePort"), "may not be used when `type` is 'ClusterIP'");
+        for port in ports.items() {
+            check(&port, &[("nodePort?", Never("may not be used when `type` is 'ClusterIP'"))], errors);
         }
     }
     let mut on_nodes = HashSet::new();
     for port in ports.items().filter(|port| port.has("nodePort")) {
         let number = port.int("nodePort").unwrap_or(0);
-        if !on_nodes.insert((port.str("protocol").to_owned(), number)) {
+        if !on_nodes.insert((port.str("protocol"), number)) {
             errors.duplicate(&port.get("nodePort"), number);
         }
     }
     let mut in_cluster = HashSet::new();
     for port in ports.items() {
-        let (protocol, number) = (port.str("protocol").to_owned(), port.int("port").unwrap_or(0));
-        if !in_cluster.insert((protocol.clone(), number)) {
+        let (protocol, number) = (port.str("protocol"), port.int("port").unwrap_or(0));
+        if !in_cluster.insert((protocol, number)) {
             // Upstream prints the pair that it compares as a whole port.
             let pair = json!({"protocol": protocol, "port": number, "targetPort": 0});
             errors.duplicate(&port, internal::show("ServicePort", &pair));
@@ -263,69 +236,69 @@ fn node_ports(spec: &Field<'_, '_>, ports: &Field<'_, '_>, errors: &mut Errors) 
     }
 }
 
-fn source_ranges(spec: &Field<'_, '_>, errors: &mut Errors) {
-    let ranges = spec.get("loadBalancerSourceRanges");
-    if ranges.is_empty() {
-        return;
-    }
-    let at = spec.child("LoadBalancerSourceRanges");
+/// Who may come in through a load balancer: a field, or an annotation that is older. Blanks around a range are forgiven.
+fn source_ranges(spec: &Field<'_, '_>, annotations: &Field<'_, '_>, errors: &mut Errors) {
+    let (ranges, annotation) = (spec.get("loadBalancerSourceRanges"), annotations.get(SOURCE_RANGES));
+    let field = spec.child("LoadBalancerSourceRanges");
+    let at = match (ranges.is_empty(), annotation.is_set()) {
+        (false, _) => field,
+        (true, true) => annotations.key(SOURCE_RANGES),
+        (true, false) => return,
+    };
     if spec.str("type") != "LoadBalancer" {
-        errors.forbidden(&at, "may only be used when `type` is 'LoadBalancer'");
+        errors.forbidden(&at, ONLY_BALANCED);
     }
     for (index, range) in ranges.items().enumerate() {
-        let text = range.text().trim();
-        errors.all_invalid(&at.index(index), text, names::cidr(text));
+        errors.all_invalid(&at.index(index), range.text().trim(), names::cidr(range.text().trim()));
+    }
+    if ranges.is_empty() && !annotation.text().trim().is_empty() {
+        for range in annotation.text().split(',').map(str::trim) {
+            errors.all_invalid(&at, range, names::cidr(range));
+        }
     }
 }
 
 fn balancer(spec: &Field<'_, '_>, errors: &mut Errors) {
-    let (allocate, class) = (spec.get("allocateLoadBalancerNodePorts"), spec.get("loadBalancerClass"));
-    let only = "may only be used when `type` is 'LoadBalancer'";
-    if spec.str("type") == "LoadBalancer" {
-        if !allocate.is_set() {
-            errors.required(&allocate, "");
-        }
-        if class.is_set() {
-            rules::follows(&class, names::qualified_name, errors);
-        }
-    } else {
-        for field in [&allocate, &class].into_iter().filter(|field| field.is_set()) {
-            errors.forbidden(field, only);
-        }
+    let allocate = spec.get("allocateLoadBalancerNodePorts");
+    match (spec.str("type") == "LoadBalancer", allocate.is_set()) {
+        (true, false) => errors.required(&Path::root("allocateLoadBalancerNodePorts"), ""),
+        (false, true) => errors.forbidden(&allocate, ONLY_BALANCED),
+        _ => {}
     }
+    balancer_class(spec, errors);
+}
+
+fn balancer_class(spec: &Field<'_, '_>, errors: &mut Errors) {
+    let balanced = spec.str("type") == "LoadBalancer";
+    let rule = if balanced { Name(names::qualified_name) } else { Never(ONLY_BALANCED) };
+    check(spec, &[("*loadBalancerClass", rule)], errors);
 }
 
 fn traffic(service: &Value, spec: &Field<'_, '_>, errors: &mut Errors) {
     let external = spec.get("externalTrafficPolicy");
-    match (is_external(service), external.is_empty()) {
-        (false, false) => {
-            errors.invalid(&external, external.text(), "may only be set for externally-accessible services");
-        }
-        (true, true) => errors.required(&external, ""),
-        (true, false) => rules::one_of(&external, TRAFFIC_POLICIES, errors),
-        (false, true) => {}
+    if is_external(service) {
+        NeededOneOf(TRAFFIC_POLICIES).check(&external, errors);
+    } else if !external.is_empty() {
+        errors.wrong(&external, "may only be set for externally-accessible services");
     }
     let health = spec.get("healthCheckNodePort");
     match (needs_health_port(service), health.is_empty()) {
         (false, false) => {
             let detail =
                 "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
-            errors.invalid(&health, health.value.clone(), detail);
+            errors.wrong(&health, detail);
         }
         (true, true) => errors.required(&health, ""),
-        (true, false) => rules::port_number(&health, errors),
+        (true, false) => Port.check(&health, errors),
         (false, true) => {}
     }
     let internal = spec.get("internalTrafficPolicy");
-    if internal.is_set() {
-        rules::one_of(&internal, TRAFFIC_POLICIES, errors);
-    } else if has_internal_traffic(service) {
+    if !internal.is_set() && has_internal_traffic(service) {
         errors.required(&internal, "");
     }
-    let distribution = spec.get("trafficDistribution");
-    if distribution.is_set() {
-        rules::one_of(&distribution, DISTRIBUTIONS, errors);
-    }
+    let table =
+        [("*internalTrafficPolicy", OneOf(TRAFFIC_POLICIES)), ("*trafficDistribution", OneOf(DISTRIBUTIONS))];
+    check(spec, &table, errors);
 }
 
 pub(super) fn validate_update(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {
@@ -337,6 +310,11 @@ pub(super) fn validate_update(kind: &Kind, new: &Value, old: &Value, errors: &mu
     if balanced(new) && balanced(old) && class(new) != class(old) {
         let at = spec.get("loadBalancerClass");
         errors.invalid(&at, at.value.clone(), "may not change once set");
+    }
+    balancer_class(&spec, errors);
+    let health = |service| int(service, "/spec/healthCheckNodePort");
+    if needs_health_port(new) && needs_health_port(old) && health(new) != health(old) {
+        errors.forbidden(&spec.get("healthCheckNodePort"), "field is immutable");
     }
     validate(kind, new, errors);
 }
@@ -383,21 +361,17 @@ pub(super) fn validate_status_update(kind: &Kind, new: &Value, old: &Value, erro
         return errors.forbidden(&ingress, "may only be used when `spec.type` is 'LoadBalancer'");
     }
     for point in ingress.items() {
-        let (address, mode, host) = (point.get("ip"), point.get("ipMode"), point.get("hostname"));
-        if !address.is_empty() {
-            rules::follows(&address, names::ip, errors);
+        check(&point, &[("ip?", Name(names::ip))], errors);
+        let mode = point.get("ipMode");
+        match (mode.is_set(), point.has("ip")) {
+            (false, true) => errors.required(&mode, "must be specified when `ip` is set"),
+            (true, false) => errors.forbidden(&mode, "may not be specified when `ip` is not set"),
+            (true, true) => OneOf("Proxy VIP").check(&mode, errors),
+            (false, false) => {}
         }
-        match (mode.is_set(), address.is_empty()) {
-            (false, false) => errors.required(&mode, "must be specified when `ip` is set"),
-            (true, true) => errors.forbidden(&mode, "may not be specified when `ip` is not set"),
-            (true, false) => rules::one_of(&mode, &["Proxy", "VIP"], errors),
-            (false, true) => {}
-        }
-        if !host.is_empty() {
-            rules::follows(&host, names::dns_subdomain, errors);
-            if host.text().parse::<IpAddr>().is_ok() {
-                errors.invalid(&host, host.text(), "must be a DNS name, not an IP address");
-            }
+        check(&point, &[("hostname?", Name(names::dns_subdomain))], errors);
+        if addresses::ip(point.str("hostname")).is_some() {
+            errors.wrong(&point.get("hostname"), "must be a DNS name, not an IP address");
         }
     }
 }

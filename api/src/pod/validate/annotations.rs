@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{scheduling, visit_containers, volumes};
 use crate::decode;
-use crate::field::{Errors, Field, Path};
+use crate::field::{Errors, Field};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const TOLERATIONS: &str = "scheduler.alpha.kubernetes.io/tolerations";
@@ -45,8 +45,7 @@ pub fn annotations(annotations: &Field, spec: &Field, errors: &mut Errors) {
             errors.invalid(&value, container, "container not found");
         }
         if !is_app_armor_profile(value.text()) {
-            let detail = format!("invalid AppArmor profile name: {:?}", value.text());
-            errors.invalid(&value, value.text(), &detail);
+            errors.wrong(&value, &format!("invalid AppArmor profile name: {:?}", value.text()));
         }
     }
 }
@@ -86,8 +85,7 @@ fn is_app_armor_profile(text: &str) -> bool {
 }
 
 /// Where an annotation and its field are both there, they must say the same.
-pub fn match_fields(pod: &Value, spec: &Field, errors: &mut Errors) {
-    let annotations = pod.pointer("/metadata/annotations").unwrap_or(&Value::Null);
+pub fn match_fields(annotations: &Value, spec: &Field, errors: &mut Errors) {
     seccomp_matches(annotations, spec, errors);
     if spec.get("os").str("name") == "windows" {
         return;
@@ -100,13 +98,11 @@ pub fn match_fields(pod: &Value, spec: &Field, errors: &mut Errors) {
             return;
         };
         let context = container.child("securityContext");
-        let path = context.child("appArmorProfile");
-        same_profile(annotation, &Field::new(&path, profile), "apparmor", errors);
+        same_profile(annotation, &Field::new(&context.child("appArmorProfile"), profile), "apparmor", errors);
     });
 }
 
-/// The same for seccomp, which templates check as well.
-pub fn seccomp_matches(annotations: &Value, spec: &Field, errors: &mut Errors) {
+fn seccomp_matches(annotations: &Value, spec: &Field, errors: &mut Errors) {
     let mut check = |owner: &Field, key: &str| {
         let annotation = annotations.get(key).and_then(Value::as_str);
         let context = owner.get("securityContext");
@@ -142,34 +138,21 @@ fn same_profile(annotation: &str, profile: &Field, of: &str, errors: &mut Errors
 
 /// Some annotations stay as they were when the pod was made.
 pub fn annotation_updates(new: &Value, old: &Value, errors: &mut Errors) {
-    let path = Path::root("metadata");
-    let path = path.child("annotations");
-    let of = |pod: &Value| pod.pointer("/metadata/annotations").cloned().unwrap_or_default();
-    let (new_values, old_values) = (of(new), of(old));
-    let (new_ones, old_ones) = (Field::new(&path, &new_values), Field::new(&path, &old_values));
-    for (key, value) in old_ones.entries() {
-        if new_ones.raw(key) == value.value {
-            continue;
-        }
+    let (new_meta, old_meta) = (Field::top(new, "metadata"), Field::top(old, "metadata"));
+    let (now, before) = (new_meta.get("annotations"), old_meta.get("annotations"));
+    let mut frozen = |key: &str, at: &Field, how: &str| {
         if key.starts_with(APP_ARMOR) {
-            errors.forbidden(&value, "may not remove or update AppArmor annotations");
+            errors.forbidden(at, &format!("may not {how} AppArmor annotations"));
         }
         if key == MIRROR {
-            errors.forbidden(&value, "may not remove or update mirror pod annotation");
+            errors.forbidden(at, &format!("may not {how} mirror pod annotation"));
         }
+    };
+    for (key, value) in before.entries().iter().filter(|(key, value)| now.raw(key) != value.value) {
+        frozen(key, value, "remove or update");
     }
-    for (key, value) in new_ones.entries() {
-        if !old_ones.raw(key).is_null() {
-            continue;
-        }
-        if key.starts_with(APP_ARMOR) {
-            errors.forbidden(&value, "may not add AppArmor annotations");
-        }
-        if key == MIRROR {
-            errors.forbidden(&value, "may not add mirror pod annotation");
-        }
+    for (key, value) in now.entries().iter().filter(|(key, _)| before.raw(key).is_null()) {
+        frozen(key, value, "add");
     }
-    let spec_path = Path::root("spec");
-    let spec = Field::new(&spec_path, new.get("spec").unwrap_or(&Value::Null));
-    annotations(&new_ones, &spec, errors);
+    annotations(&now, &Field::top(new, "spec"), errors);
 }

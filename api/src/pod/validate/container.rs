@@ -4,19 +4,19 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{Context, env, mounts, one_of_or_required, probes, resources, security};
-use crate::field::{Errors, Fault, Field};
+use super::{Context, env, mounts, probes, resources, security};
+use crate::field::{Errors, Field};
 use crate::names;
 use crate::pod::resources::is_sidecar;
-use crate::validate::rules;
+use crate::validate::rules::{Rule, Rule::*, check};
 
 /// The most rules for restarting one container.
 const RESTART_RULES_MAX: usize = 20;
 /// The most exit codes in one of them.
 const EXIT_CODES_MAX: usize = 255;
 
-const NEEDS_SIDECAR: &str = "may not be set for init containers without restartPolicy=Always";
-const NOT_EPHEMERAL: &str = "cannot be set for an Ephemeral Container";
+const NEEDS_SIDECAR: Rule = Never("may not be set for init containers without restartPolicy=Always");
+const NOT_EPHEMERAL: Rule = Never("cannot be set for an Ephemeral Container");
 
 /// The main containers: at least one, each called otherwise, no two on one port of the host.
 pub fn containers(containers: &Field, context: &Context, errors: &mut Errors) {
@@ -50,9 +50,11 @@ pub fn init_containers(containers: &Field, context: &Context, errors: &mut Error
         if is_sidecar(container.value) {
             lifecycle_and_probes(&container, context, errors);
         } else {
-            for field in container.among(&["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"]) {
-                errors.forbidden(&field, NEEDS_SIDECAR);
-            }
+            check(
+                &container,
+                &[("*lifecycle *livenessProbe *readinessProbe *startupProbe", NEEDS_SIDECAR)],
+                errors,
+            );
         }
     }
 }
@@ -72,20 +74,10 @@ pub fn ephemeral_containers(containers: &Field, context: &Context, errors: &mut 
         if !target.is_empty() && !targets.contains(target) {
             errors.not_found(&container.get("targetContainerName"), target);
         }
-        for field in ["ports", "resources", "resizePolicy", "restartPolicy", "restartPolicyRules"] {
-            if container.has(field) {
-                errors.forbidden(&container.get(field), NOT_EPHEMERAL);
-            }
-        }
-        for field in container.among(&["livenessProbe", "readinessProbe", "startupProbe", "lifecycle"]) {
-            errors.forbidden(&field, NOT_EPHEMERAL);
-        }
+        let fields = "*ports resources? *resizePolicy *restartPolicy *restartPolicyRules *livenessProbe *readinessProbe *startupProbe *lifecycle";
+        check(&container, &[(fields, NOT_EPHEMERAL)], errors);
         for mount in container.get("volumeMounts").items() {
-            for field in ["subPath", "subPathExpr"] {
-                if mount.has(field) {
-                    errors.forbidden(&mount.get(field), NOT_EPHEMERAL);
-                }
-            }
+            check(&mount, &[("subPath? subPathExpr?", NOT_EPHEMERAL)], errors);
         }
     }
 }
@@ -96,16 +88,18 @@ fn names_in(list: &Value) -> impl Iterator<Item = &str> {
 
 /// What holds for containers of every sort.
 fn common(container: &Field, context: &Context, errors: &mut Errors) {
-    rules::required_name(&container.get("name"), names::dns_label, errors);
-    rules::required(&container.get("image"), "", errors);
-    let policies = ["File", "FallbackToLogsOnError"];
-    one_of_or_required(&container.get("terminationMessagePolicy"), &policies, errors);
-    ports(&container.get("ports"), errors);
+    let table = [
+        ("name", NeededName(names::dns_label)),
+        ("image", Needed),
+        ("terminationMessagePolicy", NeededOneOf("File FallbackToLogsOnError")),
+        ("ports", Is(ports)),
+    ];
+    check(container, &table, errors);
     env::variables(&container.get("env"), context, errors);
     env::sources(&container.get("envFrom"), errors);
     mounts::mounts(container, context, errors);
     mounts::devices(container, context, errors);
-    one_of_or_required(&container.get("imagePullPolicy"), &["Always", "IfNotPresent", "Never"], errors);
+    check(container, &[("imagePullPolicy", NeededOneOf("Always IfNotPresent Never"))], errors);
     resources::of_container(&container.get("resources"), context, errors);
     resize_policy(&container.get("resizePolicy"), context, errors);
     security::container_security(&container.get("securityContext"), context.host_users(), errors);
@@ -114,23 +108,21 @@ fn common(container: &Field, context: &Context, errors: &mut Errors) {
 fn lifecycle_and_probes(container: &Field, context: &Context, errors: &mut Errors) {
     let grace = context.spec.int("terminationGracePeriodSeconds");
     probes::lifecycle(&container.get("lifecycle"), context, grace, errors);
-    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        probes::probe(&container.get(probe), probe, errors);
-    }
+    check(container, &[("*livenessProbe *readinessProbe *startupProbe", Is(probes::probe))], errors);
 }
 
 /// A pod, unlike a template, may not have blanks around an image.
 pub fn image_is_trimmed(container: &Field, errors: &mut Errors) {
     let image = container.get("image");
     if image.text().trim() != image.text() {
-        errors.invalid(&image, image.text(), "must not have leading or trailing whitespace");
+        errors.wrong(&image, "must not have leading or trailing whitespace");
     }
 }
 
 fn restart_policy(container: &Field, errors: &mut Errors) {
     let (policy, restarts) = (container.get("restartPolicy"), container.get("restartPolicyRules"));
     if policy.is_set() {
-        rules::one_of(&policy, &["Always", "Never", "OnFailure"], errors);
+        OneOf("Always Never OnFailure").check(&policy, errors);
     } else if !restarts.is_empty() {
         errors.required(&policy, "must specify restartPolicy when restart rules are used");
     }
@@ -138,13 +130,13 @@ fn restart_policy(container: &Field, errors: &mut Errors) {
         errors.too_long(&restarts, RESTART_RULES_MAX);
     }
     for rule in restarts.items() {
-        rules::one_of(&rule.get("action"), &["Restart", "RestartAllContainers"], errors);
+        check(&rule, &[("action", OneOf("Restart RestartAllContainers"))], errors);
         let codes = rule.get("exitCodes");
         if !codes.is_set() {
             errors.required(&codes, "must be specified");
             continue;
         }
-        rules::one_of(&codes.get("operator"), &["In", "NotIn"], errors);
+        check(&codes, &[("operator", OneOf("In NotIn"))], errors);
         if codes.get("values").items().len() > EXIT_CODES_MAX {
             errors.too_long(&codes.get("values"), EXIT_CODES_MAX);
         }
@@ -154,19 +146,15 @@ fn restart_policy(container: &Field, errors: &mut Errors) {
 fn resize_policy(policies: &Field, context: &Context, errors: &mut Errors) {
     let mut seen = HashSet::new();
     for policy in policies.items() {
-        let resource = policy.str("resourceName");
-        if !seen.insert(resource) {
-            errors.duplicate(&policy, resource);
+        if !seen.insert(policy.str("resourceName")) {
+            errors.duplicate(&policy, policy.str("resourceName"));
         }
-        // Upstream's paths leave out the index from here on.
-        let checks =
-            [("resourceName", ["cpu", "memory"]), ("restartPolicy", ["NotRequired", "RestartContainer"])];
-        for (field, allowed) in checks {
-            one_of_or_required(&Field::new(policies, policy.raw(field)), &allowed, errors);
-        }
-        let restart = policy.str("restartPolicy");
-        if context.spec.str("restartPolicy") == "Never" && restart != "NotRequired" {
-            errors.invalid(policies, restart, "must be 'NotRequired' when `restartPolicy` is 'Never'");
+        // Upstream's paths leave out the index and the fields from here on.
+        NeededOneOf("cpu memory").check(&Field::new(policies, policy.raw("resourceName")), errors);
+        let restart = Field::new(policies, policy.raw("restartPolicy"));
+        NeededOneOf("NotRequired RestartContainer").check(&restart, errors);
+        if context.spec.str("restartPolicy") == "Never" && restart.text() != "NotRequired" {
+            errors.wrong(&restart, "must be 'NotRequired' when `restartPolicy` is 'Never'");
         }
     }
 }
@@ -183,14 +171,10 @@ fn ports(ports: &Field, errors: &mut Errors) {
             }
             errors.all_invalid(&name, name.text(), problems);
         }
-        match port.int("containerPort").unwrap_or(0) {
-            0 => errors.required(&port.get("containerPort"), ""),
-            _ => rules::port_number(&port.get("containerPort"), errors),
-        }
-        if port.has("hostPort") {
-            rules::port_number(&port.get("hostPort"), errors);
-        }
-        one_of_or_required(&port.get("protocol"), &["SCTP", "TCP", "UDP"], errors);
+        let number = if port.has("containerPort") { Port } else { Needed };
+        let table =
+            [("containerPort", number), ("hostPort?", Port), ("protocol", NeededOneOf("SCTP TCP UDP"))];
+        check(&port, &table, errors);
     }
 }
 
@@ -208,18 +192,15 @@ fn unique_host_ports<'p, 'v>(containers: impl Iterator<Item = Field<'p, 'v>>, er
 }
 
 /// On the host's network a port is the host's own. A template may leave it open.
-pub fn host_ports(containers: &Field, context: &Context, errors: &mut Errors) {
-    for container in containers.items() {
-        for port in container.get("ports").items() {
-            let host = port.int("hostPort").unwrap_or(0);
-            if (context.is_pod || host != 0) && host != port.int("containerPort").unwrap_or(0) {
-                let detail = "must match `containerPort` when `hostNetwork` is true";
-                errors.other(
-                    &port.get("hostPort"),
-                    Fault::Invalid,
-                    format!("Invalid value: {host}: {detail}"),
-                );
-            }
+pub fn host_ports(spec: &Field, context: &Context, errors: &mut Errors) {
+    spec.each("containers.ports", &mut |port| {
+        let host = port.int("hostPort").unwrap_or(0);
+        if (context.is_pod || host != 0) && host != port.int("containerPort").unwrap_or(0) {
+            errors.invalid(
+                &port.get("hostPort"),
+                host,
+                "must match `containerPort` when `hostNetwork` is true",
+            );
         }
-    }
+    });
 }

@@ -4,61 +4,31 @@ use serde_json::Value;
 
 use super::{Context, volumes};
 use crate::field::{Errors, Field};
-use crate::names;
+use crate::names::{config_key, dns_subdomain, env_var_name, is_one_of, qualified_name};
 use crate::quantity::Quantity;
-use crate::validate::rules;
+use crate::read::{list, text};
+use crate::validate::rules::{Rule::*, check};
 
 /// The fields of a pod that a variable may show.
-const VARIABLE_FIELDS: &[&str] = &[
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.nodeName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.podIP",
-    "status.podIPs",
-];
+const VARIABLE_FIELDS: &str = "metadata.name metadata.namespace metadata.uid spec.nodeName spec.serviceAccountName status.hostIP status.hostIPs status.podIP status.podIPs";
 
 /// The fields of a pod that a file may show.
-pub const FILE_FIELDS: &[&str] =
-    &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
+pub const FILE_FIELDS: &str =
+    "metadata.annotations metadata.labels metadata.name metadata.namespace metadata.uid";
 
-/// The fields of a pod that have a name at all.
-const KNOWN_FIELDS: &[&str] = &[
-    "metadata.annotations",
-    "metadata.labels",
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.nodeName",
-    "spec.restartPolicy",
-    "spec.serviceAccountName",
-    "spec.schedulerName",
-    "status.phase",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.podIP",
-    "status.podIPs",
-];
+/// The fields of a pod that have a name beside those above.
+const OTHER_FIELDS: &str = "spec.restartPolicy spec.schedulerName status.phase spec.host";
 
-const RESOURCES: &[&str] = &[
-    "limits.cpu",
-    "limits.ephemeral-storage",
-    "limits.memory",
-    "requests.cpu",
-    "requests.ephemeral-storage",
-    "requests.memory",
-];
+const RESOURCES: &str = "limits.cpu limits.ephemeral-storage limits.memory requests.cpu requests.ephemeral-storage requests.memory";
 
-const BYTE_DIVISORS: &[&str] =
-    &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+const BYTE_DIVISORS: &str = "1 1k 1M 1G 1T 1P 1E 1Ki 1Mi 1Gi 1Ti 1Pi 1Ei";
+
+const ONE_SOURCE: &str = "may not have more than one field specified at a time";
 
 /// `env`.
 pub fn variables(variables: &Field, context: &Context, errors: &mut Errors) {
     for variable in variables.items() {
-        rules::required_name(&variable.get("name"), names::env_var_name, errors);
+        check(&variable, &[("name", NeededName(env_var_name))], errors);
         let from = variable.get("valueFrom");
         if !from.is_set() {
             continue;
@@ -69,74 +39,53 @@ pub fn variables(variables: &Field, context: &Context, errors: &mut Errors) {
                 "fieldRef" => field_ref(&source, VARIABLE_FIELDS, errors),
                 "resourceFieldRef" => resource_ref(&source, false, errors),
                 "fileKeyRef" => file_ref(&source, context, errors),
-                _ => key_ref(&source, errors),
+                _ => {
+                    check(&source, &[("name", Name(dns_subdomain)), ("key", NeededName(config_key))], errors)
+                }
             }
         }
-        match from.among(&sources).count() {
-            0 => errors.invalid(
-                &from,
-                "",
-                "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
-            ),
-            _ if variable.has("value") => {
-                errors.invalid(&from, "", "may not be specified when `value` is not empty");
+        let detail = match from.among(&sources).count() {
+            0 => {
+                "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
             }
-            1 => {}
-            _ => errors.invalid(&from, "", "may not have more than one field specified at a time"),
-        }
+            _ if variable.has("value") => "may not be specified when `value` is not empty",
+            1 => continue,
+            _ => ONE_SOURCE,
+        };
+        errors.invalid(&from, "", detail);
     }
 }
 
 /// `envFrom`.
 pub fn sources(sources: &Field, errors: &mut Errors) {
     for source in sources.items() {
-        if source.has("prefix") {
-            rules::follows(&source.get("prefix"), names::env_var_name, errors);
-        }
+        check(&source, &[("prefix?", Name(env_var_name))], errors);
         let kinds = ["configMapRef", "secretRef"];
         for reference in source.among(&kinds) {
-            let name = reference.get("name");
-            if name.is_empty() {
-                errors.required(&name, "");
-            } else {
-                rules::follows(&name, names::dns_subdomain, errors);
-            }
+            check(&reference, &[("name", NeededName(dns_subdomain))], errors);
         }
         // Upstream's paths leave out the index here.
         match source.among(&kinds).count() {
             0 => errors.invalid(sources, "", "must specify one of: `configMapRef` or `secretRef`"),
             1 => {}
-            _ => errors.invalid(sources, "", "may not have more than one field specified at a time"),
+            _ => errors.invalid(sources, "", ONE_SOURCE),
         }
     }
-}
-
-fn key_ref(reference: &Field, errors: &mut Errors) {
-    rules::follows(&reference.get("name"), names::dns_subdomain, errors);
-    rules::required_name(&reference.get("key"), names::config_key, errors);
 }
 
 fn file_ref(reference: &Field, context: &Context, errors: &mut Errors) {
-    rules::required_name(&reference.get("key"), names::env_var_name, errors);
+    check(reference, &[("key", NeededName(env_var_name)), ("volumeName", Needed)], errors);
     let volume = reference.get("volumeName");
-    if volume.is_empty() {
-        errors.required(&volume, "");
-    } else {
-        let named = |v: &&Value| v.get("name").and_then(Value::as_str) == Some(volume.text());
-        match context.spec.raw("volumes").as_array().into_iter().flatten().find(named) {
-            None => errors.not_found(&volume, volume.text()),
-            Some(source) if source.get("emptyDir").is_none() => {
-                errors.invalid(&volume, volume.text(), "referenced volume must be of type emptyDir");
-            }
-            Some(_) => {}
+    let named = |v: &&Value| text(v, "/name") == volume.text();
+    match list(context.spec.value, "/volumes").iter().find(named) {
+        _ if volume.is_empty() => {}
+        None => errors.not_found(&volume, volume.text()),
+        Some(source) if source.get("emptyDir").is_none() => {
+            errors.wrong(&volume, "referenced volume must be of type emptyDir");
         }
+        Some(_) => {}
     }
-    let path = reference.get("path");
-    if path.is_empty() {
-        errors.required(&path, "");
-    } else {
-        volumes::local_path(&path, errors);
-    }
+    check(reference, &[("path", Needed), ("path", Is(volumes::local_path))], errors);
 }
 
 /// `metadata.labels['key']` as its two parts.
@@ -153,13 +102,15 @@ fn unconvertible(version: &str, path: &str) -> Option<String> {
     match split_subscript(path) {
         Some(("metadata.annotations" | "metadata.labels", _)) => None,
         Some(_) => Some(format!("field label does not support subscript: {path}")),
-        None if KNOWN_FIELDS.contains(&path) || path == "spec.host" => None,
+        None if [VARIABLE_FIELDS, FILE_FIELDS, OTHER_FIELDS].iter().any(|fields| fields.contains(&path)) => {
+            None
+        }
         None => Some(format!("field label not supported: {path}")),
     }
 }
 
 /// A reference to a field of the pod; `allowed` are those without a subscript.
-pub fn field_ref(reference: &Field, allowed: &[&str], errors: &mut Errors) {
+pub fn field_ref(reference: &Field, allowed: &str, errors: &mut Errors) {
     for name in ["apiVersion", "fieldPath"] {
         if !reference.has(name) {
             return errors.required(&reference.get(name), "");
@@ -167,16 +118,16 @@ pub fn field_ref(reference: &Field, allowed: &[&str], errors: &mut Errors) {
     }
     let path = reference.get("fieldPath");
     if let Some(problem) = unconvertible(reference.str("apiVersion"), path.text()) {
-        return errors.invalid(&path, path.text(), &format!("error converting fieldPath: {problem}"));
+        return errors.wrong(&path, &format!("error converting fieldPath: {problem}"));
     }
     let field = if path.text() == "spec.host" { "spec.nodeName" } else { path.text() };
     match split_subscript(field) {
         Some(("metadata.annotations", key)) => {
             let key = key.to_lowercase();
-            errors.all_invalid(reference, &key, names::qualified_name(&key));
+            errors.all_invalid(reference, &key, qualified_name(&key));
         }
-        Some((_, key)) => errors.all_invalid(reference, key, names::qualified_name(key)),
-        None if !allowed.contains(&field) => errors.not_supported(&path, field, allowed),
+        Some((_, key)) => errors.all_invalid(reference, key, qualified_name(key)),
+        None if !is_one_of(field, allowed) => errors.not_supported(&path, field, allowed),
         None => {}
     }
 }
@@ -189,20 +140,20 @@ pub fn resource_ref(reference: &Field, in_volume: bool, errors: &mut Errors) {
         errors.required(&reference.get("containerName"), "");
     } else if resource.is_empty() {
         errors.required(&reference.get("resource"), "");
-    } else if !RESOURCES.contains(&resource) && !huge_pages {
+    } else if !is_one_of(resource, RESOURCES) && !huge_pages {
         errors.not_supported(&reference.get("resource"), resource, RESOURCES);
     }
     let divisor = reference.get("divisor");
     let Some(quantity) = Quantity::from_json(divisor.value).filter(|q| !q.is_zero()) else { return };
     let (allowed, called) = match resource.split_once('.').map_or("", |(_, name)| name) {
-        "cpu" => (&["1m", "1"][..], "cpu"),
+        "cpu" => ("1m 1", "cpu"),
         "memory" => (BYTE_DIVISORS, "memory"),
         "ephemeral-storage" => (BYTE_DIVISORS, "local ephemeral storage"),
         _ if huge_pages => (BYTE_DIVISORS, "hugepages"),
         _ => return,
     };
-    if !allowed.contains(&quantity.to_string().as_str()) {
-        let allowed = if called == "cpu" { "1m and 1".into() } else { allowed.join(", ") };
+    if !is_one_of(&quantity.to_string(), allowed) {
+        let allowed = allowed.replace(' ', if called == "cpu" { " and " } else { ", " });
         let detail = format!("only divisor's values {allowed} are supported with the {called} resource");
         errors.invalid(&divisor, resource, &detail);
     }

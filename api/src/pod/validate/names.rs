@@ -2,7 +2,7 @@
 
 use crate::field::{Errors, Field};
 use crate::names;
-use crate::validate::rules;
+use crate::validate::rules::{Rule::*, check};
 
 /// The most name servers that libc asks.
 const SERVERS_MAX: usize = 3;
@@ -13,44 +13,25 @@ const SEARCHES_CHARACTERS_MAX: usize = 2048;
 /// The most characters of a host name.
 const HOSTNAME_MAX: usize = 64;
 
-/// The fields that are plain names, and the deadline that upstream checks among them.
-pub fn names(spec: &Field, errors: &mut Errors) {
-    for name in ["serviceAccountName", "nodeName"] {
-        if spec.has(name) {
-            rules::follows(&spec.get(name), names::dns_subdomain, errors);
-        }
-    }
-    rules::in_range(&spec.get("activeDeadlineSeconds"), 1, i32::MAX.into(), errors);
-    for name in ["hostname", "subdomain"] {
-        if spec.has(name) {
-            rules::follows(&spec.get(name), names::dns_label, errors);
-        }
-    }
+/// A host name of the pod's own choice.
+pub fn hostname_override(spec: &Field, errors: &mut Errors) {
     let host = spec.get("hostnameOverride");
-    if host.is_set() {
-        let problems = match host.text() {
-            long if long.len() > HOSTNAME_MAX => {
-                vec![format!("must be no more than {HOSTNAME_MAX} characters")]
-            }
-            name => names::dns_subdomain(name),
-        };
-        errors.all_invalid(&host, host.text(), problems);
-        for other in ["hostNetwork", "setHostnameAsFQDN"] {
-            if spec.is_true(other) {
-                errors
-                    .forbidden(&spec.get(other), "may not be specified when `hostnameOverride` is specified");
-            }
-        }
+    if !host.is_set() {
+        return;
     }
+    if host.text().len() > HOSTNAME_MAX {
+        errors.wrong(&host, &format!("must be no more than {HOSTNAME_MAX} characters"));
+    } else {
+        Name(names::dns_subdomain).check(&host, errors);
+    }
+    let never = Never("may not be specified when `hostnameOverride` is specified");
+    check(spec, &[("hostNetwork? setHostnameAsFQDN?", never)], errors);
 }
 
 /// Extra lines of `/etc/hosts`.
 pub fn host_aliases(aliases: &Field, errors: &mut Errors) {
     for alias in aliases.items() {
-        rules::follows(&alias.get("ip"), names::ip, errors);
-        for name in alias.get("hostnames").items() {
-            rules::follows(&name, names::dns_subdomain, errors);
-        }
+        check(&alias, &[("ip", Name(names::ip)), ("hostnames[]", Name(names::dns_subdomain))], errors);
     }
 }
 
@@ -67,22 +48,16 @@ pub fn dns_config(config: &Field, policy: &str, errors: &mut Errors) {
         }
     }
     if servers.items().len() > SERVERS_MAX {
-        let detail = format!("must not have more than {SERVERS_MAX} nameservers");
-        errors.invalid(&servers, servers.value.clone(), &detail);
+        errors.wrong(&servers, &format!("must not have more than {SERVERS_MAX} nameservers"));
     }
-    for server in servers.items() {
-        rules::follows(&server, names::ip, errors);
-    }
+    check(config, &[("nameservers[]", Name(names::ip))], errors);
     if searches.items().len() > SEARCHES_MAX {
-        let detail = format!("must not have more than {SEARCHES_MAX} search paths");
-        errors.invalid(&searches, searches.value.clone(), &detail);
+        errors.wrong(&searches, &format!("must not have more than {SEARCHES_MAX} search paths"));
     }
     let characters: usize = searches.items().map(|search| search.text().len() + 1).sum();
     if characters > SEARCHES_CHARACTERS_MAX + 1 {
-        let detail = format!(
-            "must not have more than {SEARCHES_CHARACTERS_MAX} characters (including spaces) in the search list"
-        );
-        errors.invalid(&searches, searches.value.clone(), &detail);
+        let most = format!("{SEARCHES_CHARACTERS_MAX} characters (including spaces)");
+        errors.wrong(&searches, &format!("must not have more than {most} in the search list"));
     }
     for search in searches.items().filter(|search| search.text() != ".") {
         let name = search.text().strip_suffix('.').unwrap_or(search.text());

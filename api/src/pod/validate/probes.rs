@@ -3,30 +3,23 @@
 use super::Context;
 use crate::field::{Errors, Field};
 use crate::names;
-use crate::validate::rules;
+use crate::validate::rules::{Rule::*, check};
 
-/// A probe, if it is there; `name` tells which, for each has a rule of its own.
-pub fn probe(probe: &Field, name: &str, errors: &mut Errors) {
-    if !probe.is_set() {
-        return;
-    }
+/// A probe, if it is there; its name tells which, for each has a rule of its own.
+pub fn probe(probe: &Field, errors: &mut Errors) {
     handler(probe, &["exec", "httpGet", "tcpSocket", "grpc"], None, errors);
-    let numbers =
-        ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"];
-    for number in numbers {
-        rules::non_negative(&probe.get(number), errors);
-    }
-    let grace = probe.get("terminationGracePeriodSeconds");
-    rules::at_least(&grace, 1, "must be greater than 0", errors);
-    if name == "readinessProbe" {
-        if grace.is_set() {
-            errors.invalid(&grace, grace.value.clone(), "must not be set for readinessProbes");
+    let table = [
+        ("initialDelaySeconds timeoutSeconds periodSeconds successThreshold failureThreshold", NotNegative),
+        ("terminationGracePeriodSeconds", AtLeast(1, "must be greater than 0")),
+    ];
+    check(probe, &table, errors);
+    if probe.name() == "readinessProbe" {
+        for grace in probe.among(&["terminationGracePeriodSeconds"]) {
+            errors.wrong(&grace, "must not be set for readinessProbes");
         }
-    } else {
+    } else if probe.int("successThreshold") != Some(1) {
         let threshold = probe.int("successThreshold").unwrap_or(0);
-        if threshold != 1 {
-            errors.invalid(&probe.get("successThreshold"), threshold, "must be 1");
-        }
+        errors.invalid(&probe.get("successThreshold"), threshold, "must be 1");
     }
 }
 
@@ -36,15 +29,13 @@ pub fn lifecycle(lifecycle: &Field, context: &Context, grace: Option<i64>, error
         handler(&hook, &["exec", "httpGet", "tcpSocket", "sleep"], grace, errors);
     }
     let signal = lifecycle.get("stopSignal");
-    if signal.is_set() {
-        if !context.spec.get("os").has("name") {
-            let detail = "may not be set for containers with empty `spec.os.name`";
-            errors.forbidden(&signal, detail);
-        } else if context.spec.get("os").str("name") == "windows"
-            && !["SIGTERM", "SIGKILL"].contains(&signal.text())
-        {
-            errors.not_supported(&signal, signal.text(), &["SIGKILL", "SIGTERM"]);
+    match context.spec.get("os").str("name") {
+        _ if !signal.is_set() => {}
+        "" => errors.forbidden(&signal, "may not be set for containers with empty `spec.os.name`"),
+        "windows" if !["SIGTERM", "SIGKILL"].contains(&signal.text()) => {
+            errors.not_supported(&signal, signal.text(), "SIGKILL SIGTERM");
         }
+        _ => {}
     }
 }
 
@@ -61,11 +52,18 @@ fn handler(parent: &Field, kinds: &[&str], grace: Option<i64>, errors: &mut Erro
 }
 
 fn action(action: &Field, grace: Option<i64>, errors: &mut Errors) {
-    match action.path().name() {
-        "exec" => rules::required(&action.get("command"), "", errors),
-        "httpGet" => http_get(action, errors),
-        "tcpSocket" => rules::port_number_or_name(&action.get("port"), errors),
-        "grpc" => rules::port_number(&action.get("port"), errors),
+    match action.name() {
+        "exec" => check(action, &[("command", Needed)], errors),
+        "httpGet" => {
+            let table = [("path", Needed), ("port", PortOrName), ("scheme", OneOf("HTTP HTTPS"))];
+            check(action, &table, errors);
+            // Upstream's paths leave out the index here.
+            for header in action.get("httpHeaders").items().map(|header| header.str("name")) {
+                errors.all_invalid(&action.get("httpHeaders"), header, names::http_header(header));
+            }
+        }
+        "tcpSocket" => check(action, &[("port", PortOrName)], errors),
+        "grpc" => check(action, &[("port", Port)], errors),
         _ => {
             let seconds = action.int("seconds").unwrap_or(0);
             if let Some(grace) = grace.filter(|grace| !(0..=*grace).contains(&seconds)) {
@@ -74,16 +72,5 @@ fn action(action: &Field, grace: Option<i64>, errors: &mut Errors) {
                 errors.invalid(action, seconds, &detail);
             }
         }
-    }
-}
-
-fn http_get(get: &Field, errors: &mut Errors) {
-    rules::required(&get.get("path"), "", errors);
-    rules::port_number_or_name(&get.get("port"), errors);
-    rules::one_of(&get.get("scheme"), &["HTTP", "HTTPS"], errors);
-    for header in get.get("httpHeaders").items() {
-        // Upstream's paths leave out the index here.
-        let name = header.str("name");
-        errors.all_invalid(&get.get("httpHeaders"), name, names::http_header(name));
     }
 }

@@ -5,47 +5,19 @@ use std::collections::BTreeSet;
 use super::Context;
 use crate::field::{Errors, Fault, Field};
 use crate::internal;
-use crate::names;
+use crate::names::{self, is_one_of};
 use crate::pod::resources::of_containers;
 use crate::quantity::Quantity;
-use crate::validate::rules;
+use crate::read::{list, text};
+use crate::validate::rules::{Rule::*, check};
 
-/// Resources that have a name of their own. Others have a domain.
-const STANDARD: &[&str] = &[
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "storage",
-    "requests.storage",
-    "services.nodeports",
-    "services.loadbalancers",
-];
+/// Resources that have a name of their own, beside those that come in whole pieces. Others have a domain.
+const STANDARD: &str = "cpu memory ephemeral-storage requests.cpu requests.memory requests.ephemeral-storage limits.cpu \
+    limits.memory limits.ephemeral-storage storage requests.storage";
 
 /// Resources that come in whole pieces.
-const COUNTED: &[&str] = &[
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "services.nodeports",
-    "services.loadbalancers",
-];
+const COUNTED: &str = "pods resourcequotas services replicationcontrollers secrets configmaps persistentvolumeclaims \
+    services.nodeports services.loadbalancers";
 
 fn is_huge_page(resource: &str) -> bool {
     resource.starts_with("hugepages-")
@@ -56,7 +28,7 @@ fn is_native(resource: &str) -> bool {
 }
 
 /// Whether a resource is one that nodes advertise under a domain of their own.
-pub fn is_extended(resource: &str) -> bool {
+fn is_extended(resource: &str) -> bool {
     !is_native(resource)
         && !resource.starts_with("requests.")
         && names::qualified_name(&format!("requests.{resource}")).is_empty()
@@ -71,7 +43,8 @@ fn name(field: &Field, resource: &str, errors: &mut Errors) -> bool {
     let problems = names::qualified_name(resource);
     let right = problems.is_empty();
     errors.all_invalid(field, resource, problems);
-    let known = resource.contains('/') || STANDARD.contains(&resource) || is_huge_page(resource);
+    let standard = is_one_of(resource, STANDARD) || is_one_of(resource, COUNTED);
+    let known = resource.contains('/') || standard || is_huge_page(resource);
     if right && !known {
         errors.invalid(field, resource, "must be a standard resource type or fully qualified");
     }
@@ -92,7 +65,7 @@ fn container_name(field: &Field, resource: &str, errors: &mut Errors) {
 fn pod_name(field: &Field, resource: &str, errors: &mut Errors) {
     let supported = ["cpu", "memory"].contains(&resource) || is_huge_page(resource);
     if name(field, resource, errors) && !supported {
-        errors.not_supported(field, resource, &["cpu", "hugepages-", "memory"]);
+        errors.not_supported(field, resource, "cpu hugepages- memory");
     }
 }
 
@@ -102,7 +75,7 @@ pub fn amount(field: &Field, resource: &str, errors: &mut Errors) {
     if quantity.is_negative() {
         errors.invalid(field, quantity.to_string(), "must be greater than or equal to 0");
     }
-    let counted = COUNTED.contains(&resource) || is_extended(resource);
+    let counted = is_one_of(resource, COUNTED) || is_extended(resource);
     if counted && quantity.milli_value() % 1000 != 0 {
         errors.invalid(field, quantity.to_string(), "must be an integer");
     }
@@ -169,14 +142,10 @@ fn within_limit(requests: &Field, limits: &Field, resource: &str, errors: &mut E
     }
 }
 
-/// What a runtime takes for itself; the same rules as for limits.
+/// What a runtime takes for itself. Upstream looks at it as the limits of a container, and its paths show that.
 pub fn overhead(overhead: &Field, errors: &mut Errors) {
-    // Upstream looks at it as the limits of a container, and its paths show that.
-    let path = overhead.child("limits");
-    for (resource, value) in Field::new(&path, overhead.value).entries() {
-        container_name(&value, resource, errors);
-        amount(&value, resource, errors);
-    }
+    let limits = serde_json::json!({"limits": overhead.value});
+    requirements(&Field::new(overhead, &limits), container_name, errors);
 }
 
 /// `resources` of the pod as a whole: at least what its containers request, at most what each may use.
@@ -202,9 +171,7 @@ pub fn pod_level(spec: &Field, errors: &mut Errors) {
         for (resource, limit) in container.get("resources").get("limits").entries() {
             let most = resources.raw("limits").get(resource).and_then(Quantity::from_json);
             let limit = Quantity::from_json(limit.value);
-            if let (Some(limit), Some(most)) = (limit, most)
-                && limit > most
-            {
+            if let Some((limit, most)) = limit.zip(most).filter(|(limit, most)| limit > most) {
                 let detail = format!("must be less than or equal to pod limits of {most}");
                 errors.invalid(&container.key(resource).child("limits"), limit.to_string(), &detail);
             }
@@ -220,7 +187,7 @@ pub fn claims(claims: &Field, errors: &mut Errors) {
         if name.is_empty() {
             errors.required(&name, "");
         } else if taken.insert(name.text()) {
-            rules::follows(&name, names::dns_label, errors);
+            Name(names::dns_label).check(&name, errors);
         } else {
             errors.duplicate(&name, name.text());
         }
@@ -233,17 +200,15 @@ pub fn claims(claims: &Field, errors: &mut Errors) {
         if !detail.is_empty() {
             errors.invalid(&claim, internal::show("PodResourceClaim", claim.value), detail);
         }
-        for source in claim.among(&sources) {
-            rules::follows(&source, names::dns_subdomain, errors);
-        }
+        let table = [("*resourceClaimName *resourceClaimTemplateName", Name(names::dns_subdomain))];
+        check(&claim, &table, errors);
     }
 }
 
 /// The claims that a container uses must be the pod's, and may overlap nowhere.
 fn claim_names(claims: &Field, context: &Context, errors: &mut Errors) {
-    let listed = context.spec.raw("resourceClaims").as_array().into_iter().flatten();
-    let known: BTreeSet<&str> =
-        listed.filter_map(|c| c.get("name")?.as_str()).filter(|n| !n.is_empty()).collect();
+    let listed = list(context.spec.value, "/resourceClaims").iter().map(|claim| text(claim, "/name"));
+    let known: BTreeSet<&str> = listed.filter(|name| !name.is_empty()).collect();
     let mut taken: BTreeSet<String> = BTreeSet::new();
     for claim in claims.items() {
         let (name, request) = (claim.str("name"), claim.get("request"));
@@ -256,7 +221,7 @@ fn claim_names(claims: &Field, context: &Context, errors: &mut Errors) {
         } else {
             let mut key = name.to_owned();
             if !request.is_empty() {
-                rules::follows(&request, names::dns_label, errors);
+                Name(names::dns_label).check(&request, errors);
                 key = format!("{name}/{}", request.text());
             }
             let part_taken = taken.iter().any(|t| t.split_once('/').is_some_and(|(whole, _)| whole == key));
@@ -268,9 +233,9 @@ fn claim_names(claims: &Field, context: &Context, errors: &mut Errors) {
         if !known.contains(name) {
             let names = known.iter().copied().collect::<Vec<_>>().join(", ");
             let which = if names.is_empty() { " which is empty".into() } else { format!(": {names}") };
-            let text =
+            let body =
                 format!("Not found: {name:?}: must be one of the names in pod.spec.resourceClaims{which}");
-            errors.other(&claim, Fault::NotFound, text);
+            errors.other(&claim, Fault::NotFound, body);
         }
     }
 }

@@ -2,50 +2,37 @@
 
 use std::collections::HashSet;
 
-use super::volumes;
+use super::{volumes, windows};
 use crate::field::{Errors, Field};
 use crate::internal;
-use crate::validate::rules;
+use crate::names::{is_digit_or_lower, shaped};
+use crate::validate::rules::{Rule, Rule::*, check};
 
-use super::windows;
-
-/// The highest user or group.
-const ID_MAX: i64 = i32::MAX as i64;
+/// The number of a user or a group.
+pub(crate) const USER_ID: Rule = Between(0, i32::MAX as i64);
 /// The most bytes of the name of a profile on the node: the longest path without its end.
 const PROFILE_MAX: usize = 4095;
 
 const SYSCTL_TEXT: &str = "must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
 
-fn ids(context: &Field, names: &[&str], errors: &mut Errors) {
-    for name in names {
-        rules::in_range(&context.get(name), 0, ID_MAX, errors);
-    }
-}
-
 /// `spec.securityContext`.
 pub fn pod_security(spec: &Field, errors: &mut Errors) {
     let context = spec.get("securityContext");
-    ids(&context, &["fsGroup", "runAsUser", "runAsGroup"], errors);
-    for group in context.get("supplementalGroups").items() {
-        rules::in_range(&group, 0, ID_MAX, errors);
-    }
+    check(&context, &[("fsGroup runAsUser runAsGroup supplementalGroups[]", USER_ID)], errors);
     if spec.is_true("shareProcessNamespace") && spec.is_true("hostPID") {
         let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
         errors.invalid(&context.child("shareProcessNamespace"), true, detail);
     }
     sysctls(&context.get("sysctls"), spec, errors);
-    for policy in context.among(&["fsGroupChangePolicy"]) {
-        rules::one_of(&policy, &["Always", "OnRootMismatch"], errors);
-    }
-    seccomp(&context.get("seccompProfile"), errors);
-    windows::options(&context.get("windowsOptions"), errors);
-    app_armor(&context.get("appArmorProfile"), errors);
-    for policy in context.among(&["supplementalGroupsPolicy"]) {
-        rules::one_of(&policy, &["Merge", "Strict"], errors);
-    }
-    for policy in context.among(&["seLinuxChangePolicy"]) {
-        rules::one_of(&policy, &["MountOption", "Recursive"], errors);
-    }
+    let table = [
+        ("*fsGroupChangePolicy", OneOf("Always OnRootMismatch")),
+        ("*seccompProfile", Is(seccomp)),
+        ("windowsOptions", Is(windows::options)),
+        ("*appArmorProfile", Is(app_armor)),
+        ("*supplementalGroupsPolicy", OneOf("Merge Strict")),
+        ("*seLinuxChangePolicy", OneOf("MountOption Recursive")),
+    ];
+    check(&context, &table, errors);
 }
 
 fn sysctls(sysctls: &Field, spec: &Field, errors: &mut Errors) {
@@ -71,12 +58,7 @@ fn sysctls(sysctls: &Field, spec: &Field, errors: &mut Errors) {
 }
 
 fn is_sysctl(name: &str) -> bool {
-    let edge = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let segment = |part: &str| {
-        let bytes = part.as_bytes();
-        bytes.first().zip(bytes.last()).is_some_and(|(a, b)| edge(*a) && edge(*b))
-            && bytes.iter().all(|c| edge(*c) || b"-_".contains(c))
-    };
+    let segment = |part: &str| shaped(part, is_digit_or_lower, |c| b"-_".contains(&c));
     name.len() <= 253 && name.split(['.', '/']).all(segment)
 }
 
@@ -88,77 +70,55 @@ fn is_ipc(name: &str) -> bool {
 
 /// `securityContext` of a container.
 pub fn container_security(context: &Field, host_users: bool, errors: &mut Errors) {
-    if !context.is_set() {
-        return;
+    check(context, &[("runAsUser runAsGroup", USER_ID), ("*procMount", OneOf("Default Unmasked"))], errors);
+    if host_users && context.str("procMount") == "Unmasked" {
+        errors.wrong(&context.get("procMount"), "`hostUsers` must be false to use `Unmasked`");
     }
-    ids(context, &["runAsUser", "runAsGroup"], errors);
-    for mount in context.among(&["procMount"]) {
-        rules::one_of(&mount, &["Default", "Unmasked"], errors);
-        if host_users && mount.text() == "Unmasked" {
-            errors.invalid(&mount, "Unmasked", "`hostUsers` must be false to use `Unmasked`");
-        }
-    }
-    seccomp(&context.get("seccompProfile"), errors);
+    check(context, &[("*seccompProfile", Is(seccomp))], errors);
     if context.raw("allowPrivilegeEscalation") == false {
-        let contradiction = |what: &str| {
+        let added = context.get("capabilities");
+        let admin =
+            added.get("add").items().filter(|capability| capability.text() == "CAP_SYS_ADMIN").count();
+        let privileged = Some("`privileged` to true").filter(|_| context.is_true("privileged"));
+        for what in privileged.into_iter().chain(vec!["`capabilities.Add` CAP_SYS_ADMIN"; admin]) {
             let detail = format!("cannot set `allowPrivilegeEscalation` to false and {what}");
-            (internal::show("SecurityContext", context.value), detail)
-        };
-        if context.is_true("privileged") {
-            let (value, detail) = contradiction("`privileged` to true");
-            errors.invalid(context, value, &detail);
-        }
-        for capability in context.get("capabilities").get("add").items() {
-            if capability.text() == "CAP_SYS_ADMIN" {
-                let (value, detail) = contradiction("`capabilities.Add` CAP_SYS_ADMIN");
-                errors.invalid(context, value, &detail);
-            }
+            errors.invalid(context, internal::show("SecurityContext", context.value), &detail);
         }
     }
-    windows::options(&context.get("windowsOptions"), errors);
-    app_armor(&context.get("appArmorProfile"), errors);
+    check(context, &[("windowsOptions", Is(windows::options)), ("*appArmorProfile", Is(app_armor))], errors);
 }
 
+const PROFILE_TYPES: &str = "Localhost RuntimeDefault Unconfined";
+
 fn seccomp(profile: &Field, errors: &mut Errors) {
-    if !profile.is_set() {
-        return;
-    }
-    let (kind, local) = (profile.get("type"), profile.get("localhostProfile"));
-    if kind.is_empty() {
-        errors.required(&kind, "type is required when seccompProfile is set");
-    } else {
-        rules::one_of(&kind, &["Localhost", "RuntimeDefault", "Unconfined"], errors);
-    }
-    if kind.text() == "Localhost" {
-        if local.is_set() {
-            volumes::descending_path(&local, errors);
-        } else {
-            errors.required(&local, "must be set when seccomp type is Localhost");
+    let local = profile.get("localhostProfile");
+    let table =
+        [("type", NeededFor("type is required when seccompProfile is set")), ("type?", OneOf(PROFILE_TYPES))];
+    check(profile, &table, errors);
+    match (profile.str("type") == "Localhost", local.is_set()) {
+        (true, true) => volumes::descending_path(&local, errors),
+        (true, false) => errors.required(&local, "must be set when seccomp type is Localhost"),
+        (false, true) => {
+            let shown = internal::show("SeccompProfile", profile.value);
+            errors.invalid(&local, shown, "can only be set when seccomp type is Localhost");
         }
-    } else if local.is_set() {
-        let shown = internal::show("SeccompProfile", profile.value);
-        errors.invalid(&local, shown, "can only be set when seccomp type is Localhost");
+        (false, false) => {}
     }
 }
 
 fn app_armor(profile: &Field, errors: &mut Errors) {
-    if !profile.is_set() {
-        return;
-    }
     let (kind, local) = (profile.get("type"), profile.get("localhostProfile"));
     let text = local.text();
     match kind.text() {
-        "Localhost" if text.trim() != text => {
-            errors.invalid(&local, text, "must not be padded with whitespace");
-        }
+        "Localhost" if text.trim() != text => errors.wrong(&local, "must not be padded with whitespace"),
         "Localhost" if text.is_empty() => {
-            errors.required(&local, "must be set when AppArmor type is Localhost");
+            errors.required(&local, "must be set when AppArmor type is Localhost")
         }
         "RuntimeDefault" | "Unconfined" if local.is_set() => {
-            errors.invalid(&local, text, "can only be set when AppArmor type is Localhost");
+            errors.wrong(&local, "can only be set when AppArmor type is Localhost");
         }
         "" => errors.required(&kind, "type is required when appArmorProfile is set"),
-        _ => rules::one_of(&kind, &["Localhost", "RuntimeDefault", "Unconfined"], errors),
+        _ => OneOf(PROFILE_TYPES).check(&kind, errors),
     }
     if kind.text() == "Localhost" && text.len() > PROFILE_MAX {
         errors.too_long(&local, PROFILE_MAX);

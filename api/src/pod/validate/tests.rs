@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::{validate_pod, validate_pod_template};
 use crate::field::{Errors, Path};
-use crate::pod::{default_pod, default_pod_template};
+use crate::kinds::POD;
+use crate::schema::Schema;
 
 /// Puts `change` into `base`: maps are merged, everything else is replaced.
 fn merge(base: &mut Value, change: Value) {
@@ -28,7 +29,7 @@ fn container(change: Value) -> Value {
 fn faults(spec: Value) -> Vec<String> {
     let mut pod = json!({"metadata": {"name": "x"}, "spec": {"containers": [{"name": "c", "image": "a"}]}});
     merge(&mut pod, json!({"spec": spec}));
-    default_pod(&mut pod);
+    POD.fill_in(&mut pod);
     let mut errors = Errors::new();
     validate_pod(&pod, &mut errors);
     errors.0.iter().map(ToString::to_string).collect()
@@ -296,7 +297,7 @@ fn security() {
 #[test]
 fn a_template_has_paths_of_its_own() {
     let mut template = json!({"metadata": {"labels": {"-a": "b"}}, "spec": {"restartPolicy": "Foo"}});
-    default_pod_template(&mut template);
+    crate::defaults::constants(&mut template, Schema::of("io.k8s.api.core.v1.PodTemplateSpec").unwrap());
     let (spec, mut errors) = (Path::root("spec"), Errors::new());
     validate_pod_template(&template, &spec.child("template"), &mut errors);
     let fields: Vec<&str> = errors.0.iter().map(|e| e.field.as_str()).collect();
@@ -356,9 +357,9 @@ proptest! {
     #[test]
     fn no_spec_makes_the_rules_panic(spec in anything()) {
         let mut pod = json!({"metadata": {"name": "x"}, "spec": spec});
-        default_pod(&mut pod);
+        POD.fill_in(&mut pod);
         let once = pod.clone();
-        default_pod(&mut pod);
+        POD.fill_in(&mut pod);
         prop_assert_eq!(&pod, &once, "defaulting is idempotent");
         let mut errors = Errors::new();
         validate_pod(&pod, &mut errors);

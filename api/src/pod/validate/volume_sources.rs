@@ -9,7 +9,8 @@ use crate::internal;
 use crate::names;
 use crate::quantity::Quantity;
 use crate::selector;
-use crate::validate::{claim, rules};
+use crate::validate::claim;
+use crate::validate::rules::{Rule, Rule::*, check};
 
 /// One source.
 pub struct Source {
@@ -20,177 +21,160 @@ pub struct Source {
     /// How upstream spells it in the paths of its rules, where that differs.
     pub in_rules: Option<&'static str>,
     /// Its rules.
-    pub rule: fn(&Field, &mut Errors),
+    pub rules: &'static [(&'static str, Rule)],
 }
 
-const fn source(field: &'static str, rule: fn(&Field, &mut Errors)) -> Source {
-    Source { field, when_refused: None, in_rules: None, rule }
+const fn source(field: &'static str, rules: &'static [(&'static str, Rule)]) -> Source {
+    Source { field, when_refused: None, in_rules: None, rules }
 }
 
-/// Every source, in the order in which upstream looks for them.
+const MODE: Rule = Is(mode);
+const SECRET: (&str, Rule) = ("*secretRef", Is(|secret, errors| check(secret, &[("name", Needed)], errors)));
+const PARTITION: (&str, Rule) = ("partition", Is(partition));
+
+/// Every source, in the order in which upstream looks for them. Under an empty name stands what is said of a whole source.
 pub const SOURCES: &[Source] = &[
-    source("emptyDir", empty_dir),
-    source("hostPath", host_path),
-    source("gitRepo", git_repo),
-    Source { in_rules: Some("persistentDisk"), ..source("gcePersistentDisk", |s, e| disk(s, "pdName", e)) },
-    source("awsElasticBlockStore", |s, e| disk(s, "volumeID", e)),
-    source("secret", |s, e| keys(s, "secretName", e)),
-    source("nfs", nfs),
-    source("iscsi", iscsi),
-    source("glusterfs", |s, e| all_required(s, &["endpoints", "path"], e)),
-    source("flocker", flocker),
-    source("persistentVolumeClaim", |s, e| all_required(s, &["claimName"], e)),
-    source("rbd", |s, e| all_required(s, &["monitors", "image"], e)),
-    source("cinder", |s, e| {
-        all_required(s, &["volumeID"], e);
-        secret_ref(s, e);
-    }),
-    Source { when_refused: Some("cephFS"), ..source("cephfs", |s, e| all_required(s, &["monitors"], e)) },
-    source("quobyte", quobyte),
-    Source { when_refused: Some("downwarAPI"), ..source("downwardAPI", downward_api) },
-    source("fc", fibre_channel),
-    source("flexVolume", flex_volume),
-    source("configMap", |s, e| keys(s, "name", e)),
-    source("azureFile", |s, e| all_required(s, &["secretName", "shareName"], e)),
-    source("vsphereVolume", |s, e| all_required(s, &["volumePath"], e)),
-    source("photonPersistentDisk", |s, e| all_required(s, &["pdID"], e)),
-    source("portworxVolume", |s, e| all_required(s, &["volumeID"], e)),
-    source("azureDisk", azure_disk),
-    source("storageos", storage_os),
-    source("projected", projected),
-    source("scaleIO", |s, e| all_required(s, &["gateway", "system", "volumeName"], e)),
-    source("csi", csi),
-    source("ephemeral", ephemeral),
-    source("image", image),
+    source("emptyDir", &[("sizeLimit", Is(size_limit))]),
+    source("hostPath", &[("", Is(host_path))]),
+    source("gitRepo", &[("repository", Needed), ("directory", Is(descending_path))]),
+    Source {
+        in_rules: Some("persistentDisk"),
+        ..source("gcePersistentDisk", &[("pdName", Needed), PARTITION])
+    },
+    source("awsElasticBlockStore", &[("volumeID", Needed), PARTITION]),
+    source("secret", &[("secretName", Needed), ("defaultMode", MODE), ("items[]", Is(key_to_path))]),
+    source("nfs", &[("server path", Needed), ("path", Is(absolute))]),
+    source("iscsi", &[("", Is(iscsi))]),
+    source("glusterfs", &[("endpoints path", Needed)]),
+    source("flocker", &[("", Is(flocker))]),
+    source("persistentVolumeClaim", &[("claimName", Needed)]),
+    source("rbd", &[("monitors image", Needed)]),
+    source("cinder", &[("volumeID", Needed), SECRET]),
+    Source { when_refused: Some("cephFS"), ..source("cephfs", &[("monitors", Needed)]) },
+    source("quobyte", &[("", Is(quobyte)), ("volume", Needed)]),
+    Source {
+        when_refused: Some("downwarAPI"),
+        ..source("downwardAPI", &[("defaultMode", MODE), ("", Is(downward))])
+    },
+    source("fc", &[("", Is(fibre_channel))]),
+    source("flexVolume", &[("driver", Needed), ("options", Is(flex_options))]),
+    source("configMap", &[("name", Needed), ("defaultMode", MODE), ("items[]", Is(key_to_path))]),
+    source("azureFile", &[("secretName shareName", Needed)]),
+    source("vsphereVolume", &[("volumePath", Needed)]),
+    source("photonPersistentDisk", &[("pdID", Needed)]),
+    source("portworxVolume", &[("volumeID", Needed)]),
+    source(
+        "azureDisk",
+        &[
+            ("diskName diskURI", Needed),
+            ("*cachingMode", OneOf("None ReadOnly ReadWrite")),
+            ("*kind", OneOf("Dedicated Managed Shared")),
+            ("", Is(azure_uri)),
+        ],
+    ),
+    source(
+        "storageos",
+        &[("volumeName", NeededName(names::dns_label)), ("volumeNamespace?", Name(names::dns_label)), SECRET],
+    ),
+    source("projected", &[("defaultMode", MODE), ("", Is(projected))]),
+    source("scaleIO", &[("gateway system volumeName", Needed)]),
+    source("csi", &[("driver", Is(csi_driver)), ("nodePublishSecretRef", Is(csi_secret))]),
+    source(
+        "ephemeral",
+        &[("volumeClaimTemplate", Needed), ("*volumeClaimTemplate", Is(claim::validate_claim_template))],
+    ),
+    source("image", &[("reference", Needed), ("*pullPolicy", OneOf("Always IfNotPresent Never"))]),
 ];
 
-fn all_required(source: &Field, names: &[&str], errors: &mut Errors) {
-    for name in names {
-        rules::required(&source.get(name), "", errors);
-    }
-}
-
-fn secret_ref(source: &Field, errors: &mut Errors) {
-    let secret = source.get("secretRef");
-    if secret.is_set() {
-        all_required(&secret, &["name"], errors);
+impl Source {
+    /// Looks at a source of this sort.
+    pub fn check(&self, source: &Field, errors: &mut Errors) {
+        for row in self.rules {
+            match row {
+                ("", rule) => rule.check(source, errors),
+                row => check(source, &[*row], errors),
+            }
+        }
     }
 }
 
 /// Permissions of files.
 fn mode(mode: &Field, errors: &mut Errors) {
-    if let Some(number) = mode.value.as_i64().filter(|number| !(0..=0o777).contains(number)) {
-        errors.invalid(mode, number, "must be a number between 0 and 0777 (octal), both inclusive");
+    if mode.value.as_i64().is_some_and(|number| !(0..=0o777).contains(&number)) {
+        errors.wrong(mode, "must be a number between 0 and 0777 (octal), both inclusive");
     }
 }
 
-fn empty_dir(source: &Field, errors: &mut Errors) {
-    let limit = source.get("sizeLimit");
+fn size_limit(limit: &Field, errors: &mut Errors) {
     if Quantity::from_json(limit.value).is_some_and(|limit| limit.is_negative()) {
-        errors.forbidden(&limit, "SizeLimit field must be a valid resource quantity");
+        errors.forbidden(limit, "SizeLimit field must be a valid resource quantity");
     }
 }
 
 fn host_path(source: &Field, errors: &mut Errors) {
-    let path = source.get("path");
-    if path.is_empty() {
-        return errors.required(&path, "");
-    }
-    no_backsteps(&path, errors);
-    let kinds =
-        ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
-    rules::one_of(&source.get("type"), &kinds, errors);
-}
-
-fn git_repo(source: &Field, errors: &mut Errors) {
-    all_required(source, &["repository"], errors);
-    descending_path(&source.get("directory"), errors);
-}
-
-fn disk(source: &Field, id: &str, errors: &mut Errors) {
-    all_required(source, &[id], errors);
-    let partition = source.int("partition").unwrap_or(0);
-    if !(0..=255).contains(&partition) {
-        errors.invalid(
-            &source.get("partition"),
-            partition,
-            "must be between 0 and 255, inclusive (0 means unspecified)",
-        );
+    const TYPES: &str = " BlockDevice CharDevice Directory DirectoryOrCreate File FileOrCreate Socket";
+    if source.has("path") {
+        check(source, &[("path", Is(no_backsteps)), ("type", OneOf(TYPES))], errors);
+    } else {
+        errors.required(&source.get("path"), "");
     }
 }
 
-/// A ConfigMap or a Secret, all of it or some keys.
-fn keys(source: &Field, name: &str, errors: &mut Errors) {
-    all_required(source, &[name], errors);
-    mode(&source.get("defaultMode"), errors);
-    for item in source.get("items").items() {
-        key_to_path(&item, errors);
+fn partition(partition: &Field, errors: &mut Errors) {
+    if partition.value.as_i64().is_some_and(|number| !(0..=255).contains(&number)) {
+        errors.wrong(partition, "must be between 0 and 255, inclusive (0 means unspecified)");
     }
 }
 
 fn key_to_path(item: &Field, errors: &mut Errors) {
-    all_required(item, &["key", "path"], errors);
-    local_path(&item.get("path"), errors);
-    mode(&item.get("mode"), errors);
+    check(item, &[("key path", Needed), ("path", Is(local_path)), ("mode", MODE)], errors);
 }
 
-fn nfs(source: &Field, errors: &mut Errors) {
-    all_required(source, &["server", "path"], errors);
-    if !source.str("path").starts_with('/') {
-        errors.invalid(&source.get("path"), source.str("path"), "must be an absolute path");
+fn absolute(path: &Field, errors: &mut Errors) {
+    if !path.text().starts_with('/') {
+        errors.wrong(path, "must be an absolute path");
     }
 }
 
 fn iscsi(source: &Field, errors: &mut Errors) {
-    all_required(source, &["targetPortal", "iqn"], errors);
-    if source.has("iqn") {
-        qualified_iscsi(&source.get("iqn"), source.str("iqn"), errors);
-    }
-    let lun = source.int("lun").unwrap_or(0);
-    if !(0..=255).contains(&lun) {
-        errors.invalid(&source.get("lun"), lun, "must be between 0 and 255, inclusive");
-    }
-    let authenticates = source.is_true("chapAuthDiscovery") || source.is_true("chapAuthSession");
-    if authenticates && !source.get("secretRef").is_set() {
-        errors.required(&source.get("secretRef"), "");
+    check(
+        source,
+        &[("targetPortal iqn", Needed), ("iqn?", Is(iscsi_name)), ("lun", Between(0, 255))],
+        errors,
+    );
+    if source.is_true("chapAuthDiscovery") || source.is_true("chapAuthSession") {
+        check(source, &[("secretRef", Needed)], errors);
     }
     for initiator in source.among(&["initiatorName"]) {
         // Upstream's path is in lower case.
-        let path = source.child("initiatorname");
-        qualified_iscsi(&Field::new(&path, initiator.value), initiator.text(), errors);
+        iscsi_name(&Field::new(&source.child("initiatorname"), initiator.value), errors);
     }
 }
 
-fn qualified_iscsi(field: &Field, name: &str, errors: &mut Errors) {
-    let hex = |text: &str, lengths: &[usize]| {
-        lengths.contains(&text.len()) && text.bytes().all(|c| c.is_ascii_hexdigit())
-    };
+fn iscsi_name(field: &Field, errors: &mut Errors) {
+    let name = field.text();
+    let word = |text: &str, length| text.len() == length && text.bytes().all(|c| c.is_ascii_alphanumeric());
     let right = match name.split_at_checked(4) {
         Some(("iqn.", rest)) => is_iqn(rest),
-        Some(("eui.", rest)) => hex(rest, &[16]),
-        Some(("naa.", rest)) => hex(rest, &[16, 32]),
+        Some((start, rest)) if start.starts_with("eui") => word(rest, 16),
+        Some((start, rest)) if start.starts_with("naa") => word(rest, 32),
         _ => false,
     };
     if !["iqn", "eui", "naa"].iter().any(|prefix| name.starts_with(prefix)) {
-        errors.invalid(field, name, "must be valid format starting with iqn, eui, or naa");
+        errors.wrong(field, "must be valid format starting with iqn, eui, or naa");
     } else if !right {
-        errors.invalid(field, name, "must be valid format");
+        errors.wrong(field, "must be valid format");
     }
 }
 
-/// `2001-04.com.example` and what follows a colon.
+/// `2001-04.com.example`, a colon, and anything but blanks and a few signs.
 fn is_iqn(text: &str) -> bool {
-    let (authority, name) = text.split_once(':').unwrap_or((text, "x"));
+    let Some((authority, name)) = text.split_once(':') else { return false };
     let Some((date, domain)) = authority.split_once('.') else { return false };
-    let year_and_month = date.split_once('-').is_some_and(|(year, month)| {
-        let digits =
-            |text: &str, count: usize| text.len() == count && text.bytes().all(|c| c.is_ascii_digit());
-        digits(year, 4) && digits(month, 2)
-    });
-    let word = |text: &str| {
-        !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-.".contains(&c))
-    };
-    year_and_month && word(domain) && !name.is_empty() && !name.contains(char::is_whitespace)
+    let digits = |text: &str, count| text.len() == count && text.bytes().all(|c| c.is_ascii_digit());
+    let dated = date.split_once('-').is_some_and(|(year, month)| digits(year, 4) && digits(month, 2));
+    let named = !domain.is_empty() && domain.bytes().all(|c| c.is_ascii_alphanumeric() || b"-.".contains(&c));
+    dated && named && !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || ",;*&$|".contains(c))
 }
 
 fn flocker(source: &Field, errors: &mut Errors) {
@@ -216,15 +200,20 @@ fn quobyte(source: &Field, errors: &mut Errors) {
         let detail = "must be a UUID and may not exceed a length of 64 characters";
         errors.required(&source.get("tenant"), detail);
     } else {
-        for _ in registry.text().split(',').filter(|pair| pair.matches(':').count() != 1) {
-            errors.invalid(&registry, registry.text(), detail);
+        let is_pair = |pair: &&str| {
+            pair.rsplit_once(':').is_some_and(|(host, _)| {
+                let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+                !bracketed.unwrap_or(host).contains(['[', ']'])
+                    && (bracketed.is_some() || !host.contains(':'))
+            })
+        };
+        for _ in registry.text().split(',').filter(|pair| !is_pair(pair)) {
+            errors.wrong(&registry, detail);
         }
     }
-    all_required(source, &["volume"], errors);
 }
 
-fn downward_api(source: &Field, errors: &mut Errors) {
-    mode(&source.get("defaultMode"), errors);
+fn downward(source: &Field, errors: &mut Errors) {
     for file in source.get("items").items() {
         // Upstream's paths leave out `items` and the index here.
         downward_file(&Field::new(source, file.value), errors);
@@ -232,8 +221,7 @@ fn downward_api(source: &Field, errors: &mut Errors) {
 }
 
 fn downward_file(file: &Field, errors: &mut Errors) {
-    all_required(file, &["path"], errors);
-    local_path(&file.get("path"), errors);
+    check(file, &[("path", Needed), ("path", Is(local_path))], errors);
     let (field, resource) = (file.get("fieldRef"), file.get("resourceFieldRef"));
     if field.is_set() {
         env::field_ref(&field, env::FILE_FIELDS, errors);
@@ -246,32 +234,26 @@ fn downward_file(file: &Field, errors: &mut Errors) {
     } else {
         errors.required(file, "one of fieldRef and resourceFieldRef is required");
     }
-    mode(&file.get("mode"), errors);
+    check(file, &[("mode", MODE)], errors);
 }
 
 fn fibre_channel(source: &Field, errors: &mut Errors) {
     let targets = source.get("targetWWNs");
     match (targets.is_empty(), !source.has("wwids")) {
         (true, true) => errors.required(&targets, "must specify either targetWWNs or wwids, but not both"),
-        (false, false) => {
-            let detail = "targetWWNs and wwids can not be specified simultaneously";
-            errors.invalid(&targets, targets.value.clone(), detail);
-        }
+        (false, false) => errors.wrong(&targets, "targetWWNs and wwids can not be specified simultaneously"),
         _ => {}
     }
-    if !targets.is_empty() {
-        let lun = source.get("lun");
-        if lun.is_set() {
-            rules::in_range(&lun, 0, 255, errors);
-        } else {
-            errors.required(&lun, "lun is required if targetWWNs is specified");
-        }
+    let lun = source.get("lun");
+    if !targets.is_empty() && !lun.is_set() {
+        errors.required(&lun, "lun is required if targetWWNs is specified");
+    } else if !targets.is_empty() {
+        Between(0, 255).check(&lun, errors);
     }
 }
 
-fn flex_volume(source: &Field, errors: &mut Errors) {
-    all_required(source, &["driver"], errors);
-    for (key, value) in source.get("options").entries() {
+fn flex_options(options: &Field, errors: &mut Errors) {
+    for (key, value) in options.entries() {
         let domain = key.split_once('/').map_or(key, |(domain, _)| domain);
         let domain = format!(".{}", domain.to_lowercase());
         if domain.ends_with(".kubernetes.io") || domain.ends_with(".k8s.io") {
@@ -280,41 +262,23 @@ fn flex_volume(source: &Field, errors: &mut Errors) {
     }
 }
 
-fn azure_disk(source: &Field, errors: &mut Errors) {
-    all_required(source, &["diskName", "diskURI"], errors);
-    let kind = source.get("kind");
-    for mode in source.among(&["cachingMode"]) {
-        rules::one_of(&mode, &["None", "ReadOnly", "ReadWrite"], errors);
+/// Where a disk lies looks otherwise for managed ones.
+fn azure_uri(source: &Field, errors: &mut Errors) {
+    let (uri, kind) = (source.get("diskURI"), source.get("kind"));
+    let (start, form) = match kind.text() {
+        "Managed" => (
+            "/subscriptions/",
+            "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}",
+        ),
+        _ => ("https://", "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"),
+    };
+    if kind.is_set() && !uri.text().starts_with(start) {
+        errors.not_supported(&uri, uri.text(), form);
     }
-    if kind.is_set() {
-        rules::one_of(&kind, &["Dedicated", "Managed", "Shared"], errors);
-        let uri = source.get("diskURI");
-        let (start, form) = match kind.text() {
-            "Managed" => (
-                "/subscriptions/",
-                "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}",
-            ),
-            _ => {
-                ("https://", "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd")
-            }
-        };
-        if !uri.text().starts_with(start) {
-            errors.not_supported(&uri, uri.text(), &[form]);
-        }
-    }
-}
-
-fn storage_os(source: &Field, errors: &mut Errors) {
-    rules::required_name(&source.get("volumeName"), names::dns_label, errors);
-    if source.has("volumeNamespace") {
-        rules::follows(&source.get("volumeNamespace"), names::dns_label, errors);
-    }
-    secret_ref(source, errors);
 }
 
 /// Several sources in one directory, whose paths may not clash.
 fn projected(volume: &Field, errors: &mut Errors) {
-    mode(&volume.get("defaultMode"), errors);
     let mut taken: HashSet<String> = HashSet::new();
     let mut claim_path = |path: &str, shown: &str, errors: &mut Errors| {
         if !path.is_empty() && !taken.insert(path.to_owned()) {
@@ -325,9 +289,9 @@ fn projected(volume: &Field, errors: &mut Errors) {
         ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"];
     for source in volume.get("sources").items() {
         for projection in source.among(&kinds) {
-            match projection.path().name() {
+            match projection.name() {
                 "secret" | "configMap" => {
-                    all_required(&projection, &["name"], errors);
+                    check(&projection, &[("name", Needed)], errors);
                     for item in projection.get("items").items() {
                         key_to_path(&item, errors);
                         claim_path(item.str("path"), projection.str("name"), errors);
@@ -368,9 +332,8 @@ fn token(volume: &Field, token: &Field, errors: &mut Errors) {
         errors.invalid(&expiration, seconds, "may not specify a duration larger than 2^32 seconds");
     }
     // Upstream's path is the volume's.
-    let path = volume.child("path");
-    let path = Field::new(&path, token.raw("path"));
-    rules::required(&path, "", errors);
+    let path = Field::new(&volume.child("path"), token.raw("path"));
+    Needed.check(&path, errors);
     local_path(&path, errors);
 }
 
@@ -382,66 +345,35 @@ fn trust_bundle(bundle: &Field, errors: &mut Errors) {
             errors.invalid(bundle, shown, "only one of name and signerName may be used");
         }
         (true, false) => {
-            rules::required(&name, "must be a valid object name", errors);
+            NeededFor("must be a valid object name").check(&name, errors);
             let plain = name.text().rsplit(':').next().unwrap_or_default();
             for problem in names::dns_subdomain(plain) {
-                let detail = format!("not a valid clustertrustbundlename: {problem}");
-                errors.invalid(&name, name.text(), &detail);
+                errors.wrong(&name, &format!("not a valid clustertrustbundlename: {problem}"));
             }
             for selector in bundle.among(&["labelSelector"]) {
-                let detail = "labelSelector must be unset if name is specified";
-                errors.invalid(&selector, selector.value.clone(), detail);
+                errors.wrong(&selector, "labelSelector must be unset if name is specified");
             }
         }
         (false, true) => {
-            rules::required(&signer, "must be a valid signer name", errors);
-            selector::validate_object(
-                bundle.raw("labelSelector"),
-                &bundle.child("labelSelector"),
-                false,
-                errors,
-            );
+            NeededFor("must be a valid signer name").check(&signer, errors);
+            let at = bundle.child("labelSelector");
+            selector::validate_object(bundle.raw("labelSelector"), &at, false, errors);
         }
         (false, false) => errors.required(bundle, "either name or signerName must be specified"),
     }
-    rules::required(&bundle.get("path"), "", errors);
-    local_path(&bundle.get("path"), errors);
+    check(bundle, &[("path", Needed), ("path", Is(local_path))], errors);
 }
 
-fn csi(source: &Field, errors: &mut Errors) {
-    let driver = source.get("driver");
-    rules::required(&driver, "", errors);
+fn csi_driver(driver: &Field, errors: &mut Errors) {
+    Needed.check(driver, errors);
     if driver.text().len() > names::LABEL_MAX {
-        errors.too_long(&driver, names::LABEL_MAX);
+        errors.too_long(driver, names::LABEL_MAX);
     }
-    if !driver.is_empty() {
-        let problems = names::dns_subdomain(&driver.text().to_lowercase());
-        errors.all_invalid(&driver, driver.text(), problems);
-    }
-    let secret = source.get("nodePublishSecretRef");
+    errors.all_invalid(driver, driver.text(), names::dns_subdomain(&driver.text().to_lowercase()));
+}
+
+fn csi_secret(secret: &Field, errors: &mut Errors) {
     if secret.is_set() {
-        if secret.has("name") {
-            // Upstream's path leaves out the reference here.
-            let problems = names::dns_subdomain(secret.str("name"));
-            errors.all_invalid(&source.child("name"), secret.str("name"), problems);
-        } else {
-            errors.required(&secret.get("name"), "");
-        }
-    }
-}
-
-fn ephemeral(source: &Field, errors: &mut Errors) {
-    let template = source.get("volumeClaimTemplate");
-    if template.is_set() {
-        claim::validate_claim_template(&template, errors);
-    } else {
-        errors.required(&template, "");
-    }
-}
-
-fn image(source: &Field, errors: &mut Errors) {
-    all_required(source, &["reference"], errors);
-    for policy in source.among(&["pullPolicy"]) {
-        rules::one_of(&policy, &["Always", "IfNotPresent", "Never"], errors);
+        check(secret, &[("name", Needed), ("name?", Name(names::dns_subdomain))], errors);
     }
 }

@@ -8,7 +8,7 @@ use super::Context;
 use super::volume_sources::SOURCES;
 use crate::field::{Errors, Field, Path};
 use crate::names;
-use crate::validate::rules;
+use crate::validate::rules::Rule::NeededName;
 
 /// `volumes`.
 pub fn volumes(volumes: &Field, context: &Context, errors: &mut Errors) {
@@ -59,7 +59,7 @@ fn one(volume: &Field, pod_name: &str, errors: &mut Errors) {
             errors.forbidden(&path, "may not specify more than 1 volume type");
         } else {
             let path = volume.child(source.in_rules.unwrap_or(source.field));
-            (source.rule)(&Field::new(&path, field.value), errors);
+            source.check(&Field::new(&path, field.value), errors);
         }
         match source.field {
             "iscsi" => initiator_fits(volume, &field, errors),
@@ -76,7 +76,7 @@ fn one(volume: &Field, pod_name: &str, errors: &mut Errors) {
     if found == 0 {
         errors.required(volume, "must specify a volume type");
     }
-    rules::required_name(&volume.get("name"), names::dns_label, errors);
+    NeededName(names::dns_label).check(&volume.get("name"), errors);
 }
 
 fn initiator_fits(volume: &Field, iscsi: &Field, errors: &mut Errors) {
@@ -87,29 +87,17 @@ fn initiator_fits(volume: &Field, iscsi: &Field, errors: &mut Errors) {
     }
 }
 
-/// A pod without a service account has no tokens to show.
-pub fn no_tokens(volumes: &Field, errors: &mut Errors) {
-    for volume in volumes.items() {
-        for source in volume.get("projected").get("sources").items() {
-            let token = source.get("serviceAccountToken");
-            if token.is_set() {
-                errors.forbidden(&token, "must not be specified when serviceAccountName is not set");
-            }
-        }
-    }
-}
-
 /// A path with no step upwards.
 pub fn no_backsteps(path: &Field, errors: &mut Errors) {
     if path.text().split('/').any(|part| part == "..") {
-        errors.invalid(path, path.text(), "must not contain '..'");
+        errors.wrong(path, "must not contain '..'");
     }
 }
 
 /// A relative path with no step upwards.
 pub fn descending_path(path: &Field, errors: &mut Errors) {
     if path.text().starts_with('/') {
-        errors.invalid(path, path.text(), "must be a relative path");
+        errors.wrong(path, "must be a relative path");
     }
     no_backsteps(path, errors);
 }
@@ -117,7 +105,7 @@ pub fn descending_path(path: &Field, errors: &mut Errors) {
 /// A relative path with no step upwards that does not begin with two dots: those are the kubelet's own.
 pub fn local_path(path: &Field, errors: &mut Errors) {
     descending_path(path, errors);
-    if path.text().starts_with("..") && !path.text().starts_with("../") && path.text() != ".." {
-        errors.invalid(path, path.text(), "must not start with '..'");
+    if path.text().starts_with("..") && !path.text().starts_with("../") {
+        errors.wrong(path, "must not start with '..'");
     }
 }

@@ -1,9 +1,11 @@
 //! The operating system that a pod is for, and what only makes sense on Windows, or not there.
 
+use serde_json::Value;
+
 use super::visit_containers;
 use crate::field::{Errors, Field};
-use crate::names;
-use crate::validate::rules;
+use crate::names::{self, shaped};
+use crate::validate::rules::{Rule, Rule::*, check};
 
 /// The most bytes of a credential specification.
 const CREDENTIALS_MAX: usize = 64 * 1024;
@@ -12,27 +14,26 @@ const DOMAIN_MAX: usize = 256;
 /// The most characters of a user's name.
 const USER_MAX: usize = 104;
 
-const NOT_ON_LINUX: &str = "windows options cannot be set for a linux pod";
-const NOT_ON_WINDOWS: &str = "cannot be set for a windows pod";
+const NOT_ON_LINUX: Rule = Never("windows options cannot be set for a linux pod");
+const NOT_ON_WINDOWS: Rule = Never("cannot be set for a windows pod");
 
 /// `windowsOptions` of a pod or a container.
 pub fn options(options: &Field, errors: &mut Errors) {
-    let specification = options.get("gmsaCredentialSpec");
-    for name in options.among(&["gmsaCredentialSpecName"]) {
-        rules::follows(&name, names::dns_subdomain, errors);
-    }
-    if specification.is_set() {
-        let text = specification.text();
-        if text.is_empty() {
-            errors.invalid(&specification, text, "gmsaCredentialSpec cannot be an empty string");
-        } else if text.len() > CREDENTIALS_MAX {
-            errors.invalid(&specification, text, "gmsaCredentialSpec size must be under 64 KiB");
+    check(options, &[("*gmsaCredentialSpecName", Name(names::dns_subdomain))], errors);
+    for specification in options.among(&["gmsaCredentialSpec"]) {
+        match specification.text().len() {
+            0 => errors.wrong(&specification, "gmsaCredentialSpec cannot be an empty string"),
+            1..=CREDENTIALS_MAX => {}
+            _ => errors.wrong(&specification, "gmsaCredentialSpec size must be under 64 KiB"),
         }
     }
     for user in options.among(&["runAsUserName"]) {
         errors.all_invalid(&user, user.text(), user_problems(user.text()));
     }
 }
+
+/// What a user's name cannot hold.
+const BARRED: &str = "\"/\\:;|=,+*?<>@[]";
 
 fn user_problems(text: &str) -> Vec<String> {
     let one = |problem: &str| vec![format!("runAsUserName {problem}")];
@@ -58,7 +59,7 @@ fn user_problems(text: &str) -> Vec<String> {
         (user.len() > USER_MAX, "User length must not be longer than 104 characters"),
         (dots_and_blanks, "User cannot contain only periods or spaces"),
         (
-            user.contains(['"', '/', '\\', ':', ';', '|', '=', ',', '+', '*', '?', '<', '>', '@', '[', ']']),
+            user.contains(|c| BARRED.contains(c)),
             "User cannot contain the following characters: \"/\\:;|=,+*?<>@[]",
         ),
     ];
@@ -72,20 +73,15 @@ fn is_netbios(domain: &str) -> bool {
 }
 
 fn is_dns(domain: &str) -> bool {
-    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    domain.split('.').all(|label| {
-        label.len() <= 63
-            && edge(label.chars().next())
-            && edge(label.chars().last())
-            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-    })
+    let label =
+        |label: &str| label.len() <= 63 && shaped(label, |c| c.is_ascii_alphanumeric(), |c| c == b'-');
+    domain.split('.').all(label)
 }
 
 /// Containers that are processes of the host are all or none, and live on its network.
 pub fn host_process(spec: &Field, errors: &mut Errors) {
     let chosen = |owner: &Field| {
-        let options = owner.raw("securityContext").get("windowsOptions");
-        options.and_then(|options| options.get("hostProcess")).and_then(serde_json::Value::as_bool)
+        owner.value.pointer("/securityContext/windowsOptions/hostProcess").and_then(Value::as_bool)
     };
     let of_pod = chosen(spec);
     let (mut all, mut on_host) = (0, 0);
@@ -93,13 +89,10 @@ pub fn host_process(spec: &Field, errors: &mut Errors) {
         let own = chosen(container);
         all += 1;
         on_host += usize::from(own.or(of_pod) == Some(true));
-        if let (Some(pod), Some(own)) = (of_pod, own)
-            && pod != own
-        {
+        if let Some((pod, own)) = of_pod.zip(own).filter(|(pod, own)| pod != own) {
             let detail = format!("pod hostProcess value must be identical if both are specified, was {pod}");
             let context = container.child("securityContext");
-            let options = context.child("windowsOptions");
-            errors.invalid(&options.child("hostProcess"), own, &detail);
+            errors.invalid(&context.child("windowsOptions").child("hostProcess"), own, &detail);
         }
     });
     if on_host == 0 {
@@ -124,49 +117,28 @@ pub fn operating_system(spec: &Field, errors: &mut Errors) {
         "" => errors.required(&os.get("name"), "cannot be empty"),
         "linux" => for_linux(spec, errors),
         "windows" => for_windows(spec, errors),
-        other => errors.not_supported(&os, other, &["linux", "windows"]),
+        other => errors.not_supported(&os, other, "linux windows"),
     }
 }
 
 fn for_linux(spec: &Field, errors: &mut Errors) {
-    let mut refuse = |owner: &Field| {
-        for options in owner.get("securityContext").among(&["windowsOptions"]) {
-            errors.forbidden(&options, NOT_ON_LINUX);
-        }
-    };
+    let mut refuse =
+        |owner: &Field| check(&owner.get("securityContext"), &[("*windowsOptions", NOT_ON_LINUX)], errors);
     refuse(spec);
     visit_containers(spec, refuse);
 }
 
 fn for_windows(spec: &Field, errors: &mut Errors) {
     let context = spec.get("securityContext");
-    let refuse = |owner: &Field, names: &[&str], errors: &mut Errors| {
-        for field in owner.among(names) {
-            if !(field.is_empty() && ["hostPID", "hostIPC", "sysctls"].contains(&field.path().name())) {
-                errors.forbidden(&field, NOT_ON_WINDOWS);
-            }
-        }
-    };
-    refuse(&context, &["appArmorProfile", "seLinuxOptions"], errors);
-    refuse(spec, &["hostUsers", "hostPID", "hostIPC"], errors);
-    refuse(&context, &["seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls"], errors);
-    refuse(spec, &["shareProcessNamespace"], errors);
-    let users =
-        ["runAsUser", "runAsGroup", "supplementalGroups", "supplementalGroupsPolicy", "seLinuxChangePolicy"];
-    refuse(&context, &users, errors);
+    check(&context, &[("*appArmorProfile *seLinuxOptions", NOT_ON_WINDOWS)], errors);
+    check(spec, &[("*hostUsers hostPID? hostIPC?", NOT_ON_WINDOWS)], errors);
+    check(&context, &[("*seccompProfile *fsGroup *fsGroupChangePolicy sysctls?", NOT_ON_WINDOWS)], errors);
+    check(spec, &[("*shareProcessNamespace", NOT_ON_WINDOWS)], errors);
+    let users = "*runAsUser *runAsGroup *supplementalGroups *supplementalGroupsPolicy *seLinuxChangePolicy";
+    check(&context, &[(users, NOT_ON_WINDOWS)], errors);
+    let own = "*appArmorProfile *seLinuxOptions *seccompProfile *capabilities *readOnlyRootFilesystem *privileged \
+        *allowPrivilegeEscalation *procMount *runAsUser *runAsGroup";
     visit_containers(spec, |container| {
-        let names = [
-            "appArmorProfile",
-            "seLinuxOptions",
-            "seccompProfile",
-            "capabilities",
-            "readOnlyRootFilesystem",
-            "privileged",
-            "allowPrivilegeEscalation",
-            "procMount",
-            "runAsUser",
-            "runAsGroup",
-        ];
-        refuse(&container.get("securityContext"), &names, errors);
+        check(&container.get("securityContext"), &[(own, NOT_ON_WINDOWS)], errors);
     });
 }
