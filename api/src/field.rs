@@ -9,6 +9,7 @@ use std::ops::Deref;
 use serde_json::Value;
 
 use crate::internal::print;
+use crate::status::Cause;
 
 /// A path into an object, as a chain of borrowed steps: building one allocates nothing until it is printed.
 ///
@@ -294,6 +295,16 @@ impl Errors {
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The faults as a `Status` lists them.
+    pub fn causes(&self) -> Vec<Cause> {
+        let cause = |e: &FieldError| Cause {
+            reason: e.fault.reason(),
+            message: e.body.clone(),
+            field: e.field.clone(),
+        };
+        self.0.iter().map(cause).collect()
     }
 
     fn push(&mut self, at: &Path<'_>, fault: Fault, body: String) {

@@ -101,34 +101,35 @@ impl Status {
         self
     }
 
+    /// A failure about the object `name`.
+    fn about(kind: &Kind, name: &str, code: u16, reason: &str, message: String) -> Status {
+        Status::failure(code, reason, message).with_details(kind.details(name))
+    }
+
     /// 404: the object is not there.
     pub fn not_found(kind: &Kind, name: &str) -> Status {
         let message = format!("{} \"{name}\" not found", kind.qualified_resource());
-        Status::failure(404, "NotFound", message).with_details(kind.details(name))
+        Status::about(kind, name, 404, "NotFound", message)
     }
 
     /// 409: the name is taken.
     pub fn already_exists(kind: &Kind, name: &str) -> Status {
         let message = format!("{} \"{name}\" already exists", kind.qualified_resource());
-        Status::failure(409, "AlreadyExists", message).with_details(kind.details(name))
+        Status::about(kind, name, 409, "AlreadyExists", message)
     }
 
     /// 409: somebody wrote first, or a precondition does not hold; `why` is the text behind the colon.
     pub fn conflict(kind: &Kind, name: &str, why: &str) -> Status {
-        let message =
-            format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.qualified_resource());
-        Status::failure(409, "Conflict", message).with_details(kind.details(name))
+        let resource = kind.qualified_resource();
+        let message = format!("Operation cannot be fulfilled on {resource} \"{name}\": {why}");
+        Status::about(kind, name, 409, "Conflict", message)
     }
 
     /// 403: the user may not, or admission says no; `why` is the text behind the colon.
     pub fn forbidden(kind: &Kind, name: &str, why: &str) -> Status {
-        let resource = kind.qualified_resource();
-        let message = if name.is_empty() {
-            format!("{resource} is forbidden: {why}")
-        } else {
-            format!("{resource} \"{name}\" is forbidden: {why}")
-        };
-        Status::failure(403, "Forbidden", message).with_details(kind.details(name))
+        let quoted = if name.is_empty() { String::new() } else { format!(" \"{name}\"") };
+        let message = format!("{}{quoted} is forbidden: {why}", kind.qualified_resource());
+        Status::about(kind, name, 403, "Forbidden", message)
     }
 
     /// 400: the request makes no sense.
@@ -166,18 +167,9 @@ impl Status {
         let all = if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) };
         let dot = if group.is_empty() { "" } else { "." };
         let message = format!("{kind}{dot}{group} \"{name}\" is invalid: {all}");
-        let causes = errors
-            .0
-            .iter()
-            .map(|e| Cause { reason: e.fault.reason(), message: e.body.clone(), field: e.field.clone() })
-            .collect();
-        Status::failure(422, "Invalid", message).with_details(Details {
-            name: name.into(),
-            group: group.into(),
-            kind: kind.into(),
-            causes,
-            ..Details::default()
-        })
+        let details =
+            Details { name: name.into(), group: group.into(), kind: kind.into(), ..Details::default() };
+        Status::failure(422, "Invalid", message).with_details(Details { causes: errors.causes(), ..details })
     }
 }
 

@@ -152,20 +152,17 @@ impl Managers {
 
 impl Entry {
     fn write(self) -> Value {
-        let mut map = Map::new();
-        map.insert("manager".into(), self.owner.name.into());
-        map.insert("operation".into(), if self.owner.applies { "Apply" } else { "Update" }.into());
-        map.insert("apiVersion".into(), self.api_version.into());
-        if let Some(time) = self.time {
-            map.insert("time".into(), time.into());
-        }
-        map.insert("fieldsType".into(), "FieldsV1".into());
-        map.insert("fieldsV1".into(), self.fields.to_value());
-        if !self.owner.subresource.is_empty() {
-            map.insert("subresource".into(), self.owner.subresource.into());
-        }
-        map.retain(|key, value| key != "manager" || value != "");
-        Value::Object(map)
+        let Owner { name, applies, subresource, .. } = self.owner;
+        let fields = [
+            ("manager", Some(name).filter(|name| !name.is_empty()).map(Value::from)),
+            ("operation", Some(if applies { "Apply" } else { "Update" }.into())),
+            ("apiVersion", Some(self.api_version.into())),
+            ("time", self.time.map(Value::from)),
+            ("fieldsType", Some("FieldsV1".into())),
+            ("fieldsV1", Some(self.fields.to_value())),
+            ("subresource", Some(subresource).filter(|name| !name.is_empty()).map(Value::from)),
+        ];
+        fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 }
 

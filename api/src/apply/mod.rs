@@ -13,7 +13,7 @@ mod typed;
 
 use serde_json::Value;
 
-use crate::decode::{Decoded, FieldValidation, Node, Target, Tongue, shape, with_type, zero};
+use crate::decode::{Decoded, FieldValidation, Node, Target, Tongue, UNTYPED_MAP, shape, with_type, zero};
 use crate::patch::unforeseen;
 use crate::status::{Cause, Details, Status};
 use crate::yaml;
@@ -172,8 +172,8 @@ fn read(body: &[u8]) -> Result<(Value, Vec<String>), Status> {
         Node::Map(_) => Ok((document.node.into_value(), document.repeated)),
         Node::Null => Ok((Value::Object(serde_json::Map::new()), document.repeated)),
         other => Err(Status::bad_request(format!(
-            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-            other.go_name()
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: {}",
+            other.misfit(UNTYPED_MAP)
         ))),
     }
 }

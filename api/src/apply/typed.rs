@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::set::{Element, Literal, Set};
 use crate::patch::printed;
-use crate::schema::{ANYTHING, Field, ListKind, Schema, Shape, Text};
+use crate::schema::{ANYTHING, Field, ListKind, Schema, Shape};
 
 /// A shape in its place: a field may be taken as one value although its type is not.
 #[derive(Clone, Copy)]
@@ -92,58 +92,48 @@ fn element(items: &Schema, kind: &ListKind, item: &Value) -> Result<Element, Str
 }
 
 /// What does not fit the schema, in upstream's words.
-pub(super) fn check(value: &Value, typed: Typed<'_>, path: &str, faults: &mut Vec<String>) {
-    let say = |faults: &mut Vec<String>, text: String| {
-        faults.push(if path.is_empty() { text } else { format!("{path}: {text}") });
+pub(super) fn check<'s>(value: &Value, typed: Typed<'s>, path: &str, faults: &mut Vec<String>) {
+    let mut below = |map: &Map<String, Value>, child: &dyn Fn(&str) -> Option<Typed<'s>>| {
+        let mut keys: Vec<&String> = map.keys().collect();
+        keys.sort();
+        for key in keys {
+            let here = format!("{path}.{key}");
+            match child(key) {
+                Some(child) => check(&map[key], child, &here, faults),
+                None => faults.push(format!("{here}: field not declared in schema")),
+            }
+        }
     };
-    if value.is_null() {
-        return;
-    }
-    match (&typed.schema.shape, value) {
-        (Shape::Any, _) => {}
-        (Shape::Boolean, Value::Bool(_)) | (Shape::Integer { .. } | Shape::Number, Value::Number(_)) => {}
-        (Shape::Text(_), Value::String(_)) => {}
-        (Shape::Quantity | Shape::IntOrString, Value::String(_) | Value::Number(_) | Value::Bool(_)) => {}
-        (Shape::Boolean, other) => say(faults, format!("expected boolean, got {}", shown(other))),
-        (Shape::Integer { .. } | Shape::Number, other) => {
-            say(faults, format!("expected numeric (int or float), got {}", go_type(other)));
-        }
-        (Shape::Text(Text::Plain | Text::Bytes | Text::Time | Text::MicroTime), other) => {
-            say(
-                faults,
-                format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_literal(other)),
-            );
-        }
-        (Shape::Quantity | Shape::IntOrString, other) => {
-            say(faults, format!("expected any scalar, got {}", shown(other)))
+    let expected = match (&typed.schema.shape, value) {
+        (_, Value::Null)
+        | (Shape::Any, _)
+        | (Shape::Boolean, Value::Bool(_))
+        | (Shape::Text(_), Value::String(_)) => return,
+        (Shape::Integer { .. } | Shape::Number, Value::Number(_)) => return,
+        (Shape::Quantity | Shape::IntOrString, Value::String(_) | Value::Number(_) | Value::Bool(_)) => {
+            return;
         }
         (Shape::List { items, kind }, Value::Array(list)) => {
-            check_list(list, items.get(), kind, path, faults)
+            return check_list(list, items.get(), kind, path, faults);
         }
-        (Shape::List { .. }, other) => say(faults, format!("expected list, got {}", shown(other))),
+        (Shape::Map { values }, Value::Object(map)) => return below(map, &|_| Some(Typed::of(values.get()))),
         (Shape::Struct(fields), Value::Object(map)) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort();
-            for key in keys {
-                let here = format!("{path}.{key}");
-                match fields.field(key) {
-                    Some(field) => check(&map[key], Typed::field(field), &here, faults),
-                    None if fields.open => {}
-                    None => faults.push(format!("{here}: field not declared in schema")),
-                }
-            }
+            let open = fields.open.then_some(Typed::of(&ANYTHING));
+            return below(map, &|key| fields.field(key).map(Typed::field).or(open));
         }
-        (Shape::Map { values }, Value::Object(map)) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort();
-            for key in keys {
-                check(&map[key], Typed::of(values.get()), &format!("{path}.{key}"), faults);
-            }
+        (Shape::Integer { .. } | Shape::Number, other) => {
+            format!("numeric (int or float), got {}", go_type(other))
         }
-        (Shape::Struct(_) | Shape::Map { .. }, other) => {
-            say(faults, format!("expected map, got {}", shown(other)))
+        (Shape::Text(_), other) => {
+            format!("string, got &value.valueUnstructured{{Value:{}}}", go_literal(other))
         }
-    }
+        (Shape::Boolean, other) => format!("boolean, got {}", shown(other)),
+        (Shape::Quantity | Shape::IntOrString, other) => format!("any scalar, got {}", shown(other)),
+        (Shape::List { .. }, other) => format!("list, got {}", shown(other)),
+        (Shape::Struct(_) | Shape::Map { .. }, other) => format!("map, got {}", shown(other)),
+    };
+    let colon = if path.is_empty() { "" } else { ": " };
+    faults.push(format!("{path}{colon}expected {expected}"));
 }
 
 fn check_list(list: &[Value], items: &Schema, kind: &ListKind, path: &str, faults: &mut Vec<String>) {

@@ -14,7 +14,7 @@ use crate::schema::{Schema, internal_package, is_registered};
 use crate::status::Status;
 use crate::yaml;
 
-pub use node::Node;
+pub use node::{Node, UNTYPED_MAP};
 pub use shape::{Problems, Tongue, shape, zero};
 
 /// How a body is written.
@@ -189,20 +189,12 @@ pub fn gvk<'n>(node: &'n Node<'_>) -> Result<TypeNames<'n>, String> {
     const TYPE: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
     match node {
         Node::Null | Node::Map(_) => {}
-        other => {
-            return Err(interpret_error(&format!(
-                "json: cannot unmarshal {} into Go value of type {TYPE}",
-                other.go_name()
-            )));
-        }
+        other => return Err(interpret_error(&other.misfit(&format!("value of type {TYPE}")))),
     }
     let text = |key: &str| match node.get(key) {
         None | Some(Node::Null) => Ok(None),
         Some(Node::Text(text)) => Ok(Some(Cow::Borrowed(text.as_ref()))),
-        Some(other) => Err(interpret_error(&format!(
-            "json: cannot unmarshal {} into Go struct field .{key} of type string",
-            other.go_name()
-        ))),
+        Some(other) => Err(interpret_error(&other.misfit(&format!("struct field .{key} of type string")))),
     };
     let names = (text("apiVersion")?, text("kind")?);
     if let Some(version) = names.0.as_deref().filter(|version| version.matches('/').count() > 1) {

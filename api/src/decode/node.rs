@@ -34,6 +34,11 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// What Go's decoder says where this kind of value cannot be what `place` asks for, such as `value of type []string`.
+    pub fn misfit(&self, place: &str) -> String {
+        format!("json: cannot unmarshal {} into Go {place}", self.go_name())
+    }
+
     /// The last entry `key` of a map.
     pub fn get(&self, key: &str) -> Option<&Node<'a>> {
         match self {
@@ -96,3 +101,6 @@ pub fn number(text: &str) -> Value {
     }
     text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map_or(Value::Null, Value::Number)
 }
+
+/// What patches and configurations must be, in the words of [`Node::misfit`].
+pub const UNTYPED_MAP: &str = "value of type map[string]interface {}";

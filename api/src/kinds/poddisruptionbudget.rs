@@ -76,8 +76,7 @@ fn validate_spec(spec: &Field, errors: &mut Errors) {
         rules::count_or_percent(bound, errors);
         rules::at_most_all(bound, errors);
     }
-    let selector = spec.get("selector");
-    selector::validate_object(selector.value, &selector, true, errors);
+    selector::validate_object(&spec.get("selector"), true, errors);
     check(spec, &[("*unhealthyPodEvictionPolicy", OneOf("AlwaysAllow IfHealthyBudget"))], errors);
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::CORE;
 use super::configmap::{SIZE_MAX, decoded_size, frozen};
 use super::strategy::PLAIN;
-use crate::decode::{Node, json};
+use crate::decode::{Node, UNTYPED_MAP, json};
 use crate::defaults::map_at;
 use crate::field::{Errors, Field};
 use crate::kind::{Kind, Selectable, Strategy};
@@ -109,10 +109,7 @@ fn validate_json(data: &Field<'_, '_>, key: &str, errors: &mut Errors) {
     let fault = match json::parse(&text) {
         Err(fault) => fault,
         Ok(Node::Map(_) | Node::Null) => return,
-        Ok(other) => format!(
-            "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-            other.go_name()
-        ),
+        Ok(other) => other.misfit(UNTYPED_MAP),
     };
     errors.invalid(&data.key(key), "<secret contents redacted>", &fault);
 }
@@ -150,7 +147,7 @@ mod tests {
     #[test]
     fn plain_strings_go_over_data() {
         let mut secret = json!({"data": {"a": "MQ=="}, "stringData": {"a": "2", "b": ""}});
-        default(&mut secret);
+        SECRET.fill_in(&mut secret);
         assert_eq!(secret, json!({"data": {"a": "Mg==", "b": ""}, "type": "Opaque"}));
     }
 

@@ -47,7 +47,7 @@ pub(super) fn validate_update(
 pub(super) fn selector_and_template(spec: &Field, errors: &mut Errors) {
     let at = spec.get("selector");
     if at.is_set() {
-        selector::validate_object(at.value, &at, false, errors);
+        selector::validate_object(&at, false, errors);
         let is_empty = ["matchLabels", "matchExpressions"].iter().all(|field| !at.has(field));
         if is_empty {
             errors.wrong(&at, "empty selector is invalid for deployment");

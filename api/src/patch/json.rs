@@ -42,19 +42,14 @@ pub(super) fn operations(text: &str, validate: bool) -> Result<(Vec<Operation>, 
     let items = match node {
         Node::List(items) => items,
         Node::Null => Vec::new(),
-        other => {
-            let error = format!(
-                "json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp",
-                other.go_name()
-            );
-            return Err(not_decoded(&error));
-        }
+        other => return Err(not_decoded(&other.misfit("value of type []handlers.jsonPatchOp"))),
     };
     if items.len() > MOST_OPERATIONS {
-        let count = items.len();
-        let message =
-            format!("The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {count}");
-        return Err(Status::failure(413, "RequestEntityTooLarge", message));
+        let text = format!(
+            "The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {}",
+            items.len()
+        );
+        return Err(Status::failure(413, "RequestEntityTooLarge", text));
     }
     let mut faults = Vec::new();
     let mut operations = Vec::with_capacity(items.len());
@@ -68,13 +63,7 @@ fn operation(item: Node<'_>, index: usize, faults: &mut Vec<String>) -> Result<O
     let entries = match item {
         Node::Map(entries) => entries,
         Node::Null => return Ok(Operation::default()),
-        other => {
-            let error = format!(
-                "json: cannot unmarshal {} into Go value of type handlers.jsonPatchOp",
-                other.go_name()
-            );
-            return Err(not_decoded(&error));
-        }
+        other => return Err(not_decoded(&other.misfit("value of type handlers.jsonPatchOp"))),
     };
     let mut operation = Operation::default();
     let mut seen: Vec<Cow<'_, str>> = Vec::new();
@@ -82,10 +71,9 @@ fn operation(item: Node<'_>, index: usize, faults: &mut Vec<String>) -> Result<O
         let text = |node: Node<'_>| match node {
             Node::Text(text) => Ok(Some(text.into_owned())),
             Node::Null => Ok(None),
-            other => Err(not_decoded(&format!(
-                "json: cannot unmarshal {} into Go struct field jsonPatchOp.{key} of type string",
-                other.go_name()
-            ))),
+            other => {
+                Err(not_decoded(&other.misfit(&format!("struct field jsonPatchOp.{key} of type string"))))
+            }
         };
         match key.as_ref() {
             "op" => operation.op = text(node)?.unwrap_or_default(),
@@ -114,14 +102,10 @@ pub(super) fn apply(mut document: Value, operations: &[Operation]) -> Result<Val
             "add" => add(&mut document, path, operation.value.clone(), &mut 0)?,
             "remove" => drop(remove(&mut document, path)?),
             "replace" => replace(&mut document, path, operation.value.clone())?,
-            "move" => {
+            op @ ("move" | "copy") => {
                 let from = operation.from.as_deref().ok_or(Misfit)?;
-                let value = remove(&mut document, from)?;
-                add(&mut document, path, value, &mut moved)?;
-            }
-            "copy" => {
-                let from = operation.from.as_deref().ok_or(Misfit)?;
-                let value = read(&mut document, from)?.unwrap_or(Value::Null);
+                let value =
+                    if op == "move" { remove(&mut document, from)? } else { read(&mut document, from)? };
                 add(&mut document, path, value, &mut moved)?;
             }
             "test" => test(&mut document, path, &operation.value)?,
@@ -142,8 +126,8 @@ fn container<'d>(document: &'d mut Value, pointer: &str) -> Result<(&'d mut Valu
         here = match here {
             Value::Object(map) => map.get_mut(&token).ok_or(Misfit)?,
             Value::Array(items) => {
-                let at = position(&token, items.len(), items.len()).ok_or(Misfit)?;
-                items.get_mut(at).ok_or(Misfit)?
+                let at = index(&token, items)?;
+                &mut items[at]
             }
             _ => return Err(Misfit),
         };
@@ -152,13 +136,16 @@ fn container<'d>(document: &'d mut Value, pointer: &str) -> Result<(&'d mut Valu
 }
 
 /// An index below `bound`; a negative one counts from `bound` backwards.
-fn position(token: &str, length: usize, bound: usize) -> Option<usize> {
-    let index: i64 = token.parse().ok()?;
-    let bound = i64::try_from(bound).ok()?;
-    if index >= bound || index < -bound {
-        return None;
-    }
-    usize::try_from(if index < 0 { index + bound } else { index }).ok().filter(|&at| at <= length)
+fn position(token: &str, bound: usize) -> Result<usize, Misfit> {
+    let index: i64 = token.parse().map_err(|_| Misfit)?;
+    let bound = i64::try_from(bound).map_err(|_| Misfit)?;
+    let at = if index < 0 { index + bound } else { index };
+    usize::try_from(at).ok().filter(|_| at < bound).ok_or(Misfit)
+}
+
+/// The index of an item that is there.
+fn index(token: &str, items: &[Value]) -> Result<usize, Misfit> {
+    position(token, items.len())
 }
 
 /// Counts the values in a tree; none may stand deeper than `room` allows.
@@ -180,7 +167,7 @@ fn add(document: &mut Value, path: &str, value: Value, moved: &mut usize) -> Res
         Value::Object(map) => drop(map.insert(token, value)),
         Value::Array(items) if token == "-" => items.push(value),
         Value::Array(items) => {
-            let at = position(&token, items.len(), items.len() + 1).ok_or(Misfit)?;
+            let at = position(&token, items.len() + 1)?;
             items.insert(at, value);
         }
         _ => return Err(Misfit),
@@ -192,10 +179,7 @@ fn remove(document: &mut Value, path: &str) -> Result<Value, Misfit> {
     let (place, token) = container(document, path)?;
     match place {
         Value::Object(map) => map.shift_remove(&token).ok_or(Misfit),
-        Value::Array(items) => {
-            let at = position(&token, items.len(), items.len()).ok_or(Misfit)?;
-            Ok(items.remove(at))
-        }
+        Value::Array(items) => Ok(items.remove(index(&token, items)?)),
         _ => Err(Misfit),
     }
 }
@@ -203,10 +187,7 @@ fn remove(document: &mut Value, path: &str) -> Result<Value, Misfit> {
 fn replace(document: &mut Value, path: &str, value: Value) -> Result<(), Misfit> {
     let tokens = path.matches('/').count();
     measure(&value, DEPTH.checked_sub(tokens).ok_or(Misfit)?, &mut 0)?;
-    if path.is_empty() {
-        if !value.is_object() && !value.is_array() {
-            return Err(Misfit);
-        }
+    if path.is_empty() && (value.is_object() || value.is_array()) {
         *document = value;
         return Ok(());
     }
@@ -214,7 +195,7 @@ fn replace(document: &mut Value, path: &str, value: Value) -> Result<(), Misfit>
     match place {
         Value::Object(map) => drop(map.insert(token, value)),
         Value::Array(items) => {
-            let at = position(&token, items.len(), items.len()).ok_or(Misfit)?;
+            let at = index(&token, items)?;
             items[at] = value;
         }
         _ => return Err(Misfit),
@@ -222,20 +203,17 @@ fn replace(document: &mut Value, path: &str, value: Value) -> Result<(), Misfit>
     Ok(())
 }
 
-/// What a pointer names; nothing for a key that a map does not have.
-fn read(document: &mut Value, path: &str) -> Result<Option<Value>, Misfit> {
+/// What a pointer names; null for a key that a map does not have.
+fn read(document: &mut Value, path: &str) -> Result<Value, Misfit> {
     let (place, token) = container(document, path)?;
     match place {
-        Value::Object(map) => Ok(map.get(&token).cloned()),
-        Value::Array(items) => {
-            let at = position(&token, items.len(), items.len()).ok_or(Misfit)?;
-            Ok(items.get(at).cloned())
-        }
+        Value::Object(map) => Ok(map.get(&token).cloned().unwrap_or_default()),
+        Value::Array(items) => Ok(items[index(&token, items)?].clone()),
         _ => Err(Misfit),
     }
 }
 
 fn test(document: &mut Value, path: &str, expected: &Value) -> Result<(), Misfit> {
-    let found = if path.is_empty() { document.clone() } else { read(document, path)?.unwrap_or(Value::Null) };
+    let found = if path.is_empty() { document.clone() } else { read(document, path)? };
     if found == *expected { Ok(()) } else { Err(Misfit) }
 }

@@ -13,11 +13,12 @@ mod strategic;
 use serde_json::Value;
 
 use crate::decode::{
-    Decoded, FieldValidation, Node, Target, Tongue, gvk, json as reader, shape, type_fault, with_type,
+    Decoded, FieldValidation, Node, Target, Tongue, UNTYPED_MAP, gvk, json as reader, shape, type_fault,
+    with_type,
 };
 use crate::field::{Errors, Path};
-use crate::schema::{Schema, Shape};
-use crate::status::{Cause, Details, Status};
+use crate::schema::Shape;
+use crate::status::{Details, Status};
 
 pub use go::printed;
 pub use merge::merge;
@@ -58,7 +59,7 @@ pub fn patch(
             let patch = match node {
                 Node::Map(_) => node.into_value(),
                 Node::Null => return Err(Status::bad_request("Invalid JSON Patch")),
-                other => return Err(not_decoded(&no_map(&other))),
+                other => return Err(not_decoded(&other.misfit(UNTYPED_MAP))),
             };
             let mut patched = current.clone();
             merge(&mut patched, patch);
@@ -70,7 +71,7 @@ pub fn patch(
             let patch = match node {
                 Node::Map(_) => node.into_value(),
                 Node::Null => Value::Object(serde_json::Map::new()),
-                other => return Err(Status::bad_request(no_map(&other))),
+                other => return Err(Status::bad_request(other.misfit(UNTYPED_MAP))),
             };
             let patched = strategic::apply(current.clone(), patch.clone(), target.schema)?;
             finish_strategic(target, &patched, &patch, faults, validation)
@@ -80,10 +81,6 @@ pub fn patch(
 
 fn not_decoded(error: &str) -> Status {
     Status::bad_request(format!("error decoding patch: {error}"))
-}
-
-fn no_map(node: &Node<'_>) -> String {
-    format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", node.go_name())
 }
 
 /// The repeated keys of a document without a schema.
@@ -118,13 +115,8 @@ fn invalid(value: impl Into<Value>, detail: &str) -> Status {
     let mut errors = Errors::new();
     errors.invalid(&Path::root("patch"), value, detail);
     let message = format!(" \"\" is invalid: {}", errors.0[0]);
-    let causes = errors.0.iter().map(|e| Cause {
-        reason: e.fault.reason(),
-        message: e.body.clone(),
-        field: e.field.clone(),
-    });
-    Status::failure(422, "Invalid", message)
-        .with_details(Details { causes: causes.collect(), ..Details::default() })
+    let details = Details { causes: errors.causes(), ..Details::default() };
+    Status::failure(422, "Invalid", message).with_details(details)
 }
 
 /// Warnings, or the error of strict validation.
@@ -198,11 +190,6 @@ impl Status {
 /// 500 with nothing but a text, as upstream answers for errors that it did not foresee.
 pub(crate) fn unforeseen(message: impl Into<String>) -> Status {
     Status::failure(500, "", message)
-}
-
-/// The Go name of a struct type in the errors of strategic patches.
-fn struct_name(schema: &Schema) -> &str {
-    schema.short_name()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use serde_json::{Map, Value};
 
 use super::go::{as_string, printed};
-use super::{struct_name, unforeseen};
+use super::unforeseen;
 use crate::schema::{ANYTHING, Schema, Shape, Strategy};
 use crate::status::Status;
 
@@ -44,10 +44,12 @@ fn lookup<'s>(schema: &'s Schema, key: &str) -> Result<(&'s Schema, Strategy), S
     match &schema.shape {
         Shape::Struct(fields) => match fields.field(key) {
             Some(field) => Ok((field.link.get(), field.patch)),
-            None => Err(unforeseen(format!(
-                "unable to find api field in struct {} for the json field {key:?}",
-                struct_name(schema)
-            ))),
+            None => {
+                let name = schema.short_name();
+                Err(unforeseen(format!(
+                    "unable to find api field in struct {name} for the json field {key:?}"
+                )))
+            }
         },
         Shape::Map { values } => Ok((values.get(), Strategy::default())),
         _ => Ok((&ANYTHING, Strategy::default())),
@@ -180,13 +182,12 @@ fn type_name(value: &Value) -> &'static str {
 /// Items of a list that nobody had before, without `$patch: delete` items and other directives.
 fn without_directives(items: Vec<Value>) -> Vec<Value> {
     let clean = |item: Value| match item {
-        Value::Object(map) if map.get(DIRECTIVE).is_some_and(|directive| directive == "delete") => None,
         Value::Object(map) => {
-            Some(Value::Object(map.into_iter().filter(|(key, _)| !key.starts_with('$')).collect()))
+            Value::Object(map.into_iter().filter(|(key, _)| !key.starts_with('$')).collect())
         }
-        other => Some(other),
+        other => other,
     };
-    items.into_iter().filter_map(clean).collect()
+    items.into_iter().filter(|item| !is_deletion(item)).map(clean).collect()
 }
 
 fn is_deletion(item: &Value) -> bool {
@@ -210,11 +211,9 @@ fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Result<()
         return Ok(());
     }
     let shown = |items: &[Value]| printed(&Value::Array(items.to_vec()));
-    Err(unforeseen(format!(
-        "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
-        shown(patch),
-        shown(order)
-    )))
+    let (patch, order) = (shown(patch), shown(order));
+    let text = format!("The order in patch list:\n{patch}\n doesn't match $setElementOrder list:\n{order}\n");
+    Err(unforeseen(text))
 }
 
 fn key_of<'v>(item: &'v Value, key: &str) -> Result<&'v Value, Status> {

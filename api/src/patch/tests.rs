@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::schema::Schema;
 
 fn target(name: &'static str) -> Target<'static> {
     Target {

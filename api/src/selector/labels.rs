@@ -122,35 +122,28 @@ impl Requirement {
     }
 
     fn validate(&self, errors: &mut Errors) {
+        use Operator::*;
         let values = Path::root("values");
         if let Some(problems) = joined(names::qualified_name(&self.key)) {
             errors.invalid(&Path::root("key"), self.key.as_str(), &problems);
         }
-        let list = || self.values.iter().cloned().collect::<Vec<_>>();
         let count = self.values.len();
-        match self.operator {
-            Operator::In | Operator::NotIn if count == 0 => {
-                errors.invalid(&values, list(), "for 'in', 'notin' operators, values set can't be empty");
+        let (right, detail) = match self.operator {
+            In | NotIn => (count > 0, "for 'in', 'notin' operators, values set can't be empty"),
+            Exists | DoesNotExist => (count == 0, "values set must be empty for exists and does not exist"),
+            Equals | DoubleEquals | NotEquals => {
+                (count == 1, "exact-match compatibility requires one single value")
             }
-            Operator::Exists | Operator::DoesNotExist if count != 0 => {
-                errors.invalid(&values, list(), "values set must be empty for exists and does not exist");
+            Greater | Less => (count == 1, "for 'Gt', 'Lt' operators, exactly one value is required"),
+        };
+        if !right {
+            errors.invalid(&values, self.values.iter().cloned().collect::<Vec<_>>(), detail);
+        }
+        for (index, value) in self.values.iter().enumerate() {
+            if matches!(self.operator, Greater | Less) && value.parse::<i64>().is_err() {
+                let detail = "for 'Gt', 'Lt' operators, the value must be an integer";
+                errors.invalid(&values.index(index), value.as_str(), detail);
             }
-            Operator::Equals | Operator::DoubleEquals | Operator::NotEquals if count != 1 => {
-                errors.invalid(&values, list(), "exact-match compatibility requires one single value");
-            }
-            Operator::Greater | Operator::Less => {
-                if count != 1 {
-                    let detail = "for 'Gt', 'Lt' operators, exactly one value is required";
-                    errors.invalid(&values, list(), detail);
-                }
-                for (index, value) in self.values.iter().enumerate() {
-                    if value.parse::<i64>().is_err() {
-                        let detail = "for 'Gt', 'Lt' operators, the value must be an integer";
-                        errors.invalid(&values.index(index), value.as_str(), detail);
-                    }
-                }
-            }
-            _ => {}
         }
         for (index, value) in self.values.iter().enumerate() {
             if let Some(problems) = joined(names::label_value(value)) {
@@ -222,7 +215,7 @@ impl<'a> Parser<'a> {
     /// The next word where a key or a value may stand: there `in` is a name as any other.
     fn peek_name(&self) -> (Token, &'a str) {
         match self.peek() {
-            (Token::In | Token::NotIn, text) => (Token::Word, text),
+            (Token::Operator(Operator::In | Operator::NotIn), text) => (Token::Word, text),
             other => other,
         }
     }
@@ -295,13 +288,7 @@ impl<'a> Parser<'a> {
         let (token, text) = self.peek();
         self.skip();
         match token {
-            Token::In => Ok(Operator::In),
-            Token::NotIn => Ok(Operator::NotIn),
-            Token::Equals => Ok(Operator::Equals),
-            Token::DoubleEquals => Ok(Operator::DoubleEquals),
-            Token::NotEquals => Ok(Operator::NotEquals),
-            Token::Greater => Ok(Operator::Greater),
-            Token::Less => Ok(Operator::Less),
+            Token::Operator(operator) => Ok(operator),
             _ => Err(format!("found '{text}', expected: in, notin, =, ==, !=, gt, lt")),
         }
     }

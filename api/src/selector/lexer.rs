@@ -1,17 +1,13 @@
 //! Cuts the text of a label selector into words.
 
+use super::labels::Operator;
+
 /// A word of a label selector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token {
     Word,
-    /// `in` and `notin`, which are words where a key or a value may stand.
-    In,
-    NotIn,
-    Equals,
-    DoubleEquals,
-    NotEquals,
-    Greater,
-    Less,
+    /// A sign, or `in` and `notin`, which are words where a key or a value may stand.
+    Operator(Operator),
     Not,
     Comma,
     Open,
@@ -49,32 +45,27 @@ fn is_sign(c: char) -> bool {
 fn word(text: &str) -> (Token, usize) {
     let length = text.find(|c| is_blank(c) || is_sign(c)).unwrap_or(text.len());
     let token = match &text[..length] {
-        "in" => Token::In,
-        "notin" => Token::NotIn,
+        "in" => Token::Operator(Operator::In),
+        "notin" => Token::Operator(Operator::NotIn),
         _ => Token::Word,
     };
     (token, length)
 }
 
-/// The longest sign that `text` starts with.
+/// Every sign; where one begins another, the longer one comes first.
+const SIGNS: [(&str, Token); 9] = [
+    ("==", Token::Operator(Operator::DoubleEquals)),
+    ("!=", Token::Operator(Operator::NotEquals)),
+    ("=", Token::Operator(Operator::Equals)),
+    (">", Token::Operator(Operator::Greater)),
+    ("<", Token::Operator(Operator::Less)),
+    ("!", Token::Not),
+    ("(", Token::Open),
+    (")", Token::Closed),
+    (",", Token::Comma),
+];
+
 fn sign(text: &str) -> (Token, usize) {
-    let two = text.get(..2).and_then(|signs| match signs {
-        "==" => Some(Token::DoubleEquals),
-        "!=" => Some(Token::NotEquals),
-        _ => None,
-    });
-    if let Some(token) = two {
-        return (token, 2);
-    }
-    let one = match text.as_bytes().first() {
-        Some(b'=') => Token::Equals,
-        Some(b'!') => Token::Not,
-        Some(b'(') => Token::Open,
-        Some(b')') => Token::Closed,
-        Some(b',') => Token::Comma,
-        Some(b'>') => Token::Greater,
-        Some(b'<') => Token::Less,
-        _ => Token::Error,
-    };
-    (one, 1)
+    let found = SIGNS.iter().find(|(sign, _)| text.starts_with(sign));
+    found.map_or((Token::Error, 1), |(sign, token)| (*token, sign.len()))
 }

@@ -13,4 +13,4 @@ mod object;
 
 pub use fields::{FieldSelector, Term};
 pub use labels::{Operator, Requirement, Selector};
-pub use object::{from_object, validate_object};
+pub use object::{from_object, validate_expression, validate_object};

@@ -3,8 +3,11 @@
 use serde_json::Value;
 
 use super::labels::{Operator, Requirement, Selector};
-use crate::field::{Errors, Path};
-use crate::names;
+use crate::field::{Errors, Field};
+use crate::names::{label_value, qualified_name};
+use crate::read::{entries, list, text};
+use crate::validate::metadata;
+use crate::validate::rules::{Rule::Name, check};
 
 /// The selector that a `LabelSelector` stands for: an absent one selects nothing, an empty one everything.
 ///
@@ -15,66 +18,55 @@ pub fn from_object(object: &Value) -> Result<Selector, String> {
         return Ok(Selector::nothing());
     }
     let mut requirements = Vec::new();
-    for (key, value) in object.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
-        requirements.push(Requirement::new(key, Operator::Equals, [text(value)])?);
+    for (key, value) in entries(object, "/matchLabels") {
+        requirements.push(Requirement::new(key, Operator::Equals, [text(value, "").to_owned()])?);
     }
-    for expression in object.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
-        let operator = match text(&expression["operator"]).as_str() {
+    for expression in list(object, "/matchExpressions") {
+        let operator = match text(expression, "/operator") {
             "In" => Operator::In,
             "NotIn" => Operator::NotIn,
             "Exists" => Operator::Exists,
             "DoesNotExist" => Operator::DoesNotExist,
             other => return Err(format!("{other:?} is not a valid label selector operator")),
         };
-        let values = expression.get("values").and_then(Value::as_array).into_iter().flatten().map(text);
-        requirements.push(Requirement::new(&text(&expression["key"]), operator, values.collect::<Vec<_>>())?);
+        let values = list(expression, "/values").iter().map(|value| text(value, "").to_owned());
+        requirements.push(Requirement::new(text(expression, "/key"), operator, values)?);
     }
     Ok(Selector::new(requirements))
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().into()
 }
 
 /// What is wrong with a `LabelSelector`. Some old kinds let any value pass (`any_value`).
 ///
 /// Source: `ValidateLabelSelector` in `k8s.io/apimachinery/pkg/apis/meta/v1/validation`.
-pub fn validate_object(object: &Value, at: &Path<'_>, any_value: bool, errors: &mut Errors) {
-    let labels_at = at.child("matchLabels");
-    for (key, value) in object.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
-        errors.all_invalid(&labels_at, key, names::qualified_name(key));
-        let value = text(value);
-        errors.all_invalid(&labels_at, &value, names::label_value(&value));
-    }
-    let list_at = at.child("matchExpressions");
-    let expressions = object.get("matchExpressions").and_then(Value::as_array).into_iter().flatten();
-    for (index, expression) in expressions.enumerate() {
-        invalid_expression(expression, &list_at.index(index), any_value, errors);
+pub fn validate_object(selector: &Field, any_value: bool, errors: &mut Errors) {
+    metadata::labels(&selector.get("matchLabels"), errors);
+    for expression in selector.get("matchExpressions").items() {
+        validate_expression(&expression, "", any_value, errors);
     }
 }
 
-fn invalid_expression(expression: &Value, at: &Path<'_>, any_value: bool, errors: &mut Errors) {
-    let values: Vec<String> =
-        expression.get("values").and_then(Value::as_array).into_iter().flatten().map(text).collect();
-    let values_at = at.child("values");
-    let operator = text(&expression["operator"]);
-    match operator.as_str() {
-        "In" | "NotIn" if values.is_empty() => {
-            errors.required(&values_at, "must be specified when `operator` is 'In' or 'NotIn'");
+/// The rules for one expression. Those about nodes may also compare numbers: `more` names the operators for that.
+pub fn validate_expression(expression: &Field, more: &str, any_value: bool, errors: &mut Errors) {
+    let (operator, values) = (expression.get("operator"), expression.get("values"));
+    let count = values.items().len();
+    match operator.text() {
+        "In" | "NotIn" if count == 0 => {
+            errors.required(&values, "must be specified when `operator` is 'In' or 'NotIn'");
         }
-        "Exists" | "DoesNotExist" if !values.is_empty() => {
-            errors
-                .forbidden(&values_at, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+        "Exists" | "DoesNotExist" if count > 0 => {
+            errors.forbidden(&values, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
         }
         "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-        other => errors.invalid(&at.child("operator"), other, "not a valid selector operator"),
-    }
-    let key = text(&expression["key"]);
-    errors.all_invalid(&at.child("key"), &key, names::qualified_name(&key));
-    if !any_value {
-        for (index, value) in values.iter().enumerate() {
-            errors.all_invalid(&values_at.index(index), value, names::label_value(value));
+        other if !more.is_empty() && crate::names::is_one_of(other, more) => {
+            if count != 1 {
+                errors.required(&values, "must be specified single value when `operator` is 'Lt' or 'Gt'");
+            }
         }
+        _ => errors.wrong(&operator, "not a valid selector operator"),
+    }
+    check(expression, &[("key", Name(qualified_name))], errors);
+    if !any_value {
+        check(expression, &[("values[]", Name(label_value))], errors);
     }
 }
 
@@ -112,8 +104,8 @@ mod tests {
             {"key": "x", "operator": "Near"},
             {"key": "x", "operator": "In", "values": ["ok", "not ok"]},
         ]});
-        let mut errors = Errors::new();
-        validate_object(&object, &Path::root("selector"), false, &mut errors);
+        let (path, mut errors) = (crate::Path::root("selector"), Errors::new());
+        validate_object(&Field::new(&path, &object), false, &mut errors);
         let fields: Vec<&str> = errors.0.iter().map(|e| e.field.as_str()).collect();
         assert_eq!(
             fields,

@@ -30,9 +30,7 @@ pub fn validate_claim_template(template: &Field, errors: &mut Errors) {
 pub fn validate_claim_spec(spec: &Field, errors: &mut Errors) {
     let modes = spec.get("accessModes");
     NeededFor("at least 1 access mode is required").check(&modes, errors);
-    for selector in spec.among(&["selector"]) {
-        selector::validate_object(selector.value, &selector, false, errors);
-    }
+    selector::validate_object(&spec.get("selector"), false, errors);
     for mode in modes.items() {
         OneOf("ReadOnlyMany ReadWriteMany ReadWriteOnce ReadWriteOncePod")
             .check(&Field::new(&modes, mode.value), errors);

@@ -58,30 +58,10 @@ fn weight(preferred: &Field, errors: &mut Errors) {
 
 /// One term of a node selector. Preferences may compare with values that no label can have (`any_value`).
 fn node_selector_term(term: &Field, any_value: bool, errors: &mut Errors) {
-    term.each("matchExpressions", &mut |requirement| label_requirement(requirement, any_value, errors));
+    term.each("matchExpressions", &mut |requirement| {
+        selector::validate_expression(requirement, "Gt Lt", any_value, errors);
+    });
     term.each("matchFields", &mut |requirement| field_requirement(requirement, errors));
-}
-
-fn label_requirement(requirement: &Field, any_value: bool, errors: &mut Errors) {
-    let (operator, values) = (requirement.get("operator"), requirement.get("values"));
-    let count = values.items().len();
-    match operator.text() {
-        "In" | "NotIn" if count == 0 => {
-            errors.required(&values, "must be specified when `operator` is 'In' or 'NotIn'");
-        }
-        "Exists" | "DoesNotExist" if count > 0 => {
-            errors.forbidden(&values, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
-        }
-        "Gt" | "Lt" if count != 1 => {
-            errors.required(&values, "must be specified single value when `operator` is 'Lt' or 'Gt'");
-        }
-        "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
-        other => errors.invalid(&operator, other, "not a valid selector operator"),
-    }
-    check(requirement, &[("key", Name(names::qualified_name))], errors);
-    if !any_value {
-        check(requirement, &[("values[]", Name(names::label_value))], errors);
-    }
 }
 
 fn field_requirement(requirement: &Field, errors: &mut Errors) {
@@ -100,9 +80,8 @@ fn field_requirement(requirement: &Field, errors: &mut Errors) {
 }
 
 fn pod_term(term: &Field, errors: &mut Errors) {
-    for name in ["labelSelector", "namespaceSelector"] {
-        selector::validate_object(term.raw(name), &term.child(name), false, errors);
-    }
+    selector::validate_object(&term.get("labelSelector"), false, errors);
+    selector::validate_object(&term.get("namespaceSelector"), false, errors);
     for namespace in term.get("namespaces").items() {
         // Upstream's path is in the singular.
         errors.all_invalid(&term.child("namespace"), namespace.text(), names::dns_label(namespace.text()));
@@ -172,8 +151,7 @@ pub fn topology_spread(constraints: &Field, errors: &mut Errors) {
         }
         check(constraint, &[("*nodeAffinityPolicy *nodeTaintsPolicy", OneOf("Honor Ignore"))], errors);
         spread_keys(constraint, errors);
-        let selector = constraint.raw("labelSelector");
-        selector::validate_object(selector, &constraint.child("labelSelector"), false, errors);
+        selector::validate_object(&constraint.get("labelSelector"), false, errors);
     }
 }
 

@@ -356,8 +356,7 @@ fn trust_bundle(bundle: &Field, errors: &mut Errors) {
         }
         (false, true) => {
             NeededFor("must be a valid signer name").check(&signer, errors);
-            let at = bundle.child("labelSelector");
-            selector::validate_object(bundle.raw("labelSelector"), &at, false, errors);
+            selector::validate_object(&bundle.get("labelSelector"), false, errors);
         }
         (false, false) => errors.required(bundle, "either name or signerName must be specified"),
     }
@@ -365,7 +364,9 @@ fn trust_bundle(bundle: &Field, errors: &mut Errors) {
 }
 
 fn csi_driver(driver: &Field, errors: &mut Errors) {
-    Needed.check(driver, errors);
+    if driver.is_empty() {
+        return errors.required(driver, "");
+    }
     if driver.text().len() > names::LABEL_MAX {
         errors.too_long(driver, names::LABEL_MAX);
     }
