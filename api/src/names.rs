@@ -60,6 +60,11 @@ fn collect(faults: &[(bool, &str)]) -> Vec<String> {
     faults.iter().filter(|(wrong, _)| *wrong).map(|(_, text)| (*text).to_owned()).collect()
 }
 
+/// No longer than a subdomain, and shaped right; else `detail`.
+fn subdomain_like(text: &str, right: bool, detail: &str) -> Vec<String> {
+    collect(&[(text.len() > SUBDOMAIN_MAX, "must be no more than 253 characters"), (!right, detail)])
+}
+
 /// A DNS-1123 subdomain: most objects' names.
 ///
 /// ```
@@ -68,10 +73,7 @@ fn collect(faults: &[(bool, &str)]) -> Vec<String> {
 /// assert_eq!(dns_subdomain(&"a".repeat(254)), ["must be no more than 253 characters"]);
 /// ```
 pub fn dns_subdomain(text: &str) -> Vec<String> {
-    collect(&[
-        (text.len() > SUBDOMAIN_MAX, "must be no more than 253 characters"),
-        (!is_subdomain(text), SUBDOMAIN_TEXT),
-    ])
+    subdomain_like(text, is_subdomain(text), SUBDOMAIN_TEXT)
 }
 
 /// A DNS subdomain whose parts may also hold underscores: search domains.
@@ -79,18 +81,12 @@ pub fn dns_subdomain_with_underscore(text: &str) -> Vec<String> {
     let part = |part: &str| {
         shaped(part.strip_prefix('_').unwrap_or(part), is_digit_or_lower, |c| b"-_".contains(&c))
     };
-    collect(&[
-        (text.len() > SUBDOMAIN_MAX, "must be no more than 253 characters"),
-        (!text.split('.').all(part), UNDERSCORE_TEXT),
-    ])
+    subdomain_like(text, text.split('.').all(part), UNDERSCORE_TEXT)
 }
 
 /// `*.` and a DNS subdomain: wildcard hosts.
 pub fn wildcard_dns_subdomain(text: &str) -> Vec<String> {
-    collect(&[
-        (text.len() > SUBDOMAIN_MAX, "must be no more than 253 characters"),
-        (!text.strip_prefix("*.").is_some_and(is_subdomain), WILDCARD_TEXT),
-    ])
+    subdomain_like(text, text.strip_prefix("*.").is_some_and(is_subdomain), WILDCARD_TEXT)
 }
 
 /// A DNS-1123 label: names of namespaces, containers and volumes.
@@ -170,10 +166,7 @@ pub fn label_value(text: &str) -> Vec<String> {
 /// A key of a ConfigMap or Secret, which becomes a file name.
 pub fn config_key(text: &str) -> Vec<String> {
     let right = !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c));
-    let mut faults = collect(&[
-        (text.len() > SUBDOMAIN_MAX, "must be no more than 253 characters"),
-        (!right, CONFIG_KEY_TEXT),
-    ]);
+    let mut faults = subdomain_like(text, right, CONFIG_KEY_TEXT);
     faults.extend(match text {
         "." => Some("must not be '.'".into()),
         ".." => Some("must not be '..'".into()),

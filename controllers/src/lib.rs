@@ -6,6 +6,7 @@
 //! Namespace deleted --> all that is in it      namespace
 //! Lease silent --> Node taints --> Pods leave  node_lifecycle
 //! Pods nobody cares for                        podgc
+//! PodDisruptionBudget --> how many may go      disruption
 //! Namespace --> default account, trusted CA    serviceaccount
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! `coracle_client` wakes, gates and repeats.
 
 mod deployment;
+mod disruption;
 mod garbage;
 mod labels;
 mod namespace;

@@ -7,7 +7,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::shared::Shared;
-use crate::{Timing, deployment, garbage, namespace, node_lifecycle, podgc, replicaset, serviceaccount};
+use crate::{
+    Timing, deployment, disruption, garbage, namespace, node_lifecycle, podgc, replicaset, serviceaccount,
+};
 
 /// What the controllers have to be told.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +44,7 @@ pub fn start_gated(
         let mut tasks = JoinSet::new();
         tasks.spawn(deployment::run(shared.clone(), stop.clone()));
         tasks.spawn(replicaset::run(shared.clone(), stop.clone()));
+        tasks.spawn(disruption::run(shared.clone(), stop.clone()));
         tasks.spawn(garbage::run(shared.clone(), stop.clone()));
         tasks.spawn(namespace::run(shared.clone(), stop.clone()));
         tasks.spawn(serviceaccount::run(shared.clone(), stop.clone()));

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use coracle_api::Quantity as Exact;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-
-use crate::quantity;
 
 /// What the scores count for a container that asks for no cpu, so that such pods spread and pack too.
 ///
@@ -34,11 +33,11 @@ impl Amounts {
         let mut amounts = Amounts::default();
         for (name, quantity) in list {
             match name.as_str() {
-                "cpu" => amounts.cpu = quantity::milli(&quantity.0),
-                "memory" => amounts.memory = quantity::units(&quantity.0),
-                "ephemeral-storage" => amounts.storage = quantity::units(&quantity.0),
+                "cpu" => amounts.cpu = exact(quantity).milli_value(),
+                "memory" => amounts.memory = exact(quantity).value(),
+                "ephemeral-storage" => amounts.storage = exact(quantity).value(),
                 "pods" => {}
-                _ => amounts.extended.push((name.as_str().into(), quantity::units(&quantity.0))),
+                _ => amounts.extended.push((name.as_str().into(), exact(quantity).value())),
             }
         }
         amounts
@@ -80,6 +79,11 @@ impl Amounts {
             }
         }
     }
+}
+
+/// A quantity as it was written; what cannot be read is 0 (the API server has already refused it).
+pub fn exact(quantity: &Quantity) -> Exact {
+    quantity.0.parse().unwrap_or(Exact::ZERO)
 }
 
 /// What a pod asks for while it lives: the containers together, or the hungriest step of its initialisation (where

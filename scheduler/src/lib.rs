@@ -25,7 +25,6 @@ pub mod near;
 pub mod node;
 pub mod pod;
 pub mod profile;
-mod quantity;
 pub mod queue;
 mod run;
 pub mod score;

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as k8s;
 
-use crate::amounts::Amounts;
+use crate::amounts::{Amounts, exact};
 use crate::pod::{HostPort, Pod, Taint};
-use crate::quantity;
 use crate::terms::Labels;
 
 /// What a node's object says.
@@ -48,7 +47,7 @@ impl NodeFacts {
                 .map(|t| Taint { key: t.key, value: t.value.unwrap_or_default(), effect: t.effect })
                 .collect(),
             unschedulable: spec.unschedulable.unwrap_or(false),
-            max_pods: allocatable.get("pods").map_or(0, |q| quantity::units(&q.0)),
+            max_pods: allocatable.get("pods").map_or(0, |q| exact(q).value()),
             allocatable: Amounts::read(&allocatable),
             images,
         }

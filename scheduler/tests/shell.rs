@@ -173,3 +173,47 @@ async fn a_lost_binding_is_made_again_and_a_doubtful_one_is_not() {
         assert_eq!(cluster.bindings(), if happens { 1 } else { 2 }, "happens: {happens}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn room_is_given_within_two_seconds_however_it_appears_and_however_often_a_pod_was_refused() {
+    let node = |name: &str| Key::new(&kinds::NODE, "", name);
+    let ways = [
+        ("a pod is deleted", Op::delete_key(key("first"))),
+        ("a pod ends", Op::merge_status(key("first"), json!({ "status": { "phase": "Succeeded" } }))),
+        (
+            "a node grows",
+            Op::merge_status(node("full"), json!({ "status": { "allocatable": { "cpu": "2" } } })),
+        ),
+        ("a node is uncordoned", Op::merge(node("cordoned"), json!({ "spec": { "unschedulable": false } }))),
+        ("a taint goes", Op::merge(node("tainted"), json!({ "spec": { "taints": [] } }))),
+    ];
+    for (way, room) in ways {
+        let cluster = run();
+        cluster.node("full", "1").await;
+        cluster.pod("first", "1", 0).await;
+        cluster.bound("first").await;
+        for (name, spec) in [
+            ("cordoned", json!({ "unschedulable": true })),
+            ("tainted", json!({ "taints": [{ "key": "k", "effect": "NoSchedule" }] })),
+        ] {
+            cluster.node(name, "0").await;
+            let change = json!({ "spec": spec, "status": { "allocatable": { "cpu": "1" } } });
+            cluster.client.write_one(Op::merge(node(name), change)).await.expect("changed");
+        }
+        cluster.pod("second", "1", 0).await;
+        cluster.refused("second").await;
+        // A node that changes all the time wakes the pod again and again, until its back-off is the longest.
+        for round in 0..200 {
+            let room = json!({ "status": { "allocatable": { "cpu": format!("{}m", 999 - round % 2) } } });
+            cluster.client.write_one(Op::merge_status(node("tainted"), room)).await.expect("changed");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let full = json!({ "status": { "allocatable": { "cpu": "1" } } });
+        cluster.client.write_one(Op::merge_status(node("tainted"), full)).await.expect("changed");
+        assert!(cluster.seen("second").await["spec"]["nodeName"].is_null(), "{way}: there was no room yet");
+        let start = tokio::time::Instant::now();
+        cluster.client.write_one(room).await.expect("written");
+        cluster.bound("second").await;
+        assert!(start.elapsed() < Duration::from_secs(2), "{way}: after {:?}", start.elapsed());
+    }
+}

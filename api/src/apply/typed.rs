@@ -2,10 +2,13 @@
 //!
 //! Source: `sigs.k8s.io/structured-merge-diff/typed` for the rules and the texts.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::set::{Element, Literal, Set};
-use crate::patch::printed;
+use crate::field::is_zero;
+use crate::patch::{printed, type_name};
 use crate::schema::{ANYTHING, Field, ListKind, Schema, Shape};
 
 /// A shape in its place: a field may be taken as one value although its type is not.
@@ -122,7 +125,7 @@ pub(super) fn check<'s>(value: &Value, typed: Typed<'s>, path: &str, faults: &mu
             return below(map, &|key| fields.field(key).map(Typed::field).or(open));
         }
         (Shape::Integer { .. } | Shape::Number, other) => {
-            format!("numeric (int or float), got {}", go_type(other))
+            format!("numeric (int or float), got {}", type_name(other))
         }
         (Shape::Text(_), other) => {
             format!("string, got &value.valueUnstructured{{Value:{}}}", go_literal(other))
@@ -179,38 +182,31 @@ fn go_literal(value: &Value) -> String {
     }
 }
 
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Bool(_) => "bool",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-        Value::Null => "<nil>",
-        Value::Number(_) => "int64",
+/// What a value consists of, each part with what tells it from the others. Items that nothing tells apart are left out.
+fn parts<'v, 's>(value: Option<&'v Value>, typed: Typed<'s>) -> Vec<(Element, Typed<'s>, &'v Value)> {
+    let field = |(key, child): (&String, &'v Value)| (Element::Field(key.clone()), typed.entry(key), child);
+    match (typed.rule(), value) {
+        (Rule::Struct | Rule::Map, Some(Value::Object(map))) => map.iter().map(field).collect(),
+        (Rule::List(items, kind), Some(Value::Array(list))) => {
+            let part = |item| Some((element(items, kind, item).ok()?, Typed::of(items), item));
+            list.iter().filter_map(part).collect()
+        }
+        _ => Vec::new(),
     }
 }
 
 /// The fields that a value sets, as an applier owns them.
 pub(super) fn fields_of(value: &Value, typed: Typed<'_>, path: &mut Vec<Element>, set: &mut Set) {
-    match (typed.rule(), value) {
-        (Rule::Struct | Rule::Map, Value::Object(map)) => {
-            let declared = matches!(typed.rule(), Rule::Struct);
-            for (key, child) in map {
-                path.push(Element::Field(key.clone()));
-                fields_of(child, typed.entry(key), path, set);
+    let rule = typed.rule();
+    match (&rule, value) {
+        (Rule::Struct | Rule::Map, Value::Object(_)) | (Rule::List(..), Value::Array(_)) => {
+            for (element, of_child, child) in parts(Some(value), typed) {
+                path.push(element);
+                fields_of(child, of_child, path, set);
                 let empty = child.is_null() || child.as_object().is_some_and(Map::is_empty);
-                if empty || !declared {
+                if empty || !matches!(rule, Rule::Struct) {
                     set.insert(path);
                 }
-                path.pop();
-            }
-        }
-        (Rule::List(items, kind), Value::Array(list)) => {
-            for item in list {
-                let Ok(element) = element(items, kind, item) else { continue };
-                path.push(element);
-                fields_of(item, Typed::of(items), path, set);
-                set.insert(path);
                 path.pop();
             }
         }
@@ -234,6 +230,23 @@ pub(super) fn compare(old: Option<&Value>, new: Option<&Value>, typed: Typed<'_>
     difference
 }
 
+impl Difference {
+    /// Notes how two values differ that are compared as wholes.
+    fn note(&mut self, path: &[Element], old: bool, new: bool, modified: bool) {
+        match (old, new) {
+            (false, _) => self.added.insert(path),
+            (_, false) => self.removed.insert(path),
+            _ if modified => self.modified.insert(path),
+            _ => {}
+        }
+    }
+}
+
+fn is_empty(value: Option<&Value>) -> bool {
+    value
+        .is_none_or(|value| !value.is_boolean() && !value.is_number() && !value.is_string() && is_zero(value))
+}
+
 fn walk(
     old: Option<&Value>,
     new: Option<&Value>,
@@ -241,91 +254,31 @@ fn walk(
     path: &mut Vec<Element>,
     out: &mut Difference,
 ) {
-    if old.is_none() && new.is_none() {
+    let (was, is) = (old.is_some(), new.is_some());
+    if !was && !is {
         return;
     }
-    let empty = |value: Option<&Value>| match value {
-        None | Some(Value::Null) => true,
-        Some(Value::Object(map)) => map.is_empty(),
-        Some(Value::Array(list)) => list.is_empty(),
-        Some(_) => false,
-    };
-    let rule = typed.rule();
-    if matches!(rule, Rule::Leaf) || (empty(old) && empty(new)) {
-        match (old, new) {
-            (None, _) => out.added.insert(path),
-            (_, None) => out.removed.insert(path),
-            (Some(old), Some(new)) if !same(old, new) => out.modified.insert(path),
-            _ => {}
-        }
-        return;
+    if matches!(typed.rule(), Rule::Leaf) || (is_empty(old) && is_empty(new)) {
+        let modified = old.zip(new).is_some_and(|(old, new)| !same(old, new));
+        return out.note(path, was, is, modified);
     }
-    match rule {
-        Rule::List(items, kind) => walk_list(old, new, items, kind, path, out),
-        _ => {
-            let (before, after) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
-            let keys = before.into_iter().flat_map(Map::keys);
-            let fresh = after
-                .into_iter()
-                .flat_map(Map::keys)
-                .filter(|key| before.is_none_or(|map| !map.contains_key(*key)));
-            for key in keys.chain(fresh) {
-                path.push(Element::Field(key.clone()));
-                walk(
-                    before.and_then(|m| m.get(key)),
-                    after.and_then(|m| m.get(key)),
-                    typed.entry(key),
-                    path,
-                    out,
-                );
-                path.pop();
-            }
+    let mut pairs: BTreeMap<Element, (Typed<'_>, [Vec<&Value>; 2])> = BTreeMap::new();
+    for (side, value) in [old, new].into_iter().enumerate() {
+        for (element, of_child, child) in parts(value, typed) {
+            pairs.entry(element).or_insert((of_child, Default::default())).1[side].push(child);
         }
     }
-    match (old, new) {
-        (None, _) => out.added.insert(path),
-        (_, None) => out.removed.insert(path),
-        _ => {}
-    }
-}
-
-fn walk_list(
-    old: Option<&Value>,
-    new: Option<&Value>,
-    items: &Schema,
-    kind: &ListKind,
-    path: &mut Vec<Element>,
-    out: &mut Difference,
-) {
-    let index = |value: Option<&'_ Value>| -> Vec<(Element, Value)> {
-        let list = value.and_then(Value::as_array).into_iter().flatten();
-        list.filter_map(|item| Some((element(items, kind, item).ok()?, item.clone()))).collect()
-    };
-    let (before, after) = (index(old), index(new));
-    let mut done: Vec<&Element> = Vec::new();
-    for (element, _) in before.iter().chain(&after) {
-        if done.contains(&element) {
-            continue;
-        }
-        done.push(element);
-        let pick = |list: &[(Element, Value)]| -> Vec<Value> {
-            list.iter().filter(|(other, _)| other == element).map(|(_, item)| item.clone()).collect()
-        };
-        let (mine, theirs) = (pick(&before), pick(&after));
-        path.push(element.clone());
-        if mine.len() > 1 || theirs.len() > 1 {
+    for (element, (of_child, [before, after])) in pairs {
+        path.push(element);
+        if before.len() > 1 || after.len() > 1 {
             // Repeated items cannot be told apart: they are one value together.
-            match (mine.is_empty(), theirs.is_empty()) {
-                (true, _) => out.added.insert(path),
-                (_, true) => out.removed.insert(path),
-                _ if mine != theirs => out.modified.insert(path),
-                _ => {}
-            }
+            out.note(path, !before.is_empty(), !after.is_empty(), before != after);
         } else {
-            walk(mine.first(), theirs.first(), Typed::of(items), path, out);
+            walk(before.first().copied(), after.first().copied(), of_child, path, out);
         }
         path.pop();
     }
+    out.note(path, was, is, false);
 }
 
 /// Equality in which `1` and `1.0` are the same, and the order of keys does not matter.
@@ -355,12 +308,7 @@ pub(super) fn merge(live: Option<&Value>, config: Option<&Value>, typed: Typed<'
             }
             Some(Value::Object(out))
         }
-        (Rule::Struct | Rule::Map, Some(old @ Value::Object(map)), Some(Value::Null)) if !map.is_empty() => {
-            Some(old.clone())
-        }
-        (Rule::List(..), Some(old @ Value::Array(list)), Some(Value::Null)) if !list.is_empty() => {
-            Some(old.clone())
-        }
+        (Rule::Struct | Rule::Map | Rule::List(..), old, Some(Value::Null)) if !is_empty(old) => old.cloned(),
         (Rule::List(items, kind), Some(Value::Array(old)), Some(Value::Array(new)))
             if !(old.is_empty() && new.is_empty()) =>
         {
@@ -427,38 +375,26 @@ fn merge_list(old: &[Value], new: &[Value], items: &Schema, kind: &ListKind) -> 
 
 /// The value without the fields of a set. What becomes empty becomes null.
 pub(super) fn remove(value: &Value, typed: Typed<'_>, gone: &Set) -> Value {
-    match (typed.rule(), value) {
+    let kept = |element: &Element, child: &Value, of_child: Typed<'_>| match gone.below(element) {
+        _ if gone.has(element) => None,
+        Some(below) => Some(remove(child, of_child, below)),
+        None => Some(child.clone()),
+    };
+    let rest = match (typed.rule(), value) {
         (Rule::Struct | Rule::Map, Value::Object(map)) => {
-            let mut out = Map::with_capacity(map.len());
-            for (key, child) in map {
-                let element = Element::Field(key.clone());
-                if gone.has(&element) {
-                    continue;
-                }
-                let child = gone
-                    .below(&element)
-                    .map_or_else(|| child.clone(), |below| remove(child, typed.entry(key), below));
-                out.insert(key.clone(), child);
-            }
-            if out.is_empty() { Value::Null } else { Value::Object(out) }
+            let field = |(key, child): (&String, &Value)| {
+                Some((key.clone(), kept(&Element::Field(key.clone()), child, typed.entry(key))?))
+            };
+            Value::Object(map.iter().filter_map(field).collect())
         }
         (Rule::List(items, kind), Value::Array(list)) => {
-            let mut out = Vec::with_capacity(list.len());
-            for item in list {
-                let Ok(element) = element(items, kind, item) else {
-                    out.push(item.clone());
-                    continue;
-                };
-                if gone.has(&element) {
-                    continue;
-                }
-                out.push(
-                    gone.below(&element)
-                        .map_or_else(|| item.clone(), |below| remove(item, Typed::of(items), below)),
-                );
-            }
-            if out.is_empty() { Value::Null } else { Value::Array(out) }
+            let item = |item: &Value| match element(items, kind, item) {
+                Ok(element) => kept(&element, item, Typed::of(items)),
+                Err(_) => Some(item.clone()),
+            };
+            Value::Array(list.iter().filter_map(item).collect())
         }
-        _ => value.clone(),
-    }
+        _ => return value.clone(),
+    };
+    if is_zero(&rest) { Value::Null } else { rest }
 }

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{served, service::allocate::Allocations};
+use super::{served, service};
 use crate::table::{Form, Include};
 
 /// One object that has something of everything; each kind takes what it knows.
@@ -119,15 +119,13 @@ proptest! {
                 (change.prepare)(&mut part, &old);
                 let _ = kind.validate_change(change.validate, &part, &old);
             }
-            let table = kind.table_of([&created, &changed, &filled], json!({}), form);
+            let table = kind.table.print([&created, &changed, &filled], json!({}), form);
             prop_assert_eq!(table["rows"].as_array().map(Vec::len), Some(3));
             for field in kind.selectable {
                 let _ = field.value(&created);
             }
         }
-        let mut all = Allocations::default();
-        if let Ok(taken) = all.update(&mut new, &old, false) {
-            all.give_back(taken);
-        }
+        service::normalize_update(&mut new, &old);
+        service::check_addresses(&new, &mut crate::Errors::new());
     }
 }

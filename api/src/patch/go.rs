@@ -51,3 +51,16 @@ pub(super) fn as_string(value: &Value) -> String {
         other => printed(other),
     }
 }
+
+/// `%T` of a value; of nothing, what Go makes of asking.
+pub fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "%!s(<nil>)",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_i64() => "int64",
+        Value::Number(_) => "float64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}

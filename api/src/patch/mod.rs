@@ -20,7 +20,7 @@ use crate::field::{Errors, Path};
 use crate::schema::Shape;
 use crate::status::{Details, Status};
 
-pub use go::printed;
+pub use go::{printed, type_name};
 pub use merge::merge;
 
 /// Which kind of patch a body is.

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 
-use super::go::{as_string, printed};
+use super::go::{as_string, printed, type_name};
 use super::unforeseen;
 use crate::schema::{ANYTHING, Schema, Shape, Strategy};
 use crate::status::Status;
@@ -165,18 +165,6 @@ fn list(value: Option<&Value>) -> Result<Option<Vec<Value>>, Status> {
 
 fn wrong_kind(value: &Value) -> Status {
     unforeseen(format!("expected a []interface {{}}, but received a {}", type_name(value)))
-}
-
-fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "%!s(<nil>)",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_i64() => "int64",
-        Value::Number(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
 }
 
 /// Items of a list that nobody had before, without `$patch: delete` items and other directives.

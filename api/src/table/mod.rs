@@ -9,7 +9,6 @@ pub mod time;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::kind::Kind;
 use crate::read::{int, text};
 
 /// A kind's table.
@@ -203,16 +202,4 @@ impl Table {
 pub fn partial_metadata(object: &Value, api_version: &str) -> Value {
     let metadata = object.get("metadata").cloned().unwrap_or_else(|| json!({}));
     json!({"kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": metadata})
-}
-
-impl Kind {
-    /// The `Table` of these objects of this kind.
-    pub fn table_of<'a>(
-        &self,
-        objects: impl IntoIterator<Item = &'a Value>,
-        metadata: Value,
-        form: Form<'_>,
-    ) -> Value {
-        self.table.print(objects, metadata, form)
-    }
 }

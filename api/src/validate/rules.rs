@@ -1,8 +1,6 @@
 //! The small rules that others are made of. Each looks at one field and says what is wrong with it, if anything. The rules of
 //! a struct are a table of them: see [`check`].
 
-use std::collections::HashSet;
-
 use serde_json::Value;
 
 use crate::field::{Errors, Field};
@@ -107,16 +105,6 @@ impl Rule {
             }
             Never(detail) => errors.forbidden(field, detail),
             Is(rule) => rule(field, errors),
-        }
-    }
-}
-
-/// Items of a list that say the same in the field `name` as one before them. What has no such field is not compared.
-pub fn unique(list: &Field, name: &str, errors: &mut Errors) {
-    let mut taken = HashSet::new();
-    for item in list.items().filter(|item| item.has(name)) {
-        if !taken.insert(item.str(name)) {
-            errors.duplicate(&item.get(name), item.str(name));
         }
     }
 }

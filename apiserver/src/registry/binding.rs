@@ -1,4 +1,4 @@
-//! What is posted to a pod: the node it goes to, or that it should leave.
+//! What is posted to a pod's `/binding`: the node it goes to.
 
 use coracle_api::decode::Target;
 use coracle_api::status::Details;
@@ -6,7 +6,7 @@ use coracle_api::{Key, Status};
 use serde_json::{Value, json};
 
 use super::meta::{is_deleting, meta, text, time_text};
-use super::operation::{Body, Context, DeleteOptions, Written};
+use super::operation::{Body, Context, Written};
 use super::update::{STALE, check_uid};
 use super::{Failure, Registry, TRIES, decode};
 use crate::store::Verb;
@@ -68,36 +68,10 @@ impl Registry {
         set_scheduled(&mut new, &time_text(self.clock().now()));
         Ok(new)
     }
-
-    /// `POST` to `/eviction`.
-    pub(super) async fn evict(
-        &self,
-        context: &Context,
-        pod: &Key,
-        body: Body,
-        warnings: &mut Vec<String>,
-    ) -> Result<Written, Status> {
-        let eviction = decode::typed(context, &target("policy", "v1", "Eviction")?, body, warnings)?;
-        if text(&eviction, "name") != pod.name {
-            return Err(Status::bad_request("name in URL does not match name in Eviction object"));
-        }
-        let given = &eviction["deleteOptions"];
-        let options = DeleteOptions {
-            uid: given["preconditions"]["uid"].as_str().map(str::to_string),
-            revision: given["preconditions"]["resourceVersion"].as_str().map(str::to_string),
-            grace_seconds: given["gracePeriodSeconds"].as_i64(),
-            ..DeleteOptions::default()
-        };
-        let dry_run = context.dry_run || given["dryRun"].as_array().is_some_and(|list| !list.is_empty());
-        let context = Context { dry_run, ..context.clone() };
-        self.delete(&context, pod, &options)
-            .await
-            .map(|written| Written { gone: written.gone, ..done(written.object) })
-    }
 }
 
 /// A success that shows nothing.
-fn done(object: std::sync::Arc<coracle_api::Object>) -> Written {
+pub(super) fn done(object: std::sync::Arc<coracle_api::Object>) -> Written {
     let success =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     Written { shown: Some(success), created: true, ..Written::changed(object) }
@@ -120,13 +94,18 @@ fn node_of(binding: &Value) -> Result<&str, Status> {
 
 /// `PodScheduled` becomes True.
 fn set_scheduled(pod: &mut Value, now: &str) {
+    let condition =
+        json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
+    set_condition(pod, condition);
+}
+
+/// A condition in place of the one of its type.
+pub(super) fn set_condition(pod: &mut Value, condition: Value) {
     if !pod["status"].is_object() {
         pod["status"] = json!({});
     }
-    let condition =
-        json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
     let mut list = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    match list.iter_mut().find(|c| c["type"] == "PodScheduled") {
+    match list.iter_mut().find(|c| c["type"] == condition["type"]) {
         Some(old) => *old = condition,
         None => list.push(condition),
     }

@@ -99,7 +99,8 @@ impl Registry {
     }
 }
 
-fn check_preconditions(key: &Key, object: &Value, options: &DeleteOptions) -> Result<(), Status> {
+/// 409 for an object that is not the one, or not as, the client thinks.
+pub(super) fn check_preconditions(key: &Key, object: &Value, options: &DeleteOptions) -> Result<(), Status> {
     let found = text(object, "uid");
     if let Some(wanted) = options.uid.as_deref().filter(|uid| *uid != found)
         && *key.kind == coracle_api::kinds::NAMESPACE

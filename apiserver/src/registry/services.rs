@@ -1,10 +1,10 @@
 //! Addresses and ports of services, handed out around every write of one.
 
-use coracle_api::kinds::service::allocate::{Refused, Taken};
 use coracle_api::{KindRef, Status, kinds};
 use serde_json::Value;
 
 use super::Registry;
+use super::allocate::{Refused, Taken};
 use super::meta::text;
 
 impl Registry {

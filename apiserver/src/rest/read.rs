@@ -164,7 +164,7 @@ pub fn render(
             let values: Vec<Value> = entries.iter().map(Entry::value).collect();
             let api_version = format!("meta.k8s.io/{version}");
             let form = form(app, asked, &api_version)?;
-            Ok(Reply::value(200, &kind.table_of(&values, metadata, form), media))
+            Ok(Reply::value(200, &kind.table.print(&values, metadata, form), media))
         }
         Shape::PartialList(version) => {
             let api_version = format!("meta.k8s.io/{version}");

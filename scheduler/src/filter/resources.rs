@@ -1,8 +1,9 @@
 //! Room: requests against what a node can promise.
 
+use coracle_api::Quantity;
+
 use super::{Ask, Filter, NodeView, Reason};
 use crate::pod::{Pod, Shape};
-use crate::quantity::{show_bytes, show_cpu};
 use crate::wake::Changes;
 
 /// Counts requests, not usage: a node is full when its promises are, even if it idles. A resource that the pod does not
@@ -89,7 +90,7 @@ impl Lacks {
             parts.push(format!("needs {} {name}, {free} free{whole}", show(want)));
         };
         if self.cpu {
-            part("cpu", ask.cpu, all.cpu, used.cpu, show_cpu);
+            part("cpu", ask.cpu, all.cpu, used.cpu, |milli| Quantity::milli(milli).to_string());
         }
         if self.memory {
             part("memory", ask.memory, all.memory, used.memory, show_bytes);
@@ -101,5 +102,33 @@ impl Lacks {
             part(name, *want, all.extended(name), used.extended(name), |n| n.to_string());
         }
         parts.join("; ")
+    }
+}
+
+/// Bytes as people write them, in the largest unit that is exact, or with one decimal.
+fn show_bytes(bytes: i64) -> String {
+    const UNITS: [(&str, i64); 4] = [("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)];
+    for (unit, size) in UNITS {
+        if bytes.abs() >= size {
+            let tenths = i128::from(bytes) * 10 / i128::from(size);
+            return if i128::from(bytes) * 10 % i128::from(size) == 0 && tenths % 10 == 0 {
+                format!("{}{unit}", tenths / 10)
+            } else {
+                format!("{}.{}{unit}", tenths / 10, (tenths % 10).abs())
+            };
+        }
+    }
+    bytes.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_as_people_write_them() {
+        for (bytes, text) in [(4 << 30, "4Gi"), ((3 << 30) / 2, "1.5Gi"), (100, "100"), (0, "0")] {
+            assert_eq!(show_bytes(bytes), text);
+        }
     }
 }

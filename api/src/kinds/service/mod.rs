@@ -3,12 +3,14 @@
 //! ```text
 //! default -> normalize (clusterIP and clusterIPs) -> allocate -> prepare -> validate
 //! ```
-//! Allocation comes before validation, as upstream does it: what it refuses is told alone.
+//! Allocation, which is the API server's, comes before validation, as upstream does it: what it refuses is told alone.
 
-pub mod allocate;
 mod prepare;
 mod table;
 mod validate;
+
+pub use prepare::{node_ports, normalize, normalize_update};
+pub use validate::addresses as check_addresses;
 
 use serde_json::{Value, json};
 

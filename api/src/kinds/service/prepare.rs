@@ -17,7 +17,7 @@ pub(super) fn prepare_update(new: &mut Value, old: &Value) {
 }
 
 /// Makes `clusterIP` and `clusterIPs` of a new service agree, where only the old field is given.
-pub(super) fn normalize(new: &mut Value) {
+pub fn normalize(new: &mut Value) {
     let address = text(new, "/spec/clusterIP").to_owned();
     if !address.is_empty() && list(new, "/spec/clusterIPs").is_empty() {
         new["spec"]["clusterIPs"] = json!([address]);
@@ -25,7 +25,7 @@ pub(super) fn normalize(new: &mut Value) {
 }
 
 /// The same for a changed service: the field that changed leads. What was allocated before and is not given stays.
-pub(super) fn normalize_update(new: &mut Value, old: &Value) {
+pub fn normalize_update(new: &mut Value, old: &Value) {
     take_over(new, old);
     let (was, is) = (text(old, "/spec/clusterIP").to_owned(), text(new, "/spec/clusterIP").to_owned());
     let (were, are) = (list(old, "/spec/clusterIPs").to_vec(), list(new, "/spec/clusterIPs").to_vec());
@@ -77,7 +77,8 @@ fn take_over_node_ports(new: &mut Value, old: &Value) {
     }
 }
 
-pub(super) fn node_ports(service: &Value) -> Vec<i64> {
+/// The port on nodes of each port of a service; 0 for none.
+pub fn node_ports(service: &Value) -> Vec<i64> {
     list(service, "/spec/ports").iter().map(|port| int(port, "/nodePort")).collect()
 }
 

@@ -126,7 +126,7 @@ fn affinity(spec: &Field<'_, '_>, errors: &mut Errors) {
 }
 
 /// The rules for addresses and their families, which the allocator asks for, too.
-pub(super) fn addresses(service: &Value, errors: &mut Errors) {
+pub fn addresses(service: &Value, errors: &mut Errors) {
     let spec = Field::top(service, "spec");
     if spec.str("type") == "ExternalName" {
         return;

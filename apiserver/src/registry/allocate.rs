@@ -1,4 +1,4 @@
-//! Addresses in the cluster and ports on nodes: who has which. Pure: the API server keeps one [`Allocations`], fills it
+//! Addresses in the cluster and ports on nodes: which service has which. The registry keeps one [`Allocations`], fills it
 //! from the services that it loads, and asks it before every write of a service.
 //!
 //! Source: `pkg/registry/core/service/storage/alloc.go` for the order of steps and the texts.
@@ -6,12 +6,15 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use coracle_api::field::is_zero;
+use coracle_api::kinds::service::{
+    check_addresses, is_headless, needs_cluster_ip, needs_health_port, needs_node_port, node_ports,
+    normalize, normalize_update,
+};
+use coracle_api::kinds::strategy::clear;
+use coracle_api::read::{int, is_true, list, text};
+use coracle_api::{Errors, Path};
 use serde_json::{Value, json};
-
-use super::{is_headless, needs_cluster_ip, needs_health_port, needs_node_port, prepare, validate};
-use crate::field::{Errors, Path};
-use crate::kinds::strategy::clear;
-use crate::read::{int, is_true, list, text};
 
 /// The first address of the range for services. Upstream's API server starts at the same one.
 const NETWORK: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 0);
@@ -90,7 +93,7 @@ impl Allocations {
     /// # Errors
     /// [`Refused`], with nothing taken.
     pub fn create(&mut self, service: &mut Value, dry_run: bool) -> Result<Taken, Refused> {
-        prepare::normalize(service);
+        normalize(service);
         self.fill(service, None, dry_run)
     }
 
@@ -99,7 +102,7 @@ impl Allocations {
     /// # Errors
     /// [`Refused`], with nothing taken.
     pub fn update(&mut self, new: &mut Value, old: &Value, dry_run: bool) -> Result<Taken, Refused> {
-        prepare::normalize_update(new, old);
+        normalize_update(new, old);
         self.fill(new, Some(old), dry_run)
     }
 
@@ -136,7 +139,7 @@ impl Allocations {
 fn holdings(service: &Value) -> Taken {
     let addresses =
         list(service, "/spec/clusterIPs").iter().filter_map(|ip| ip.as_str()?.parse::<Ipv4Addr>().ok());
-    let mut ports: Vec<i64> = prepare::node_ports(service);
+    let mut ports: Vec<i64> = node_ports(service);
     ports.push(int(service, "/spec/healthCheckNodePort"));
     ports.retain(|port| *port != 0);
     Taken { addresses: addresses.map(u32::from).collect(), ports }
@@ -249,7 +252,7 @@ impl Attempt<'_> {
     /// Ports for a service that had some: new ones only where they are new.
     fn more_ports(&mut self, service: &mut Value, old: &Value) -> Result<(), Refused> {
         let automatic = allocates(service);
-        let held = prepare::node_ports(old);
+        let held = node_ports(old);
         for index in 0..list(service, "/spec/ports").len() {
             let asked = int(&service["spec"]["ports"][index], "/nodePort");
             if asked == 0 && automatic {
@@ -314,14 +317,14 @@ fn families(service: &mut Value) -> Result<(), Refused> {
         return Ok(());
     }
     let mut errors = Errors::new();
-    validate::addresses(service, &mut errors);
+    check_addresses(service, &mut errors);
     if !errors.is_empty() {
         return Err(Refused::Invalid(errors));
     }
     let given: Vec<String> =
         list(service, "/spec/ipFamilies").iter().filter_map(Value::as_str).map(str::to_owned).collect();
     let policy = text(service, "/spec/ipFamilyPolicy").to_owned();
-    if is_headless(service) && service.pointer("/spec/selector").is_none_or(crate::field::is_zero) {
+    if is_headless(service) && service.pointer("/spec/selector").is_none_or(is_zero) {
         let first = given.first().map_or("IPv4", String::as_str);
         let mut families = if given.is_empty() { vec![first.to_owned()] } else { given.clone() };
         if families.len() < 2 && policy != "SingleStack" {
@@ -384,7 +387,7 @@ mod tests {
         let _ = all.create(&mut one, false).unwrap();
         let _ = all.create(&mut two, false).unwrap();
         assert_ne!(one["spec"]["clusterIP"], two["spec"]["clusterIP"]);
-        let (ports, others) = (prepare::node_ports(&one), prepare::node_ports(&two));
+        let (ports, others) = (node_ports(&one), node_ports(&two));
         assert_eq!(ports[0], ports[1], "ports of one number share");
         assert!(ports.iter().all(|port| !others.contains(port)));
         assert_eq!(one["spec"]["ipFamilies"], json!(["IPv4"]));
@@ -449,7 +452,7 @@ mod tests {
                 new["spec"]["type"] = named[*kind].into();
                 let _ = all.update(&mut new, &old, false).unwrap();
                 new["spec"]["allocateLoadBalancerNodePorts"] = true.into();
-                prepare::prepare_update(&mut new, &old);
+                (coracle_api::kinds::SERVICE.strategy.prepare_update)(&mut new, &old);
                 all.settle(&new, &old);
                 let held = holdings(&new);
                 prop_assert_eq!(all.addresses.iter().copied().collect::<Vec<_>>(), held.addresses);

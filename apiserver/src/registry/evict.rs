@@ -1,0 +1,303 @@
+//! `POST` to a pod's `/eviction`: it is asked to leave, if its disruption budget allows.
+//!
+//! Source: `pkg/registry/core/pod/storage/eviction.go`.
+
+use coracle_api::decode::Target;
+use coracle_api::status::{Cause, Details};
+use coracle_api::{Key, KindRef, Status, kinds, selector};
+use serde_json::{Value, json};
+
+use super::binding::{done, set_condition};
+use super::card::Entry;
+use super::delete::check_preconditions;
+use super::meta::{is_deleting, text, time_text};
+use super::operation::{Body, Context, DeleteOptions, Written};
+use super::update::STALE;
+use super::{Failure, Registry, TRIES, decode};
+use crate::store::Verb;
+
+/// More evictions than this that were granted and not yet seen to happen are too many.
+const MOST_GRANTED: usize = 2000;
+
+/// What a budget says to an eviction.
+#[derive(Debug, PartialEq)]
+enum Say {
+    /// Go, and nobody counts it; but only as the pod is now.
+    Uncounted,
+    /// Go, and the budget becomes this.
+    Counted(Box<Value>),
+}
+
+impl Registry {
+    /// See the module.
+    pub(super) async fn evict(
+        &self,
+        context: &Context,
+        pod: &Key,
+        body: Body,
+        warnings: &mut Vec<String>,
+    ) -> Result<Written, Status> {
+        let eviction = read(context, body, warnings)?;
+        if text(&eviction, "name") != pod.name {
+            return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+        }
+        let given = &eviction["deleteOptions"];
+        let options = DeleteOptions {
+            uid: given["preconditions"]["uid"].as_str().map(str::to_string),
+            revision: given["preconditions"]["resourceVersion"].as_str().map(str::to_string),
+            grace_seconds: given["gracePeriodSeconds"].as_i64(),
+            ..DeleteOptions::default()
+        };
+        let dry_run = context.dry_run || given["dryRun"].as_array().is_some_and(|list| !list.is_empty());
+        let context = Context { dry_run, ..context.clone() };
+        let options = self.ask_budget(&context, pod, options).await?;
+        let options = self.tell_why(&context, pod, options).await?;
+        let gone = self.delete(&context, pod, &options).await?;
+        Ok(Written { gone: gone.gone, ..done(gone.object) })
+    }
+
+    /// Asks the pod's budget, and counts the eviction in it. Whether the budget changed under us is found out, and asked again.
+    async fn ask_budget(
+        &self,
+        context: &Context,
+        key: &Key,
+        options: DeleteOptions,
+    ) -> Result<DeleteOptions, Status> {
+        for _ in 0..TRIES {
+            let entry = self.entry(key).ok_or_else(|| Status::not_found(key.kind, &key.name))?;
+            let pod = entry.value();
+            if goes_anyway(&pod) {
+                return Ok(options);
+            }
+            let mut budgets = self.budgets_of(&pod, &key.namespace);
+            let Some((budget, entry)) = budgets.pop() else { return Ok(options) };
+            if !budgets.is_empty() {
+                let text = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+                return Err(Status::failure(500, "", text));
+            }
+            let now = time_text(self.clock().now());
+            let new = match ask(&entry.value(), &pod, &now)? {
+                Say::Counted(new) => new,
+                Say::Uncounted => {
+                    let as_seen = Some(text(&pod, "resourceVersion").to_owned());
+                    return Ok(DeleteOptions { revision: options.revision.or(as_seen), ..options });
+                }
+            };
+            match self.commit(context, &budget, Some(&entry), Verb::Update, &new).await {
+                Ok(_) => return Ok(options),
+                Err(Failure::Refused(status)) => return Err(*status),
+                Err(Failure::Conflict) => {}
+            }
+        }
+        Err(Status::conflict(key.kind, &key.name, STALE))
+    }
+
+    /// Writes into the pod's status why it goes, for whoever sees it go.
+    async fn tell_why(
+        &self,
+        context: &Context,
+        key: &Key,
+        mut options: DeleteOptions,
+    ) -> Result<DeleteOptions, Status> {
+        for _ in 0..TRIES {
+            let Some(old) = self.entry(key).filter(|_| !context.dry_run) else { return Ok(options) };
+            let mut pod = old.value();
+            check_preconditions(key, &pod, &options)?;
+            let mut condition = json!({
+                "type": "DisruptionTarget",
+                "status": "True",
+                "lastProbeTime": null,
+                "lastTransitionTime": time_text(self.clock().now()),
+                "reason": "EvictionByEvictionAPI",
+                "message": "Eviction API: evicting",
+            });
+            if let Some(generation) = pod["metadata"]["generation"].as_i64() {
+                condition["observedGeneration"] = generation.into();
+            }
+            set_condition(&mut pod, condition);
+            match self.commit(context, key, Some(&old), Verb::Update, &pod).await {
+                Ok(entry) => {
+                    // The change is our own: what must not have changed is what it made.
+                    options.revision = options.revision.map(|_| entry.object.revision.to_string());
+                    return Ok(options);
+                }
+                Err(Failure::Refused(status)) => return Err(*status),
+                Err(Failure::Conflict) => {}
+            }
+        }
+        Err(Status::conflict(key.kind, &key.name, STALE))
+    }
+
+    /// The budgets that count a pod.
+    fn budgets_of(&self, pod: &Value, namespace: &str) -> Vec<(Key, Entry)> {
+        let state = self.state.read();
+        let shelf = state.shelves.get(&(&kinds::POD_DISRUPTION_BUDGET as KindRef));
+        let all = shelf.into_iter().flat_map(|shelf| shelf.range(Some(namespace), None));
+        let counts = |entry: &Entry| {
+            let selector = selector::from_object(&entry.value()["spec"]["selector"]);
+            selector.is_ok_and(|selector| selector.matches(&pod["metadata"]["labels"]))
+        };
+        let of_pod = all.map(|(_, entry)| entry).filter(|entry| counts(entry));
+        of_pod.map(|entry| (entry.object.key.clone(), entry.clone())).collect()
+    }
+}
+
+/// The `Eviction`, of the version that is, or of the one that was.
+fn read(context: &Context, body: Body, warnings: &mut Vec<String>) -> Result<Value, Status> {
+    let now = Target::named("policy", "v1", "Eviction")
+        .ok_or_else(|| Status::internal("no schema for Eviction"))?;
+    let before = Target { version: "v1beta1", ..now };
+    decode::typed(context, &now, body.clone(), warnings)
+        .or_else(|refused| decode::typed(context, &before, body, warnings).map_err(|_| refused))
+}
+
+/// What does not run yet, or no more, or is on its way out, breaks no budget.
+fn goes_anyway(pod: &Value) -> bool {
+    let phase = pod["status"]["phase"].as_str().unwrap_or_default();
+    is_deleting(pod) || matches!(phase, "Pending" | "Succeeded" | "Failed")
+}
+
+/// Decides. Pure.
+fn ask(budget: &Value, pod: &Value, now: &str) -> Result<Say, Status> {
+    let name = text(budget, "name");
+    let status = &budget["status"];
+    let count = |field: &str| status[field].as_i64().unwrap_or(0);
+    let (needed, healthy) = (count("desiredHealthy"), count("currentHealthy"));
+    if !is_ready(pod) {
+        let always = budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow";
+        if always || (needed > 0 && healthy >= needed) {
+            return Ok(Say::Uncounted);
+        }
+    }
+    if count("observedGeneration") < budget["metadata"]["generation"].as_i64().unwrap_or(0) {
+        let why = format!("The disruption budget {name} is still being processed by the server.");
+        return Err(not_now(why, 10));
+    }
+    if count("disruptionsAllowed") < 0 {
+        return Err(forbidden(name, "pdb disruptions allowed is negative"));
+    }
+    if status["disruptedPods"].as_object().is_some_and(|pods| pods.len() > MOST_GRANTED) {
+        let why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller";
+        return Err(forbidden(name, why));
+    }
+    if count("disruptionsAllowed") == 0 {
+        let why =
+            format!("The disruption budget {name} needs {needed} healthy pods and has {healthy} currently");
+        return Err(not_now(why, 0));
+    }
+    let mut new = budget.clone();
+    let left = count("disruptionsAllowed") - 1;
+    new["status"]["disruptionsAllowed"] = left.into();
+    new["status"]["disruptedPods"][text(pod, "name")] = now.into();
+    let conditions = new["status"]["conditions"].as_array_mut().into_iter().flatten();
+    for condition in conditions.filter(|condition| left == 0 && condition["type"] == "DisruptionAllowed") {
+        if condition["status"] == "True" {
+            condition["lastTransitionTime"] = now.into();
+        }
+        condition["status"] = "False".into();
+        condition["reason"] = "InsufficientPods".into();
+    }
+    Ok(Say::Counted(Box::new(new)))
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.filter(|condition| condition["type"] == "Ready").any(|ready| ready["status"] == "True")
+}
+
+/// 429, with upstream's text: `kubectl drain` waits and tries again.
+fn not_now(why: String, retry_after_seconds: i32) -> Status {
+    let cause = Cause { reason: "DisruptionBudget".into(), message: why, ..Cause::default() };
+    let details = Details { causes: vec![cause], retry_after_seconds, ..Details::default() };
+    let text = "Cannot evict pod as it would violate the pod's disruption budget.";
+    Status::failure(429, "TooManyRequests", text).with_details(details)
+}
+
+/// Upstream names the kind in the singular here.
+fn forbidden(name: &str, why: &str) -> Status {
+    let text = format!("poddisruptionbudget.policy {name:?} is forbidden: {why}");
+    let details = Details {
+        name: name.into(),
+        group: "policy".into(),
+        kind: "poddisruptionbudget".into(),
+        ..Details::default()
+    };
+    Status::failure(403, "Forbidden", text).with_details(details)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(allowed: i64, healthy: i64, policy: &str, ready: bool, observed: i64) -> String {
+        let budget = json!({
+            "metadata": {"name": "b", "generation": 2},
+            "spec": {"unhealthyPodEvictionPolicy": policy},
+            "status": {"disruptionsAllowed": allowed, "desiredHealthy": 3, "currentHealthy": healthy, "observedGeneration": observed,
+                "conditions": [{"type": "DisruptionAllowed", "status": "True", "reason": "SufficientPods"}]},
+        });
+        let conditions = json!([{"type": "Ready", "status": if ready { "True" } else { "False" }}]);
+        let pod =
+            json!({"metadata": {"name": "p"}, "status": {"phase": "Running", "conditions": conditions}});
+        match ask(&budget, &pod, "now") {
+            Ok(Say::Uncounted) => "uncounted".into(),
+            Ok(Say::Counted(new)) => {
+                let status = &new["status"];
+                assert_eq!(status["disruptedPods"], json!({"p": "now"}));
+                format!("{} {}", status["disruptionsAllowed"], status["conditions"][0]["status"])
+            }
+            Err(status) => {
+                let details = status.details.unwrap_or_default();
+                let cause = details.causes.into_iter().next().map(|cause| cause.message);
+                format!("{} {}", status.code, cause.unwrap_or(status.message))
+            }
+        }
+    }
+
+    #[test]
+    fn a_budget_grants_what_it_has_left() {
+        let needs = "429 The disruption budget b needs 3 healthy pods and has";
+        let cases = [
+            ("two left", asked(2, 5, "", true, 2), "1 \"True\"".to_owned()),
+            ("one left", asked(1, 4, "", true, 2), "0 \"False\"".to_owned()),
+            ("none left", asked(0, 3, "", true, 2), format!("{needs} 3 currently")),
+            (
+                "not ready, enough others are",
+                asked(0, 3, "IfHealthyBudget", false, 2),
+                "uncounted".to_owned(),
+            ),
+            ("not ready, too few are", asked(0, 2, "", false, 2), format!("{needs} 2 currently")),
+            ("not ready, and always let go", asked(0, 2, "AlwaysAllow", false, 1), "uncounted".to_owned()),
+            (
+                "changed and not counted yet",
+                asked(1, 4, "", true, 1),
+                "429 The disruption budget b is still being processed by the server.".to_owned(),
+            ),
+            (
+                "nonsense",
+                asked(-1, 4, "", true, 2),
+                "403 poddisruptionbudget.policy \"b\" is forbidden: pdb disruptions allowed is negative"
+                    .to_owned(),
+            ),
+        ];
+        for (name, got, expected) in cases {
+            assert_eq!(got, expected, "case: {name}");
+        }
+    }
+
+    #[test]
+    fn only_what_runs_is_counted() {
+        for (phase, deleted, expected) in [
+            ("Running", false, false),
+            ("Running", true, true),
+            ("Pending", false, true),
+            ("Failed", false, true),
+        ] {
+            let mut pod = json!({"metadata": {}, "status": {"phase": phase}});
+            if deleted {
+                pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+            }
+            assert_eq!(goes_anyway(&pod), expected, "case: {phase} {deleted}");
+        }
+    }
+}

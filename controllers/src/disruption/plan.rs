@@ -1,0 +1,245 @@
+//! How many pods of a budget may go.
+//!
+//! Source: `pkg/controller/disruption/disruption.go`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::owner::{controller_of, uid};
+use crate::{pods, time};
+
+/// An evicted pod that is still there after this long was not evicted after all.
+const EVICTION: SignedDuration = SignedDuration::from_secs(2 * 60);
+
+/// All that `plan` may look at.
+pub struct Observed<'a> {
+    /// The budget.
+    pub budget: &'a PodDisruptionBudget,
+    /// The pods that it selects.
+    pub pods: &'a [Arc<Pod>],
+    /// Those who may have made them, of the same namespace.
+    pub deployments: &'a [Arc<Deployment>],
+    /// The same.
+    pub sets: &'a [Arc<ReplicaSet>],
+}
+
+/// What to write, and when to look again.
+pub struct Plan {
+    /// The status as it should be.
+    pub status: PodDisruptionBudgetStatus,
+    /// Some pods could not be counted, because nobody says how many of them there are to be.
+    pub unmanaged: bool,
+    /// When the first eviction that did not happen is forgotten.
+    pub look_again: Option<Timestamp>,
+}
+
+/// Decides and does nothing else.
+pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
+    let old = observed.budget.status.clone().unwrap_or_default();
+    let (expected, desired, unmanaged) = bounds(observed);
+    let evicted = evicted(observed.pods, &old, now);
+    let healthy = observed.pods.iter().filter(|pod| {
+        let going = pod.metadata.deletion_timestamp.is_some()
+            || pod.metadata.name.as_ref().is_some_and(|name| evicted.contains_key(name));
+        !going && pods::is_ready(pod)
+    });
+    let healthy = i32::try_from(healthy.count()).unwrap_or(i32::MAX);
+    let allowed = if expected > 0 { healthy.saturating_sub(desired).max(0) } else { 0 };
+    let generation = observed.budget.metadata.generation;
+    let look_again = evicted.values().filter_map(|since| since.0.checked_add(EVICTION).ok()).min();
+    let status = PodDisruptionBudgetStatus {
+        conditions: Some(with_condition(&old, allowed > 0, generation, now)),
+        current_healthy: Some(healthy),
+        desired_healthy: Some(desired),
+        disrupted_pods: (!evicted.is_empty()).then_some(evicted),
+        disruptions_allowed: Some(allowed),
+        expected_pods: Some(expected),
+        observed_generation: generation,
+    };
+    Plan { status, unmanaged, look_again }
+}
+
+/// How many pods there are to be, how many of them must stay, and whether any could not be counted.
+fn bounds(observed: &Observed<'_>) -> (i32, i32, bool) {
+    let spec = observed.budget.spec.clone().unwrap_or_default();
+    match (spec.max_unavailable, spec.min_available) {
+        (Some(most), _) => {
+            let (expected, unmanaged) = wanted(observed);
+            (expected, expected.saturating_sub(share(&most, expected)).max(0), unmanaged)
+        }
+        (None, Some(IntOrString::Int(least))) => {
+            (i32::try_from(observed.pods.len()).unwrap_or(i32::MAX), least, false)
+        }
+        (None, Some(least)) => {
+            let (expected, unmanaged) = wanted(observed);
+            (expected, share(&least, expected), unmanaged)
+        }
+        (None, None) => (0, 0, false),
+    }
+}
+
+/// A number, or so many per cent of `whole`, rounded up.
+fn share(bound: &IntOrString, whole: i32) -> i32 {
+    match bound {
+        IntOrString::Int(number) => *number,
+        IntOrString::String(text) => {
+            let percent: i64 = text.strip_suffix('%').and_then(|number| number.parse().ok()).unwrap_or(0);
+            i32::try_from((i64::from(whole) * percent + 99) / 100).unwrap_or(i32::MAX)
+        }
+    }
+}
+
+/// What all the controllers of the pods ask for together; and whether a pod has none that says.
+fn wanted(observed: &Observed<'_>) -> (i32, bool) {
+    let mut asked: BTreeMap<String, i32> = BTreeMap::new();
+    let mut unmanaged = false;
+    for pod in observed.pods {
+        match scale(pod, observed) {
+            Some((uid, replicas)) => drop(asked.insert(uid, replicas)),
+            None => unmanaged = true,
+        }
+    }
+    (asked.values().fold(0, |sum, replicas| sum.saturating_add(*replicas)), unmanaged)
+}
+
+/// The uid of whoever decides how many pods there are of this one's kind, and how many that is.
+fn scale(pod: &Pod, observed: &Observed<'_>) -> Option<(String, i32)> {
+    let owner = controller_of(&pod.metadata)?;
+    let set = observed.sets.iter().find(|set| uid(&set.metadata) == owner.uid)?;
+    let deployment = controller_of(&set.metadata)
+        .and_then(|owner| observed.deployments.iter().find(|other| uid(&other.metadata) == owner.uid));
+    Some(match deployment {
+        Some(deployment) => {
+            let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+            (uid(&deployment.metadata).to_owned(), replicas.unwrap_or(1))
+        }
+        None => (owner.uid.clone(), set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)),
+    })
+}
+
+/// Pods whose eviction was granted, and that are not seen to go yet.
+fn evicted(pods: &[Arc<Pod>], old: &PodDisruptionBudgetStatus, now: Timestamp) -> BTreeMap<String, Time> {
+    let mut evicted = old.disrupted_pods.clone().unwrap_or_default();
+    let waits = |name: &String| {
+        pods.iter()
+            .any(|pod| pod.metadata.name.as_ref() == Some(name) && pod.metadata.deletion_timestamp.is_none())
+    };
+    evicted.retain(|name, since| waits(name) && since.0.checked_add(EVICTION).is_ok_and(|end| end > now));
+    evicted
+}
+
+/// The conditions with `DisruptionAllowed` as it is now; its time is that of its last change.
+fn with_condition(
+    old: &PodDisruptionBudgetStatus,
+    allowed: bool,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let (status, reason) = if allowed { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
+    let mut conditions = old.conditions.clone().unwrap_or_default();
+    let at = conditions.iter().position(|condition| condition.type_ == "DisruptionAllowed");
+    let since = at.map(|at| &conditions[at]).filter(|old| old.status == status);
+    let new = Condition {
+        type_: "DisruptionAllowed".into(),
+        status: status.into(),
+        reason: reason.into(),
+        message: String::new(),
+        observed_generation: generation,
+        last_transition_time: since
+            .map_or_else(|| time::seconds(now), |old| old.last_transition_time.clone()),
+    };
+    match at {
+        Some(at) => conditions[at] = new,
+        None => conditions.push(new),
+    }
+    conditions
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::{Make, pod, time};
+
+    fn budget(spec: Value, status: Value) -> PodDisruptionBudget {
+        let budget = json!({"metadata": {"name": "b", "generation": 1}, "spec": spec, "status": status});
+        Make(budget).build()
+    }
+
+    /// Three pods of a Deployment that asks for four, of which so many are ready.
+    fn status(spec: Value, ready: usize, status: Value) -> PodDisruptionBudgetStatus {
+        let set = json!({"metadata": {"name": "s", "uid": "s", "ownerReferences": [
+            {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d", "uid": "d", "controller": true}]}});
+        let deployment = json!({"metadata": {"name": "d", "uid": "d"}, "spec": {"replicas": 4, "selector": {}, "template": {}}});
+        let pods = ["a", "b", "c"].into_iter().enumerate().map(|(index, name)| {
+            let pod = pod(name).owned("ReplicaSet", "s", "s");
+            Arc::new(if index < ready { pod.ready(0).build() } else { pod.build() })
+        });
+        let (budget, pods) = (budget(spec, status), pods.collect::<Vec<_>>());
+        let (deployments, sets) = ([Arc::new(Make(deployment).build())], [Arc::new(Make(set).build())]);
+        let observed = Observed { budget: &budget, pods: &pods, deployments: &deployments, sets: &sets };
+        plan(&observed, time(10).0).status
+    }
+
+    #[test]
+    fn a_budget_allows_what_is_healthy_beyond_what_must_stay() {
+        // Spec, ready pods: expected, desired, allowed.
+        let cases = [
+            (json!({"minAvailable": 2}), 3, (3, 2, 1)),
+            (json!({"minAvailable": 5}), 3, (3, 5, 0)),
+            (json!({"minAvailable": "50%"}), 3, (4, 2, 1)),
+            (json!({"maxUnavailable": 1}), 3, (4, 3, 0)),
+            (json!({"maxUnavailable": "26%"}), 3, (4, 2, 1)),
+            (json!({"maxUnavailable": 9}), 1, (4, 0, 1)),
+            (json!({}), 3, (0, 0, 0)),
+        ];
+        for (spec, ready, expected) in cases {
+            let status = status(
+                spec.clone(),
+                ready,
+                json!({"desiredHealthy": 0, "currentHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0}),
+            );
+            let (all, stay, go) = expected;
+            let got = (status.expected_pods, status.desired_healthy, status.disruptions_allowed);
+            assert_eq!(got, (Some(all), Some(stay), Some(go)), "case: {spec}");
+            let condition = &status.conditions.unwrap_or_default()[0];
+            assert_eq!(condition.status == "True", go > 0, "case: {spec}");
+        }
+    }
+
+    #[test]
+    fn an_evicted_pod_does_not_count_until_its_eviction_is_given_up() {
+        let mut before =
+            json!({"desiredHealthy": 1, "currentHealthy": 3, "disruptionsAllowed": 1, "expectedPods": 3});
+        for (since, healthy) in [(0, 2), (-120, 3)] {
+            before["disruptedPods"] = json!({"a": time(since), "gone": time(5)});
+            let status = status(json!({"minAvailable": 1}), 3, before.clone());
+            assert_eq!(
+                (status.current_healthy, status.disruptions_allowed),
+                (Some(healthy), Some(healthy - 1))
+            );
+            assert_eq!(status.disrupted_pods.map_or(0, |pods| pods.len()), usize::from(healthy == 2));
+        }
+    }
+
+    #[test]
+    fn pods_that_nobody_makes_count_only_by_number() {
+        let pods = [Arc::new(pod("a").ready(0).build())];
+        for (spec, expected) in
+            [(json!({"maxUnavailable": 1}), (0, true)), (json!({"minAvailable": 1}), (1, false))]
+        {
+            let budget = budget(spec, json!(null));
+            let observed = Observed { budget: &budget, pods: &pods, deployments: &[], sets: &[] };
+            let plan = plan(&observed, time(0).0);
+            assert_eq!((plan.status.expected_pods, plan.unmanaged), (Some(expected.0), expected.1));
+        }
+    }
+}
