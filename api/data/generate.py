@@ -29,6 +29,8 @@ StatefulSetPersistentVolumeClaimRetentionPolicy.whenDeleted StatefulSetPersisten
 ValidatingAdmissionPolicyStatus.observedGeneration Validation.message Validation.messageExpression
 ValidationRule.fieldPath ValidationRule.message ValidationRule.messageExpression""".split())
 PRINTED = {"StatefulSetStatus.availableReplicas"}
+# Collections that mean something even if they are empty: admission refuses any overhead.
+GIVEN = {"PodSpec.overhead"}
 SCALARS = {"string", "bool", "int32", "int64", "int", "float64"}
 
 
@@ -109,6 +111,8 @@ def main():
                 label = ":" + bare
             if pointer:
                 return label
+            if collection and f"{struct}.{field}" in GIVEN:
+                return label + "+"
             if collection:
                 return label + ("" if omit else "!")
             if ref and not special:

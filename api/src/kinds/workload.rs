@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::strategy::generation;
+use super::strategy::{clear, generation};
 use crate::field::{Errors, Field, Path};
 use crate::kind::Kind;
 use crate::names;
@@ -24,6 +24,10 @@ pub(super) const POD_COLUMNS: [Column; 3] = [
 pub(super) fn default_template(workload: &mut Value) {
     if let Some(spec) = workload.pointer_mut("/spec/template/spec") {
         complete_spec(spec);
+        // An empty overhead means something to the admission of pods, and nothing here.
+        if crate::field::is_zero(&spec["overhead"]) {
+            clear(spec, "overhead");
+        }
     }
 }
 

@@ -173,7 +173,7 @@ fn fields(name: &'static str, json: &Value, properties: &Map<String, Value>, ord
     Shape::Struct(Struct::new(fields, atomic, false))
 }
 
-/// One word of `types.txt`, `NUMBER[:GoType][?|!]`, and the schema's property.
+/// One word of `types.txt`, `NUMBER[:GoType][?|!|+]`, and the schema's property.
 fn field(
     owner: &'static str,
     name: &'static str,
@@ -185,6 +185,7 @@ fn field(
     let (word, zero) = match word.as_bytes().last() {
         Some(b'?') => (&word[..word.len() - 1], Zero::Omitted),
         Some(b'!') => (&word[..word.len() - 1], Zero::Printed),
+        Some(b'+') => (&word[..word.len() - 1], Zero::Given),
         _ => (word, Zero::Kept),
     };
     let (number, go) = word.split_once(':').map_or((word, None), |(number, go)| (number, Some(go)));

@@ -126,6 +126,8 @@ pub struct Field {
 pub enum Zero {
     /// A pointer or a collection: kept if given, but for empty collections.
     Kept,
+    /// A collection that is kept if given, even an empty one.
+    Given,
     /// Left out.
     Omitted,
     /// Printed, even if it was not given.
