@@ -215,6 +215,12 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_overhead_is_none_in_a_template() {
+        let deployment = deployment(|spec| spec["template"]["spec"]["overhead"] = json!({}));
+        assert!(deployment.pointer("/spec/template/spec/overhead").is_none());
+    }
+
+    #[test]
     fn generation_counts_what_matters() {
         let mut old = deployment(|_| {});
         set_generation(&mut old, 3);

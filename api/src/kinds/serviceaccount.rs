@@ -47,3 +47,21 @@ static STRATEGY: Strategy = Strategy {
 
 /// Limits the secrets that pods of an account may mount to those that it names.
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_old_annotation_is_told_of_once() {
+        let plain = json!({"metadata": {}});
+        let old = json!({"metadata": {"annotations": {ENFORCE: "true"}}});
+        for (new, before, told) in
+            [(&old, None, 1), (&old, Some(&plain), 1), (&old, Some(&old), 0), (&plain, None, 0)]
+        {
+            assert_eq!((STRATEGY.warnings)(new, before).len(), told, "case: {new} after {before:?}");
+        }
+    }
+}

@@ -193,6 +193,49 @@ mod tests {
     }
 
     #[test]
+    fn a_container_may_have_its_own_word_on_starting_again() {
+        let refused =
+            ["status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"];
+        let rule = |operator: &str| json!({"restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": operator, "values": [42]}}]});
+        let cases = [
+            (json!({}), 42, false),
+            (json!({"restartPolicy": "Always"}), 0, true),
+            (json!({"restartPolicy": "OnFailure"}), 0, false),
+            (json!({"restartPolicy": "OnFailure"}), 1, true),
+            (rule("In"), 42, true),
+            (rule("In"), 41, false),
+            (rule("NotIn"), 42, false),
+            (rule("NotIn"), 41, true),
+        ];
+        for (mut own, code, right) in cases {
+            own["name"] = "c".into();
+            let pod = |status: Value| json!({"spec": {"restartPolicy": "Never", "containers": [own]}, "status": status});
+            let mut errors = Errors::new();
+            let (old, new) = (pod(container("terminated", code)), pod(container("running", 0)));
+            validate_pod_status_update(&new, &old, &mut errors);
+            let found: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+            assert_eq!(found, if right { &[][..] } else { &refused[..] }, "case: {own} {code}");
+        }
+    }
+
+    #[test]
+    fn who_a_container_runs_as_is_a_matter_of_the_system() {
+        let status = json!({"containerStatuses": [{"name": "c", "user": {"linux": {"uid": -1, "gid": 0}}}]});
+        for (os, expected) in [
+            (
+                "linux",
+                "status.containerStatuses[0].linux.uid: Invalid value: -1: must be between 0 and 2147483647, inclusive",
+            ),
+            ("windows", "status.containerStatuses[0].linux: Forbidden: cannot be set for a windows pod"),
+        ] {
+            let pod = json!({"spec": {"os": {"name": os}}, "status": status});
+            let mut errors = Errors::new();
+            validate_pod_status_update(&pod, &json!({"spec": {}}), &mut errors);
+            assert_eq!(errors.0.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+        }
+    }
+
+    #[test]
     fn addresses() {
         let cases = [
             (json!({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}), vec![]),

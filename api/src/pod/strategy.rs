@@ -150,3 +150,21 @@ fn add_expressions(term: &mut Value, labels: &Value) {
         term["labelSelector"]["matchExpressions"] = all.into();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_observed_is_not_forgotten_by_who_does_not_know_of_it() {
+        let old = json!({"metadata": {}, "spec": {}, "status": {"observedGeneration": 3, "qosClass": "Burstable",
+            "conditions": [{"type": "Ready", "observedGeneration": 2}, {"type": "Other"}]}});
+        let mut new = json!({"metadata": {}, "spec": {}, "status": {
+            "conditions": [{"type": "Other"}, {"type": "Ready", "status": "True"}]}});
+        prepare_status_update(&mut new, &old);
+        let status = &new["status"];
+        assert_eq!((&status["observedGeneration"], &status["qosClass"]), (&json!(3), &json!("Burstable")));
+        assert_eq!(status["conditions"][1]["observedGeneration"], 2);
+        assert!(status["conditions"][0].get("observedGeneration").is_none());
+    }
+}

@@ -169,34 +169,4 @@ fn warnings(service: &Value, _: Option<&Value>) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_left_out_is_filled_in() {
-        let cases = [
-            (
-                json!({"ports": [{"port": 80}]}),
-                json!({"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "sessionAffinity": "None", "type": "ClusterIP",
-                    "internalTrafficPolicy": "Cluster"}),
-            ),
-            (
-                json!({"type": "ExternalName", "externalName": "a.example"}),
-                json!({"type": "ExternalName", "externalName": "a.example", "sessionAffinity": "None"}),
-            ),
-            (
-                json!({"type": "LoadBalancer", "sessionAffinity": "ClientIP", "ports": [{"port": 1, "targetPort": ""}]}),
-                json!({"type": "LoadBalancer", "sessionAffinity": "ClientIP", "ports": [{"port": 1, "targetPort": 1, "protocol": "TCP"}],
-                    "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10_800}}, "externalTrafficPolicy": "Cluster",
-                    "internalTrafficPolicy": "Cluster", "allocateLoadBalancerNodePorts": true}),
-            ),
-        ];
-        for (spec, expected) in cases {
-            let mut service = json!({"spec": spec});
-            SERVICE.fill_in(&mut service);
-            assert_eq!(service["spec"], expected);
-            SERVICE.fill_in(&mut service);
-            assert_eq!(service["spec"], expected, "filling in twice changes nothing");
-        }
-    }
-}
+mod tests;

@@ -367,3 +367,38 @@ proptest! {
         crate::pod::pod_warnings(&pod, None);
     }
 }
+
+#[test]
+fn sources_of_volumes_by_other_systems() {
+    let volume = |source: Value| {
+        let mut volume = json!({"name": "v"});
+        merge(&mut volume, source);
+        json!({"volumes": [volume]})
+    };
+    let iscsi = |iqn: &str| volume(json!({"iscsi": {"targetPortal": "a:1", "iqn": iqn, "lun": 0}}));
+    let quobyte = |registry: &str| volume(json!({"quobyte": {"registry": registry, "volume": "v"}}));
+    check(vec![
+        (iscsi("iqn.2001-04.com.example:a"), vec![]),
+        (iscsi("eui.0123456789abcdef"), vec![]),
+        (
+            iscsi("disk"),
+            vec![
+                "spec.volumes[0].iscsi.iqn: Invalid value: \"disk\": must be valid format starting with iqn, eui, or naa",
+            ],
+        ),
+        (
+            iscsi("iqn.2001-4.com:a"),
+            vec!["spec.volumes[0].iscsi.iqn: Invalid value: \"iqn.2001-4.com:a\": must be valid format"],
+        ),
+        (quobyte("a:1,b:2"), vec![]),
+        (
+            quobyte("a"),
+            vec!["spec.volumes[0].quobyte.registry: Invalid value: \"a\": must be a host:port pair…"],
+        ),
+        (volume(json!({"csi": {"driver": ""}})), vec!["spec.volumes[0].csi.driver: Required value"]),
+        (
+            json!({"overhead": {"cpu": "1", "memory": "-1"}}),
+            vec!["spec.overhead.limits[memory]: Invalid value: \"-1\": must be greater than or equal to 0"],
+        ),
+    ]);
+}
