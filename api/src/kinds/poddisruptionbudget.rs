@@ -1,4 +1,4 @@
-//! `PodDisruptionBudget`. It is kept and checked; nothing acts on it yet.
+//! `PodDisruptionBudget`. What it allows is counted by a controller, and asked by evictions.
 
 use serde_json::{Value, json};
 

@@ -102,7 +102,7 @@ fn unconvertible(version: &str, path: &str) -> Option<String> {
     match split_subscript(path) {
         Some(("metadata.annotations" | "metadata.labels", _)) => None,
         Some(_) => Some(format!("field label does not support subscript: {path}")),
-        None if [VARIABLE_FIELDS, FILE_FIELDS, OTHER_FIELDS].iter().any(|fields| fields.contains(&path)) => {
+        None if [VARIABLE_FIELDS, FILE_FIELDS, OTHER_FIELDS].iter().any(|fields| fields.contains(path)) => {
             None
         }
         None => Some(format!("field label not supported: {path}")),
