@@ -34,6 +34,6 @@ mod testing;
 mod time;
 mod timing;
 
-pub(crate) use shared::Shared;
+pub(crate) use shared::{BATCH, Shared, drive, write_all};
 pub use start::{Config, start, start_gated};
 pub use timing::Timing;

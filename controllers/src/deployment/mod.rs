@@ -30,7 +30,7 @@ use limits::Limits;
 pub use plan::{Action, Observed, plan};
 
 use crate::owner::{controller_of, is_controlled_by, name, uid};
-use crate::{Shared, labels};
+use crate::{Shared, drive, labels};
 
 /// The controller's stores.
 struct Controller {
@@ -69,11 +69,7 @@ pub async fn run(shared: Shared, stop: CancellationToken) {
         }
         _ => Vec::new(),
     });
-    let reconcile = move |ctx: Ctx, key: Key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(&ctx, &key).await }
-    };
-    runner.run(stop, reconcile).await;
+    drive(runner, controller, stop, |it, ctx, key| Box::pin(it.reconcile(ctx, key))).await;
 }
 
 /// The Deployments that would take a set without a controller.

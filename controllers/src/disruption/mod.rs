@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use self::plan::{Observed, Plan, plan};
-use crate::{Shared, labels, patch, time};
+use crate::{Shared, drive, labels, patch, time, write_all};
 
 struct Controller {
     budgets: Store<PodDisruptionBudget>,
@@ -60,11 +60,7 @@ pub async fn run(shared: Shared, stop: CancellationToken) {
                 .map(|pods| budgets_of(&of_sets, namespace(&change.object().metadata), pods));
             found.unwrap_or_default()
         });
-    let reconcile = move |ctx: Ctx, key: Key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(&ctx, &key).await }
-    };
-    runner.run(stop, reconcile).await;
+    drive(runner, controller, stop, |it, ctx, key| Box::pin(it.reconcile(ctx, key))).await;
 }
 
 fn namespace(object: &ObjectMeta) -> &str {
@@ -102,10 +98,7 @@ impl Controller {
             let meta =
                 json!({"uid": budget.metadata.uid, "resourceVersion": budget.metadata.resource_version});
             let patch = json!({"metadata": meta, "status": change});
-            match ctx.write_one(Op::merge_status(key.clone(), patch)).await {
-                Err(error) if !error.is("NotFound") => return Err(error),
-                _ => {}
-            }
+            write_all(ctx, vec![Op::merge_status(key.clone(), patch)]).await?;
         }
         Ok(match look_again {
             Some(at) => Requeue::After(time::until(at, ctx.now())),

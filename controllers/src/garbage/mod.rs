@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::graph::{Graph, Node, Target, target};
 use self::plan::{Dependent, Observed, Owner, plan};
-use crate::Shared;
 use crate::owner::uid;
+use crate::{Shared, drive, write_all};
 
 /// Calls a macro with the types of all kinds that can own or be owned. Events are left out: there are many, and they die of age.
 macro_rules! every_kind {
@@ -48,9 +48,6 @@ macro_rules! every_kind {
 }
 pub(crate) use every_kind;
 
-/// The most writes in one batch.
-const BATCH: usize = 500;
-
 struct Collector {
     graph: RwLock<Graph>,
     events: EventRecorder,
@@ -71,11 +68,7 @@ pub async fn run(shared: Shared, stop: CancellationToken) {
     }
     let runner = shared.runner("garbage-collector-controller").workers(4);
     let runner = every_kind!(watch_all, runner);
-    let reconcile = move |ctx: Ctx, key: Key| {
-        let collector = collector.clone();
-        async move { collector.reconcile(&ctx, &key).await }
-    };
-    runner.run(stop, reconcile).await;
+    drive(runner, collector, stop, |it, ctx, key| Box::pin(it.reconcile(ctx, key))).await;
 }
 
 fn watch<K: Typed>(runner: Runner, collector: Arc<Collector>) -> Runner {
@@ -140,18 +133,8 @@ impl Collector {
     #[tracing::instrument(skip_all, fields(%key))]
     async fn reconcile(&self, ctx: &Ctx, key: &Key) -> Result<Requeue, Error> {
         let observed = self.observe(ctx, key).await?;
-        let mut failed = None;
-        let mut ops: Vec<_> = plan(&observed).into_iter().map(|action| action.op()).collect();
-        while !ops.is_empty() {
-            let rest = ops.split_off(ops.len().min(BATCH));
-            for outcome in ctx.write(std::mem::replace(&mut ops, rest)).await? {
-                match outcome {
-                    Err(status) if status.code != 404 => failed = Some(status),
-                    _ => {}
-                }
-            }
-        }
-        failed.map_or(Ok(Requeue::Done), |status| Err(Error::Refused(status)))
+        write_all(ctx, plan(&observed).into_iter().map(|action| action.op()).collect()).await?;
+        Ok(Requeue::Done)
     }
 
     async fn observe(&self, ctx: &Ctx, key: &Key) -> Result<Observed, Error> {

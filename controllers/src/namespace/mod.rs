@@ -19,10 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::plan::{Content, FINALIZER, Plan, is_due, plan};
 use crate::garbage::every_kind;
-use crate::{Shared, patch, pods};
-
-/// The most deletes in one batch.
-const BATCH: usize = 500;
+use crate::{Shared, drive, patch, pods, write_all};
 
 struct Controller {
     namespaces: Store<Namespace>,
@@ -47,11 +44,7 @@ pub async fn run(shared: Shared, stop: CancellationToken) {
         }};
     }
     let runner = every_kind!(watch_content, runner);
-    let reconcile = move |ctx: Ctx, key: Key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(&ctx, &key).await }
-    };
-    runner.run(stop, reconcile).await;
+    drive(runner, controller, stop, |it, ctx, key| Box::pin(it.reconcile(ctx, key))).await;
 }
 
 impl Controller {
@@ -81,15 +74,7 @@ async fn empty(ctx: &Ctx, namespace: &Key, kind: KindRef) -> Result<Content, Err
     if going.is_empty() {
         return Ok(content(kind, &objects));
     }
-    for batch in going.chunks(BATCH) {
-        let ops = batch.iter().map(|key| Op::delete_key(key.clone())).collect();
-        for outcome in ctx.write(ops).await? {
-            match outcome {
-                Err(status) if status.code != 404 => return Err(Error::Refused(status)),
-                _ => {}
-            }
-        }
-    }
+    write_all(ctx, going.into_iter().map(Op::delete_key).collect()).await?;
     let (objects, _) = ctx.client().list(&interest).await?;
     Ok(content(kind, &objects))
 }
@@ -140,11 +125,5 @@ async fn apply(ctx: &Ctx, namespace: &Namespace, plan: &Plan) -> Result<(), Erro
         finalizers.retain(|finalizer| finalizer != FINALIZER);
         ops.push(Op::Update { key, sub: Some("finalize"), object: object.to_value() });
     }
-    for outcome in ctx.write(ops).await? {
-        match outcome {
-            Err(status) if status.code != 404 => return Err(Error::Refused(status)),
-            _ => {}
-        }
-    }
-    Ok(())
+    write_all(ctx, ops).await
 }

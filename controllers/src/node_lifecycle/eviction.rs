@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::evict::{Deadlines, deadlines, no_execute};
 use super::{by_node, conditions_patch};
 use crate::owner::{name, uid};
-use crate::{Shared, time};
+use crate::{Shared, drive, time};
 
 /// The condition of a pod that goes for a reason outside itself.
 pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
@@ -57,11 +57,7 @@ pub async fn run(shared: Shared, stop: CancellationToken) {
         let tainted = node.filter(|node| !no_execute(node).is_empty());
         tainted.map(|node| node.key()).into_iter().collect()
     });
-    let reconcile = move |ctx: Ctx, key: Key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(&ctx, &key).await }
-    };
-    runner.run(stop, reconcile).await;
+    drive(runner, controller, stop, |it, ctx, key| Box::pin(it.reconcile(ctx, key))).await;
 }
 
 impl Controller {

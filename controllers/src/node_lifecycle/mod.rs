@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::zones::{Pace, Zones, zone};
 use crate::owner::{name, uid};
-use crate::{Shared, Timing, pods, time};
+use crate::{Shared, Timing, drive, pods, time};
 
 /// Where nodes renew their leases.
 const LEASES: &str = "kube-node-lease";
@@ -117,11 +117,7 @@ async fn watch_over_nodes(shared: Shared, stop: CancellationToken) {
         let failed = node.filter(|node| matches!(health::ready(node), Some("False" | "Unknown")));
         failed.map(|node| key(name(&node.metadata))).into_iter().collect()
     });
-    let reconcile = move |ctx: Ctx, key: Key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(&ctx, &key).await }
-    };
-    runner.run(stop, reconcile).await;
+    drive(runner, controller, stop, |it, ctx, key| Box::pin(it.reconcile(ctx, key))).await;
 }
 
 impl Controller {

@@ -19,10 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::plan::{Observed, Reason, plan};
 use crate::owner::uid;
-use crate::{Shared, Timing, pods};
-
-/// The most pods in one batch.
-const BATCH: usize = 500;
+use crate::{BATCH, Shared, Timing, drive, pods, write_all};
 
 struct Controller {
     pods: Store<Pod>,
@@ -43,11 +40,7 @@ pub async fn run(shared: Shared, stop: CancellationToken) {
     let runner = shared.runner("pod-garbage-collector");
     // One key for all pods, looked at by the clock and not by change.
     runner.queue().add(Key::new(Pod::kind(), "", ""), None);
-    let reconcile = move |ctx: Ctx, _: Key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(&ctx).await }
-    };
-    runner.run(stop, reconcile).await;
+    drive(runner, controller, stop, |it, ctx, _| Box::pin(it.reconcile(ctx))).await;
 }
 
 impl Controller {
@@ -91,20 +84,7 @@ async fn remove(ctx: &Ctx, going: &[(Arc<Pod>, Reason)]) -> Result<(), Error> {
         let meta = json!({"uid": uid(&pod.metadata), "resourceVersion": pod.metadata.resource_version});
         Op::merge_status(pod.key(), json!({"metadata": meta, "status": status}))
     };
-    for outcome in ctx.write(going.iter().filter(unfinished).map(fail).collect()).await? {
-        if let Err(status) = outcome
-            && status.code != 404
-        {
-            return Err(Error::Refused(status));
-        }
-    }
+    write_all(ctx, going.iter().filter(unfinished).map(fail).collect()).await?;
     let delete = |(pod, _): &(Arc<Pod>, Reason)| Op::delete(&**pod).with_grace(0);
-    for outcome in ctx.write(going.iter().map(delete).collect()).await? {
-        if let Err(status) = outcome
-            && status.code != 404
-        {
-            return Err(Error::Refused(status));
-        }
-    }
-    Ok(())
+    write_all(ctx, going.iter().map(delete).collect()).await
 }

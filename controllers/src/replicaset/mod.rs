@@ -21,10 +21,7 @@ pub use plan::{Action, Observed, plan};
 use status::Failure;
 
 use crate::owner::{self, controller_of, is_controlled_by, uid};
-use crate::{Shared, labels, patch, pods, time};
-
-/// The most writes in one batch: large enough to share a flush, small enough to let others in between.
-const BATCH: usize = 500;
+use crate::{BATCH, Shared, drive, labels, patch, pods, time, write_all};
 
 /// The controller's stores.
 struct Controller {
@@ -52,11 +49,7 @@ pub async fn run(shared: Shared, stop: CancellationToken) {
     let runner = runner.watches_itself::<ReplicaSet>().watches_owned::<Pod, ReplicaSet>();
     let runner =
         runner.watches::<Pod>(move |change| change.new.map(|pod| takers(&sets, pod)).unwrap_or_default());
-    let reconcile = move |ctx: Ctx, key: Key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(&ctx, &key).await }
-    };
-    runner.run(stop, reconcile).await;
+    drive(runner, controller, stop, |it, ctx, key| Box::pin(it.reconcile(ctx, key))).await;
 }
 
 /// The sets that would take a pod without a controller.
@@ -112,17 +105,17 @@ impl Controller {
                     claims.push(Op::merge(pod, patch))
                 }
                 Action::Create { count } => {
-                    self.claim(ctx, std::mem::take(&mut claims)).await?;
+                    write_all(ctx, std::mem::take(&mut claims)).await?;
                     refused = self.create(ctx, observed.set, count).await?;
                 }
                 Action::Delete { pods } => {
-                    self.claim(ctx, std::mem::take(&mut claims)).await?;
+                    write_all(ctx, std::mem::take(&mut claims)).await?;
                     refused = self.delete(ctx, observed.set, pods).await?;
                 }
                 Action::Status(status) => told = Some(*status),
             }
         }
-        self.claim(ctx, claims).await?;
+        write_all(ctx, claims).await?;
         if let Some((failure, _)) = &refused {
             let claimed = plan::claim_pods(observed, &mut Vec::new());
             let failure = Some(failure);
@@ -132,26 +125,12 @@ impl Controller {
         if let Some(status) = told
             && let Some(patch) = status_patch(observed.set, &status)
         {
-            match ctx.write_one(Op::merge_status(observed.set.key(), patch)).await {
-                Err(error) if !error.is("NotFound") => return Err(error),
-                // Written, or the set is gone.
-                _ => {}
-            }
+            write_all(ctx, vec![Op::merge_status(observed.set.key(), patch)]).await?;
         }
         match refused {
             Some((_, status)) => Err(Error::Refused(status)),
             None => Ok(()),
         }
-    }
-
-    async fn claim(&self, ctx: &Ctx, ops: Vec<Op>) -> Result<(), Error> {
-        for outcome in ctx.write(ops).await? {
-            match outcome {
-                Err(status) if status.reason != "NotFound" => return Err(Error::Refused(status)),
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     /// Makes pods in batches that double: where the first is refused, a thousand more need not be tried.

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio_util::sync::CancellationToken;
 
-use crate::Shared;
+use crate::{Shared, drive};
 
 const ACCOUNT: &str = "default";
 const CA: &str = "kube-root-ca.crt";
@@ -112,11 +112,7 @@ pub async fn run(shared: Shared, stop: CancellationToken) {
         let meta = &change.object().metadata;
         (meta.name.as_deref() == Some(CA)).then(|| key(meta.namespace.as_ref())).into_iter().collect()
     });
-    let reconcile = move |ctx: Ctx, key: Key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(&ctx, &key).await }
-    };
-    runner.run(stop, reconcile).await;
+    drive(runner, controller, stop, |it, ctx, key| Box::pin(it.reconcile(ctx, key))).await;
 }
 
 impl Controller {
