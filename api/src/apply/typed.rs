@@ -2,7 +2,7 @@
 //!
 //! Source: `sigs.k8s.io/structured-merge-diff/typed` for the rules and the texts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -140,7 +140,7 @@ pub(super) fn check<'s>(value: &Value, typed: Typed<'s>, path: &str, faults: &mu
 }
 
 fn check_list(list: &[Value], items: &Schema, kind: &ListKind, path: &str, faults: &mut Vec<String>) {
-    let mut seen: Vec<Element> = Vec::with_capacity(list.len());
+    let mut seen: BTreeSet<Element> = BTreeSet::new();
     for (index, item) in list.iter().enumerate() {
         let element = match kind {
             ListKind::Atomic => Element::Index(index),
@@ -156,7 +156,7 @@ fn check_list(list: &[Value], items: &Schema, kind: &ListKind, path: &str, fault
             faults.push(format!("{path}: duplicate entries for key {element}"));
         }
         check(item, Typed::of(items), &format!("{path}{element}"), faults);
-        seen.push(element);
+        seen.insert(element);
     }
 }
 
@@ -319,6 +319,11 @@ pub(super) fn merge(live: Option<&Value>, config: Option<&Value>, typed: Typed<'
     }
 }
 
+/// Where each element stands in a list, the first of equals.
+fn places(list: &[Element]) -> BTreeMap<&Element, usize> {
+    list.iter().enumerate().rev().map(|(at, element)| (element, at)).collect()
+}
+
 /// Merges lists item by item: shared items come in the order of the configuration, items that only the server has
 /// stay behind the neighbours that they had.
 fn merge_list(old: &[Value], new: &[Value], items: &Schema, kind: &ListKind) -> Vec<Value> {
@@ -326,43 +331,43 @@ fn merge_list(old: &[Value], new: &[Value], items: &Schema, kind: &ListKind) -> 
         list.iter().map(|item| element(items, kind, item).unwrap_or(Element::Index(0))).collect()
     };
     let (left, right) = (index(old), index(new));
-    let at = |list: &[Element], element: &Element| list.iter().position(|other| other == element);
+    let (in_left, in_right) = (places(&left), places(&right));
     let join = |element: &Element| {
-        let live = at(&left, element).map(|i| &old[i]);
-        let config = at(&right, element).map(|i| &new[i]);
+        let live = in_left.get(element).map(|i| &old[*i]);
+        let config = in_right.get(element).map(|i| &new[*i]);
         merge(live, config, Typed::of(items))
     };
-    let mut shared = right.iter().filter(|element| left.contains(element)).peekable();
-    let mut merged: Vec<&Element> = Vec::new();
+    let mut shared = right.iter().filter(|element| in_left.contains_key(element)).peekable();
+    let mut merged: BTreeSet<&Element> = BTreeSet::new();
     let mut out = Vec::with_capacity(old.len().max(new.len()));
     let (mut l, mut r) = (0, 0);
     while l < left.len() || r < right.len() {
         if l < left.len() && r < right.len() {
             if left[l] == right[r] {
-                merged.push(&left[l]);
+                merged.insert(&left[l]);
                 out.extend(join(&left[l]));
                 l += 1;
                 r += 1;
                 shared.next();
                 continue;
             }
-            if right.contains(&left[l]) && shared.peek().is_some_and(|next| **next != left[l]) {
+            if in_right.contains_key(&left[l]) && shared.peek().is_some_and(|next| **next != left[l]) {
                 l += 1;
                 continue;
             }
         }
         if l < left.len() {
-            if !right.contains(&left[l]) {
+            if !in_right.contains_key(&left[l]) {
                 out.push(old[l].clone());
                 l += 1;
                 continue;
             }
-            if merged.contains(&&left[l]) {
+            if merged.contains(&left[l]) {
                 l += 1;
             }
         }
         if r < right.len() {
-            merged.push(&right[r]);
+            merged.insert(&right[r]);
             out.extend(join(&right[r]));
             if shared.peek().is_some_and(|next| **next == right[r]) {
                 shared.next();

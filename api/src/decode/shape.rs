@@ -3,6 +3,7 @@
 //! The outcome is what Go would print after decoding: fields in the order of its structs, zero values dropped or
 //! printed as their declarations say, quantities and times in canonical form, unknown fields gone.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -298,7 +299,7 @@ impl Shaper {
         values: &Schema,
         place: &Place<'_>,
     ) -> Value {
-        let mut shaped: Vec<(String, Value)> = Vec::with_capacity(entries.len());
+        let mut shaped: BTreeMap<String, Value> = BTreeMap::new();
         for (key, node) in entries {
             let here = Place::Key { parent: place, key: &key };
             let value = match values.shape {
@@ -307,15 +308,11 @@ impl Shaper {
                 _ => self.value(node, values, None, &here),
             };
             let value = value.unwrap_or_else(|| zero(values));
-            match shaped.iter_mut().find(|(other, _)| *other == key) {
-                Some((_, slot)) => {
-                    self.strict("duplicate", place, &key);
-                    *slot = value;
-                }
-                None => shaped.push((key.into_owned(), value)),
+            if shaped.contains_key(key.as_ref()) {
+                self.strict("duplicate", place, &key);
             }
+            shaped.insert(key.into_owned(), value);
         }
-        shaped.sort_by(|a, b| a.0.cmp(&b.0));
         Value::Object(shaped.into_iter().collect())
     }
 

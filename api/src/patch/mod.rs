@@ -10,6 +10,8 @@ mod json;
 mod merge;
 mod strategic;
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use crate::decode::{
@@ -88,11 +90,13 @@ fn repeated(node: &Node<'_>) -> Vec<String> {
     fn walk(node: &Node<'_>, path: &str, out: &mut Vec<String>) {
         match node {
             Node::Map(entries) => {
-                for (at, (key, value)) in entries.iter().enumerate() {
+                let mut times: HashMap<&str, usize> = HashMap::new();
+                for (key, value) in entries {
                     let here = if path.is_empty() { key.to_string() } else { format!("{path}.{key}") };
-                    let text = format!("duplicate field \"{here}\"");
-                    if entries[..at].iter().any(|(other, _)| other == key) && !out.contains(&text) {
-                        out.push(text);
+                    let seen = times.entry(key.as_ref()).or_default();
+                    *seen += 1;
+                    if *seen == 2 {
+                        out.push(format!("duplicate field \"{here}\""));
                     }
                     walk(value, &here, out);
                 }

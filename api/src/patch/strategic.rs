@@ -3,7 +3,7 @@
 //! Source: `k8s.io/apimachinery/pkg/util/strategicpatch/patch.go` for the directives, the order of merged lists and
 //! the errors.
 
-use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -238,15 +238,12 @@ fn merge_list(
     }
     if !holds_maps(&original, &patch)? {
         if deletes {
-            return Ok(original.into_iter().filter(|item| !patch.contains(item)).collect());
+            let gone = Places::of(&patch, None);
+            return Ok(original.into_iter().filter(|item| gone.of_item(item).is_none()).collect());
         }
-        let mut merged: Vec<Value> = Vec::new();
-        for item in original.iter().chain(&patch) {
-            if !merged.contains(item) {
-                merged.push(item.clone());
-            }
-        }
-        return in_order(merged, &patch, &original, None);
+        let mut seen = HashSet::new();
+        let all = original.iter().chain(&patch).filter(|item| seen.insert(item.to_string()));
+        return in_order(all.cloned().collect(), &patch, &original, None);
     }
     let items = schema.items().unwrap_or(&ANYTHING);
     let Some(key) = strategy.key else {
@@ -254,15 +251,19 @@ fn merge_list(
     };
     let (original, patch) = special_items(original, patch, key)?;
     let mut merged = original.clone();
+    let mut places = Places::of(&merged, Some(key));
     for item in &patch {
         let value = item.get(key).ok_or_else(|| no_merge_key(item, key))?;
         let Value::Object(change) = item else { continue };
-        match find(&merged, key, value)? {
+        match places.0.get(&value.to_string()) {
             Some(at) => {
-                let Value::Object(old) = std::mem::take(&mut merged[at]) else { continue };
-                merged[at] = Value::Object(merge_map(old, change.clone(), items)?);
+                let Value::Object(old) = std::mem::take(&mut merged[*at]) else { continue };
+                merged[*at] = Value::Object(merge_map(old, change.clone(), items)?);
             }
-            None => merged.push(item.clone()),
+            None => {
+                places.0.insert(value.to_string(), merged.len());
+                merged.push(item.clone());
+            }
         }
     }
     in_order(merged, &patch, &original, Some(key))
@@ -294,27 +295,26 @@ fn special_items(
     Ok(if replaces { (plain, Vec::new()) } else { (original, plain) })
 }
 
-fn find(items: &[Value], key: &str, value: &Value) -> Result<Option<usize>, Status> {
-    for (at, item) in items.iter().enumerate() {
-        let Value::Object(map) = item else {
-            return Err(unforeseen(format!("value for key {at} is not a map")));
-        };
-        if map.get(key) == Some(value) {
-            return Ok(Some(at));
-        }
+/// Where items stand in a list, by their merge key or by themselves, the first of equals: by their JSON, since these
+/// are texts and numbers.
+struct Places<'k>(HashMap<String, usize>, Option<&'k str>);
+
+impl<'k> Places<'k> {
+    fn of(items: &[Value], key: Option<&'k str>) -> Places<'k> {
+        let named = items.iter().enumerate().rev().filter_map(|(at, item)| Some((name(item, key)?, at)));
+        Places(named.collect(), key)
     }
-    Ok(None)
+
+    fn of_item(&self, item: &Value) -> Option<usize> {
+        self.0.get(&name(item, self.1)?).copied()
+    }
 }
 
-/// Where `item` stands in `order`, by its key or by itself.
-fn place(order: &[Value], item: &Value, key: Option<&str>) -> Option<usize> {
-    match key {
-        None => order.iter().position(|other| other == item),
-        Some(key) => {
-            let value = item.get(key)?;
-            order.iter().position(|other| other.get(key) == Some(value))
-        }
-    }
+fn name(item: &Value, key: Option<&str>) -> Option<String> {
+    Some(match key {
+        Some(key) => item.get(key)?.to_string(),
+        None => item.to_string(),
+    })
 }
 
 /// Puts a merged list in order: items that the patch names in the patch's order, the others in the server's, each of
@@ -325,29 +325,26 @@ fn in_order(
     server: &[Value],
     key: Option<&str>,
 ) -> Result<Vec<Value>, Status> {
+    let (in_patch, at_server) = (Places::of(wanted, key), Places::of(server, key));
+    let stray = key.and_then(|_| wanted.iter().position(|item| !item.is_object()));
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for item in merged {
-        let named = match key {
-            None => wanted.contains(&item),
-            Some(key) => {
-                let value = item.get(key).ok_or_else(|| no_merge_key(&item, key))?;
-                find(wanted, key, value)?.is_some()
-            }
-        };
-        if named { ours.push(item) } else { theirs.push(item) }
+        if let Some(key) = key.filter(|key| item.get(key).is_none()) {
+            return Err(no_merge_key(&item, key));
+        }
+        let at = in_patch.of_item(&item);
+        // Upstream looks from the front, and finds what is no item where that comes first.
+        if let Some(stray) = stray.filter(|stray| at.is_none_or(|at| at > *stray)) {
+            return Err(unforeseen(format!("value for key {stray} is not a map")));
+        }
+        if at.is_some() { ours.push(item) } else { theirs.push(item) }
     }
-    let sort = |items: &mut Vec<Value>, order: &[Value]| {
-        items.sort_by(|a, b| match (place(order, a, key), place(order, b, key)) {
-            (Some(a), Some(b)) => a.cmp(&b),
-            _ => Ordering::Equal,
-        });
-    };
-    sort(&mut ours, wanted);
-    sort(&mut theirs, server);
+    ours.sort_by_cached_key(|item| in_patch.of_item(item));
+    theirs.sort_by_cached_key(|item| at_server.of_item(item));
     let mut out = Vec::with_capacity(ours.len() + theirs.len());
     let (mut ours, mut theirs) = (ours.into_iter().peekable(), theirs.into_iter().peekable());
     while let (Some(mine), Some(other)) = (ours.peek(), theirs.peek()) {
-        let other_first = match (place(server, other, key), place(server, mine, key)) {
+        let other_first = match (at_server.of_item(other), at_server.of_item(mine)) {
             (Some(other), Some(mine)) => other < mine,
             _ => false,
         };
