@@ -1,30 +1,26 @@
 //! Events for people: what a component did to an object, or why it could not.
 //!
 //! ```text
-//!  emit --bounded queue--> correlate (same event? count; too many alike? combine; too many? drop) --> create or patch
+//!  emit --bounded queue--> correlate (same event? count; too many alike? combine; too many? drop) --batch--> create or patch
 //! ```
 
 mod correlate;
+mod writer;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use coracle_api::{Key, kinds};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::backoff::Backoff;
 use crate::typed::Typed;
-use crate::{Client, Clock, Error, Op, Write};
-use correlate::{Correlator, Verdict};
+use crate::{Client, Clock};
+use correlate::Correlator;
+use writer::Writer;
 
 /// How many events wait to be written; more are dropped, because an event must never hold up what it tells of.
 const QUEUE: usize = 1000;
-/// How often an event is tried, with waits in between, before it is dropped.
-const ATTEMPTS: u32 = 12;
 
 /// Which of the two forms a component writes, as its upstream counterpart does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,138 +161,4 @@ pub fn owner_reference(owner: &OwnerReference, namespace: &str) -> ObjectReferen
         uid: Some(owner.uid.clone()),
         ..ObjectReference::default()
     }
-}
-
-/// The task behind a recorder.
-struct Writer {
-    client: Arc<dyn Client>,
-    clock: Clock,
-    form: Form,
-    who: String,
-    at: String,
-    correlator: Correlator,
-}
-
-impl Writer {
-    async fn run(mut self, mut receive: mpsc::Receiver<Happening>) {
-        while let Some(happening) = receive.recv().await {
-            let verdict = match self.form {
-                Form::Counted => self.correlator.counted(happening),
-                Form::Series => self.correlator.series(happening),
-            };
-            match verdict {
-                Verdict::Drop => {}
-                Verdict::Create { name, happening } => {
-                    let event = self.event(&name, &happening);
-                    self.write(create(event)).await;
-                }
-                Verdict::Count { name, happening, first, count } => {
-                    let key = Key::new(&kinds::EVENT, namespace_of(&happening), name.clone());
-                    let patch = self.count_patch(&happening, count);
-                    let patched = self.write(Op::merge(key, patch)).await;
-                    if matches!(patched, Some(Error::Refused(status)) if status.code == 404) {
-                        // The old one has gone by its age: go on counting in a new one.
-                        let mut event = self.event(&name, &happening);
-                        if self.form == Form::Counted {
-                            event["count"] = json!(count);
-                            event["firstTimestamp"] = json!(seconds(first));
-                        }
-                        self.write(create(event)).await;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Tries until it is written, refused, or not worth more. Returns why it was not.
-    async fn write(&self, op: Op) -> Option<Error> {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-        let write = Write { actor: self.who.clone(), ..Write::from(op) };
-        let mut last = None;
-        for _ in 0..ATTEMPTS {
-            match self.client.write_one(write.clone()).await {
-                Ok(_) => return None,
-                Err(Error::Unreachable(why)) => last = Some(Error::Unreachable(why)),
-                Err(error) => {
-                    // Namespaces that are going away refuse events; so do names that have gone.
-                    tracing::debug!(%error, "event refused");
-                    return Some(error);
-                }
-            }
-            tokio::time::sleep(backoff.next_wait()).await;
-        }
-        tracing::warn!(error = last.as_ref().map(tracing::field::display), "event not written");
-        last
-    }
-
-    fn event(&self, name: &str, told: &Happening) -> Value {
-        let mut metadata = json!({"name": name, "namespace": namespace_of(told)});
-        if !told.annotations.is_empty() {
-            metadata["annotations"] = told.annotations.iter().cloned().collect();
-        }
-        let mut event = json!({
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": metadata,
-            "involvedObject": told.about,
-            "reason": told.reason,
-            "message": told.message,
-            "type": told.kind,
-            "reportingComponent": self.who,
-            "reportingInstance": self.at,
-        });
-        match self.form {
-            Form::Counted => {
-                let mut source = json!({"component": self.who});
-                if !self.at.is_empty() {
-                    source["host"] = json!(self.at);
-                }
-                event["source"] = source;
-                event["firstTimestamp"] = json!(seconds(told.at));
-                event["lastTimestamp"] = json!(seconds(told.at));
-                event["count"] = json!(1);
-                event["eventTime"] = Value::Null;
-            }
-            Form::Series => {
-                event["source"] = json!({});
-                event["firstTimestamp"] = Value::Null;
-                event["lastTimestamp"] = Value::Null;
-                event["eventTime"] = json!(micros(told.at));
-                event["action"] = json!(told.action);
-            }
-        }
-        if let Some(related) = &told.related {
-            event["related"] = json!(related);
-        }
-        event
-    }
-
-    fn count_patch(&self, told: &Happening, count: i32) -> Value {
-        match self.form {
-            Form::Counted => {
-                json!({"count": count, "lastTimestamp": seconds(told.at), "message": told.message})
-            }
-            Form::Series => {
-                json!({"series": {"count": count, "lastObservedTime": micros(self.clock.now())}})
-            }
-        }
-    }
-}
-
-fn create(event: Value) -> Op {
-    let namespace = event["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
-    Op::Create { kind: &kinds::EVENT, namespace, sub: None, object: event }
-}
-
-/// Events about cluster-scoped objects live in `default`.
-fn namespace_of(told: &Happening) -> String {
-    told.about.namespace.clone().filter(|ns| !ns.is_empty()).unwrap_or_else(|| "default".into())
-}
-
-fn seconds(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-fn micros(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }

@@ -1,0 +1,221 @@
+//! Making a pod's sandbox and its containers.
+
+mod describe;
+mod files;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, hooks};
+use crate::context::{Context, Tone};
+use crate::images;
+use crate::labels::Identity;
+use crate::runtime::{ContainerSpec, Error};
+pub use files::message_file;
+
+/// How long a start that failed for want of something waits for the next try. Upstream: its sync period.
+const RETRY: SignedDuration = SignedDuration::from_secs(5);
+
+/// How many addresses a sandbox tries: the engine may know of containers that no agent has made.
+const ADDRESSES: usize = 8;
+
+/// What a sandbox came to.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// The runtime's id.
+    pub id: String,
+    /// The pod's address.
+    pub address: Ipv4Addr,
+}
+
+/// The facts that every start needs.
+#[derive(Clone)]
+pub struct Start {
+    /// What the node's pods share.
+    pub ctx: Arc<Context>,
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// When the node accepted it.
+    pub accepted: Timestamp,
+    /// The container whose processes an ephemeral one is to see, by id.
+    pub target: Option<String>,
+    /// Set when nobody wants it any more.
+    pub cancel: CancellationToken,
+}
+
+impl Start {
+    fn spec(&self) -> PodSpec {
+        self.pod.spec.clone().unwrap_or_default()
+    }
+
+    fn uid(&self) -> &str {
+        self.pod.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    fn identity(&self, container: &str, attempt: u32, backoff: u64) -> Identity {
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        Identity {
+            namespace: text(&self.pod.metadata.namespace),
+            pod: text(&self.pod.metadata.name),
+            uid: self.uid().into(),
+            container: container.into(),
+            attempt,
+            backoff,
+        }
+    }
+
+    fn failure(&self, reason: &str, message: impl Into<String>) -> Failure {
+        let until = self.ctx.clock.now().checked_add(RETRY).unwrap_or(Timestamp::MAX);
+        Failure { reason: reason.into(), message: message.into(), until }
+    }
+
+    fn labels(&self, identity: &Identity) -> BTreeMap<String, String> {
+        identity.labels(&self.ctx.config.cluster, &self.ctx.config.node)
+    }
+
+    /// Mounts the volumes, takes an address, starts the sandbox.
+    pub async fn sandbox(&self, attempt: u32) -> Result<Started, Failure> {
+        if self.spec().host_network == Some(true) {
+            let address = self.ctx.host();
+            let described = self.describe_sandbox(attempt, address).await?;
+            let id = self.run(&described).await.map_err(|error| self.no_sandbox(&error))?;
+            return Ok(Started { id, address });
+        }
+        let mut tries = ADDRESSES;
+        loop {
+            let address = self.address()?;
+            let free = |failure| {
+                self.ctx.addresses.free(address, self.uid());
+                failure
+            };
+            let described = self.describe_sandbox(attempt, address).await.map_err(free)?;
+            match self.run(&described).await {
+                Ok(id) => return Ok(Started { id, address }),
+                Err(Error::AddressInUse(why)) if tries > 1 => {
+                    tracing::info!(pod = super::full_name(&self.pod), %address, why, "trying another address");
+                    self.ctx.addresses.pass_over(address, self.uid());
+                    tries -= 1;
+                }
+                Err(error) => return Err(free(self.no_sandbox(&error))),
+            }
+        }
+    }
+
+    /// The address that the pod had, or a free one.
+    fn address(&self) -> Result<Ipv4Addr, Failure> {
+        let addresses = &self.ctx.addresses;
+        let known = self.pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()?.parse().ok());
+        let own = known.filter(|known| addresses.claim(*known, self.uid()));
+        let none = || self.no_sandbox(&format!("no address is left in {}", addresses.slice()));
+        own.or_else(|| addresses.take(self.uid())).ok_or_else(none)
+    }
+
+    fn no_sandbox(&self, why: &dyn std::fmt::Display) -> Failure {
+        let message = format!("Failed to create pod sandbox: {why}");
+        self.ctx.tell(&self.pod, None, Tone::Warning, "FailedCreatePodSandBox", message.clone());
+        self.failure("", message)
+    }
+
+    /// Makes a sandbox and starts it; what cannot start does not stay.
+    async fn run(&self, described: &ContainerSpec) -> Result<String, Error> {
+        let _turn = self.ctx.starts.acquire().await;
+        let id = self.create(described).await?;
+        let Err(error) = self.ctx.runtime().start(&id).await else { return Ok(id) };
+        self.ctx.runtime().remove(&id).await?;
+        Err(error)
+    }
+
+    /// Makes a container. An agent that was killed while it made one may have left it: nobody knows of it, so it is made
+    /// anew.
+    async fn create(&self, described: &ContainerSpec) -> Result<String, Error> {
+        let runtime = self.ctx.runtime();
+        let refusal = match runtime.create(described).await {
+            Err(Error::Conflict(why)) => Error::Conflict(why),
+            other => return other,
+        };
+        match runtime.inspect(&described.name).await? {
+            Some(left) if Identity::read(&left.labels) == Identity::read(&described.labels) => {
+                runtime.remove(&left.id).await?;
+                runtime.create(described).await
+            }
+            _ => Err(refusal),
+        }
+    }
+
+    /// Makes a container, starts it, runs its postStart hook. Answers its id: it may have ended, or never have run.
+    pub async fn container(
+        &self,
+        name: &str,
+        attempt: u32,
+        backoff: u64,
+        sandbox: &Started,
+    ) -> Result<String, Failure> {
+        let spec = self.spec();
+        let Some((container, _)) = super::find(&spec, name) else {
+            return Err(self.failure("", format!("there is no container {name}")));
+        };
+        let image = images::ensure(&self.ctx, &self.pod, &container, &self.cancel).await?;
+        let described = self.describe(&spec, &container, attempt, backoff, sandbox, &image.user).await;
+        let described = described.map_err(|message| {
+            self.tell(&container, Tone::Warning, "Failed", format!("Error: {message}"));
+            self.failure("CreateContainerConfigError", message)
+        })?;
+        let id = self.create_and_start(&container, &described).await?;
+        self.post_start(&spec, &container, &id, sandbox).await;
+        Ok(id)
+    }
+
+    fn tell(&self, container: &Container, tone: Tone, reason: &str, message: String) {
+        self.ctx.tell(&self.pod, Some(&container.name), tone, reason, message);
+    }
+
+    async fn create_and_start(
+        &self,
+        container: &Container,
+        described: &ContainerSpec,
+    ) -> Result<String, Failure> {
+        let _turn = self.ctx.starts.acquire().await;
+        let failed = |error: &Error| self.tell(container, Tone::Warning, "Failed", format!("Error: {error}"));
+        let id = self.create(described).await.map_err(|error| {
+            failed(&error);
+            self.failure("CreateContainerError", error.to_string())
+        })?;
+        self.tell(container, Tone::Normal, "Created", "Container created".into());
+        let runtime = self.ctx.runtime();
+        if let Err(error) = runtime.start(&id).await {
+            failed(&error);
+            return match runtime.inspect(&id).await {
+                // The container shows why it could not run; that is its end.
+                Ok(Some(found)) if found.state.is_exited() => Ok(id),
+                _ => {
+                    let _ = runtime.remove(&id).await;
+                    Err(self.failure("RunContainerError", error.to_string()))
+                }
+            };
+        }
+        self.tell(container, Tone::Normal, "Started", "Container started".into());
+        Ok(id)
+    }
+
+    /// Runs the postStart hook, if there is one; a container whose hook fails is ended.
+    async fn post_start(&self, spec: &PodSpec, container: &Container, id: &str, sandbox: &Started) {
+        let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref());
+        let Some(hook) = hook else { return };
+        let outcome = tokio::select! {
+            outcome = hooks::run(&self.ctx, container, id, hook, sandbox.address) => outcome,
+            () = self.cancel.cancelled() => Ok(()),
+        };
+        let Err(error) = outcome else { return };
+        let pod = super::full_name(&self.pod);
+        tracing::info!(pod, container = container.name, error, "postStart hook failed");
+        self.tell(container, Tone::Warning, "FailedPostStartHook", "PostStartHook failed".into());
+        self.tell(container, Tone::Normal, "Killing", "FailedPostStartHook".into());
+        let grace = u64::try_from(spec.termination_grace_period_seconds.unwrap_or(30)).unwrap_or(0);
+        super::stop::signal_and_wait(&self.ctx, id, grace).await;
+    }
+}

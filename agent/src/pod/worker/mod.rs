@@ -1,0 +1,288 @@
+//! The worker of one pod: runs what [`step`] decides, and tells it what came of it.
+//!
+//! Everything slow runs in tasks of its own; the worker only ever waits for the next thing to happen.
+
+mod notes;
+mod probes;
+mod tasks;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use coracle_api::Revision;
+
+use super::reporter::{self, Wanted};
+use super::step::{Action, step};
+use super::{Busy, Failure, Health, Observed, Record, Sandbox, ephemeral, full_name};
+use crate::context::{Context, Tone};
+use crate::labels::SANDBOX;
+use crate::probe::Purpose;
+use crate::probe::task::Opinion;
+use crate::runtime::{Container, ContainerEvent};
+use tasks::{Done, Task};
+
+/// How many messages wait for a worker. Its own tasks wait for room; nobody else is held up.
+const INBOX: usize = 64;
+
+/// What a worker is told from outside.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// The pod has changed.
+    Pod(Arc<Pod>),
+    /// The API has forgotten the pod.
+    Gone,
+    /// Something happened to one of its containers.
+    Event(ContainerEvent),
+    /// Events may have been missed: look at everything, at these containers too.
+    Look(Vec<String>),
+}
+
+/// One pod's worker.
+pub struct Worker {
+    ctx: Arc<Context>,
+    pod: Arc<Pod>,
+    accepted: Timestamp,
+    ephemeral: Vec<k8s_openapi::api::core::v1::Container>,
+    sandbox: Option<Sandbox>,
+    address: Option<Ipv4Addr>,
+    containers: BTreeMap<String, Vec<Record>>,
+    busy: BTreeMap<String, Busy>,
+    tasks: BTreeMap<String, Task>,
+    failures: BTreeMap<String, Failure>,
+    health: BTreeMap<String, Health>,
+    probes: BTreeMap<(String, Purpose), AbortOnDropHandle<()>>,
+    /// Containers whose back-off was told.
+    told: BTreeSet<String>,
+    removing: BTreeSet<String>,
+    refreshing: bool,
+    /// Whether nothing will be started any more.
+    ending: bool,
+    gone: bool,
+    turns: u64,
+    wanted: Option<watch::Sender<Wanted>>,
+    done: mpsc::Sender<Done>,
+    opinions: mpsc::Sender<Opinion>,
+}
+
+/// Starts a worker for a pod with the containers that it has already. Its end is the pod's end on this node.
+pub fn start(
+    ctx: Arc<Context>,
+    pod: Arc<Pod>,
+    found: Vec<Container>,
+    inbox: mpsc::Receiver<Message>,
+) -> impl Future<Output = ()> {
+    let (done, done_inbox) = mpsc::channel(INBOX);
+    let (opinions, opinion_inbox) = mpsc::channel(INBOX);
+    let (wanted, wanted_inbox) = watch::channel(Wanted::default());
+    let known = pod.status.as_ref().map(|status| serde_json::to_value(status).unwrap_or_default());
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    // What the agent met first, the binding: all that it reports of the pod comes of it.
+    let cause = pod.metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).map(Revision);
+    tokio::spawn(reporter::report(
+        ctx.clone(),
+        Context::key(&pod),
+        uid,
+        cause,
+        known.unwrap_or_default(),
+        wanted_inbox,
+    ));
+    let since = pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
+    let accepted = since.unwrap_or_else(|| ctx.clock.now());
+    let mut worker = Worker {
+        accepted,
+        ephemeral: pod.spec.as_ref().map(ephemeral).unwrap_or_default(),
+        sandbox: None,
+        address: None,
+        containers: BTreeMap::new(),
+        busy: BTreeMap::new(),
+        tasks: BTreeMap::new(),
+        failures: BTreeMap::new(),
+        health: BTreeMap::new(),
+        probes: BTreeMap::new(),
+        told: BTreeSet::new(),
+        removing: BTreeSet::new(),
+        refreshing: false,
+        ending: false,
+        gone: false,
+        turns: 0,
+        wanted: Some(wanted),
+        done,
+        opinions,
+        ctx,
+        pod,
+    };
+    async move {
+        for container in found {
+            worker.take(container).await;
+        }
+        worker.run(inbox, done_inbox, opinion_inbox).await;
+    }
+}
+
+impl Worker {
+    async fn run(
+        &mut self,
+        mut inbox: mpsc::Receiver<Message>,
+        mut done: mpsc::Receiver<Done>,
+        mut opinions: mpsc::Receiver<Opinion>,
+    ) {
+        let mut refresh = tokio::time::interval(self.ctx.config.timing.refresh);
+        refresh.reset();
+        loop {
+            let wake = self.step();
+            if self.is_over() {
+                return self.clean_up().await;
+            }
+            let wait = wake.map(|wake| wake.duration_since(self.ctx.clock.now()));
+            let wait =
+                wait.map_or(Duration::MAX / 4, |wait| Duration::try_from(wait).unwrap_or(Duration::ZERO));
+            tokio::select! {
+                message = inbox.recv() => match message {
+                    Some(message) => self.hear(message).await,
+                    // The node stops; the containers do not.
+                    None => return,
+                },
+                Some(done) = done.recv() => self.finish(done).await,
+                Some(opinion) = opinions.recv() => self.weigh(&opinion),
+                () = tokio::time::sleep(wait) => {}
+                _ = refresh.tick() => self.refresh(),
+            }
+            while let Ok(message) = inbox.try_recv() {
+                self.hear(message).await;
+            }
+            while let Ok(one) = done.try_recv() {
+                self.finish(one).await;
+            }
+        }
+    }
+
+    fn observed(&self) -> Observed<'_> {
+        Observed {
+            pod: &self.pod,
+            ephemeral: &self.ephemeral,
+            sandbox: self.sandbox.as_ref(),
+            containers: &self.containers,
+            busy: &self.busy,
+            failures: &self.failures,
+            health: &self.health,
+            address: self.address,
+            host: self.ctx.host(),
+            accepted: self.accepted,
+            now: self.ctx.clock.now(),
+        }
+    }
+
+    /// Decides, says, and sets to work.
+    fn step(&mut self) -> Option<Timestamp> {
+        self.keep_probes();
+        let decided = step(&self.observed());
+        let finish = decided.actions.contains(&Action::Finish);
+        if let Some(wanted) = &self.wanted {
+            wanted.send_if_modified(|wanted| {
+                let now = Wanted { status: Some(decided.status.clone()), finish: finish || wanted.finish };
+                std::mem::replace(wanted, now.clone()) != now
+            });
+        }
+        self.ending = decided.ending;
+        for action in decided.actions {
+            self.act(action);
+        }
+        decided.wake
+    }
+
+    fn act(&mut self, action: Action) {
+        tracing::debug!(pod = full_name(&self.pod), ?action, "acting");
+        match action {
+            Action::StartSandbox { attempt } => self.start_sandbox(attempt),
+            Action::RemoveSandbox { id } => self.remove(SANDBOX.into(), id),
+            Action::Remove { name, id } => self.remove(name, id),
+            Action::Start { name, attempt, backoff } => self.start_container(name, attempt, backoff),
+            Action::Cancel { name } => {
+                if let Some(task) = self.tasks.get(&name) {
+                    task.cancel.cancel();
+                }
+            }
+            Action::Stop { name, id, message, grace } => self.stop(name, id, message, grace),
+            Action::TellBackOff { name, id } => {
+                if self.told.insert(id) {
+                    let pod = full_name(&self.pod);
+                    let message = format!("Back-off restarting failed container {name} in pod {pod}");
+                    self.ctx.tell(&self.pod, Some(&name), Tone::Warning, "BackOff", message);
+                }
+            }
+            Action::Finish => {}
+        }
+    }
+
+    async fn hear(&mut self, message: Message) {
+        match message {
+            Message::Pod(pod) => {
+                let meta = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
+                let relabelled = meta(&pod) != meta(&self.pod);
+                self.ephemeral = pod.spec.as_ref().map(ephemeral).unwrap_or_default();
+                self.pod = pod;
+                if relabelled {
+                    self.refresh();
+                }
+            }
+            Message::Gone => {
+                self.gone = true;
+                // Nobody is left to tell.
+                self.wanted = None;
+                if self.pod.metadata.deletion_timestamp.is_none() {
+                    let mut pod = Pod::clone(&self.pod);
+                    pod.metadata.deletion_timestamp = Some(Time(self.ctx.clock.now()));
+                    pod.metadata.deletion_grace_period_seconds = Some(0);
+                    self.pod = Arc::new(pod);
+                }
+            }
+            // What is being started is looked at once that is over.
+            Message::Event(event) if !self.knows(&event.id) && self.is_starting() => {}
+            Message::Event(event) => self.look(&event.id, event.removed).await,
+            Message::Look(found) => {
+                let mut ids: BTreeSet<String> =
+                    self.containers.values().flatten().map(|record| record.id.clone()).collect();
+                ids.extend(self.sandbox.as_ref().map(|sandbox| sandbox.id.clone()));
+                if !self.is_starting() {
+                    ids.extend(found);
+                }
+                for id in ids {
+                    self.look(&id, false).await;
+                }
+            }
+        }
+    }
+
+    /// Whether the API has forgotten the pod and nothing of it runs.
+    fn is_over(&self) -> bool {
+        self.gone
+            && self.busy.is_empty()
+            && self.removing.is_empty()
+            && self.sandbox.is_none()
+            && !self.observed().any_running()
+    }
+
+    async fn clean_up(&mut self) {
+        let uid = self.pod.metadata.uid.clone().unwrap_or_default();
+        for record in self.containers.values().flatten() {
+            if let Err(error) = self.ctx.runtime().remove(&record.id).await {
+                tracing::warn!(container = record.id, %error, "cannot remove");
+            }
+        }
+        self.release_address();
+        self.ctx.images.forget(&uid);
+        let places = self.ctx.places.clone();
+        let removed = tokio::task::spawn_blocking(move || places.remove(&uid)).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(pod = full_name(&self.pod), %error, "cannot remove the pod's files");
+        }
+    }
+}
