@@ -14,9 +14,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::labels::{Identity, Owner};
+use crate::labels::{self, Identity, Owner};
+use crate::pod::phase;
 use crate::pod::worker::{self, Message};
-use crate::runtime::{Container, ContainerEvent};
+use crate::runtime::{self, Container, ContainerEvent};
 
 /// How many messages wait for one worker. A worker that is so far behind looks at everything once it comes to it.
 const INBOX: usize = 256;
@@ -67,7 +68,7 @@ impl Manager {
             Some(revision) => revision,
             None => {
                 let (pods, revision) = self.ctx.client.list(&interest).await?;
-                self.adopt(&pods).await;
+                self.adopt(&pods).await?;
                 revision
             }
         };
@@ -82,7 +83,9 @@ impl Manager {
                     backoff.reset();
                     *since = Some(event.revision());
                     match event {
-                        Event::Added(object) | Event::Modified(object) => self.pod(&object),
+                        Event::Added(object) | Event::Modified(object) => {
+                            self.decoded(&object).into_iter().for_each(|pod| self.take(pod));
+                        }
                         Event::Deleted(object) => self.gone(&object),
                         Event::Bookmark(_) => {}
                     }
@@ -101,16 +104,20 @@ impl Manager {
         }
     }
 
-    /// Takes over what is there: pods of the API, containers of the runtime. What belongs to no pod is removed.
-    async fn adopt(&mut self, pods: &[Arc<Object>]) {
-        match self.owned().await {
-            Some(found) => self.found = found,
-            None => tracing::warn!("cannot see the containers; starting without them"),
-        }
-        let uids: Vec<String> =
-            pods.iter().filter_map(|object| self.decoded(object)?.metadata.uid.clone()).collect();
-        for object in pods {
-            self.pod(object);
+    /// Takes over what is there: pods of the API, containers of the runtime. What belongs to no pod is removed. Without a
+    /// look at the containers nothing begins: pods that run would be started twice.
+    async fn adopt(&mut self, pods: &[Arc<Object>]) -> Result<(), Error> {
+        let unseen = |error: runtime::Error| {
+            tracing::warn!(%error, "cannot see the containers; trying again");
+            Error::Unreachable(error.to_string())
+        };
+        self.found = self.owned().await.map_err(unseen)?;
+        let pods: Vec<Pod> = pods.iter().filter_map(|object| self.decoded(object)).collect();
+        // Before any worker asks for an address, all that are in use must be known.
+        self.claim_addresses(&pods);
+        let uids: Vec<String> = pods.iter().filter_map(|pod| pod.metadata.uid.clone()).collect();
+        for pod in pods {
+            self.take(pod);
         }
         let missing: Vec<String> = self.workers.keys().filter(|uid| !uids.contains(uid)).cloned().collect();
         for uid in missing {
@@ -119,29 +126,55 @@ impl Manager {
         let orphans: Vec<Container> = std::mem::take(&mut self.found).into_values().flatten().collect();
         crate::gc::remove(&self.ctx, orphans).await;
         crate::gc::sweep_files(&self.ctx, &uids).await;
+        Ok(())
+    }
+
+    /// Notes the addresses of sandboxes that are there, then those of pods whose sandbox will come again.
+    fn claim_addresses(&self, pods: &[Pod]) {
+        let of_sandbox = |container: &Container| {
+            container
+                .labels
+                .get(labels::ADDRESS)?
+                .parse()
+                .ok()
+                .zip(container.labels.get(labels::UID).cloned())
+        };
+        let of_pod = |pod: &Pod| {
+            let status = pod
+                .status
+                .as_ref()
+                .filter(|status| !status.phase.as_deref().is_some_and(phase::is_terminal))?;
+            status.pod_ip.as_deref()?.parse().ok().zip(pod.metadata.uid.clone())
+        };
+        let sandboxes = self.found.values().flatten().filter_map(of_sandbox);
+        for (address, uid) in sandboxes.chain(pods.iter().filter_map(of_pod)) {
+            self.ctx.addresses.claim(address, &uid);
+        }
     }
 
     /// The node's containers by the uid of their pod.
-    async fn owned(&self) -> Option<HashMap<String, Vec<Container>>> {
+    async fn owned(&self) -> Result<HashMap<String, Vec<Container>>, runtime::Error> {
         let owner = Owner::node(&self.ctx.config.cluster, &self.ctx.config.node);
-        let containers = self.ctx.runtime().containers(&owner).await.ok()?;
+        let containers = self.ctx.runtime().containers(&owner).await?;
         let mut found: HashMap<String, Vec<Container>> = HashMap::new();
         for container in containers {
             if let Some(identity) = Identity::read(&container.labels) {
                 found.entry(identity.uid).or_default().push(container);
             }
         }
-        Some(found)
+        Ok(found)
     }
 
     async fn look_everywhere(&mut self) {
-        let uids: Vec<String> = self.workers.keys().cloned().collect();
-        for uid in &uids {
-            self.send(uid, Message::Look);
+        let mut found = match self.owned().await {
+            Ok(found) => found,
+            Err(error) => return tracing::warn!(%error, "cannot see the containers"),
+        };
+        for uid in self.workers.keys() {
+            let ids = found.remove(uid).into_iter().flatten().map(|container| container.id).collect();
+            self.send(uid, Message::Look(ids));
         }
-        let Some(found) = self.owned().await else { return };
-        let orphans = found.into_iter().filter(|(uid, _)| !uids.contains(uid)).flat_map(|(_, all)| all);
-        crate::gc::remove(&self.ctx, orphans.collect()).await;
+        crate::gc::remove(&self.ctx, found.into_values().flatten().collect()).await;
     }
 
     fn decoded(&self, object: &Object) -> Option<Pod> {
@@ -154,8 +187,7 @@ impl Manager {
         }
     }
 
-    fn pod(&mut self, object: &Object) {
-        let Some(pod) = self.decoded(object) else { return };
+    fn take(&mut self, pod: Pod) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
         if self.workers.contains_key(&uid) {
             return self.send(&uid, Message::Pod(Arc::new(pod)));

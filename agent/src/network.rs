@@ -1,7 +1,7 @@
 //! Addresses: which subnet the cluster takes, which slice of it a node, which address of that a pod. All pure, but for
 //! a look at the machine's routes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -93,18 +93,25 @@ fn parse_routes(table: &str) -> Vec<Subnet> {
     read.filter(|subnet| subnet.prefix > 0).collect()
 }
 
-/// The addresses of a node's slice: handed out once, given back when the pod is gone.
+/// The addresses of a node's slice: each is one pod's for as long as the pod lives here.
 #[derive(Debug)]
 pub struct Addresses {
     slice: Subnet,
-    used: Mutex<BTreeSet<Ipv4Addr>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Which pod has which, by the pod's uid.
+    held: BTreeMap<Ipv4Addr, String>,
+    /// What the engine says is in use by somebody whom we do not know; tried again when nothing else is left.
+    foreign: BTreeSet<Ipv4Addr>,
 }
 
 impl Addresses {
-    /// A slice from which nothing was handed out but the first two addresses: of the network and of its gateway, which
-    /// are the first slice's.
+    /// A slice of which nothing is handed out yet.
     pub fn new(slice: Subnet) -> Addresses {
-        Addresses { slice, used: Mutex::default() }
+        Addresses { slice, known: Mutex::default() }
     }
 
     /// The slice.
@@ -112,27 +119,39 @@ impl Addresses {
         self.slice
     }
 
-    /// Marks an address that a pod has already.
-    pub fn adopt(&self, address: Ipv4Addr) {
-        if self.slice.contains(address) {
-            self.used.lock().insert(address);
-        }
+    /// Takes the address that a pod has already. `false`: it is not of this slice, or somebody else's.
+    pub fn claim(&self, address: Ipv4Addr, uid: &str) -> bool {
+        let mut known = self.known.lock();
+        let free = self.slice.contains(address) && !known.foreign.contains(&address);
+        free && known.held.entry(address).or_insert_with(|| uid.to_owned()) == uid
     }
 
     /// The lowest free address; `None` if there is none left.
-    pub fn take(&self) -> Option<Ipv4Addr> {
-        let mut used = self.used.lock();
+    pub fn take(&self, uid: &str) -> Option<Ipv4Addr> {
+        let mut known = self.known.lock();
         let first = u32::from(self.slice.first);
         let size = !mask(self.slice.prefix);
         // Without the network's address and its gateway's, and without the last: broadcast.
-        let free = (2..size).map(|n| Ipv4Addr::from(first + n)).find(|address| !used.contains(address))?;
-        used.insert(free);
+        let mut all =
+            (2..size).map(|n| Ipv4Addr::from(first + n)).filter(|one| !known.held.contains_key(one));
+        let free = all.clone().find(|one| !known.foreign.contains(one)).or_else(|| all.next())?;
+        known.foreign.remove(&free);
+        known.held.insert(free, uid.to_owned());
         Some(free)
     }
 
-    /// Gives an address back.
-    pub fn free(&self, address: Ipv4Addr) {
-        self.used.lock().remove(&address);
+    /// Gives a pod's address back. One that is another's by now stays the other's.
+    pub fn free(&self, address: Ipv4Addr, uid: &str) {
+        let mut known = self.known.lock();
+        if known.held.get(&address).is_some_and(|holder| holder == uid) {
+            known.held.remove(&address);
+        }
+    }
+
+    /// Gives an address back that the engine refused: somebody else has it.
+    pub fn pass_over(&self, address: Ipv4Addr, uid: &str) {
+        self.free(address, uid);
+        self.known.lock().foreign.insert(address);
     }
 }
 
@@ -169,15 +188,29 @@ mod tests {
     }
 
     #[test]
-    fn addresses_come_back() {
+    fn an_address_is_one_pods_until_that_pod_gives_it_back() {
+        let address = |last| Ipv4Addr::new(10, 88, 1, last);
         let addresses = Addresses::new(subnet("10.88.1.0/24"));
-        addresses.adopt(Ipv4Addr::new(10, 88, 1, 3));
-        assert_eq!(addresses.take(), Some(Ipv4Addr::new(10, 88, 1, 2)));
-        assert_eq!(addresses.take(), Some(Ipv4Addr::new(10, 88, 1, 4)));
-        addresses.free(Ipv4Addr::new(10, 88, 1, 3));
-        assert_eq!(addresses.take(), Some(Ipv4Addr::new(10, 88, 1, 3)));
-        let all: Vec<_> = std::iter::from_fn(|| addresses.take()).collect();
-        assert_eq!(all.len(), 250, "2..=254 without the three that are out");
+        assert!(addresses.claim(address(3), "x") && addresses.claim(address(3), "x"));
+        assert!(!addresses.claim(address(3), "y"), "another has it");
+        assert!(!addresses.claim(Ipv4Addr::new(10, 88, 2, 3), "y"), "another node's");
+        assert_eq!(addresses.take("y"), Some(address(2)));
+        assert_eq!(addresses.take("z"), Some(address(4)));
+        addresses.free(address(3), "y");
+        assert!(!addresses.claim(address(3), "y"), "only its pod can give it back");
+        addresses.free(address(3), "x");
+        assert_eq!(addresses.take("y"), Some(address(3)));
+    }
+
+    #[test]
+    fn what_the_engine_refuses_is_the_last_to_be_tried_again() {
+        let address = |last| Ipv4Addr::new(10, 88, 1, last);
+        let addresses = Addresses::new(subnet("10.88.1.0/24"));
+        assert_eq!(addresses.take("x"), Some(address(2)));
+        addresses.pass_over(address(2), "x");
+        assert!(!addresses.claim(address(2), "x"));
+        let all: Vec<_> = std::iter::from_fn(|| addresses.take("x")).collect();
+        assert_eq!((all.len(), all[0], all.last()), (253, address(3), Some(&address(2))));
     }
 
     #[test]

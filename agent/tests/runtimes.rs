@@ -1,10 +1,11 @@
 //! One suite for every runtime: what the trait promises, the engine and the simulation both keep.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_agent::labels::{Identity, Owner};
-use coracle_agent::runtime::{Container, ContainerSpec, Error, Runtime, State};
+use coracle_agent::runtime::{Container, ContainerSpec, Error, NetworkMode, Runtime, State};
 use coracle_agent::sim::SimRuntime;
 use coracle_client::Clock;
 use futures::StreamExt;
@@ -49,6 +50,7 @@ async fn keeps_its_promises(runtime: Arc<dyn Runtime>, cluster: &str) {
 
     let id = runtime.create(&spec).await.unwrap();
     assert!(matches!(runtime.create(&spec).await, Err(Error::Conflict(_))), "the name is taken");
+    assert_eq!(runtime.inspect(&spec.name).await.unwrap().unwrap().id, id, "names do as well as ids");
     let made = runtime.inspect(&id).await.unwrap().unwrap();
     assert_eq!((made.state, Identity::read(&made.labels)), (State::Created, Some(identity.clone())));
 
@@ -83,9 +85,33 @@ async fn keeps_its_promises(runtime: Arc<dyn Runtime>, cluster: &str) {
         unreachable!("`end` waits for that")
     };
     assert_eq!(code, 0, "asked to end, it ends well");
+    runtime.remove(&id).await.unwrap();
+    addresses_are_given_once(runtime.as_ref(), cluster, &spec).await;
     assert_eq!(runtime.clean_up(&other).await.unwrap().containers, 0);
-    assert_eq!(runtime.clean_up(&owner).await.unwrap().containers, 1);
+    assert_eq!(runtime.clean_up(&owner).await.unwrap().containers, 2);
     assert!(runtime.containers(&owner).await.unwrap().is_empty());
+}
+
+async fn addresses_are_given_once(runtime: &dyn Runtime, cluster: &str, like: &ContainerSpec) {
+    let network = runtime.ensure_network(cluster).await.unwrap();
+    let at = |name: &str, last: u32| ContainerSpec {
+        name: format!("{}.{name}", like.name),
+        network: NetworkMode::Bridge {
+            network: network.name.clone(),
+            address: Ipv4Addr::from(u32::from(network.subnet) + last),
+            ports: Vec::new(),
+        },
+        ..like.clone()
+    };
+    let first = runtime.create(&at("first", 7)).await.unwrap();
+    runtime.start(&first).await.unwrap();
+    let second = runtime.create(&at("second", 7)).await.unwrap();
+    let refused = runtime.start(&second).await;
+    assert!(matches!(refused, Err(Error::AddressInUse(_))), "{refused:?}");
+    runtime.remove(&first).await.unwrap();
+    runtime.start(&second).await.expect("the address is free again");
+    let beside = runtime.create(&at("beside", 8)).await.unwrap();
+    runtime.start(&beside).await.expect("another address is another's");
 }
 
 #[tokio::test(start_paused = true)]

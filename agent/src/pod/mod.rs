@@ -9,7 +9,7 @@
 pub mod backoff;
 mod conditions;
 mod hooks;
-mod phase;
+pub mod phase;
 mod reporter;
 pub mod start;
 mod status;

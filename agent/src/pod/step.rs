@@ -71,6 +71,8 @@ pub struct Step {
     pub actions: Vec<Action>,
     /// What to say.
     pub status: Value,
+    /// Whether nothing will be started any more.
+    pub ending: bool,
     /// When to look again, though nothing has happened.
     pub wake: Option<Timestamp>,
 }
@@ -99,7 +101,7 @@ pub fn step(observed: &Observed<'_>) -> Step {
         Some(status) => status,
         None => status::status(observed, &shown, verdict),
     };
-    Step { actions: plan.actions, status, wake: plan.wake.filter(|wake| *wake > observed.now) }
+    Step { actions: plan.actions, status, ending, wake: plan.wake.filter(|wake| *wake > observed.now) }
 }
 
 /// The status of a pod that was over before, and of which nothing is left here to tell it by.

@@ -34,7 +34,7 @@ pub trait Runtime: Send + Sync + 'static {
     /// The containers of one of an owner's pods, by the pod's uid.
     async fn of_pod(&self, owner: &Owner, uid: &str) -> Result<Vec<Container>, Error>;
 
-    /// One container; `None` if it is gone.
+    /// One container, by id or name; `None` if it is gone.
     async fn inspect(&self, id: &str) -> Result<Option<Container>, Error>;
 
     /// Makes a container and answers its id. It does not run yet.
@@ -94,6 +94,9 @@ pub enum Error {
     /// The name is taken, or the container is in another state than it should be.
     #[error("{0}")]
     Conflict(String),
+    /// The address is another container's.
+    #[error("{0}")]
+    AddressInUse(String),
     /// The engine said no, in its own words.
     #[error("{0}")]
     Refused(String),

@@ -9,6 +9,7 @@
 //! | `SIM_STOP_MS` | how long it takes to end when asked to (0); it answers 0 then |
 //! | `SIM_HEALTHY` | `false`: its probes and the commands run in it fail |
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use tokio_stream::wrappers::BroadcastStream;
 
 use super::{
     Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, LogLine, LogOptions, Network,
-    Removed, Runtime, Session, State, Streams,
+    NetworkMode, Removed, Runtime, Session, State, Streams,
 };
 use crate::labels::{self, Owner};
 
@@ -39,14 +40,24 @@ pub struct SimRuntime(Arc<Engine>);
 struct Engine {
     clock: Clock,
     start_time: Duration,
-    containers: Mutex<HashMap<String, Simulated>>,
-    next: Mutex<u64>,
+    containers: Mutex<Containers>,
     events: broadcast::Sender<(BTreeMap<String, String>, ContainerEvent)>,
+}
+
+#[derive(Default)]
+struct Containers {
+    by_id: HashMap<String, Simulated>,
+    /// Which container has a name.
+    names: HashMap<String, String>,
+    /// Which running container has an address.
+    addresses: HashMap<Ipv4Addr, String>,
+    made: u64,
 }
 
 struct Simulated {
     container: Container,
     name: String,
+    address: Option<Ipv4Addr>,
     env: HashMap<String, String>,
 }
 
@@ -64,13 +75,7 @@ impl SimRuntime {
     /// An engine without containers, whose containers take `start_time` to start.
     pub fn new(clock: Clock, start_time: Duration) -> SimRuntime {
         let (events, _) = broadcast::channel(EVENTS);
-        SimRuntime(Arc::new(Engine {
-            clock,
-            start_time,
-            containers: Mutex::default(),
-            next: Mutex::new(0),
-            events,
-        }))
+        SimRuntime(Arc::new(Engine { clock, start_time, containers: Mutex::default(), events }))
     }
 
     /// Ends a running container with a code, as a crash does.
@@ -88,13 +93,14 @@ impl Engine {
 
     fn end(&self, id: &str, code: i64, oom: bool) {
         let mut containers = self.containers.lock();
-        let Some(found) = containers.get_mut(id) else { return };
+        let Some(found) = containers.by_id.get_mut(id) else { return };
         let State::Running { started } = found.container.state else { return };
         let finished = self.clock.now();
         found.container.state =
             State::Exited { code, oom, started: Some(started), finished, error: String::new() };
         found.container.pid = 0;
-        let labels = found.container.labels.clone();
+        let (labels, address) = (found.container.labels.clone(), found.address);
+        containers.release(address, id);
         drop(containers);
         self.tell(&labels, id, false);
     }
@@ -108,9 +114,36 @@ impl Engine {
         });
     }
 
+    fn seize_address(&self, id: &str) -> Result<(), Error> {
+        let Some(address) = self.with(id, |one| one.address)? else { return Ok(()) };
+        match self.containers.lock().addresses.entry(address) {
+            Entry::Occupied(other) if other.get() != id => {
+                Err(Error::AddressInUse("Address already in use".into()))
+            }
+            entry => {
+                entry.insert_entry(id.to_owned());
+                Ok(())
+            }
+        }
+    }
+
     fn with<T>(&self, id: &str, read: impl FnOnce(&mut Simulated) -> T) -> Result<T, Error> {
         let mut containers = self.containers.lock();
-        containers.get_mut(id).map(read).ok_or_else(|| Error::NotFound(format!("No such container: {id}")))
+        containers
+            .by_id
+            .get_mut(id)
+            .map(read)
+            .ok_or_else(|| Error::NotFound(format!("No such container: {id}")))
+    }
+}
+
+impl Containers {
+    fn release(&mut self, address: Option<Ipv4Addr>, id: &str) {
+        if let Some(address) =
+            address.filter(|address| self.addresses.get(address).is_some_and(|of| of == id))
+        {
+            self.addresses.remove(&address);
+        }
     }
 }
 
@@ -144,11 +177,8 @@ impl Runtime for SimRuntime {
 
     async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error> {
         let containers = self.0.containers.lock();
-        Ok(containers
-            .values()
-            .map(|one| one.container.clone())
-            .filter(|one| owned(&one.labels, owner))
-            .collect())
+        let all = containers.by_id.values().map(|one| &one.container);
+        Ok(all.filter(|one| owned(&one.labels, owner)).cloned().collect())
     }
 
     async fn of_pod(&self, owner: &Owner, uid: &str) -> Result<Vec<Container>, Error> {
@@ -157,19 +187,19 @@ impl Runtime for SimRuntime {
     }
 
     async fn inspect(&self, id: &str) -> Result<Option<Container>, Error> {
-        Ok(self.0.containers.lock().get(id).map(|one| one.container.clone()))
+        let containers = self.0.containers.lock();
+        let id = containers.names.get(id).map_or(id, String::as_str);
+        let found = containers.by_id.get(id);
+        Ok(found.map(|one| one.container.clone()))
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<String, Error> {
         let mut containers = self.0.containers.lock();
-        if containers.values().any(|one| one.name == spec.name) {
+        if containers.names.contains_key(&spec.name) {
             return Err(Error::Conflict(format!("The container name {:?} is already in use", spec.name)));
         }
-        let id = {
-            let mut next = self.0.next.lock();
-            *next += 1;
-            format!("{:064x}", *next)
-        };
+        containers.made += 1;
+        let id = format!("{:064x}", containers.made);
         let env = spec.env.iter().filter_map(|pair| pair.split_once('='));
         let container = Container {
             id: id.clone(),
@@ -181,7 +211,12 @@ impl Runtime for SimRuntime {
             pid: 0,
         };
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        containers.insert(id.clone(), Simulated { container, name: spec.name.clone(), env });
+        let address = match &spec.network {
+            NetworkMode::Bridge { address, .. } => Some(*address),
+            _ => None,
+        };
+        containers.names.insert(spec.name.clone(), id.clone());
+        containers.by_id.insert(id.clone(), Simulated { container, name: spec.name.clone(), address, env });
         Ok(id)
     }
 
@@ -191,6 +226,7 @@ impl Runtime for SimRuntime {
             tokio::time::sleep(pause).await;
         }
         let started = self.0.clock.now();
+        self.0.seize_address(id)?;
         let (labels, run, code) = self.0.with(id, |one| {
             one.container.state = State::Running { started };
             one.container.pid = 1;
@@ -215,8 +251,12 @@ impl Runtime for SimRuntime {
     }
 
     async fn remove(&self, id: &str) -> Result<(), Error> {
-        let removed = self.0.containers.lock().remove(id);
+        let mut containers = self.0.containers.lock();
+        let removed = containers.by_id.remove(id);
         if let Some(removed) = removed {
+            containers.names.remove(&removed.name);
+            containers.release(removed.address, id);
+            drop(containers);
             self.0.tell(&removed.container.labels, id, true);
         }
         Ok(())

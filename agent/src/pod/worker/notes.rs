@@ -2,7 +2,7 @@
 
 use super::{Busy, Worker};
 use crate::labels::{ADDRESS, Identity, SANDBOX};
-use crate::pod::{Health, Record, Sandbox, words};
+use crate::pod::{Record, Sandbox, words};
 use crate::runtime::Container;
 
 impl Worker {
@@ -39,9 +39,8 @@ impl Worker {
 
     pub(super) fn release_address(&mut self) {
         // Kept by a pod that goes on: it keeps its address for life.
-        let ending = self.pod.metadata.deletion_timestamp.is_some();
-        if let Some(address) = self.address.filter(|_| ending) {
-            self.ctx.addresses.free(address);
+        if let (Some(address), Some(uid), true) = (self.address, &self.pod.metadata.uid, self.ending) {
+            self.ctx.addresses.free(address, uid);
         }
     }
 
@@ -53,10 +52,7 @@ impl Worker {
         }
         if identity.container == SANDBOX {
             let address = container.labels.get(ADDRESS).and_then(|text| text.parse().ok());
-            if let Some(address) = address {
-                self.ctx.addresses.adopt(address);
-                self.address = Some(address);
-            }
+            self.address = address.or(self.address);
             let running = container.state.is_running();
             let older = self.sandbox.as_ref().is_some_and(|known| known.created > container.created);
             if !older {
@@ -110,31 +106,5 @@ impl Worker {
         if over && let Some(task) = self.tasks.get(&name) {
             task.ended.cancel();
         }
-    }
-
-    /// A container is over: its probes end, and what they said.
-    fn lose(&mut self, id: &str) {
-        self.probes.retain(|(of, _), _| of != id);
-        self.health.remove(id);
-    }
-
-    /// After a crash of the agent, a container is believed to be as ready as it was.
-    fn adopt_health(&mut self, name: &str, id: &str) {
-        if self.health.contains_key(id) {
-            return;
-        }
-        let status = self.pod.status.as_ref();
-        let told = status.into_iter().flat_map(|status| {
-            status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten())
-        });
-        let mut told = told.filter(|told| {
-            told.name == name && told.container_id.as_deref() == Some(&format!("docker://{id}"))
-        });
-        let health = told.next().map(|told| Health {
-            ready: told.ready.then_some(true),
-            started: told.started == Some(true),
-            given_up: None,
-        });
-        self.health.insert(id.to_owned(), health.unwrap_or_default());
     }
 }

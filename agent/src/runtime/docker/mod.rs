@@ -48,6 +48,10 @@ fn told(error: bollard::errors::Error) -> Error {
     match error {
         E::DockerResponseServerError { status_code: 404, message } => Error::NotFound(message),
         E::DockerResponseServerError { status_code: 304 | 409, message } => Error::Conflict(message),
+        // With a capital letter: a port of the machine that is taken is told in small ones.
+        E::DockerResponseServerError { message, .. } if message.contains("Address already in use") => {
+            Error::AddressInUse(message)
+        }
         E::DockerResponseServerError { message, .. } => Error::Refused(message),
         E::DockerStreamError { error } => Error::Refused(error),
         other => Error::Unreachable(other.to_string()),

@@ -1,0 +1,138 @@
+//! What the runtime is told of a sandbox and of a container.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+
+use super::files::hostname;
+use super::{Start, Started};
+use crate::env::{self, expand};
+use crate::labels::{ADDRESS, SANDBOX};
+use crate::pod::{Failure, containers};
+use crate::runtime::{ContainerSpec, HostPort, Limits, NetworkMode, Share};
+use crate::{resources, security, volumes};
+
+impl Start {
+    /// Mounts the volumes and tells everything about the sandbox that is to be made.
+    pub(super) async fn describe_sandbox(
+        &self,
+        attempt: u32,
+        address: Ipv4Addr,
+    ) -> Result<ContainerSpec, Failure> {
+        let spec = self.spec();
+        let volumes = self.mount_volumes(Some(address)).await?;
+        let identity = self.identity(SANDBOX, attempt, 0);
+        let mut labels = self.labels(&identity);
+        labels.insert(ADDRESS.into(), address.to_string());
+        let network = match spec.host_network {
+            Some(true) => NetworkMode::Host,
+            _ => NetworkMode::Bridge {
+                network: self.ctx.network.name.clone(),
+                address,
+                ports: host_ports(&spec),
+            },
+        };
+        let share = |host: Option<bool>| if host == Some(true) { Share::Host } else { Share::Shareable };
+        Ok(ContainerSpec {
+            name: identity.container_name(&self.ctx.config.cluster),
+            labels,
+            image: self.ctx.config.sandbox_image.clone(),
+            hostname: hostname(&self.pod),
+            mounts: volumes::held_by_sandbox(&volumes),
+            network,
+            ipc: share(spec.host_ipc),
+            pid: if spec.host_pid == Some(true) { Share::Host } else { Share::Own },
+            sysctls: security::sysctls(&self.pod),
+            limits: Limits { cpu_shares: 2, oom_score_adj: -998, ..Limits::default() },
+            ..ContainerSpec::default()
+        })
+    }
+
+    /// Everything about the container that is to be made; or why it cannot be, in upstream's words.
+    pub(super) async fn describe(
+        &self,
+        spec: &PodSpec,
+        container: &Container,
+        attempt: u32,
+        backoff: u64,
+        sandbox: &Started,
+        image_user: &str,
+    ) -> Result<ContainerSpec, String> {
+        let ctx = &self.ctx;
+        let pod = &self.pod;
+        let facts = ctx.facts(Some(sandbox.address), self.accepted);
+        let lookup = ctx.look_up(pod).await?;
+        let user = security::user(pod, container, image_user)?;
+        let mut variables = env::variables(pod, container, &lookup, &facts)?;
+        variables.entry("HOSTNAME".into()).or_insert_with(|| self.shown_hostname());
+        let known = |name: &str| variables.get(name).cloned();
+        let filled =
+            |words: &Option<Vec<String>>| words.iter().flatten().map(|word| expand(word, known)).collect();
+        let identity = self.identity(&container.name, attempt, backoff);
+        let volumes = self.mount_volumes(Some(sandbox.address)).await.map_err(|failure| failure.message)?;
+        let mut mounts = Vec::new();
+        for mount in container.volume_mounts.iter().flatten() {
+            let prepared =
+                volumes.get(&mount.name).ok_or_else(|| format!("there is no volume {:?}", mount.name))?;
+            let expression = mount.sub_path_expr.as_deref().unwrap_or_default();
+            let sub_path = match expression {
+                "" => mount.sub_path.clone().unwrap_or_default(),
+                expression => expand(expression, known),
+            };
+            mounts.push(volumes::mount(prepared, mount, &sub_path)?);
+        }
+        mounts.extend(
+            self.own_files(spec, container, attempt, sandbox, &mounts).map_err(|error| error.to_string())?,
+        );
+        let join = || Share::Container(sandbox.id.clone());
+        Ok(ContainerSpec {
+            name: identity.container_name(&ctx.config.cluster),
+            labels: self.labels(&identity),
+            image: container.image.clone().unwrap_or_default(),
+            entrypoint: filled(&container.command),
+            args: filled(&container.args),
+            env: variables.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            working_dir: container.working_dir.clone().unwrap_or_default(),
+            user: user.user,
+            groups: user.groups,
+            hostname: String::new(),
+            stdin: container.stdin == Some(true),
+            stdin_once: container.stdin_once == Some(true),
+            tty: container.tty == Some(true),
+            mounts,
+            network: NetworkMode::Container(sandbox.id.clone()),
+            ipc: if spec.host_ipc == Some(true) { Share::Host } else { join() },
+            pid: match (spec.host_pid, spec.share_process_namespace) {
+                _ if self.target.is_some() => Share::Container(self.target.clone().unwrap_or_default()),
+                (Some(true), _) => Share::Host,
+                (_, Some(true)) => join(),
+                _ => Share::Own,
+            },
+            limits: resources::limits(pod, container, ctx.config.size.memory),
+            security: security::rights(pod, container, |path| self.seccomp_profile(path)),
+            sysctls: BTreeMap::new(),
+        })
+    }
+
+    fn seccomp_profile(&self, path: &str) -> Option<String> {
+        let inside = !path.split('/').any(|part| part == "..");
+        inside
+            .then(|| std::fs::read_to_string(self.ctx.config.root.join("seccomp").join(path)).ok())
+            .flatten()
+    }
+}
+
+/// The ports of the machine that lead to a pod.
+fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
+    let ports = containers(spec).flat_map(|(container, _)| container.ports.iter().flatten());
+    let wanted = ports.filter_map(|port| {
+        Some(HostPort {
+            container: u16::try_from(port.container_port).ok()?,
+            host: u16::try_from(port.host_port?).ok().filter(|port| *port > 0)?,
+            address: port.host_ip.clone().unwrap_or_default(),
+            protocol: port.protocol.clone().unwrap_or_else(|| "TCP".into()).to_lowercase(),
+        })
+    });
+    wanted.collect()
+}

@@ -1,0 +1,136 @@
+//! The files of a pod: its volumes, and what every container finds in `/etc`.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+
+use super::{Start, Started};
+use crate::context::Tone;
+use crate::labels::SANDBOX;
+use crate::pod::Failure;
+use crate::runtime::{Mount, MountSource, Propagation};
+use crate::volumes::{self, Prepared};
+
+impl Start {
+    /// Makes the pod's volumes, or brings them up to date. Answers them by name.
+    pub async fn mount_volumes(
+        &self,
+        address: Option<Ipv4Addr>,
+    ) -> Result<BTreeMap<String, Prepared>, Failure> {
+        let ctx = &self.ctx;
+        if self.pod.spec.as_ref().is_none_or(|spec| spec.volumes.as_ref().is_none_or(Vec::is_empty)) {
+            return Ok(BTreeMap::new());
+        }
+        let lookup = ctx.look_up(&self.pod).await.map_err(|error| self.failure("", error))?;
+        let tokens = ctx.tokens(&self.pod).await;
+        let no_token = tokens.as_ref().err().cloned();
+        let facts = ctx.facts(address, self.accepted);
+        let labels = self.labels(&self.identity(SANDBOX, 0, 0));
+        let (places, pod, now) = (ctx.places.clone(), self.pod.clone(), ctx.clock.now());
+        let tokens = tokens.unwrap_or_default();
+        let prepare = move || volumes::prepare(&places, &pod, &labels, &lookup, &facts, &tokens, now);
+        // Files are written on a thread of their own: a slow disk must not hold up the other pods.
+        let prepared = tokio::task::spawn_blocking(prepare)
+            .await
+            .map_err(|error| self.failure("", error.to_string()))?;
+        prepared.map_err(|mut error| {
+            if let Some(why) = no_token.filter(|_| error.reason == "failed to fetch token") {
+                error.reason = why;
+            }
+            ctx.tell(&self.pod, None, Tone::Warning, "FailedMount", error.to_string());
+            self.failure("", error.to_string())
+        })
+    }
+
+    /// What `hostname` answers in the pod.
+    pub(super) fn shown_hostname(&self) -> String {
+        if self.spec().host_network == Some(true) {
+            let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            return own.trim().to_owned();
+        }
+        hostname(&self.pod)
+    }
+
+    /// `/etc/hosts`, `/etc/resolv.conf` and the termination message, unless the pod mounts something there itself.
+    pub(super) fn own_files(
+        &self,
+        spec: &PodSpec,
+        container: &Container,
+        attempt: u32,
+        sandbox: &Started,
+        mounted: &[Mount],
+    ) -> std::io::Result<Vec<Mount>> {
+        let folder = self.ctx.places.pod(self.uid());
+        std::fs::create_dir_all(&folder)?;
+        let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let address = sandbox.address.to_string();
+        let hosts = volumes::hosts_file(spec, namespace, &hostname(&self.pod), &address, &read("/etc/hosts"));
+        // Docker's own resolver answers on every network that a person makes.
+        let resolv = volumes::resolv_conf(spec, namespace, "127.0.0.11", &read("/etc/resolv.conf"));
+        let message =
+            container.termination_message_path.clone().unwrap_or_else(|| "/dev/termination-log".into());
+        let message_file = message_file(&folder, &container.name, attempt);
+        let files = [
+            (folder.join("etc-hosts"), hosts, "/etc/hosts".to_owned(), 0o644),
+            (folder.join("resolv.conf"), resolv, "/etc/resolv.conf".to_owned(), 0o644),
+            (message_file, String::new(), message, 0o666),
+        ];
+        let mut mounts = Vec::new();
+        for (file, text, target, mode) in files {
+            if target.is_empty() || mounted.iter().any(|mount| mount.target == target) {
+                continue;
+            }
+            // Written once: a container may have changed its hosts file since.
+            if !file.exists() {
+                if let Some(parent) = file.parent() {
+                    std::fs::create_dir_all(parent)?;
+                }
+                std::fs::write(&file, text)?;
+                std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode))?;
+            }
+            let source = MountSource::Path(file);
+            mounts.push(Mount { source, target, read_only: false, propagation: Propagation::Private });
+        }
+        Ok(mounts)
+    }
+}
+
+/// Where a container's last words are written.
+pub fn message_file(folder: &Path, container: &str, attempt: u32) -> PathBuf {
+    folder.join("containers").join(container).join(attempt.to_string())
+}
+
+/// The host name of a pod: its own word, or its name as far as a host name may be long.
+pub fn hostname(pod: &Pod) -> String {
+    let own = pod.spec.as_ref().and_then(|spec| spec.hostname.clone()).filter(|name| !name.is_empty());
+    let name = own.unwrap_or_else(|| pod.metadata.name.clone().unwrap_or_default());
+    let cut = name.get(..63).unwrap_or(&name);
+    cut.trim_end_matches(['-', '.']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn host_names_are_cut() {
+        let pod = |spec: serde_json::Value, name: &str| -> Pod {
+            serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap()
+        };
+        let long = format!("{}.bcdef-ghi", "a".repeat(60));
+        let cases = [
+            (pod(json!({"containers": []}), "x"), "x".to_owned()),
+            (pod(json!({"containers": [], "hostname": "h"}), "x"), "h".to_owned()),
+            (pod(json!({"containers": []}), &long), format!("{}.bc", "a".repeat(60))),
+            (pod(json!({"containers": []}), &format!("{}-b", "a".repeat(62))), "a".repeat(62)),
+        ];
+        for (pod, expected) in cases {
+            assert_eq!(hostname(&pod), expected);
+        }
+    }
+}
