@@ -147,16 +147,19 @@ fn step(key: &Key, object: &Value, options: &DeleteOptions, now: Timestamp) -> S
     let graceful = match (grace, deleting) {
         (None, _) => false,
         (Some(_), true) => {
-            // It may only be hurried.
-            let Some(had) = object["metadata"]["deletionGracePeriodSeconds"].as_i64() else {
-                return Step::Remove(new);
-            };
-            let Some(wanted) = options.grace_seconds.map(at_least_now).filter(|wanted| *wanted < had) else {
-                return Step::Pending;
-            };
-            let due = read_time(&object["metadata"]["deletionTimestamp"]).unwrap_or(now);
-            set_due(&mut new, later(due, wanted - had), wanted);
-            true
+            let had = object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+            let wanted = options.grace_seconds.map(at_least_now).filter(|wanted| *wanted < had);
+            match wanted {
+                // Marked, and not removed: a crash or another write came between the two.
+                _ if had == 0 => false,
+                // It may only be hurried.
+                None => return Step::Pending,
+                Some(wanted) => {
+                    let due = read_time(&object["metadata"]["deletionTimestamp"]).unwrap_or(now);
+                    set_due(&mut new, later(due, wanted - had), wanted);
+                    true
+                }
+            }
         }
         (Some(grace), false) => {
             set_due(&mut new, later(now, grace), grace);
@@ -263,4 +266,44 @@ fn set_finalizers(object: &mut Value, options: &DeleteOptions) {
         list.push(FOREGROUND.into());
     }
     meta(object).insert("finalizers".into(), list.into());
+}
+
+#[cfg(test)]
+mod tests {
+    use coracle_api::kinds;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_goes_when_its_time_is_up() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let pod = |meta: Value| {
+            let mut pod = json!({"metadata": {"name": "x", "namespace": "ns", "generation": 1},
+                "spec": {"nodeName": "n"}, "status": {"phase": "Running"}});
+            pod["metadata"].as_object_mut().unwrap().extend(meta.as_object().unwrap().clone());
+            pod
+        };
+        let due = |grace: i64| json!({"deletionTimestamp": "2026-01-01T00:00:30Z", "deletionGracePeriodSeconds": grace});
+        let cases = [
+            ("a first request", pod(json!({})), None, "mark"),
+            ("at once", pod(json!({})), Some(0), "mark and remove"),
+            ("it is going already", pod(due(30)), None, "pending"),
+            ("it may not be slowed down", pod(due(30)), Some(60), "pending"),
+            ("it may be hurried", pod(due(30)), Some(5), "mark"),
+            ("its node has seen it end", pod(due(30)), Some(0), "mark and remove"),
+            ("a write came between mark and removal", pod(due(0)), Some(0), "remove"),
+            ("the same, asked without a period", pod(due(0)), None, "remove"),
+        ];
+        for (case, object, grace_seconds, expected) in cases {
+            let options = DeleteOptions { grace_seconds, ..DeleteOptions::default() };
+            let got = match step(&Key::new(&kinds::POD, "ns", "x"), &object, &options, now) {
+                Step::Pending => "pending",
+                Step::Mark(_) => "mark",
+                Step::Remove(_) => "remove",
+                Step::MarkAndRemove(_) => "mark and remove",
+            };
+            assert_eq!(got, expected, "case: {case}");
+        }
+    }
 }
