@@ -1,13 +1,12 @@
 //! What all pods of a node share.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use coracle_api::{Key, kinds};
 use coracle_client::recorder::{EventRecorder, container_reference};
-use coracle_client::{Client, Clock, Interest, Op, Typed as _};
+use coracle_client::{Client, Clock, Interest, Typed as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -17,8 +16,8 @@ use crate::env::{Facts, Lookup};
 use crate::images::Images;
 use crate::network::Addresses;
 use crate::runtime::{Network, Runtime};
+use crate::tokens::Tokens;
 use crate::volumes::Places;
-use crate::volumes::payload::{self, TokenRequest};
 
 /// What all pods of a node share.
 pub struct Context {
@@ -38,6 +37,8 @@ pub struct Context {
     pub places: Places,
     /// Which images failed lately.
     pub images: Images,
+    /// The tokens of its pods.
+    pub tokens: Tokens,
     /// How many containers are made at once: more only queue up inside the engine.
     pub starts: Semaphore,
 }
@@ -150,51 +151,6 @@ impl Context {
             "spec": {"clusterIP": ip.to_string(), "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}
         });
         serde_json::from_value(service).ok()
-    }
-
-    /// Asks the API for the tokens that a pod's volumes want.
-    pub async fn tokens(&self, pod: &Pod) -> Result<BTreeMap<TokenRequest, String>, String> {
-        let spec = pod.spec.iter();
-        let volumes =
-            spec.flat_map(|spec| spec.volumes.iter().flatten()).filter_map(|v| v.projected.as_ref());
-        let parts = volumes.flat_map(|projected| projected.sources.iter().flatten());
-        let requests: Vec<TokenRequest> = parts.filter_map(payload::token_request).collect();
-        let mut tokens = BTreeMap::new();
-        for request in requests {
-            if let Entry::Vacant(missing) = tokens.entry(request) {
-                let token = self.token(pod, missing.key()).await?;
-                missing.insert(token);
-            }
-        }
-        Ok(tokens)
-    }
-
-    async fn token(&self, pod: &Pod, request: &TokenRequest) -> Result<String, String> {
-        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-        let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
-        let account = account.filter(|name| !name.is_empty()).unwrap_or_else(|| "default".into());
-        let audiences: Vec<&str> =
-            Some(request.audience.as_str()).filter(|audience| !audience.is_empty()).into_iter().collect();
-        let object = json!({
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "metadata": {"creationTimestamp": null},
-            "spec": {
-                "audiences": audiences,
-                "expirationSeconds": request.seconds,
-                "boundObjectRef": {
-                    "kind": "Pod", "apiVersion": "v1",
-                    "name": pod.metadata.name, "uid": pod.metadata.uid,
-                },
-            }
-        });
-        let op =
-            Op::Create { kind: &kinds::SERVICE_ACCOUNT, namespace, sub: Some((account, "token")), object };
-        let answer =
-            self.client.write_one(op).await.map_err(|error| format!("failed to fetch token: {error}"))?;
-        let value = answer.value().map_err(|error| format!("failed to fetch token: {error}"))?;
-        let token = value.pointer("/status/token").and_then(serde_json::Value::as_str);
-        token.map(str::to_owned).ok_or_else(|| "failed to fetch token: the answer holds none".into())
     }
 
     /// The key of a pod.

@@ -75,8 +75,7 @@ pub async fn ensure(
         message: format!("Failed to inspect image {reference:?}: {error}"),
         until: soon(),
     };
-    crate::image::ensure_demo(ctx.runtime(), &reference).await.map_err(unreachable)?;
-    let here = ctx.runtime().image(&reference).await.map_err(unreachable)?;
+    let here = crate::image::find(ctx.runtime(), &reference).await.map_err(unreachable)?;
     let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
     match (policy, here.clone()) {
         ("Never", None) => {

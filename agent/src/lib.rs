@@ -27,6 +27,7 @@ mod resources;
 pub mod runtime;
 mod security;
 mod streams;
+mod tokens;
 mod volumes;
 
 pub mod demo_app;
@@ -130,6 +131,7 @@ async fn begin(client: Arc<dyn Client>, config: AgentConfig, clock: Clock) -> Re
         addresses: Addresses::new(slice),
         places,
         images: images::Images::default(),
+        tokens: tokens::Tokens::default(),
         starts: Semaphore::new(STARTS_AT_ONCE),
         config,
     };

@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{TestCluster, docker, eventually, kubectl, text};
 use serde_json::Value;
@@ -101,29 +101,37 @@ fn what_breaks_heals() {
         conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
     };
 
+    // The whole control plane dies under ten pods; everything is as it was.
+    let statuses = |pod: &Value| pod["status"]["containerStatuses"].clone();
+    run(&["scale", "deployment", "web", "--replicas=10"]);
+    run(&["rollout", "status", "deployment/web", "--timeout=90s"]);
+    let state = || -> Vec<_> { pods().iter().map(|pod| (pod["metadata"].clone(), statuses(pod))).collect() };
+    let before = state();
+    assert!(before.iter().all(|(_, statuses)| statuses[0]["restartCount"] == 0), "{before:?}");
+    let pid = cluster.pid().expect("it runs").to_string();
+    assert!(Command::new("kill").args(["-9", &pid]).status().expect("kill").success());
+    let killed = Instant::now();
+    cluster.up_again(&[]);
+    let took = killed.elapsed();
+    assert!(took < Duration::from_secs(3), "up took {took:?}");
+    assert_eq!(state(), before, "the same objects, revisions and containers, none restarted");
+    run(&["scale", "deployment", "web", "--replicas=3"]);
+    eventually("three are left", Duration::from_secs(30), || match pods().len() {
+        3 => Ok(()),
+        count => Err(count.to_string()),
+    });
+
     // A container dies.
-    let id = |pod: &Value| {
-        pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap_or_default().to_owned()
-    };
     let victim = pods().remove(0);
-    let container = id(&victim).trim_start_matches("docker://").to_owned();
-    assert!(
-        Command::new("docker").args(["kill", &container]).output().expect("docker runs").status.success()
-    );
-    eventually("it is Ready again, restarted once", Duration::from_secs(10), || {
+    let id = statuses(&victim)[0]["containerID"].as_str().unwrap_or_default().to_owned();
+    let container = id.trim_start_matches("docker://");
+    assert!(Command::new("docker").args(["kill", container]).output().expect("docker runs").status.success());
+    eventually("it is Ready again, restarted once", Duration::from_secs(3), || {
         let now = pods().into_iter().find(|pod| pod["metadata"]["uid"] == victim["metadata"]["uid"]);
         let now = now.ok_or("the pod is gone")?;
         let restarts = &now["status"]["containerStatuses"][0]["restartCount"];
         if ready(&now) && *restarts == 1 { Ok(()) } else { Err(format!("restarts {restarts}")) }
     });
-
-    // The whole control plane dies; everything is as it was.
-    let before: Vec<_> = pods().iter().map(|pod| (pod["metadata"].clone(), id(pod))).collect();
-    let pid = cluster.pid().expect("it runs").to_string();
-    assert!(Command::new("kill").args(["-9", &pid]).status().expect("kill").success());
-    cluster.up_again(&[]);
-    let after: Vec<_> = pods().iter().map(|pod| (pod["metadata"].clone(), id(pod))).collect();
-    assert_eq!(after, before, "the same objects, revisions and containers");
 
     // A pod too large for every node waits, with a reason for each; it runs when room appears.
     let giant = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"giant"},"spec":{"containers":[{"name":"c",

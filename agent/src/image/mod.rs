@@ -9,7 +9,7 @@ use std::io;
 use bytes::Bytes;
 
 use crate::StartError;
-use crate::runtime::{Error, Runtime};
+use crate::runtime::{Error, Image, Runtime};
 
 /// What every sandbox runs.
 pub const PAUSE_IMAGE: &str = "coracle.dev/pause:1";
@@ -37,18 +37,24 @@ pub async fn ensure(runtime: &dyn Runtime) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Makes an image of the demo application, if it is one of them and is not there, or was made of another executable.
-pub async fn ensure_demo(runtime: &dyn Runtime, reference: &str) -> Result<(), Error> {
+/// An image that is here. One of the demo application is made where it is not here, or was made of another executable.
+pub async fn find(runtime: &dyn Runtime, reference: &str) -> Result<Option<Image>, Error> {
+    let here = runtime.image(reference).await?;
     if !DEMO_IMAGES.contains(&reference) {
-        return Ok(());
+        return Ok(here);
     }
-    let _turn = MAKING.lock().await;
     let unreadable =
         |error: io::Error| Error::Refused(format!("cannot make an image of this program: {error}"));
-    let present = runtime.image(reference).await?;
     let print = program::fingerprint().map_err(unreadable)?;
-    if present.is_some_and(|image| image.labels.get(PROGRAM) == Some(&print)) {
-        return Ok(());
+    let ours = |image: &Image| image.labels.get(PROGRAM) == Some(&print);
+    if here.as_ref().is_some_and(ours) {
+        return Ok(here);
+    }
+    let _turn = MAKING.lock().await;
+    // Whoever had the turn before may have made it.
+    let here = runtime.image(reference).await?;
+    if here.as_ref().is_some_and(ours) {
+        return Ok(here);
     }
     let (program, print) = read().await.map_err(unreadable)?;
     let version = reference.rsplit(':').next().unwrap_or_default();
@@ -62,7 +68,8 @@ pub async fn ensure_demo(runtime: &dyn Runtime, reference: &str) -> Result<(), E
     if version == "broken" {
         changes.push("ENV DEMO_FAIL_READY=true".into());
     }
-    runtime.import(reference, program, &changes).await
+    runtime.import(reference, program, &changes).await?;
+    runtime.image(reference).await
 }
 
 fn entrypoint(verb: &str) -> String {

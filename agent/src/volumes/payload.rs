@@ -1,6 +1,6 @@
 //! What files a volume holds: ConfigMaps, Secrets, downward API and projections become one list of files. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{
     ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, ProjectedVolumeSource, Secret, Volume, VolumeProjection,
@@ -91,8 +91,15 @@ fn projected(
     Ok(all)
 }
 
+/// The tokens that a pod's volumes ask for.
+pub fn token_requests(pod: &Pod) -> BTreeSet<TokenRequest> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let projected = volumes.filter_map(|volume| volume.projected.as_ref());
+    projected.flat_map(|projected| projected.sources.iter().flatten()).filter_map(token_request).collect()
+}
+
 /// The token that a part of a projection asks for.
-pub fn token_request(part: &VolumeProjection) -> Option<TokenRequest> {
+fn token_request(part: &VolumeProjection) -> Option<TokenRequest> {
     let source = part.service_account_token.as_ref()?;
     Some(TokenRequest {
         audience: source.audience.clone().unwrap_or_default(),

@@ -12,6 +12,7 @@ use crate::context::Tone;
 use crate::labels::SANDBOX;
 use crate::pod::Failure;
 use crate::runtime::{Mount, MountSource, Propagation};
+use crate::tokens;
 use crate::volumes::{self, Prepared};
 
 impl Start {
@@ -25,7 +26,7 @@ impl Start {
             return Ok(BTreeMap::new());
         }
         let lookup = ctx.look_up(&self.pod).await.map_err(|error| self.failure("", error))?;
-        let tokens = ctx.tokens(&self.pod).await;
+        let tokens = tokens::of(ctx, &self.pod).await;
         let no_token = tokens.as_ref().err().cloned();
         let facts = ctx.facts(address, self.accepted);
         let labels = self.labels(&self.identity(SANDBOX, 0, 0));

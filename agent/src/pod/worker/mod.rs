@@ -279,6 +279,7 @@ impl Worker {
         }
         self.release_address();
         self.ctx.images.forget(&uid);
+        self.ctx.tokens.forget(&uid);
         let places = self.ctx.places.clone();
         let removed = tokio::task::spawn_blocking(move || places.remove(&uid)).await;
         if let Ok(Err(error)) = removed {
