@@ -85,7 +85,8 @@ fn container_status(view: &View<'_>) -> Value {
     status
 }
 
-fn container_id(record: &Record) -> String {
+/// A container's id as the API writes it.
+pub fn container_id(record: &Record) -> String {
     format!("docker://{}", record.id)
 }
 

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Container;
 
+use super::status::container_id;
 use super::{Busy, Observed, Record, Role, backoff, containers, restarts};
 use crate::runtime::State;
 
@@ -128,10 +129,20 @@ fn view<'a>(
         Role::Ephemeral => false,
         Role::Main | Role::Sidecar => {
             let answers = health.is_some_and(|health| health.ready == Some(true));
-            started && (container.readiness_probe.is_none() || answers)
+            let told = container.startup_probe.is_none() || told_started(observed, newest);
+            started && told && (container.readiness_probe.is_none() || answers)
         }
     };
     View { container, role, shown, last, ready, started, record: newest }
+}
+
+/// Whether the API has heard that a container has come up: people see it started before they see it ready.
+fn told_started(observed: &Observed<'_>, record: Option<&Record>) -> bool {
+    let Some(id) = record.map(container_id) else { return false };
+    let told = observed.pod.status.iter().flat_map(|status| {
+        status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten())
+    });
+    told.into_iter().any(|told| told.container_id.as_ref() == Some(&id) && told.started == Some(true))
 }
 
 /// The text of a container that waits for its restart; `None` if it waits no longer.

@@ -38,9 +38,13 @@ impl Registry {
         key: &Key,
         options: &DeleteOptions,
     ) -> Result<Written, Status> {
+        let mut marked: Option<Entry> = None;
         for _ in 0..TRIES {
-            let Some(old) = self.entry(key) else {
-                return Err(Status::not_found(key.kind, &key.name));
+            let same = |old: &Entry| marked.as_ref().is_none_or(|marked| uid(marked) == uid(old));
+            let Some(old) = self.entry(key).filter(same) else {
+                // What this request has marked may meanwhile be removed by another.
+                let gone = marked.map(|entry| Written { gone: true, ..Written::changed(entry.object) });
+                return gone.ok_or_else(|| Status::not_found(key.kind, &key.name));
             };
             let value = old.value();
             check_preconditions(key, &value, options)?;
@@ -52,8 +56,16 @@ impl Registry {
                     self.commit(context, key, Some(&old), Verb::Update, &new).await.map(|e| (e, false))
                 }
                 Step::Remove(last) => self.remove(context, key, &old, &last).await.map(|e| (e, true)),
+                // Kinds that go gracefully are seen to go even when no time is left for it.
                 Step::MarkAndRemove(new) => {
-                    self.mark_and_remove(context, key, &old, &new).await.map(|e| (e, true))
+                    match self.commit(context, key, Some(&old), Verb::Update, &new).await {
+                        Ok(entry) if context.dry_run => Ok((entry, true)),
+                        Ok(entry) => {
+                            marked = Some(entry.clone());
+                            self.remove(context, key, &entry, &new).await.map(|e| (e, true))
+                        }
+                        Err(failure) => Err(failure),
+                    }
                 }
             };
             match outcome {
@@ -78,25 +90,10 @@ impl Registry {
         }
         Ok(entry)
     }
+}
 
-    /// Kinds that go gracefully are seen to go even when no time is left for it.
-    async fn mark_and_remove(
-        &self,
-        context: &Context,
-        key: &Key,
-        old: &Entry,
-        new: &Value,
-    ) -> Result<Entry, Failure> {
-        let marked = self.commit(context, key, Some(old), Verb::Update, new).await?;
-        if context.dry_run {
-            return Ok(marked);
-        }
-        match self.remove(context, key, &marked, new).await {
-            // Whoever wrote since has left it marked: the next attempt finds it so and goes on.
-            Err(Failure::Conflict) if self.entry(key).is_none() => Ok(marked),
-            outcome => outcome,
-        }
-    }
+fn uid(entry: &Entry) -> String {
+    text(&entry.value(), "uid").to_owned()
 }
 
 /// 409 for an object that is not the one, or not as, the client thinks.
