@@ -9,6 +9,7 @@
 pub mod backoff;
 mod conditions;
 mod hooks;
+pub mod hostname;
 pub mod phase;
 mod reporter;
 pub mod start;
@@ -213,13 +214,24 @@ pub fn containers(spec: &PodSpec) -> impl Iterator<Item = (&Container, Role)> {
     init.chain(spec.containers.iter().map(|container| (container, Role::Main)))
 }
 
-/// Whether a container of this role that ended with this code is started again.
-pub fn restarts(spec: &PodSpec, role: Role, code: i64) -> bool {
-    let policy = spec.restart_policy.as_deref().unwrap_or("Always");
+/// Whether a container that ended with this code is started again: by its own rules, its own policy, or its pod's.
+///
+/// Source: `ContainerShouldRestart` in `pkg/api/v1/pod/util.go`.
+pub fn restarts(spec: &PodSpec, container: &Container, role: Role, code: i64) -> bool {
+    let rules = container.restart_policy_rules.iter().flatten();
+    let mut codes = rules.filter(|rule| rule.action == "Restart").filter_map(|rule| rule.exit_codes.as_ref());
+    let listed = |values: &Option<Vec<i32>>| values.iter().flatten().any(|value| i64::from(*value) == code);
+    let by_rule = codes.any(|rule| match rule.operator.as_str() {
+        "In" => listed(&rule.values),
+        "NotIn" => !listed(&rule.values),
+        _ => false,
+    });
+    let own = container.restart_policy.as_deref().or(spec.restart_policy.as_deref()).unwrap_or("Always");
     match role {
-        Role::Sidecar => true,
-        Role::Init => code != 0 && policy != "Never",
-        Role::Main => policy == "Always" || (policy == "OnFailure" && code != 0),
         Role::Ephemeral => false,
+        _ if by_rule => true,
+        Role::Sidecar => true,
+        Role::Init => code != 0 && own != "Never",
+        Role::Main => own == "Always" || (own == "OnFailure" && code != 0),
     }
 }

@@ -3,7 +3,7 @@
 //! Source: `getPhase` in `pkg/kubelet/kubelet_pods.go`.
 
 use super::view::{Shown, View, exit_code};
-use super::{Observed, Role};
+use super::{Observed, Role, restarts};
 
 /// The phase that the containers' states add up to; terminal also while a sidecar still has to be stopped.
 pub fn verdict(observed: &Observed<'_>, views: &[View<'_>]) -> &'static str {
@@ -60,10 +60,19 @@ pub fn verdict(observed: &Observed<'_>, views: &[View<'_>]) -> &'static str {
             }
         }
         "Always" => "Running",
+        _ if again(observed, views) => "Running",
         _ if stopped == succeeded => "Succeeded",
         "Never" => "Failed",
         _ => "Running",
     }
+}
+
+/// Whether a main container that is over will start again.
+fn again(observed: &Observed<'_>, views: &[View<'_>]) -> bool {
+    views.iter().filter(|view| view.role == Role::Main).any(|view| {
+        let code = view.exit_code().or_else(|| view.last.and_then(exit_code));
+        code.is_some_and(|code| restarts(observed.spec(), view.container, view.role, code))
+    })
 }
 
 /// The phase to show: a terminal one only once nothing of the pod is left but what tells of it.
@@ -82,9 +91,14 @@ pub fn is_terminal(phase: &str) -> bool {
     matches!(phase, "Succeeded" | "Failed")
 }
 
-/// Whether the pod has run for longer than its spec allows.
+/// What is said of a pod that has run for longer than its spec allows.
+pub const DEADLINE: (&str, &str) =
+    ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
+
+/// Whether the pod has run for longer than its spec allows, and is not known to be over.
 pub fn deadline_passed(observed: &Observed<'_>) -> bool {
-    deadline(observed).is_some_and(|deadline| deadline <= observed.now)
+    let known = observed.pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    !known.is_some_and(is_terminal) && deadline(observed).is_some_and(|deadline| deadline <= observed.now)
 }
 
 /// When the pod has run for as long as its spec allows.

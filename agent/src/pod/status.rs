@@ -22,13 +22,9 @@ pub fn status(observed: &Observed<'_>, views: &[View<'_>], verdict: &'static str
     }
     status.insert("phase".into(), phase.into());
     status.insert("conditions".into(), conditions::conditions(observed, views, phase).into());
-    if phase == "Failed"
-        && phase::deadline_passed(observed)
-        && old.is_none_or(|old| old.phase.as_deref() != Some("Failed"))
-    {
-        status
-            .insert("message".into(), "Pod was active on the node longer than the specified deadline".into());
-        status.insert("reason".into(), "DeadlineExceeded".into());
+    if phase == "Failed" && phase::deadline_passed(observed) {
+        status.insert("message".into(), phase::DEADLINE.1.into());
+        status.insert("reason".into(), phase::DEADLINE.0.into());
     } else if let Some(old) = old {
         let kept = [("message", &old.message), ("reason", &old.reason)];
         for (key, value) in kept {

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::view::{View, views};
 use super::{Busy, Observed, Record, Role, backoff, containers, phase, restarts, status};
+use crate::context::Tone;
 use crate::labels::SANDBOX;
 use crate::runtime::State;
 
@@ -53,12 +54,18 @@ pub enum Action {
         /// Its id.
         id: String,
     },
-    /// Say that a container waits for its restart.
-    TellBackOff {
-        /// Its name.
-        name: String,
-        /// Its id: told once for each.
-        id: String,
+    /// Say something, once.
+    Tell {
+        /// About this container; `None`: the pod.
+        container: Option<String>,
+        /// What it is told once for: a container's id, or a reason.
+        once: String,
+        /// Whether it is ordinary.
+        tone: Tone,
+        /// A word.
+        reason: &'static str,
+        /// A sentence.
+        message: String,
     },
     /// All is over: let the API forget the pod.
     Finish,
@@ -91,6 +98,9 @@ pub fn step(observed: &Observed<'_>) -> Step {
     let verdict = phase::verdict(observed, &going_on);
     let ending = observed.deleted() || phase::is_terminal(verdict);
     let shown = if ending { views(observed, true) } else { going_on };
+    if phase::deadline_passed(observed) {
+        plan.tell(phase::DEADLINE.0, Tone::Normal, phase::DEADLINE.0, phase::DEADLINE.1.into());
+    }
     if ending {
         plan.wind_down();
     } else {
@@ -168,7 +178,7 @@ impl Plan<'_> {
                     }
                     false
                 }
-                State::Exited { code, .. } if restarts(observed.spec(), view.role, *code) => {
+                State::Exited { code, .. } if restarts(observed.spec(), view.container, view.role, *code) => {
                     self.restart(name, record);
                     false
                 }
@@ -186,10 +196,24 @@ impl Plan<'_> {
         let due = backoff::due(record).map_or(self.observed.now, |(due, _)| due);
         if due > self.observed.now {
             self.wake_at(due);
-            self.actions.push(Action::TellBackOff { name: name.into(), id: record.id.clone() });
+            self.actions.push(Action::Tell {
+                container: Some(name.into()),
+                once: record.id.clone(),
+                tone: Tone::Warning,
+                reason: "BackOff",
+                message: format!(
+                    "Back-off restarting failed container {name} in pod {}",
+                    self.observed.full_name()
+                ),
+            });
             return;
         }
         self.start(name, record.attempt + 1, backoff::next(record));
+    }
+
+    fn tell(&mut self, once: &str, tone: Tone, reason: &'static str, message: String) {
+        let once = once.to_owned();
+        self.actions.push(Action::Tell { container: None, once, tone, reason, message });
     }
 
     /// One container at a time: a postStart hook that waits holds up those behind it.
@@ -225,6 +249,8 @@ impl Plan<'_> {
                 self.stop(&name, &record, format!("Stopping container {name}"), self.grace());
             }
         } else if self.busy(SANDBOX).is_none() {
+            let message = "Pod sandbox changed, it will be killed and re-created.".into();
+            self.tell(&id, Tone::Normal, "SandboxChanged", message);
             self.actions.push(Action::RemoveSandbox { id });
         }
     }
@@ -247,7 +273,7 @@ impl Plan<'_> {
             let grace = own.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_else(|| self.grace());
             let name = &container.name;
             // Whether it comes again does not depend on how it ends: it is being killed.
-            let again = restarts(spec, role, 137);
+            let again = restarts(spec, container, role, 137);
             let alone = self.running(|other| other != name).is_empty();
             let message = match again {
                 true => format!("Container {name} failed {probe} probe, will be restarted"),

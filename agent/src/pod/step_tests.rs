@@ -105,7 +105,8 @@ fn short(step: &Step) -> Vec<String> {
         Action::Cancel { name } => format!("cancel {name}"),
         Action::Stop { name, .. } => format!("stop {name}"),
         Action::Remove { id, .. } => format!("remove {id}"),
-        Action::TellBackOff { name, .. } => format!("tell {name}"),
+        Action::Tell { container: Some(name), .. } => format!("tell {name}"),
+        Action::Tell { reason, .. } => format!("tell {reason}"),
         Action::Finish => "finish".into(),
     };
     step.actions.iter().map(word).collect()
@@ -134,6 +135,16 @@ fn what_is_done_next() {
     waits.failures.insert("b".into(), Failure { reason: "E".into(), message: String::new(), until: at(5) });
     let mut broken = World::new(two()).with("a", running()).with("b", running());
     broken.sandbox.as_mut().unwrap().running = false;
+    let mut changed = World::new(two());
+    changed.sandbox.as_mut().unwrap().running = false;
+    let by_rule = || {
+        let rule = json!({"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}});
+        json!({"restartPolicy": "Never", "containers": [
+            {"name": "a", "restartPolicy": "Never", "restartPolicyRules": [rule]},
+            {"name": "b", "restartPolicy": "OnFailure"}]})
+    };
+    let late = World::new(json!({"activeDeadlineSeconds": 10, "containers": [{"name": "a"}]}));
+    let late = late.with("a", running());
     let mut over = World::new(never()).with("a", ended(0)).with("b", ended(0));
     over.sandbox = None;
     let mut given_up = World::new(two()).with("a", running()).with("b", running());
@@ -150,6 +161,17 @@ fn what_is_done_next() {
             World::new(two()).with("a", ended(1)).with("b", running()),
             &["start a.1"],
         ),
+        (
+            "its own rule restarts one",
+            World::new(by_rule()).with("a", ended(42)).with("b", running()),
+            &["start a.1"],
+        ),
+        ("which no rule names", World::new(by_rule()).with("a", ended(1)).with("b", running()), &[]),
+        (
+            "its own policy restarts one",
+            World::new(by_rule()).with("a", running()).with("b", ended(1)),
+            &["start b.1"],
+        ),
         ("never means never", World::new(never()).with("a", ended(1)).with("b", running()), &[]),
         (
             "an ended pod loses its sandbox",
@@ -162,6 +184,8 @@ fn what_is_done_next() {
             &["remove a-0", "start b.0"],
         ),
         ("without sandbox all is stopped", broken, &["stop a", "stop b"]),
+        ("and the sandbox made anew", changed, &["tell SandboxChanged", "remove sandbox"]),
+        ("out of time", late, &["tell DeadlineExceeded", "stop a"]),
         ("who gave up is stopped", given_up, &["stop b"]),
         ("sidecars start first", World::new(with_init()), &["start s.0"]),
         ("then init containers", World::new(with_init()).with("s", running()), &["start i.0"]),
@@ -361,7 +385,7 @@ fn perform(world: &mut World, actions: &[Action]) {
             Action::Remove { id, .. } => {
                 world.containers.values_mut().for_each(|all| all.retain(|record| record.id != *id));
             }
-            Action::Cancel { .. } | Action::TellBackOff { .. } | Action::Finish => {}
+            Action::Cancel { .. } | Action::Tell { .. } | Action::Finish => {}
         }
     }
 }
@@ -392,7 +416,7 @@ proptest! {
         for _ in 0..40 {
             let next = world.step();
             prop_assert_eq!(&next, &world.step(), "the same input gives the same answer");
-            let done = next.actions.iter().all(|action| matches!(action, Action::Finish | Action::TellBackOff { .. }));
+            let done = next.actions.iter().all(|action| matches!(action, Action::Finish | Action::Tell { .. }));
             if done && next.wake.is_none() {
                 prop_assert_eq!(deleted, next.actions.contains(&Action::Finish));
                 return Ok(());

@@ -110,7 +110,7 @@ fn view<'a>(
         Some(record) => match &record.state {
             State::Running { started } => (Shown::Running { since: *started }, previous),
             State::Created => (not_yet(), previous),
-            State::Exited { code, .. } if !ending && restarts(observed.spec(), role, *code) => {
+            State::Exited { code, .. } if !ending && restarts(observed.spec(), container, role, *code) => {
                 match (failed, crash_loop(observed, container, record)) {
                     (Some(failure), _) => (wait(&failure.reason, &failure.message), Some(record)),
                     (None, Some(message)) => (wait("CrashLoopBackOff", &message), Some(record)),

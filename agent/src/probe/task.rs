@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::counter::Counter;
 use super::{Outcome, Purpose, ask};
@@ -36,6 +36,8 @@ pub struct Asker {
     pub id: String,
     /// Since when it runs.
     pub since: Timestamp,
+    /// When the node accepted the pod.
+    pub accepted: Timestamp,
     /// The pod's address.
     pub address: Ipv4Addr,
     /// What the probe is for.
@@ -54,10 +56,16 @@ impl Asker {
         let delay = i64::from(number(probe.initial_delay_seconds, 0));
         let mut counter =
             Counter::new(number(probe.success_threshold, 1), number(probe.failure_threshold, 3));
-        let mut ticks = tokio::time::interval(period);
+        // As a kubelet's, the ticks count from when the node accepted the pod, whenever its containers start. Besides,
+        // readiness is asked for at once.
+        let first = until_tick(self.ctx.clock.now().duration_since(self.accepted), period);
+        let mut ticks = tokio::time::interval_at(Instant::now() + first, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut at_once = self.purpose == Purpose::Readiness;
         loop {
-            ticks.tick().await;
+            if !std::mem::take(&mut at_once) {
+                ticks.tick().await;
+            }
             if self.ctx.clock.now().duration_since(self.since).as_secs() < delay {
                 continue;
             }
@@ -97,6 +105,27 @@ impl Asker {
                 tell("Unhealthy", format!("{title} probe errored and resulted in unknown state: {why}"));
                 None
             }
+        }
+    }
+}
+
+/// How long it is to the next tick of a clock that began to tick so long ago.
+fn until_tick(ago: SignedDuration, period: Duration) -> Duration {
+    let ago = Duration::try_from(ago).unwrap_or_default();
+    let into = ago.as_nanos() % period.as_nanos().max(1);
+    period.saturating_sub(Duration::from_nanos(u64::try_from(into).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_keep_their_beat() {
+        let cases = [(0, 5000), (1, 4999), (4999, 1), (5000, 5000), (12_345, 2655), (-3, 5000)];
+        for (ago, expected) in cases {
+            let wait = until_tick(SignedDuration::from_millis(ago), Duration::from_secs(5));
+            assert_eq!(wait.as_millis(), expected, "{ago} ms ago");
         }
     }
 }

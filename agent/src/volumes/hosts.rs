@@ -2,11 +2,13 @@
 
 use k8s_openapi::api::core::v1::PodSpec;
 
+use crate::pod::hostname::Hostname;
+
 /// The domain under which Services and pods have their names.
 pub const CLUSTER_DOMAIN: &str = "cluster.local";
 
 /// The hosts file of a pod: its own name and its aliases; on the node's network, the node's file and the aliases.
-pub fn hosts_file(spec: &PodSpec, namespace: &str, hostname: &str, address: &str, of_node: &str) -> String {
+pub fn hosts_file(spec: &PodSpec, hostname: &Hostname, address: &str, of_node: &str) -> String {
     let mut out = String::new();
     if spec.host_network == Some(true) {
         out.push_str("# Kubernetes-managed hosts file (host network).\n");
@@ -24,12 +26,10 @@ pub fn hosts_file(spec: &PodSpec, namespace: &str, hostname: &str, address: &str
         for (ip, names) in fixed {
             out.push_str(&format!("{ip}\t{names}\n"));
         }
-        match spec.subdomain.as_deref().filter(|subdomain| !subdomain.is_empty()) {
-            Some(subdomain) => {
-                let full = format!("{hostname}.{subdomain}.{namespace}.svc.{CLUSTER_DOMAIN}");
-                out.push_str(&format!("{address}\t{full}\t{hostname}\n"));
-            }
-            None => out.push_str(&format!("{address}\t{hostname}\n")),
+        let name = &hostname.name;
+        match &hostname.domain {
+            Some(_) => out.push_str(&format!("{address}\t{}\t{name}\n", hostname.full())),
+            None => out.push_str(&format!("{address}\t{name}\n")),
         }
     }
     let aliases = spec.host_aliases.as_deref().unwrap_or_default();
@@ -139,7 +139,6 @@ mod tests {
     fn a_pod_knows_its_names() {
         let cases = [
             (json!({}), "10.88.0.2\tx\n"),
-            (json!({"subdomain": "sub"}), "10.88.0.2\tx.sub.ns.svc.cluster.local\tx\n"),
             (
                 json!({"hostAliases": [{"ip": "10.1.2.3", "hostnames": ["foo", "bar"]}]}),
                 "\n# Entries added by HostAliases.\n10.1.2.3\tfoo\tbar\n",
@@ -147,9 +146,13 @@ mod tests {
             (json!({"hostNetwork": true}), "(host network).\n127.0.0.1 node\n"),
         ];
         for (fields, end) in cases {
-            let file = hosts_file(&spec(fields.clone()), "ns", "x", "10.88.0.2", "127.0.0.1 node\n");
+            let hostname = Hostname { name: "x".into(), domain: None };
+            let file = hosts_file(&spec(fields.clone()), &hostname, "10.88.0.2", "127.0.0.1 node\n");
             assert!(file.ends_with(end), "case: {fields}, file: {file}");
         }
+        let within = Hostname { name: "x".into(), domain: Some("sub.ns.svc.cluster.local".into()) };
+        let file = hosts_file(&spec(json!({})), &within, "10.88.0.2", "");
+        assert!(file.ends_with("10.88.0.2\tx.sub.ns.svc.cluster.local\tx\n"), "{file}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use k8s_openapi::api::core::v1::{HostPathVolumeSource, Pod, Volume, VolumeMount}
 
 use crate::env::{Facts, Lookup};
 use crate::runtime::{Mount, MountSource, Propagation};
-pub use hosts::{hosts_file, resolv_conf};
+pub use hosts::{CLUSTER_DOMAIN, hosts_file, resolv_conf};
 use payload::TokenRequest;
 
 /// Where a node keeps what its pods mount.

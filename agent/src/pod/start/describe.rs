@@ -5,11 +5,10 @@ use std::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
-use super::files::hostname;
 use super::{Start, Started};
 use crate::env::{self, expand};
 use crate::labels::{ADDRESS, SANDBOX};
-use crate::pod::{Failure, containers};
+use crate::pod::{Failure, containers, hostname};
 use crate::runtime::{ContainerSpec, HostPort, Limits, NetworkMode, Share};
 use crate::{resources, security, volumes};
 
@@ -38,7 +37,7 @@ impl Start {
             name: identity.container_name(&self.ctx.config.cluster),
             labels,
             image: self.ctx.config.sandbox_image.clone(),
-            hostname: hostname(&self.pod),
+            hostname: hostname::shown(&self.pod).map_err(|why| self.no_sandbox(&why))?,
             mounts: volumes::held_by_sandbox(&volumes),
             network,
             ipc: share(spec.host_ipc),
@@ -65,7 +64,7 @@ impl Start {
         let lookup = ctx.look_up(pod).await?;
         let user = security::user(pod, container, image_user)?;
         let mut variables = env::variables(pod, container, &lookup, &facts)?;
-        variables.entry("HOSTNAME".into()).or_insert_with(|| self.shown_hostname());
+        variables.entry("HOSTNAME".into()).or_insert_with(|| self.shown_hostname(spec));
         let known = |name: &str| variables.get(name).cloned();
         let filled =
             |words: &Option<Vec<String>>| words.iter().flatten().map(|word| expand(word, known)).collect();
@@ -113,6 +112,15 @@ impl Start {
             security: security::rights(pod, container, |path| self.seccomp_profile(path)),
             sysctls: BTreeMap::new(),
         })
+    }
+
+    fn shown_hostname(&self, spec: &PodSpec) -> String {
+        if spec.host_network == Some(true) {
+            let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            return own.trim().to_owned();
+        }
+        // One that is too long has no sandbox, and so no containers.
+        hostname::shown(&self.pod).unwrap_or_default()
     }
 
     fn seccomp_profile(&self, path: &str) -> Option<String> {

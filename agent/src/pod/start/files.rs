@@ -5,12 +5,13 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::{Start, Started};
 use crate::context::Tone;
 use crate::labels::SANDBOX;
 use crate::pod::Failure;
+use crate::pod::hostname::hostname;
 use crate::runtime::{Mount, MountSource, Propagation};
 use crate::tokens;
 use crate::volumes::{self, Prepared};
@@ -46,15 +47,6 @@ impl Start {
         })
     }
 
-    /// What `hostname` answers in the pod.
-    pub(super) fn shown_hostname(&self) -> String {
-        if self.spec().host_network == Some(true) {
-            let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-            return own.trim().to_owned();
-        }
-        hostname(&self.pod)
-    }
-
     /// `/etc/hosts`, `/etc/resolv.conf` and the termination message, unless the pod mounts something there itself.
     pub(super) fn own_files(
         &self,
@@ -69,7 +61,7 @@ impl Start {
         let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let address = sandbox.address.to_string();
-        let hosts = volumes::hosts_file(spec, namespace, &hostname(&self.pod), &address, &read("/etc/hosts"));
+        let hosts = volumes::hosts_file(spec, &hostname(&self.pod), &address, &read("/etc/hosts"));
         // Docker's own resolver answers on every network that a person makes.
         let resolv = volumes::resolv_conf(spec, namespace, "127.0.0.11", &read("/etc/resolv.conf"));
         let message =
@@ -85,8 +77,8 @@ impl Start {
             if target.is_empty() || mounted.iter().any(|mount| mount.target == target) {
                 continue;
             }
-            // Written once: a container may have changed its hosts file since.
-            if !file.exists() {
+            // The hosts file is made anew for each container; what else a container has changed stays.
+            if target == "/etc/hosts" || !file.exists() {
                 if let Some(parent) = file.parent() {
                     std::fs::create_dir_all(parent)?;
                 }
@@ -103,35 +95,4 @@ impl Start {
 /// Where a container's last words are written.
 pub fn message_file(folder: &Path, container: &str, attempt: u32) -> PathBuf {
     folder.join("containers").join(container).join(attempt.to_string())
-}
-
-/// The host name of a pod: its own word, or its name as far as a host name may be long.
-pub fn hostname(pod: &Pod) -> String {
-    let own = pod.spec.as_ref().and_then(|spec| spec.hostname.clone()).filter(|name| !name.is_empty());
-    let name = own.unwrap_or_else(|| pod.metadata.name.clone().unwrap_or_default());
-    let cut = name.get(..63).unwrap_or(&name);
-    cut.trim_end_matches(['-', '.']).to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn host_names_are_cut() {
-        let pod = |spec: serde_json::Value, name: &str| -> Pod {
-            serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap()
-        };
-        let long = format!("{}.bcdef-ghi", "a".repeat(60));
-        let cases = [
-            (pod(json!({"containers": []}), "x"), "x".to_owned()),
-            (pod(json!({"containers": [], "hostname": "h"}), "x"), "h".to_owned()),
-            (pod(json!({"containers": []}), &long), format!("{}.bc", "a".repeat(60))),
-            (pod(json!({"containers": []}), &format!("{}-b", "a".repeat(62))), "a".repeat(62)),
-        ];
-        for (pod, expected) in cases {
-            assert_eq!(hostname(&pod), expected);
-        }
-    }
 }

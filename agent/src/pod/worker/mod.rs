@@ -22,7 +22,7 @@ use coracle_api::Revision;
 use super::reporter::{self, Wanted};
 use super::step::{Action, step};
 use super::{Busy, Failure, Health, Observed, Record, Sandbox, ephemeral, full_name};
-use crate::context::{Context, Tone};
+use crate::context::Context;
 use crate::labels::SANDBOX;
 use crate::probe::Purpose;
 use crate::probe::task::Opinion;
@@ -59,7 +59,7 @@ pub struct Worker {
     failures: BTreeMap<String, Failure>,
     health: BTreeMap<String, Health>,
     probes: BTreeMap<(String, Purpose), AbortOnDropHandle<()>>,
-    /// Containers whose back-off was told.
+    /// What was told that is told only once.
     told: BTreeSet<String>,
     removing: BTreeSet<String>,
     refreshing: bool,
@@ -211,11 +211,9 @@ impl Worker {
                 }
             }
             Action::Stop { name, id, message, grace } => self.stop(name, id, message, grace),
-            Action::TellBackOff { name, id } => {
-                if self.told.insert(id) {
-                    let pod = full_name(&self.pod);
-                    let message = format!("Back-off restarting failed container {name} in pod {pod}");
-                    self.ctx.tell(&self.pod, Some(&name), Tone::Warning, "BackOff", message);
+            Action::Tell { container, once, tone, reason, message } => {
+                if self.told.insert(once) {
+                    self.ctx.tell(&self.pod, container.as_deref(), tone, reason, message);
                 }
             }
             Action::Finish => {}

@@ -56,6 +56,7 @@ impl Worker {
                     container: container.clone(),
                     id: record.id.clone(),
                     since: started,
+                    accepted: self.accepted,
                     address,
                     purpose,
                     opinions: self.opinions.clone(),
