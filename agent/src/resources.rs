@@ -9,6 +9,8 @@ use crate::runtime::Limits;
 const MIN_SHARES: i64 = 2;
 /// The largest.
 const MAX_SHARES: i64 = 262_144;
+/// The smallest quota of processor time that the kernel takes, in thousandths of a core.
+const MIN_MILLI: i64 = 10;
 
 /// What a container may use.
 pub fn limits(pod: &Pod, container: &Container, node_memory: i64) -> Limits {
@@ -21,6 +23,7 @@ pub fn limits(pod: &Pod, container: &Container, node_memory: i64) -> Limits {
         >,
          name: &str| list.get(name).and_then(|quantity| quantity.0.parse::<Quantity>().ok());
     let cpu_limit = read(&limits, "cpu").map_or(0, |quantity| quantity.milli_value());
+    let cpu_limit = if cpu_limit > 0 { cpu_limit.max(MIN_MILLI) } else { 0 };
     let cpu_request = read(&requests, "cpu").map_or(cpu_limit, |quantity| quantity.milli_value());
     let memory_limit = read(&limits, "memory").map_or(0, |quantity| quantity.value());
     let memory_request = read(&requests, "memory").map_or(memory_limit, |quantity| quantity.value());

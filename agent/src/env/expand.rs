@@ -1,5 +1,8 @@
 //! `$(NAME)` in commands, arguments and values.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 /// Replaces every `$(NAME)` that `lookup` knows; `$$` is a dollar. What is unknown or unclosed stays as it is.
 ///
 /// Source: `k8s.io/kubernetes/third_party/forked/golang/expansion/expand.go`.
@@ -25,6 +28,23 @@ pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// The same, where every reference must lead to something.
+///
+/// # Errors
+/// Which do not, in upstream's words.
+pub fn expand_all(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+    let missing = RefCell::new(BTreeSet::new());
+    let expanded = expand(text, |name| {
+        let value = lookup(name).filter(|value| !value.is_empty());
+        if value.is_none() {
+            missing.borrow_mut().insert(name.to_owned());
+        }
+        value
+    });
+    let missing = Vec::from_iter(missing.into_inner());
+    if missing.is_empty() { Ok(expanded) } else { Err(format!("missing value for {}", missing.join(", "))) }
 }
 
 #[cfg(test)]
@@ -57,5 +77,7 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(expand(text, lookup), expected, "text: {text}");
         }
+        assert_eq!(expand_all("$(A)/x", lookup), Ok("1/x".into()));
+        assert_eq!(expand_all("$(NO)/$(A)/$(EMPTY)", lookup), Err("missing value for EMPTY, NO".into()));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret, Service};
 
-pub use expand::expand;
+pub use expand::{expand, expand_all};
 
 /// What the node knows of a pod that its spec does not say.
 #[derive(Clone, Debug, Default, PartialEq)]

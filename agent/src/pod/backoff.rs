@@ -51,6 +51,7 @@ mod tests {
         let created = Timestamp::from_second(1_000_000).unwrap();
         let finished = created + SignedDuration::from_secs(ran);
         Record {
+            limits: Default::default(),
             id: "i".into(),
             attempt: 0,
             backoff,

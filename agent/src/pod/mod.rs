@@ -6,6 +6,7 @@
 //!  worker <--events, results-- runtime <-------------'
 //! ```
 
+mod admission;
 pub mod backoff;
 mod conditions;
 mod hooks;
@@ -29,7 +30,7 @@ use std::net::Ipv4Addr;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
-use crate::runtime::State;
+use crate::runtime::{Limits, State};
 
 pub use status::rfc3339;
 
@@ -50,6 +51,8 @@ pub struct Record {
     pub state: State,
     /// Its last words, once it is over.
     pub message: String,
+    /// What it may use.
+    pub limits: Limits,
     /// The signal that asks it to end.
     pub stop_signal: String,
 }
@@ -72,6 +75,8 @@ pub struct Sandbox {
 pub enum Busy {
     /// It is being made and started.
     Starting,
+    /// What it may use is being changed.
+    Resizing,
     /// It is being stopped, and killed at the deadline.
     Stopping {
         /// When patience ends.

@@ -67,8 +67,10 @@ fn container_status(view: &View<'_>) -> Value {
         "restartCount": view.record.map_or(0, |record| record.attempt),
         "image": view.container.image.clone().unwrap_or_default(),
         "imageID": view.record.map_or("", |record| &record.image_id),
-        "started": view.started || (view.role == Role::Init && view.is_running()),
     });
+    if view.role != Role::Ephemeral {
+        status["started"] = (view.started || (view.role == Role::Init && view.is_running())).into();
+    }
     if let Some(record) = view.record {
         status["containerID"] = container_id(record).into();
     }

@@ -1,13 +1,14 @@
 //! What to do next for a pod, and what to say of it. Pure and total: the same input gives the same answer.
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::view::{View, views};
-use super::{Busy, Observed, Record, Role, backoff, containers, phase, restarts, status};
+use super::{Busy, Observed, Record, Role, admission, backoff, containers, phase, restarts, status};
 use crate::context::Tone;
 use crate::labels::SANDBOX;
-use crate::runtime::State;
+use crate::resources;
+use crate::runtime::{Limits, State};
 
 /// Something to be done. The worker does it and says when it is over.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +47,15 @@ pub enum Action {
         message: String,
         /// How long it may take.
         grace: u64,
+    },
+    /// Change what a container may use while it runs.
+    Resize {
+        /// Its name.
+        name: String,
+        /// Its id.
+        id: String,
+        /// From now on.
+        limits: Limits,
     },
     /// Remove a container that nobody needs any more.
     Remove {
@@ -91,6 +101,9 @@ const SHORTEST_GRACE: u64 = 2;
 
 /// Decides.
 pub fn step(observed: &Observed<'_>) -> Step {
+    if let Some(refused) = refused(observed) {
+        return refused;
+    }
     let mut plan = Plan { observed, actions: Vec::new(), wake: phase::deadline(observed) };
     // Whether the pod is over decides what its containers are shown as, and the other way round: first as it would be
     // if it went on.
@@ -112,6 +125,24 @@ pub fn step(observed: &Observed<'_>) -> Step {
         None => status::status(observed, &shown, verdict),
     };
     Step { actions: plan.actions, status, ending, wake: plan.wake.filter(|wake| *wake > observed.now) }
+}
+
+/// What is said of a pod that this node does not take.
+fn refused(observed: &Observed<'_>) -> Option<Step> {
+    let known = observed.pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let begun = observed.sandbox.is_some() || !observed.busy.is_empty() || !observed.containers.is_empty();
+    if begun || observed.deleted() || known.is_some_and(phase::is_terminal) {
+        return None;
+    }
+    let (reason, message) = admission::refusal(observed.pod)?;
+    let status = json!({
+        "phase": "Failed",
+        "reason": reason,
+        "message": format!("Pod was rejected: {message}"),
+        "startTime": status::rfc3339(observed.accepted),
+    });
+    let tell = Action::Tell { container: None, once: reason.into(), tone: Tone::Warning, reason, message };
+    Some(Step { actions: vec![tell], status, ending: true, wake: None })
 }
 
 /// The status of a pod that was over before, and of which nothing is left here to tell it by.
@@ -170,7 +201,12 @@ impl Plan<'_> {
         let name = &view.container.name;
         match observed.current(name) {
             Some(record) => match &record.state {
-                State::Running { .. } => view.role != Role::Init && view.started,
+                State::Running { .. } => {
+                    if view.role != Role::Init {
+                        self.resize(view, record);
+                    }
+                    view.role != Role::Init && view.started
+                }
                 // Made by an agent that crashed before it could start it: made anew.
                 State::Created => {
                     if self.busy(name).is_none() {
@@ -190,6 +226,33 @@ impl Plan<'_> {
                 false
             }
         }
+    }
+
+    /// Brings what a container may use to what its spec says by now: at once, or by its restart where it asks for that.
+    fn resize(&mut self, view: &View<'_>, record: &Record) {
+        let observed = self.observed;
+        let (name, old) = (&view.container.name, &record.limits);
+        let new = resources::limits(observed.pod, view.container, 1);
+        let changed = [
+            ("cpu", (old.cpu_shares, old.cpu_milli) != (new.cpu_shares, new.cpu_milli)),
+            ("memory", old.memory != new.memory),
+        ];
+        let restarts = |resource: &str| {
+            let mut policies = view.container.resize_policy.iter().flatten();
+            policies.any(|one| one.resource_name == resource && one.restart_policy == "RestartContainer")
+        };
+        let mut changed = changed.into_iter().filter(|(_, changed)| *changed).peekable();
+        if changed.peek().is_none() || self.busy(name).is_some() {
+            return;
+        }
+        if let Some(failure) = observed.failures.get(name).filter(|failure| failure.until > observed.now) {
+            return self.wake_at(failure.until);
+        }
+        if changed.any(|(resource, _)| restarts(resource)) {
+            let message = format!("Container {name} resize requires restart");
+            return self.stop(name, record, message, self.grace());
+        }
+        self.actions.push(Action::Resize { name: name.clone(), id: record.id.clone(), limits: new });
     }
 
     fn restart(&mut self, name: &str, record: &Record) {
@@ -346,7 +409,7 @@ impl Plan<'_> {
             self.observed.now.checked_add(SignedDuration::from_secs(grace.max(SHORTEST_GRACE) as i64));
         let deadline = deadline.unwrap_or(Timestamp::MAX);
         match self.busy(name) {
-            Some(Busy::Starting) => return,
+            Some(Busy::Starting | Busy::Resizing) => return,
             Some(Busy::Stopping { deadline: known }) if *known <= deadline + SignedDuration::from_secs(1) => {
                 return;
             }

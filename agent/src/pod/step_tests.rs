@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::step::{Action, Step, step};
 use super::{Busy, Failure, Health, Observed, Record, Sandbox};
-use crate::runtime::State;
+use crate::runtime::{Limits, State};
 
 const NOW: i64 = 1_000_000;
 
@@ -54,6 +54,7 @@ impl World {
             image_id: "sha256:1".into(),
             state,
             message: String::new(),
+            limits: unlimited(),
             stop_signal: "SIGTERM".into(),
         });
         self
@@ -88,6 +89,11 @@ impl World {
     }
 }
 
+/// What a container may use that asks for nothing.
+fn unlimited() -> Limits {
+    Limits { cpu_shares: 2, ..Limits::default() }
+}
+
 fn running() -> State {
     State::Running { started: at(-50) }
 }
@@ -105,6 +111,7 @@ fn short(step: &Step) -> Vec<String> {
         Action::Cancel { name } => format!("cancel {name}"),
         Action::Stop { name, .. } => format!("stop {name}"),
         Action::Remove { id, .. } => format!("remove {id}"),
+        Action::Resize { name, limits, .. } => format!("resize {name} to {}m", limits.cpu_milli),
         Action::Tell { container: Some(name), .. } => format!("tell {name}"),
         Action::Tell { reason, .. } => format!("tell {reason}"),
         Action::Finish => "finish".into(),
@@ -142,6 +149,11 @@ fn what_is_done_next() {
         json!({"restartPolicy": "Never", "containers": [
             {"name": "a", "restartPolicy": "Never", "restartPolicyRules": [rule]},
             {"name": "b", "restartPolicy": "OnFailure"}]})
+    };
+    let resized = |policy: &str| {
+        json!({"containers": [{"name": "a",
+            "resizePolicy": [{"resourceName": "cpu", "restartPolicy": policy}],
+            "resources": {"requests": {"cpu": "1m"}, "limits": {"cpu": "500m"}}}]})
     };
     let late = World::new(json!({"activeDeadlineSeconds": 10, "containers": [{"name": "a"}]}));
     let late = late.with("a", running());
@@ -185,6 +197,12 @@ fn what_is_done_next() {
         ),
         ("without sandbox all is stopped", broken, &["stop a", "stop b"]),
         ("and the sandbox made anew", changed, &["tell SandboxChanged", "remove sandbox"]),
+        (
+            "what it may use has changed",
+            World::new(resized("NotRequired")).with("a", running()),
+            &["resize a to 500m"],
+        ),
+        ("which wants a restart", World::new(resized("RestartContainer")).with("a", running()), &["stop a"]),
         ("out of time", late, &["tell DeadlineExceeded", "stop a"]),
         ("who gave up is stopped", given_up, &["stop b"]),
         ("sidecars start first", World::new(with_init()), &["start s.0"]),
@@ -370,6 +388,7 @@ fn perform(world: &mut World, actions: &[Action]) {
                     image_id: String::new(),
                     state: State::Running { started: world.now },
                     message: String::new(),
+                    limits: unlimited(),
                     stop_signal: String::new(),
                 };
                 world.containers.entry(name.clone()).or_default().push(record);
@@ -384,6 +403,11 @@ fn perform(world: &mut World, actions: &[Action]) {
             }
             Action::Remove { id, .. } => {
                 world.containers.values_mut().for_each(|all| all.retain(|record| record.id != *id));
+            }
+            Action::Resize { id, limits, .. } => {
+                for record in world.containers.values_mut().flatten().filter(|record| record.id == *id) {
+                    record.limits = *limits;
+                }
             }
             Action::Cancel { .. } | Action::Tell { .. } | Action::Finish => {}
         }

@@ -109,10 +109,11 @@ fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
         IntOrString::String(name) => {
             let mut ports = container.ports.iter().flatten();
             let named = ports.find(|port| port.name.as_deref() == Some(name));
-            let number = named.map(|port| port.container_port).or_else(|| name.parse().ok());
-            number
-                .and_then(|number| u16::try_from(number).ok())
-                .ok_or_else(|| format!("couldn't find port: {name}"))
+            // The last try of upstream's: it may have been a number all along.
+            let no_number = |_| format!("strconv.Atoi: parsing {name:?}: invalid syntax");
+            let number =
+                named.map_or_else(|| name.parse().map_err(no_number), |port| Ok(port.container_port))?;
+            u16::try_from(number).map_err(|_| format!("invalid port number: {number}"))
         }
     }
 }
@@ -126,8 +127,19 @@ fn dial_error(host: &str, port: u16, error: &std::io::Error) -> String {
         K::NetworkUnreachable => "connect: network is unreachable".to_owned(),
         K::ConnectionReset => "connect: connection reset by peer".to_owned(),
         K::TimedOut => "i/o timeout".to_owned(),
+        _ if error.to_string().starts_with("failed to lookup") => {
+            return format!("dial tcp: {}", unknown(host));
+        }
         _ => error.to_string(),
     };
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     format!("dial tcp {host}:{port}: {why}")
+}
+
+/// That a name leads nowhere, with the resolver that said so.
+fn unknown(host: &str) -> String {
+    let resolver = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let server = resolver.lines().find_map(|line| line.strip_prefix("nameserver "));
+    let server = server.map_or_else(String::new, |server| format!(" on {}:53", server.trim()));
+    format!("lookup {host}{server}: no such host")
 }

@@ -43,6 +43,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// Starts a container.
     async fn start(&self, id: &str) -> Result<(), Error>;
 
+    /// Changes what a container may use while it runs.
+    async fn update(&self, id: &str, limits: &Limits) -> Result<(), Error>;
+
     /// Sends a signal to a container's first process. One that has ended already is fine.
     async fn kill(&self, id: &str, signal: &str) -> Result<(), Error>;
 
@@ -274,7 +277,7 @@ pub enum Share {
 }
 
 /// What a container may use. 0 is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Weight against others; 1024 is one core.
     pub cpu_shares: i64,
@@ -330,6 +333,8 @@ pub struct Container {
     pub created: Timestamp,
     /// What it is doing.
     pub state: State,
+    /// What it may use; who is killed first is not told.
+    pub limits: Limits,
     /// The signal that asks it to end.
     pub stop_signal: String,
     /// The number of its first process on the machine; 0 if it does not run.

@@ -25,8 +25,8 @@ use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
 use super::{
-    Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, LogLine, LogOptions, Network,
-    NetworkMode, Removed, Runtime, Session, State, Streams,
+    Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, Limits, LogLine, LogOptions,
+    Network, NetworkMode, Removed, Runtime, Session, State, Streams,
 };
 use crate::labels::{self, Owner};
 
@@ -207,6 +207,7 @@ impl Runtime for SimRuntime {
             image_id: format!("sim:{}", spec.image),
             created: self.0.clock.now(),
             state: State::Created,
+            limits: Limits { oom_score_adj: 0, ..spec.limits },
             stop_signal: "SIGTERM".into(),
             pid: 0,
         };
@@ -238,6 +239,10 @@ impl Runtime for SimRuntime {
             self.0.end_later(id, run, code);
         }
         Ok(())
+    }
+
+    async fn update(&self, id: &str, limits: &Limits) -> Result<(), Error> {
+        self.0.with(id, |one| one.container.limits = Limits { oom_score_adj: 0, ..*limits })
     }
 
     async fn kill(&self, id: &str, signal: &str) -> Result<(), Error> {

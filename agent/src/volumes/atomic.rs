@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Component, Path};
 
 use jiff::Timestamp;
@@ -26,23 +26,29 @@ pub fn write(folder: &Path, files: &Files, group: Option<u32>, now: Timestamp) -
     if old.is_some() && is_current(&data, files) {
         return Ok(false);
     }
+    if let Some(group) = group {
+        own(folder, group)?;
+    }
     let stamp = format!("..{}", now.strftime("%Y_%m_%d_%H_%M_%S.%9f"));
     let fresh = folder.join(&stamp);
-    make_dir(&fresh)?;
+    make_dir(&fresh, group)?;
     for (path, file) in files {
         let target = fresh.join(path);
         for parent in Path::new(path).ancestors().skip(1).collect::<Vec<_>>().into_iter().rev() {
             let parent = fresh.join(parent);
             if !parent.is_dir() {
-                make_dir(&parent)?;
+                make_dir(&parent, group)?;
             }
         }
         fs::write(&target, &file.data)?;
+        // Only root can give a file away; where the agent is somebody else, others may read it as the volume says.
+        let given = file.only_for.is_some_and(|user| chown(&target, Some(user), None).is_ok());
+        let mode = if given { 0o600 } else { file.mode };
         // With a group, upstream lets it read what its owner may.
-        let mode = if group.is_some() { file.mode | 0o440 } else { file.mode };
+        let mode = if group.is_some() { mode | 0o440 } else { mode };
         fs::set_permissions(&target, fs::Permissions::from_mode(mode))?;
         if let Some(group) = group {
-            std::os::unix::fs::chown(&target, None, Some(group))?;
+            chown(&target, None, Some(group))?;
         }
     }
     let next = folder.join("..data_tmp");
@@ -69,9 +75,17 @@ pub fn write(folder: &Path, files: &Files, group: Option<u32>, now: Timestamp) -
     Ok(true)
 }
 
-fn make_dir(path: &Path) -> io::Result<()> {
+fn make_dir(path: &Path, group: Option<u32>) -> io::Result<()> {
     fs::create_dir_all(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    group.map_or(Ok(()), |group| own(path, group))
+}
+
+/// Gives a folder to a group, which may read it and everything that comes into it.
+fn own(folder: &Path, group: u32) -> io::Result<()> {
+    chown(folder, None, Some(group))?;
+    let mode = fs::metadata(folder)?.permissions().mode() & 0o7777;
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode | 0o2550))
 }
 
 /// Relative and without `..`: the server checks it too, but a path decides where this process writes.
@@ -107,7 +121,7 @@ mod tests {
     use crate::volumes::payload::File;
 
     fn files(pairs: &[(&str, &str)]) -> Files {
-        let file = |text: &str| File { data: text.as_bytes().to_vec(), mode: 0o640 };
+        let file = |text: &str| File { data: text.as_bytes().to_vec(), mode: 0o640, only_for: None };
         pairs.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect()
     }
 

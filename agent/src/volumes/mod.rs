@@ -115,7 +115,9 @@ fn one(
         let in_memory = volume.config_map.is_none();
         let base = if in_memory { places.pod_memory(uid) } else { places.pod(uid) };
         let folder = base.join("volumes").join(&volume.name);
-        make_root(&folder, if in_memory { 0o1777 } else { 0o777 }).map_err(words)?;
+        if !folder.is_dir() {
+            make_root(&folder, if in_memory { 0o1777 } else { 0o777 }).map_err(words)?;
+        }
         atomic::write(&folder, &files, group_id, now).map_err(words)?;
         return Ok(Prepared { source: MountSource::Path(folder), read_only: true });
     }
@@ -153,8 +155,12 @@ fn labels_cluster(labels: &BTreeMap<String, String>) -> &str {
     labels.get(crate::labels::CLUSTER).map_or("", String::as_str)
 }
 
+/// An error of the system in Go's words: in small letters and without its number.
 fn words(error: io::Error) -> String {
-    error.to_string()
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 fn make_root(folder: &Path, mode: u32) -> io::Result<()> {
@@ -172,14 +178,15 @@ fn host_path(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
     match source.type_.as_deref().unwrap_or_default() {
         "DirectoryOrCreate" => {
             if found.is_none() {
-                make_root(&path, 0o755).map_err(words)?;
+                make_root(&path, 0o755)
+                    .map_err(|error| format!("mkdir {}: {}", source.path, words(error)))?;
             }
             check(path.is_dir(), "a directory")?;
         }
         "Directory" => check(found.is_some_and(|found| found.is_dir()), "a directory")?,
         "FileOrCreate" => {
             if found.is_none() {
-                fs::write(&path, b"").map_err(words)?;
+                fs::write(&path, b"").map_err(|error| format!("open {}: {}", source.path, words(error)))?;
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(words)?;
             }
             check(path.is_file(), "a file")?;
@@ -198,18 +205,32 @@ fn host_path(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-/// The mount of a prepared volume into a container. `sub_path` is the mount's own, with its variables filled in.
-pub fn mount(prepared: &Prepared, mount: &VolumeMount, sub_path: &str) -> Result<Mount, String> {
+/// The mount of a prepared volume into a container. `sub_path` is the mount's own, with its variables filled in. Errors
+/// are in upstream's words.
+pub fn mount(
+    prepared: &Prepared,
+    mount: &VolumeMount,
+    container: &str,
+    sub_path: &str,
+) -> Result<Mount, String> {
     let mut source = prepared.source.clone();
     if !sub_path.is_empty() {
-        if sub_path.starts_with('/') || sub_path.split('/').any(|part| part == "..") {
-            return Err(format!(
-                "failed to prepare subPath for volumeMount {:?}: it leads out of the volume",
-                mount.name
-            ));
+        if sub_path.starts_with('/') {
+            return Err(format!("error SubPath `{sub_path}` must not be an absolute path"));
+        }
+        if sub_path.split('/').any(|part| part == "..") {
+            return Err(format!("unable to provision SubPath `{sub_path}`: must not contain '..'"));
         }
         match &mut source {
-            MountSource::Path(base) => *base = sub_folder(base, sub_path).map_err(words)?,
+            MountSource::Path(base) => {
+                *base = sub_folder(base, sub_path).map_err(|error| {
+                    tracing::info!(volume = mount.name, container, %error, "cannot prepare a subPath");
+                    format!(
+                        "failed to prepare subPath for volumeMount {:?} of container {container:?}",
+                        mount.name
+                    )
+                })?;
+            }
             MountSource::Memory { .. } => {
                 return Err(format!(
                     "volume {:?} with a size limit in memory cannot have a subPath",

@@ -15,6 +15,8 @@ pub struct File {
     pub data: Vec<u8>,
     /// Its permission bits.
     pub mode: u32,
+    /// The only user who is to read it, where that can be seen to.
+    pub only_for: Option<u32>,
 }
 
 /// Files by their path below the volume's root.
@@ -85,7 +87,11 @@ fn projected(
         }
         if let (Some(from), Some(request)) = (&one.service_account_token, token_request(one)) {
             let token = tokens.get(&request).ok_or("failed to fetch token")?;
-            all.insert(from.path.clone(), File { data: token.clone().into_bytes(), mode: bits(mode) });
+            let context = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+            let of_group = context.is_some_and(|context| context.fs_group.is_some());
+            let mode = if of_group { 0o600 } else { bits(mode) };
+            let data = token.clone().into_bytes();
+            all.insert(from.path.clone(), File { data, mode, only_for: only_user(pod) });
         }
     }
     Ok(all)
@@ -105,6 +111,19 @@ fn token_request(part: &VolumeProjection) -> Option<TokenRequest> {
         audience: source.audience.clone().unwrap_or_default(),
         seconds: source.expiration_seconds.unwrap_or(3600),
     })
+}
+
+/// The user that all containers of a pod run as, if it is one.
+///
+/// Source: `FsUserFrom` in `pkg/volume/util/util.go`.
+fn only_user(pod: &Pod) -> Option<u32> {
+    let spec = pod.spec.as_ref()?;
+    let of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
+    let mut users = crate::pod::containers(spec).map(|(container, _)| {
+        container.security_context.as_ref().and_then(|context| context.run_as_user).or(of_pod)
+    });
+    let first = users.next()??;
+    users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok())?
 }
 
 fn config_map(
@@ -151,16 +170,17 @@ fn keyed(
     what: &str,
 ) -> Result<Files, String> {
     let Some(items) = items.filter(|items| !items.is_empty()) else {
-        let all = data
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), File { data: value.to_vec(), mode: bits(mode) }));
+        let all = data.into_iter().map(|(key, value)| {
+            (key.to_owned(), File { data: value.to_vec(), mode: bits(mode), only_for: None })
+        });
         return Ok(all.collect());
     };
     let mut files = Files::new();
     for item in items {
         match data.get(item.key.as_str()) {
             Some(value) => {
-                let file = File { data: value.to_vec(), mode: bits(item.mode.unwrap_or(mode)) };
+                let file =
+                    File { data: value.to_vec(), mode: bits(item.mode.unwrap_or(mode)), only_for: None };
                 files.insert(item.path.clone(), file);
             }
             None if optional => {}
@@ -196,7 +216,7 @@ fn downward(pod: &Pod, items: &[DownwardAPIVolumeFile], mode: i32, facts: &Facts
         };
         files.insert(
             item.path.clone(),
-            File { data: text.into_bytes(), mode: bits(item.mode.unwrap_or(mode)) },
+            File { data: text.into_bytes(), mode: bits(item.mode.unwrap_or(mode)), only_for: None },
         );
     }
     Ok(files)

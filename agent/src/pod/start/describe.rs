@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::{Start, Started};
-use crate::env::{self, expand};
+use crate::env::{self, expand, expand_all};
 use crate::labels::{ADDRESS, SANDBOX};
 use crate::pod::{Failure, containers, hostname};
 use crate::runtime::{ContainerSpec, HostPort, Limits, NetworkMode, Share};
@@ -77,9 +77,9 @@ impl Start {
             let expression = mount.sub_path_expr.as_deref().unwrap_or_default();
             let sub_path = match expression {
                 "" => mount.sub_path.clone().unwrap_or_default(),
-                expression => expand(expression, known),
+                expression => expand_all(expression, known)?,
             };
-            mounts.push(volumes::mount(prepared, mount, &sub_path)?);
+            mounts.push(volumes::mount(prepared, mount, &container.name, &sub_path)?);
         }
         mounts.extend(
             self.own_files(spec, container, attempt, sandbox, &mounts).map_err(|error| error.to_string())?,

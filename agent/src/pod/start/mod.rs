@@ -15,7 +15,7 @@ use super::{Failure, hooks};
 use crate::context::{Context, Tone};
 use crate::images;
 use crate::labels::Identity;
-use crate::runtime::{ContainerSpec, Error};
+use crate::runtime::{ContainerSpec, Error, Limits};
 pub use files::message_file;
 
 /// How long a start that failed for want of something waits for the next try. Upstream: its sync period.
@@ -168,6 +168,16 @@ impl Start {
         let id = self.create_and_start(&container, &described).await?;
         self.post_start(&spec, &container, &id, sandbox).await;
         Ok(id)
+    }
+
+    /// Changes what a container may use while it runs.
+    pub async fn resize(&self, name: &str, id: &str, limits: &Limits) -> Result<(), Failure> {
+        self.ctx.runtime().update(id, limits).await.map_err(|error| {
+            let message = format!("Error resizing container {name}: {error}");
+            self.ctx.tell(&self.pod, Some(name), Tone::Warning, "ResizeError", message.clone());
+            // Nothing is waiting for it: the container goes on as it was.
+            self.failure("", message)
+        })
     }
 
     fn tell(&self, container: &Container, tone: Tone, reason: &str, message: String) {

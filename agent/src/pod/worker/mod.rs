@@ -26,7 +26,7 @@ use crate::context::Context;
 use crate::labels::SANDBOX;
 use crate::probe::Purpose;
 use crate::probe::task::Opinion;
-use crate::runtime::{Container, ContainerEvent};
+use crate::runtime::{Container, ContainerEvent, Limits};
 use tasks::{Done, Task};
 
 /// How many messages wait for a worker. Its own tasks wait for room; nobody else is held up.
@@ -59,6 +59,8 @@ pub struct Worker {
     failures: BTreeMap<String, Failure>,
     health: BTreeMap<String, Health>,
     probes: BTreeMap<(String, Purpose), AbortOnDropHandle<()>>,
+    /// What containers were granted while they ran, by id: an engine that cannot enforce it does not show it.
+    granted: BTreeMap<String, Limits>,
     /// What was told that is told only once.
     told: BTreeSet<String>,
     removing: BTreeSet<String>,
@@ -107,6 +109,7 @@ pub fn start(
         failures: BTreeMap::new(),
         health: BTreeMap::new(),
         probes: BTreeMap::new(),
+        granted: BTreeMap::new(),
         told: BTreeSet::new(),
         removing: BTreeSet::new(),
         refreshing: false,
@@ -204,6 +207,7 @@ impl Worker {
             Action::StartSandbox { attempt } => self.start_sandbox(attempt),
             Action::RemoveSandbox { id } => self.remove(SANDBOX.into(), id),
             Action::Remove { name, id } => self.remove(name, id),
+            Action::Resize { name, id, limits } => self.resize(name, id, limits),
             Action::Start { name, attempt, backoff } => self.start_container(name, attempt, backoff),
             Action::Cancel { name } => {
                 if let Some(task) = self.tasks.get(&name) {

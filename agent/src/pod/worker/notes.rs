@@ -34,6 +34,7 @@ impl Worker {
             all.retain(|record| record.id != id);
         }
         self.containers.retain(|_, all| !all.is_empty());
+        self.granted.remove(id);
         self.lose(id);
     }
 
@@ -84,6 +85,7 @@ impl Worker {
         if container.state.is_running() {
             self.adopt_health(&name, &container.id);
         }
+        let limits = self.granted.get(&container.id).copied().unwrap_or(container.limits);
         let record = Record {
             id: container.id,
             attempt: identity.attempt,
@@ -92,6 +94,7 @@ impl Worker {
             image_id: container.image_id,
             state: container.state,
             message,
+            limits,
             stop_signal: container.stop_signal,
         };
         let over = record.state.is_exited();

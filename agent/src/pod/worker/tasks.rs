@@ -11,11 +11,13 @@ use crate::labels::SANDBOX;
 use crate::pod::start::{Start, Started};
 use crate::pod::stop::Stop;
 use crate::pod::{Busy, Failure, find};
+use crate::runtime::Limits;
 
 /// What a task of the worker came to.
 pub(super) enum Done {
     Sandbox(Result<Started, Failure>),
     Started { name: String, outcome: Result<String, Failure> },
+    Resized { name: String, id: String, outcome: Result<Limits, Failure> },
     Stopped { name: String, turn: u64 },
     Removed { name: String, id: String },
     Refreshed,
@@ -118,6 +120,15 @@ impl Worker {
         });
     }
 
+    pub(super) fn resize(&mut self, name: String, id: String, limits: Limits) {
+        let (start, _) = self.begin(&name, Busy::Resizing);
+        let done = self.done.clone();
+        tokio::spawn(async move {
+            let outcome = start.resize(&name, &id, &limits).await.map(|()| limits);
+            let _ = done.send(Done::Resized { name, id, outcome }).await;
+        });
+    }
+
     pub(super) fn remove(&mut self, name: String, id: String) {
         if !self.removing.insert(id.clone()) {
             return;
@@ -154,6 +165,17 @@ impl Worker {
                     }
                     Err(failure) => drop(self.failures.insert(name, failure)),
                 }
+            }
+            Done::Resized { name, id, outcome } => {
+                self.end(&name);
+                match outcome {
+                    Ok(limits) => {
+                        self.failures.remove(&name);
+                        self.granted.insert(id.clone(), limits);
+                    }
+                    Err(failure) => drop(self.failures.insert(name, failure)),
+                }
+                self.look(&id, false).await;
             }
             Done::Stopped { name, turn } => {
                 if self.tasks.get(&name).is_some_and(|task| task.turn == turn) {

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 
 use bollard::Docker;
 use bollard::models::{
-    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig,
-    Mount as EngineMount, MountBindOptions, MountBindOptionsPropagationEnum, MountType, MountVolumeOptions,
-    NetworkingConfig, PortBinding, VolumeCreateRequest,
+    ContainerCreateBody, ContainerUpdateBody, EndpointIpamConfig, EndpointSettings, HostConfig,
+    HostConfigLogConfig, Mount as EngineMount, MountBindOptions, MountBindOptionsPropagationEnum, MountType,
+    MountVolumeOptions, NetworkingConfig, PortBinding, VolumeCreateRequest,
 };
 
 use super::told;
-use crate::runtime::{ContainerSpec, Error, Mount, MountSource, NetworkMode, Propagation, Seccomp, Share};
+use crate::runtime::{
+    ContainerSpec, Error, Limits, Mount, MountSource, NetworkMode, Propagation, Seccomp, Share,
+};
 
 /// The length of the scheduling period in which a quota of processor time is counted, in microseconds.
 const CPU_PERIOD: i64 = 100_000;
@@ -72,10 +74,28 @@ pub fn body(spec: &ContainerSpec, shields: bool) -> ContainerCreateBody {
     body
 }
 
+/// The body of the request that changes what a container may use. A limit that is gone is none: 0 would leave it as it is.
+pub fn update(limits: &Limits) -> ContainerUpdateBody {
+    let memory = if limits.memory > 0 { limits.memory } else { -1 };
+    ContainerUpdateBody {
+        cpu_shares: Some(limits.cpu_shares),
+        cpu_period: Some(CPU_PERIOD),
+        cpu_quota: Some(quota(limits.cpu_milli).unwrap_or(-1)),
+        memory: Some(memory),
+        memory_swap: Some(memory),
+        ..Default::default()
+    }
+}
+
+/// How much processor time a container gets in a period; `None`: as much as there is.
+fn quota(cpu_milli: i64) -> Option<i64> {
+    (cpu_milli > 0).then(|| (cpu_milli * CPU_PERIOD / 1000).max(CPU_QUOTA_MIN))
+}
+
 fn host(spec: &ContainerSpec, shields: bool) -> HostConfig {
     let limits = &spec.limits;
     let positive = |number: i64| (number > 0).then_some(number);
-    let quota = positive(limits.cpu_milli).map(|milli| (milli * CPU_PERIOD / 1000).max(CPU_QUOTA_MIN));
+    let quota = quota(limits.cpu_milli);
     let security = &spec.security;
     let mut host = HostConfig {
         cpu_shares: positive(limits.cpu_shares),

@@ -16,8 +16,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::{
-    Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, LogLine, LogOptions, Network,
-    Removed, Runtime, Session, Streams,
+    Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, Limits, LogLine, LogOptions,
+    Network, Removed, Runtime, Session, Streams,
 };
 use crate::labels::{self, Owner};
 
@@ -127,6 +127,10 @@ impl Runtime for DockerRuntime {
 
     async fn start(&self, id: &str) -> Result<(), Error> {
         self.docker.start_container(id, None::<query::StartContainerOptions>).await.map_err(told)
+    }
+
+    async fn update(&self, id: &str, limits: &Limits) -> Result<(), Error> {
+        self.docker.update_container(id, create::update(limits)).await.map_err(told)
     }
 
     async fn kill(&self, id: &str, signal: &str) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, SystemInfo};
 use jiff::Timestamp;
 
-use crate::runtime::{Container, Info, State};
+use crate::runtime::{Container, Info, Limits, State};
 
 /// The capability without which no process can be shielded from the kernel's memory killer: `CAP_SYS_RESOURCE`.
 const SYS_RESOURCE: u64 = 1 << 24;
@@ -51,6 +51,14 @@ pub fn container(found: ContainerInspectResponse) -> Container {
             error,
         }
     };
+    let host = found.host_config.unwrap_or_default();
+    let positive = |number: Option<i64>| number.unwrap_or(0).max(0);
+    let limits = Limits {
+        cpu_shares: positive(host.cpu_shares),
+        cpu_milli: positive(host.cpu_quota) * 1000 / host.cpu_period.filter(|p| *p > 0).unwrap_or(100_000),
+        memory: positive(host.memory),
+        oom_score_adj: 0,
+    };
     let signal = config.stop_signal.filter(|signal| !signal.is_empty());
     Container {
         id: found.id.unwrap_or_default(),
@@ -58,6 +66,7 @@ pub fn container(found: ContainerInspectResponse) -> Container {
         image_id: found.image.unwrap_or_default(),
         created,
         state: read,
+        limits,
         stop_signal: signal.unwrap_or_else(|| "SIGTERM".into()),
         pid: if running { state.pid.unwrap_or(0) } else { 0 },
     }
