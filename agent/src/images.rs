@@ -54,87 +54,123 @@ pub async fn ensure(
     container: &Container,
     cancel: &CancellationToken,
 ) -> Result<Image, Failure> {
-    let reference = container.image.clone().unwrap_or_default();
-    let tell =
-        |tone, reason: &str, message: String| ctx.tell(pod, Some(&container.name), tone, reason, message);
-    let fail = |reason: &str, message: String, until: Timestamp| {
-        tell(Tone::Warning, "Failed", format!("Error: {reason}"));
-        Failure { reason: reason.into(), message, until }
-    };
-    let soon =
-        || ctx.clock.now().checked_add(SignedDuration::from_secs(FIRST_WAIT)).unwrap_or(Timestamp::MAX);
-    if let Err(why) = check_name(&reference) {
-        let message = format!(
-            "Failed to apply default image tag {reference:?}: couldn't parse image name {reference:?}: {why}"
-        );
-        tell(Tone::Warning, "InspectFailed", message.clone());
-        return Err(fail("InvalidImageName", message, soon()));
-    }
-    let unreachable = |error: Error| Failure {
-        reason: "ImageInspectError".into(),
-        message: format!("Failed to inspect image {reference:?}: {error}"),
-        until: soon(),
-    };
-    let here = crate::image::find(ctx.runtime(), &reference).await.map_err(unreachable)?;
-    let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
-    match (policy, here.clone()) {
+    let reference = container.image.as_deref().unwrap_or_default();
+    let wanted = Wanted { ctx, pod, container, reference };
+    wanted.check()?;
+    let here =
+        crate::image::find(ctx.runtime(), reference).await.map_err(|error| wanted.unreachable(&error))?;
+    match (container.image_pull_policy.as_deref().unwrap_or("IfNotPresent"), here) {
         ("Never", None) => {
             let message = format!("Container image {reference:?} is not present with pull policy of Never");
-            tell(Tone::Warning, "ErrImageNeverPull", message.clone());
-            return Err(fail("ErrImageNeverPull", message, soon()));
+            wanted.tell(Tone::Warning, "ErrImageNeverPull", message.clone());
+            Err(wanted.fail("ErrImageNeverPull", message, wanted.soon()))
         }
         ("Never" | "IfNotPresent", Some(image)) => {
             let message = format!(
                 "Container image {reference:?} already present on machine and can be accessed by the pod"
             );
-            tell(Tone::Normal, "Pulled", message);
+            wanted.tell(Tone::Normal, "Pulled", message);
+            Ok(image)
+        }
+        (_, here) => wanted.pull(here, cancel).await,
+    }
+}
+
+/// An image that a container of a pod wants.
+struct Wanted<'a> {
+    ctx: &'a Context,
+    pod: &'a Pod,
+    container: &'a Container,
+    reference: &'a str,
+}
+
+impl Wanted<'_> {
+    fn tell(&self, tone: Tone, reason: &str, message: String) {
+        self.ctx.tell(self.pod, Some(&self.container.name), tone, reason, message);
+    }
+
+    fn fail(&self, reason: &str, message: String, until: Timestamp) -> Failure {
+        self.tell(Tone::Warning, "Failed", format!("Error: {reason}"));
+        Failure { reason: reason.into(), message, until }
+    }
+
+    fn in_seconds(&self, seconds: i64) -> Timestamp {
+        self.ctx.clock.now().checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+    }
+
+    fn soon(&self) -> Timestamp {
+        self.in_seconds(FIRST_WAIT)
+    }
+
+    fn unreachable(&self, error: &Error) -> Failure {
+        Failure {
+            reason: "ImageInspectError".into(),
+            message: format!("Failed to inspect image {:?}: {error}", self.reference),
+            until: self.soon(),
+        }
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        let reference = self.reference;
+        check_name(reference).map_err(|why| {
+            let message = format!(
+                "Failed to apply default image tag {reference:?}: couldn't parse image name {reference:?}: {why}"
+            );
+            self.tell(Tone::Warning, "InspectFailed", message.clone());
+            self.fail("InvalidImageName", message, self.soon())
+        })
+    }
+
+    /// Fetches the image, unless that failed a short while ago. Where the registry cannot be reached, the one that is
+    /// `here` will do.
+    async fn pull(&self, here: Option<Image>, cancel: &CancellationToken) -> Result<Image, Failure> {
+        let (ctx, reference) = (self.ctx, self.reference);
+        let key = (self.pod.metadata.uid.clone().unwrap_or_default(), reference.to_owned());
+        if let Some(failed) = ctx.images.waiting(&key, ctx.clock.now()) {
+            let message = format!("Back-off pulling image {reference:?}");
+            self.tell(Tone::Normal, "BackOff", message.clone());
+            let message = format!("{message}: ErrImagePull: {}", failed.error);
+            return Err(self.fail("ImagePullBackOff", message, failed.until));
+        }
+        self.tell(Tone::Normal, "Pulling", format!("Pulling image {reference:?}"));
+        let begun = ctx.clock.now();
+        let pulled = tokio::select! {
+            pulled = ctx.runtime().pull(reference) => pulled,
+            () = cancel.cancelled() => {
+                return Err(Failure { reason: String::new(), message: "cancelled".into(), until: begun });
+            }
+        };
+        let error = match pulled {
+            Err(error) => error.to_string(),
+            Ok(()) => match ctx.runtime().image(reference).await.map_err(|error| self.unreachable(&error))? {
+                Some(image) => {
+                    self.tell_pulled(&image, begun);
+                    return Ok(image);
+                }
+                None => "the image is not there after it was pulled".to_owned(),
+            },
+        };
+        if let Some(image) = here.filter(|_| is_unreachable(&error)) {
+            let message = format!(
+                "The registry of image {reference:?} cannot be reached; using the image of this machine: {error}"
+            );
+            self.tell(Tone::Warning, "LocalImageUsed", message);
             return Ok(image);
         }
-        _ => {}
+        self.tell(Tone::Warning, "Failed", format!("Failed to pull image {reference:?}: {error}"));
+        ctx.images.note(key, ctx.clock.now(), &error);
+        // Shown for a moment; the next try finds that it must wait, and says so.
+        Err(self.fail("ErrImagePull", error, self.in_seconds(1)))
     }
-    let key = (pod.metadata.uid.clone().unwrap_or_default(), reference.clone());
-    if let Some(failed) = ctx.images.waiting(&key, ctx.clock.now()) {
-        let message = format!("Back-off pulling image {reference:?}");
-        tell(Tone::Normal, "BackOff", message.clone());
-        return Err(fail(
-            "ImagePullBackOff",
-            format!("{message}: ErrImagePull: {}", failed.error),
-            failed.until,
-        ));
-    }
-    tell(Tone::Normal, "Pulling", format!("Pulling image {reference:?}"));
-    let begun = ctx.clock.now();
-    let pulled = tokio::select! {
-        pulled = ctx.runtime().pull(&reference) => pulled,
-        () = cancel.cancelled() => return Err(Failure { reason: String::new(), message: "cancelled".into(), until: begun }),
-    };
-    let error = match pulled {
-        Ok(()) => match ctx.runtime().image(&reference).await.map_err(unreachable)? {
-            Some(image) => {
-                let took = go_duration(ctx.clock.now().duration_since(begun));
-                let size = image.size;
-                let message = format!(
-                    "Successfully pulled image {reference:?} in {took} ({took} including waiting). Image size: {size} bytes."
-                );
-                tell(Tone::Normal, "Pulled", message);
-                return Ok(image);
-            }
-            None => "the image is not there after it was pulled".to_owned(),
-        },
-        Err(error) => error.to_string(),
-    };
-    if let Some(image) = here.filter(|_| is_unreachable(&error)) {
+
+    fn tell_pulled(&self, image: &Image, begun: Timestamp) {
+        let took = go_duration(self.ctx.clock.now().duration_since(begun));
         let message = format!(
-            "The registry of image {reference:?} cannot be reached; using the image of this machine: {error}"
+            "Successfully pulled image {:?} in {took} ({took} including waiting). Image size: {} bytes.",
+            self.reference, image.size
         );
-        tell(Tone::Warning, "LocalImageUsed", message);
-        return Ok(image);
+        self.tell(Tone::Normal, "Pulled", message);
     }
-    tell(Tone::Warning, "Failed", format!("Failed to pull image {reference:?}: {error}"));
-    ctx.images.note(key, ctx.clock.now(), &error);
-    // Shown for a moment; the next try finds that it must wait, and says so.
-    let shortly = ctx.clock.now().checked_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
-    Err(fail("ErrImagePull", error, shortly))
 }
 
 /// Whether a pull failed on the way to the registry, not in it.
