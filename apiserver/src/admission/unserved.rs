@@ -51,7 +51,6 @@ const FIELDS: &[&[&str]] = &[
 const OF_CONTAINERS: &[&[&str]] = &[
     &["env", "*", "valueFrom", "fileKeyRef"],
     &["resources", "limits", "ephemeral-storage"],
-    &["restartPolicyRules"],
     &["securityContext", "appArmorProfile"],
     &["securityContext", "seLinuxOptions"],
     &["securityContext", "windowsOptions"],
