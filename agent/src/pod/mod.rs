@@ -6,6 +6,7 @@
 //!  worker <--events, results-- runtime <-------------'
 //! ```
 
+mod action;
 mod admission;
 pub mod backoff;
 mod conditions;

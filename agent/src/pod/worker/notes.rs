@@ -45,6 +45,17 @@ impl Worker {
         }
     }
 
+    fn take_sandbox(&mut self, identity: &Identity, container: Container) {
+        let address = container.labels.get(ADDRESS).and_then(|text| text.parse().ok());
+        self.address = address.or(self.address);
+        let running = container.state.is_running();
+        let older = self.sandbox.as_ref().is_some_and(|known| known.created > container.created);
+        if !older {
+            let created = container.created;
+            self.sandbox = Some(Sandbox { id: container.id, attempt: identity.attempt, created, running });
+        }
+    }
+
     /// Notes a container as it is.
     pub(super) async fn take(&mut self, container: Container) {
         let Some(identity) = Identity::read(&container.labels) else { return };
@@ -52,16 +63,7 @@ impl Worker {
             return;
         }
         if identity.container == SANDBOX {
-            let address = container.labels.get(ADDRESS).and_then(|text| text.parse().ok());
-            self.address = address.or(self.address);
-            let running = container.state.is_running();
-            let older = self.sandbox.as_ref().is_some_and(|known| known.created > container.created);
-            if !older {
-                let created = container.created;
-                self.sandbox =
-                    Some(Sandbox { id: container.id, attempt: identity.attempt, created, running });
-            }
-            return;
+            return self.take_sandbox(&identity, container);
         }
         let name = identity.container;
         let newest = self.containers.get(&name).and_then(|all| all.last());
