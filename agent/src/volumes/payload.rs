@@ -225,3 +225,27 @@ fn downward(pod: &Pod, items: &[DownwardAPIVolumeFile], mode: i32, facts: &Facts
 fn bits(mode: i32) -> u32 {
     u32::try_from(mode).unwrap_or(0) & 0o777
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_token_is_for_the_user_that_all_containers_run_as() {
+        let as_user = |user: Value| json!({"name": "c", "securityContext": {"runAsUser": user}});
+        let plain = || json!({"name": "c"});
+        let cases = [
+            (json!(null), vec![plain()], None),
+            (json!(null), vec![as_user(json!(1000))], Some(1000)),
+            (json!(null), vec![as_user(json!(1000)), plain()], None),
+            (json!(1000), vec![plain(), as_user(json!(1000))], Some(1000)),
+            (json!(1000), vec![plain(), as_user(json!(1001))], None),
+        ];
+        for (of_pod, containers, expected) in cases {
+            let spec = json!({"securityContext": {"runAsUser": of_pod}, "containers": containers});
+            let pod: Pod = serde_json::from_value(json!({ "spec": spec.clone() })).unwrap();
+            assert_eq!(only_user(&pod), expected, "spec: {spec}");
+        }
+    }
+}
