@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use coracle_client::line::Lines;
 
+use crate::labels::Mark;
 use crate::runtime::Runtime;
 
 /// What an agent is told when it starts.
@@ -42,6 +43,11 @@ pub struct AgentConfig {
 }
 
 impl AgentConfig {
+    /// The cluster, as its engine knows it.
+    pub fn mark(&self) -> Mark {
+        Mark::new(&self.cluster, self.ca.as_deref())
+    }
+
     /// A node of the usual size, with nothing special about it.
     pub fn new(cluster: &str, node: &str, runtime: Arc<dyn Runtime>, root: PathBuf) -> AgentConfig {
         AgentConfig {

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use sha2::{Digest, Sha256};
+
 /// The cluster that a container, network or volume belongs to.
 pub const CLUSTER: &str = "coracle.dev/cluster";
 /// The node that made it.
@@ -22,8 +24,29 @@ pub const BACKOFF: &str = "coracle.dev/backoff";
 /// The address of a sandbox, which the pod keeps for life.
 pub const ADDRESS: &str = "coracle.dev/address";
 
+/// On the network: which cluster of that name it is; see [`Mark`].
+pub const AUTHORITY: &str = "coracle.dev/authority";
+
 /// The container name that marks a sandbox: no container of a pod can be called so.
 pub const SANDBOX: &str = "POD";
+
+/// A cluster, and which one of that name: two in different folders must not take each other's containers for their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Its name.
+    pub cluster: String,
+    /// The start of the digest of its authority's certificate, which it keeps for life; empty if it is not known.
+    pub authority: String,
+}
+
+impl Mark {
+    /// The cluster of this name whose authority has this certificate.
+    pub fn new(cluster: &str, ca_pem: Option<&str>) -> Mark {
+        let digest = ca_pem.map(|pem| Sha256::digest(pem.trim()));
+        let hex = |digest: &[u8]| digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Mark { cluster: cluster.into(), authority: digest.map(|d| hex(&d)).unwrap_or_default() }
+    }
+}
 
 /// Whose things: a cluster's and, within it, a node's.
 #[derive(Clone, Debug, PartialEq, Eq)]

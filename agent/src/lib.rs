@@ -33,7 +33,7 @@ mod volumes;
 pub mod demo_app;
 pub mod pause;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +68,14 @@ pub enum StartError {
     /// Another node chose the same slice in the same moment.
     #[error("node {0} has the same slice of the network")]
     SliceTaken(String),
+    /// The folders of its pods' volumes cannot be made.
+    #[error("cannot use {}: {error}", folder.display())]
+    Folder {
+        /// Where.
+        folder: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
     /// The image of sandboxes cannot be made.
     #[error("cannot make the image of this program: {0}")]
     Image(std::io::Error),
@@ -113,7 +121,7 @@ async fn serve_streams(ctx: Arc<Context>, stop: CancellationToken) {
 
 /// Everything before the first pod: the network, the images, the node's slice, its registration.
 async fn begin(client: Arc<dyn Client>, config: AgentConfig, clock: Clock) -> Result<Context, StartError> {
-    let network = config.runtime.ensure_network(&config.cluster).await?;
+    let network = config.runtime.ensure_network(&config.mark()).await?;
     if config.sandbox_image == PAUSE_IMAGE {
         image::ensure(config.runtime.as_ref()).await?;
     }
@@ -122,7 +130,8 @@ async fn begin(client: Arc<dyn Client>, config: AgentConfig, clock: Clock) -> Re
     let _turn = CHOOSING.lock().await;
     let slice = slice(client.as_ref(), &config, whole).await?;
     let recorder = EventRecorder::new(client.clone(), clock.clone(), "kubelet", &config.node);
-    let places = places(&config.root, &config.cluster, &config.node);
+    let places = Places::open(&config.root, &format!("{}.{}", config.cluster, config.node))
+        .map_err(|error| StartError::Folder { folder: config.root.clone(), error })?;
     let ctx = Context {
         client,
         clock,
@@ -160,14 +169,6 @@ async fn slice(client: &dyn Client, config: &AgentConfig, whole: Subnet) -> Resu
     free.next().ok_or_else(none)
 }
 
-/// Where a node keeps its pods' volumes: what must not reach a disk lies in the machine's shared memory.
-fn places(root: &Path, cluster: &str, node: &str) -> Places {
-    let shared = Path::new("/dev/shm");
-    let own = format!("coracle.{cluster}.{node}");
-    let memory = if shared.is_dir() { shared.join(own) } else { root.join("memory") };
-    Places { disk: root.to_path_buf(), memory }
-}
-
 /// Removes everything that the agents of a cluster (or of one node of it) have made on an engine: containers, volumes,
 /// the network, and the files of their pods below `roots`.
 ///
@@ -175,37 +176,22 @@ fn places(root: &Path, cluster: &str, node: &str) -> Places {
 /// What the engine refuses to remove.
 pub async fn cleanup(
     runtime: &dyn runtime::Runtime,
-    cluster: &str,
+    mark: &labels::Mark,
     node: Option<&str>,
     roots: &[PathBuf],
 ) -> Result<runtime::Removed, runtime::Error> {
-    let owner = labels::Owner { cluster: cluster.into(), node: node.map(str::to_owned) };
+    let owner = labels::Owner { cluster: mark.cluster.clone(), node: node.map(str::to_owned) };
     // The files go too where the engine refuses something: what it keeps is told below.
-    let removed = runtime.clean_up(&owner).await;
-    for root in roots {
-        remove_files(root);
-    }
-    let prefix = match node {
-        Some(node) => format!("coracle.{cluster}.{node}"),
-        None => format!("coracle.{cluster}."),
-    };
-    for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let ours = name
-            .to_str()
-            .is_some_and(|name| if node.is_some() { name == prefix } else { name.starts_with(&prefix) });
-        if ours {
-            remove_files(&entry.path());
-        }
-    }
+    let removed = runtime.clean_up(&owner, &mark.authority).await;
+    remove_files(roots);
     removed
 }
 
-fn remove_files(path: &Path) {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), %error, "cannot remove");
+/// Removes the files of nodes' pods.
+pub fn remove_files(roots: &[PathBuf]) {
+    for root in roots {
+        if let Err(error) = volumes::remove_all(root) {
+            tracing::warn!(path = %root.display(), %error, "cannot remove");
         }
-        _ => {}
     }
 }

@@ -97,7 +97,14 @@ impl Bench {
         stop.cancel();
         let _ = agent.await;
         let roots = [self.root.path().to_path_buf()];
-        coracle_agent::cleanup(self.runtime.as_ref(), &self.name, None, &roots).await.unwrap();
+        coracle_agent::cleanup(
+            self.runtime.as_ref(),
+            &coracle_agent::labels::Mark::new(&self.name, None),
+            None,
+            &roots,
+        )
+        .await
+        .unwrap();
         let owner = Owner { cluster: self.name.clone(), node: None };
         assert!(self.runtime.containers(&owner).await.unwrap().is_empty(), "nothing is left");
     }

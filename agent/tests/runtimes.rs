@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_agent::labels::{Identity, Owner};
+use coracle_agent::labels::{Identity, Mark, Owner};
 use coracle_agent::runtime::{Container, ContainerSpec, Error, NetworkMode, Runtime, State};
 use coracle_agent::sim::SimRuntime;
 use coracle_client::Clock;
@@ -87,13 +87,13 @@ async fn keeps_its_promises(runtime: Arc<dyn Runtime>, cluster: &str) {
     assert_eq!(code, 0, "asked to end, it ends well");
     runtime.remove(&id).await.unwrap();
     addresses_are_given_once(runtime.as_ref(), cluster, &spec).await;
-    assert_eq!(runtime.clean_up(&other).await.unwrap().containers, 0);
-    assert_eq!(runtime.clean_up(&owner).await.unwrap().containers, 2);
+    assert_eq!(runtime.clean_up(&other, "").await.unwrap().containers, 0);
+    assert_eq!(runtime.clean_up(&owner, "").await.unwrap().containers, 2);
     assert!(runtime.containers(&owner).await.unwrap().is_empty());
 }
 
 async fn addresses_are_given_once(runtime: &dyn Runtime, cluster: &str, like: &ContainerSpec) {
-    let network = runtime.ensure_network(cluster).await.unwrap();
+    let network = runtime.ensure_network(&Mark::new(cluster, None)).await.unwrap();
     let at = |name: &str, last: u32| ContainerSpec {
         name: format!("{}.{name}", like.name),
         network: NetworkMode::Bridge {

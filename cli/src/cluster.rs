@@ -276,6 +276,19 @@ impl Cluster {
         self.dir.join("kubeconfig")
     }
 
+    /// The certificate of its authority, in PEM; `None` if it never started.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn authority(&self) -> Result<Option<String>> {
+        let path = self.dir.join("pki").join("ca.crt");
+        match fs::read_to_string(&path) {
+            Ok(pem) => Ok(Some(pem)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
     /// Path of the log of a detached cluster.
     pub fn log(&self) -> PathBuf {
         self.dir.join("log")

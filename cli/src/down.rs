@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cluster::{Cluster, Runtime, Selection};
+use crate::cluster::{Cluster, Selection};
 use crate::control::{self, Order};
 use crate::report::Report;
 use crate::{context, wire};
@@ -47,12 +47,9 @@ pub async fn end(cluster: &Cluster, purge: bool, report: Report) -> Result<()> {
         wait_ended(cluster).await?;
         report.timed("the control plane and the agents have ended", started.elapsed());
     }
-    let runtime = cluster.spec()?.map(|spec| spec.runtime).unwrap_or_default();
-    if runtime == Runtime::Docker {
-        let before = Instant::now();
-        let removed = wire::remove_everything(cluster).await.context("on the Docker Engine")?;
-        report.timed(removed, before.elapsed());
-    }
+    let before = Instant::now();
+    let removed = wire::remove_everything(cluster).await?;
+    report.timed(removed, before.elapsed());
     if context::remove(cluster)? {
         report.done(format!("context {} is gone from your kubeconfig", cluster.context()));
     }
@@ -61,7 +58,7 @@ pub async fn end(cluster: &Cluster, purge: bool, report: Report) -> Result<()> {
             .with_context(|| format!("cannot remove {}", cluster.dir.display()))?;
         report.done(format!("{} is gone", cluster.dir.display()));
     }
-    report.done(format!("nothing of cluster {} is left on the engine", cluster.name));
+    report.done(format!("nothing of cluster {} is left", cluster.name));
     Ok(())
 }
 

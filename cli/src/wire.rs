@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use coracle_agent::AgentConfig;
-use coracle_agent::labels::Owner;
+use coracle_agent::labels::{Mark, Owner};
 use coracle_agent::runtime::Runtime as _;
 use coracle_api::{Object, kinds};
 use coracle_apiserver::{Config, Server};
@@ -59,7 +59,7 @@ impl ControlPlane {
         let runtime = if spec.parts.agents { Some(runtime(spec.runtime).await?) } else { None };
         if let Some(runtime) = &runtime {
             // Once, before the agents look for it all at the same time.
-            runtime.ensure_network(&cluster.name).await?;
+            runtime.ensure_network(&Mark::new(&cluster.name, Some(server.pki().ca()))).await?;
         }
         let client = server.client("system:coracle-up", &["system:masters", "system:authenticated"]);
         let clock = Clock::system();
@@ -106,7 +106,8 @@ impl ControlPlane {
     pub async fn remove_containers(&self, cluster: &Cluster, node: &str) -> Result<usize> {
         let roots = [node_root(cluster, node)];
         let Some(runtime) = &self.runtime else { return Ok(0) };
-        let removed = coracle_agent::cleanup(runtime.as_ref(), &cluster.name, Some(node), &roots).await?;
+        let mark = Mark::new(&cluster.name, Some(self.server.pki().ca()));
+        let removed = coracle_agent::cleanup(runtime.as_ref(), &mark, Some(node), &roots).await?;
         Ok(removed.containers)
     }
 
@@ -276,12 +277,23 @@ fn is_ready(node: &Object) -> bool {
     conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
-/// Removes everything that a cluster made on the engine, and looks whether it is so.
+/// Removes everything that a cluster made, looks whether it is so, and says what it was.
 pub async fn remove_everything(cluster: &Cluster) -> Result<String> {
+    let spec = cluster.spec()?;
+    let nodes = spec.iter().flat_map(|spec| &spec.nodes);
+    let roots: Vec<PathBuf> = nodes.map(|node| node_root(cluster, &node.name)).collect();
+    if spec.is_some_and(|spec| spec.runtime == Runtime::Sim) {
+        coracle_agent::remove_files(&roots);
+        return Ok("the files of simulated pods are removed".into());
+    }
     let runtime = coracle_agent::docker::connect().await?;
-    let nodes = cluster.spec()?.map(|spec| spec.nodes).unwrap_or_default();
-    let roots: Vec<PathBuf> = nodes.iter().map(|node| node_root(cluster, &node.name)).collect();
-    let removed = coracle_agent::cleanup(&runtime, &cluster.name, None, &roots).await?;
+    let mark = Mark::new(&cluster.name, cluster.authority()?.as_deref());
+    let removed = match coracle_agent::cleanup(&runtime, &mark, None, &roots).await {
+        Err(coracle_agent::runtime::Error::Foreign(name)) => {
+            return Ok(format!("the containers of another cluster {name:?} on this engine are left alone"));
+        }
+        removed => removed.context("on the Docker Engine")?,
+    };
     let everything = Owner { cluster: cluster.name.clone(), node: None };
     let left = runtime.containers(&everything).await?.len();
     anyhow::ensure!(left == 0, "{left} containers of cluster {} are still there", cluster.name);

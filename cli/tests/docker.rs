@@ -160,6 +160,33 @@ fn what_breaks_heals() {
     });
 }
 
+/// Two people, or two folders, and one name: the second is told, and touches nothing of the first's.
+#[test]
+fn a_cluster_of_the_same_name_elsewhere_is_left_alone() {
+    if docker().is_none() {
+        return;
+    }
+    let first = TestCluster::up(&["--nodes", "1"]);
+    let applied = first.coracle(&["apply", "-f", "examples/pod.yaml"]);
+    assert!(applied.status.success(), "{}", text(&applied));
+    let ready = first.coracle(&["wait", "pod/hello", "--for", "condition=Ready"]);
+    assert!(ready.status.success(), "{}", text(&ready));
+    let before = first.containers();
+    assert!(!before.is_empty());
+
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let elsewhere = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
+        command.env("CORACLE_HOME", home.path()).args(["--name", &first.name]).args(arguments);
+        command.output().expect("coracle runs")
+    };
+    let up = elsewhere(&["up", "--no-context"]);
+    assert!(!up.status.success() && text(&up).contains("say another --name"), "{}", text(&up));
+    let down = elsewhere(&["down", "--purge"]);
+    assert!(!down.status.success() && text(&down).contains("there is no cluster"), "{}", text(&down));
+    assert_eq!(first.containers(), before);
+}
+
 /// The tour is what a newcomer sees first.
 #[test]
 fn the_tour_ends_well_and_leaves_nothing() {

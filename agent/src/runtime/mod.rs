@@ -17,7 +17,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::io::AsyncWrite;
 
-use crate::labels::Owner;
+use crate::labels::{Mark, Owner};
 pub use spec::{
     ContainerSpec, HostPort, Limits, Mount, MountSource, NetworkMode, Propagation, Seccomp, Security, Share,
 };
@@ -29,7 +29,10 @@ pub trait Runtime: Send + Sync + 'static {
     async fn info(&self) -> Result<Info, Error>;
 
     /// Finds the cluster's network or makes it, on a subnet that collides with no other network of the engine.
-    async fn ensure_network(&self, cluster: &str) -> Result<Network, Error>;
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] where another cluster of that name has one.
+    async fn ensure_network(&self, mark: &Mark) -> Result<Network, Error>;
 
     /// All containers of an owner, running or not.
     async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error>;
@@ -83,7 +86,10 @@ pub trait Runtime: Send + Sync + 'static {
     async fn import(&self, reference: &str, tar: Bytes, changes: &[String]) -> Result<(), Error>;
 
     /// Removes every container, network and volume of an owner and answers what was removed.
-    async fn clean_up(&self, owner: &Owner) -> Result<Removed, Error>;
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] where they are those of another cluster of that name.
+    async fn clean_up(&self, owner: &Owner, authority: &str) -> Result<Removed, Error>;
 
     /// What every probe of a container hears, where there is nobody to ask; `None`: ask.
     fn answers_probes(&self, _id: &str) -> Option<bool> {
@@ -103,6 +109,14 @@ pub enum Error {
     /// The address is another container's.
     #[error("{0}")]
     AddressInUse(String),
+    /// There is another cluster of this name.
+    #[error(
+        "another cluster {0:?} is on this engine, not the one of this folder; say another --name, or end the other with \
+         `coracle down` from where it was started. If its folder is lost: docker rm -f $(docker ps -aq --filter \
+         label={label}={0}); docker network rm coracle-{0}",
+        label = crate::labels::CLUSTER
+    )]
+    Foreign(String),
     /// The engine said no, in its own words.
     #[error("{0}")]
     Refused(String),

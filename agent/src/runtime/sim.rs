@@ -28,7 +28,7 @@ use super::{
     Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, Limits, LogLine, LogOptions,
     Network, NetworkMode, Removed, Runtime, Session, State, Streams,
 };
-use crate::labels::{self, Owner};
+use crate::labels::{self, Mark, Owner};
 
 /// How many events a listener may lag behind before it has to look at everything.
 const EVENTS: usize = 4096;
@@ -166,9 +166,9 @@ impl Runtime for SimRuntime {
         })
     }
 
-    async fn ensure_network(&self, cluster: &str) -> Result<Network, Error> {
+    async fn ensure_network(&self, mark: &Mark) -> Result<Network, Error> {
         Ok(Network {
-            name: format!("coracle-{cluster}"),
+            name: format!("coracle-{}", mark.cluster),
             subnet: Ipv4Addr::new(10, 0, 0, 0),
             prefix: 8,
             gateway: Ipv4Addr::new(10, 0, 0, 1),
@@ -318,7 +318,7 @@ impl Runtime for SimRuntime {
         Ok(())
     }
 
-    async fn clean_up(&self, owner: &Owner) -> Result<Removed, Error> {
+    async fn clean_up(&self, owner: &Owner, _authority: &str) -> Result<Removed, Error> {
         let gone = self.containers(owner).await?;
         for container in &gone {
             self.remove(&container.id).await?;

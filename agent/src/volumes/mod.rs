@@ -5,6 +5,7 @@
 mod atomic;
 mod hosts;
 pub mod payload;
+mod places;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,44 +21,7 @@ use crate::env::{Facts, Lookup};
 use crate::runtime::{Mount, MountSource, Propagation};
 pub use hosts::{CLUSTER_DOMAIN, hosts_file, resolv_conf};
 use payload::TokenRequest;
-
-/// Where a node keeps what its pods mount.
-#[derive(Clone, Debug)]
-pub struct Places {
-    /// On disk.
-    pub disk: PathBuf,
-    /// In memory.
-    pub memory: PathBuf,
-}
-
-impl Places {
-    /// The folder of a pod on disk.
-    pub fn pod(&self, uid: &str) -> PathBuf {
-        self.disk.join("pods").join(uid)
-    }
-
-    fn pod_memory(&self, uid: &str) -> PathBuf {
-        self.memory.join("pods").join(uid)
-    }
-
-    /// The pods of which something is left.
-    pub fn known(&self) -> Vec<String> {
-        let names = |folder: &Path| fs::read_dir(folder.join("pods")).into_iter().flatten().flatten();
-        let all = names(&self.disk).chain(names(&self.memory));
-        all.filter_map(|entry| entry.file_name().into_string().ok()).collect()
-    }
-
-    /// Removes all of a pod.
-    pub fn remove(&self, uid: &str) -> io::Result<()> {
-        for folder in [self.pod(uid), self.pod_memory(uid)] {
-            match fs::remove_dir_all(folder) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
+pub use places::{Places, remove_all};
 
 /// A volume that can be mounted.
 #[derive(Clone, Debug, PartialEq)]

@@ -19,7 +19,7 @@ use super::{
     Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, Limits, LogLine, LogOptions,
     Network, Removed, Runtime, Session, Streams,
 };
-use crate::labels::{self, Owner};
+use crate::labels::{self, Mark, Owner};
 
 /// A connection to a Docker engine.
 #[derive(Clone)]
@@ -92,8 +92,8 @@ impl Runtime for DockerRuntime {
         Ok(observe::info(info))
     }
 
-    async fn ensure_network(&self, cluster: &str) -> Result<Network, Error> {
-        network::ensure(&self.docker, cluster).await
+    async fn ensure_network(&self, mark: &Mark) -> Result<Network, Error> {
+        network::ensure(&self.docker, mark).await
     }
 
     async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error> {
@@ -208,7 +208,7 @@ impl Runtime for DockerRuntime {
         images::import(&self.docker, reference, tar, changes).await
     }
 
-    async fn clean_up(&self, owner: &Owner) -> Result<Removed, Error> {
-        network::clean_up(self, &self.docker, owner).await
+    async fn clean_up(&self, owner: &Owner, authority: &str) -> Result<Removed, Error> {
+        network::clean_up(self, &self.docker, owner, authority).await
     }
 }

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use bollard::Docker;
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::query_parameters as query;
+use bollard::{Docker, models};
 use futures::StreamExt;
 
 use super::{DockerRuntime, gone_is_fine, label_filter, told};
-use crate::labels::{self, Owner};
+use crate::labels::{self, Mark, Owner};
 use crate::network::{self, Subnet};
 use crate::runtime::{Error, Network, Removed, Runtime};
 
@@ -18,19 +18,17 @@ use crate::runtime::{Error, Network, Removed, Runtime};
 const TRIES: usize = 8;
 
 /// Finds the cluster's network or makes it.
-pub async fn ensure(docker: &Docker, cluster: &str) -> Result<Network, Error> {
+pub async fn ensure(docker: &Docker, mark: &Mark) -> Result<Network, Error> {
+    let cluster = &mark.cluster;
     let mut refusal = Error::Conflict("no free subnet for the cluster's network".into());
     let mut taken: Vec<Subnet> = Vec::new();
     for _ in 0..TRIES {
         let networks = docker.list_networks(None::<query::ListNetworksOptions>).await.map_err(told)?;
-        let of_cluster = networks.iter().find(|network| {
-            network
-                .labels
-                .as_ref()
-                .and_then(|labels| labels.get(labels::CLUSTER))
-                .is_some_and(|name| name == cluster)
-        });
-        if let Some(found) = of_cluster {
+        if let Some(found) = networks.iter().find(|network| label(network, labels::CLUSTER) == Some(cluster))
+        {
+            if is_foreign(found, &mark.authority) {
+                return Err(Error::Foreign(cluster.clone()));
+            }
             let subnet = subnets(found.ipam.as_ref()).next();
             let subnet =
                 subnet.ok_or_else(|| Error::Refused(format!("the network of {cluster} has no subnet")))?;
@@ -49,7 +47,10 @@ pub async fn ensure(docker: &Docker, cluster: &str) -> Result<Network, Error> {
             name: described.name.clone(),
             driver: Some("bridge".into()),
             ipam: Some(Ipam { config: Some(vec![pool]), ..Default::default() }),
-            labels: Some(HashMap::from([(labels::CLUSTER.to_owned(), cluster.to_owned())])),
+            labels: Some(HashMap::from([
+                (labels::CLUSTER.to_owned(), cluster.clone()),
+                (labels::AUTHORITY.to_owned(), mark.authority.clone()),
+            ])),
             ..Default::default()
         };
         match docker.create_network(request).await.map_err(told) {
@@ -63,6 +64,16 @@ pub async fn ensure(docker: &Docker, cluster: &str) -> Result<Network, Error> {
         }
     }
     Err(refusal)
+}
+
+fn label<'a>(network: &'a models::Network, key: &str) -> Option<&'a String> {
+    network.labels.as_ref()?.get(key)
+}
+
+/// Whether a network is that of another cluster of the same name.
+fn is_foreign(network: &models::Network, authority: &str) -> bool {
+    let theirs = label(network, labels::AUTHORITY).filter(|theirs| !theirs.is_empty());
+    theirs.is_some_and(|theirs| !authority.is_empty() && theirs != authority)
 }
 
 fn describe(name: String, subnet: Subnet) -> Network {
@@ -80,7 +91,18 @@ const LOOKS: usize = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Removes everything of an owner, and looks until nothing is left.
-pub async fn clean_up(runtime: &DockerRuntime, docker: &Docker, owner: &Owner) -> Result<Removed, Error> {
+pub async fn clean_up(
+    runtime: &DockerRuntime,
+    docker: &Docker,
+    owner: &Owner,
+    authority: &str,
+) -> Result<Removed, Error> {
+    let whole = Owner { node: None, ..owner.clone() };
+    let options = query::ListNetworksOptions { filters: Some(label_filter(&whole)) };
+    let networks = docker.list_networks(Some(options)).await.map_err(told)?;
+    if networks.iter().any(|network| is_foreign(network, authority)) {
+        return Err(Error::Foreign(owner.cluster.clone()));
+    }
     let mut removed = Removed::default();
     for look in 0.. {
         let more = remove_once(runtime, docker, owner).await;

@@ -1,0 +1,128 @@
+//! The folders of a node: on disk, and in the machine's memory what must never reach a disk.
+
+use std::fs::{self, DirBuilder};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+
+/// A file system in memory that every Linux has.
+const SHARED: &str = "/dev/shm";
+
+/// The link in a node's folder that says where its folder in memory is. It is there before the folder is, so that
+/// whoever removes the one finds the other.
+const LINK: &str = "memory";
+
+/// Where a node keeps what its pods mount.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// On disk.
+    pub disk: PathBuf,
+    /// In memory.
+    pub memory: PathBuf,
+}
+
+impl Places {
+    /// The folders of a node, made where they are not there. Nobody else may look into them: tokens and Secrets lie there.
+    /// The one in memory has a name that nobody can guess, and so nobody can have made it first.
+    ///
+    /// # Errors
+    /// A folder that cannot be made, or that is somebody else's.
+    pub fn open(root: &Path, name: &str) -> io::Result<Places> {
+        let private = |folder: &Path| DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        private(root)?;
+        let link = root.join(LINK);
+        if !Path::new(SHARED).is_dir() {
+            private(&link)?;
+            return Ok(Places { disk: root.into(), memory: link });
+        }
+        let memory = match fs::read_link(&link) {
+            Ok(known) => known,
+            Err(_) => {
+                let fresh = RandomState::new().hash_one(name);
+                let fresh = Path::new(SHARED).join(format!("coracle.{name}.{fresh:016x}"));
+                symlink(&fresh, &link)?;
+                fresh
+            }
+        };
+        private(&memory)?;
+        if fs::symlink_metadata(&memory)?.uid() != fs::metadata(root)?.uid() {
+            let fault = format!("{} belongs to another user; remove it", memory.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, fault));
+        }
+        Ok(Places { disk: root.into(), memory })
+    }
+
+    /// The folder of a pod on disk.
+    pub fn pod(&self, uid: &str) -> PathBuf {
+        self.disk.join("pods").join(uid)
+    }
+
+    /// The folder of a pod in memory.
+    pub fn pod_memory(&self, uid: &str) -> PathBuf {
+        self.memory.join("pods").join(uid)
+    }
+
+    /// The pods of which something is left.
+    pub fn known(&self) -> Vec<String> {
+        let names = |folder: &Path| fs::read_dir(folder.join("pods")).into_iter().flatten().flatten();
+        let all = names(&self.disk).chain(names(&self.memory));
+        all.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
+    /// Removes all of a pod.
+    pub fn remove(&self, uid: &str) -> io::Result<()> {
+        remove(&self.pod(uid))?;
+        remove(&self.pod_memory(uid))
+    }
+}
+
+/// Removes a node's folders, with all that its pods left there.
+///
+/// # Errors
+/// What cannot be removed.
+pub fn remove_all(root: &Path) -> io::Result<()> {
+    if let Ok(memory) = fs::read_link(root.join(LINK))
+        && memory.starts_with(SHARED)
+    {
+        remove(&memory)?;
+    }
+    remove(root)
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn folders_are_private_found_again_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("nodes/n");
+        let places = Places::open(&root, "c.n").unwrap();
+        for folder in [&places.disk, &places.memory] {
+            assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700, "{folder:?}");
+        }
+        fs::create_dir_all(places.pod_memory("u")).unwrap();
+        let again = Places::open(&root, "c.n").unwrap();
+        assert_eq!((again.memory.clone(), again.known()), (places.memory.clone(), vec!["u".to_owned()]));
+        // As after a reboot.
+        fs::remove_dir_all(&places.memory).unwrap();
+        assert!(Places::open(&root, "c.n").unwrap().memory.is_dir());
+        // A node of the same name in another folder has folders of its own.
+        let other = Places::open(&dir.path().join("other"), "c.n").unwrap();
+        assert_ne!(other.memory, places.memory);
+        remove_all(&other.disk).unwrap();
+        remove_all(&root).unwrap();
+        remove_all(&root).unwrap();
+        assert!(!root.exists() && !places.memory.exists() && !other.memory.exists());
+    }
+}
