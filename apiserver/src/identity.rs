@@ -13,6 +13,8 @@ pub struct Identity {
     pub groups: Vec<String>,
     /// Whatever else the authenticator knows.
     pub extra: BTreeMap<String, Vec<String>>,
+    /// Somebody else asks in this user's name.
+    pub impersonated: bool,
 }
 
 impl Identity {

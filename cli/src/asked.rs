@@ -118,7 +118,7 @@ impl Asked {
         let name = &kept.name;
         let count = kept.nodes.len();
         if self.nodes.is_some_and(|nodes| usize::try_from(nodes) != Ok(count)) {
-            bail!("cluster {name} is there already, with {count} nodes; `coracle node add` adds one");
+            bail!("cluster {name} is there already, number of nodes: {count}; `coracle node add` adds one");
         }
         if let Some(size) = &self.node_size
             && let Some(other) = kept.nodes.iter().find(|node| node.size != *size)
@@ -232,7 +232,7 @@ mod tests {
         };
         assert_eq!(changed, expected);
         for (flags, words) in [
-            (["--nodes", "3"], "with 2 nodes; `coracle node add`"),
+            (["--nodes", "3"], "number of nodes: 2; `coracle node add`"),
             (["--node-size", "4cpu,4Gi"], "node-1 has 2cpu,2Gi"),
             (["--runtime", "sim"], "another --name"),
         ] {

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::path::Path;
 use std::time::Duration;
 
 use common::{TestCluster, eventually, kubectls, need, text};
@@ -34,6 +35,8 @@ fn every_kubectl_from_1_29_does_the_daily_work() {
         assert!(run(&["get", "deployments", "-l", "tier=front", "-o", "name"]).contains(&name));
         assert!(run(&["describe", "deployment", &name]).contains("NewReplicaSet:"), "kubectl 1.{minor}");
         assert!(run(&["explain", "deployment.spec.replicas"]).contains("replicas"), "kubectl 1.{minor}");
+        reads_in_every_form(&cluster, &kubectl, &name);
+        edits(&cluster, &kubectl, &target);
         run(&["create", "configmap", &name, "--from-literal=a=b"]);
         run(&["create", "secret", "generic", &name, "--from-literal=a=b"]);
         run(&["cordon", "node-1"]);
@@ -48,4 +51,42 @@ fn every_kubectl_from_1_29_does_the_daily_work() {
             if out.stdout.is_empty() { Ok(()) } else { Err(text(&out)) }
         });
     }
+}
+
+/// Every printer, of a Deployment with three replicas; and what `describe` says of what it leads to.
+fn reads_in_every_form(cluster: &TestCluster, kubectl: &Path, name: &str) {
+    let forms = [
+        ("wide", "SELECTOR"),
+        ("yaml", "apiVersion: apps/v1"),
+        ("json", "\"kind\": \"Deployment\""),
+        ("jsonpath={.spec.replicas}", "3"),
+        ("custom-columns=WHO:.metadata.name,COUNT:.spec.replicas", "COUNT"),
+        ("go-template={{.spec.replicas}}", "3"),
+        ("name", "deployment.apps/"),
+    ];
+    for (form, words) in forms {
+        let out = cluster.kubectl(kubectl, &["get", "deployment", name, "-o", form]);
+        assert!(out.contains(words), "{} -o {form}: {out}", kubectl.display());
+    }
+    let selector = format!("app={name}");
+    for (arguments, words) in [
+        (&["get", "pods", "-l", &selector, "-o", "wide"][..], "NOMINATED NODE"),
+        (&["describe", "pods", "-l", &selector], "PodScheduled"),
+        (&["describe", "node", "node-1"], "Allocated resources:"),
+        (&["events", "--for", &format!("deployment/{name}")], "ScalingReplicaSet"),
+        (&["explain", "pod.spec.containers", "--recursive"], "livenessProbe"),
+        (&["drain", "node-1", "--dry-run=server"], "drained"),
+    ] {
+        let out = cluster.kubectl(kubectl, arguments);
+        assert!(out.contains(words), "{} {}: {out}", kubectl.display(), arguments.join(" "));
+    }
+}
+
+/// `kubectl edit`, the editor being a command.
+fn edits(cluster: &TestCluster, kubectl: &Path, target: &str) {
+    let mut edit = cluster.kubectl_command(kubectl, &["edit", target]);
+    let out = edit.env("KUBE_EDITOR", "sed -i s/hello/edited/").output().expect("kubectl runs");
+    assert!(out.status.success(), "{}", text(&out));
+    let note = cluster.kubectl(kubectl, &["get", target, "-o", "jsonpath={.metadata.annotations.note}"]);
+    assert_eq!(note, "edited");
 }

@@ -95,7 +95,7 @@ fn prepare_update(new: &mut Value, old: &Value) {
     let annotations =
         |object: &Value| object.pointer("/metadata/annotations").filter(|a| !is_zero(a)).cloned();
     if annotations(new) != annotations(old) {
-        set_generation(new, generation(old) + 1);
+        set_generation(new, generation(old).saturating_add(1));
     }
 }
 
@@ -104,7 +104,7 @@ fn validate_spec(spec: &Field, errors: &mut Errors) {
     workload::selector_and_template(spec, errors);
     validate_strategy(&spec.get("strategy"), errors);
     check(spec, &[("minReadySeconds revisionHistoryLimit progressDeadlineSeconds", NotNegative)], errors);
-    let least = spec.int("minReadySeconds").unwrap_or(0) + 1;
+    let least = spec.int("minReadySeconds").unwrap_or(0).saturating_add(1);
     AtLeast(least, "must be greater than minReadySeconds")
         .check(&spec.get("progressDeadlineSeconds"), errors);
 }

@@ -58,7 +58,7 @@ pub fn start_counting(object: &mut Value, status: Value) {
 /// A write to the object leaves its status alone, and counts if the spec changed.
 pub fn count_spec_changes(new: &mut Value, old: &Value) {
     keep(new, old, "status");
-    let counted = generation(old) + i64::from(new.get("spec") != old.get("spec"));
+    let counted = generation(old).saturating_add(i64::from(new.get("spec") != old.get("spec")));
     set_generation(new, counted);
 }
 

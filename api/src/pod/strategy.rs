@@ -124,7 +124,7 @@ fn only_spec(new: &mut Value, old: &Value, change: impl FnOnce(&mut Value)) {
 
 fn count(new: &mut Value, old: &Value) {
     let changed = !same(&new["spec"], &old["spec"]);
-    set_generation(new, generation(old) + i64::from(changed));
+    set_generation(new, generation(old).saturating_add(i64::from(changed)));
 }
 
 /// A negative grace period has always meant one second.

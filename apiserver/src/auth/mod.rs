@@ -153,7 +153,7 @@ fn impersonate(user: Identity, headers: &HeaderMap) -> Result<Identity, Status> 
         let request = impersonation(&name);
         return authorize::authorize(&user, &request).map(|()| user);
     }
-    let mut other = Identity { user: name, uid, groups, ..Identity::default() };
+    let mut other = Identity { user: name, uid, groups, impersonated: true, ..Identity::default() };
     for (field, value) in extra {
         other.extra.entry(field).or_default().push(value);
     }

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::{PkiError, files};
 
 /// Who issues the tokens, and whom they are for when nobody says otherwise.
-pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+pub const ISSUER: &str = "https://kubernetes.default.svc";
 
 /// An object that a token is bound to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

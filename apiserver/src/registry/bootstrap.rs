@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use coracle_api::{KindRef, kinds};
+use coracle_api::{Key, KindRef, kinds};
 use serde_json::{Value, json};
 
 use super::Registry;
@@ -15,11 +15,15 @@ impl Registry {
         let user = Identity::new("system:apiserver", &["system:masters", "system:authenticated"]);
         let context = Context { field_manager: "kube-apiserver".into(), ..Context::of(user) };
         for (kind, namespace, body) in founding(address) {
+            let name = body["metadata"]["name"].as_str().unwrap_or_default();
+            // Looked for first: a second Service of that address would be refused before its name is.
+            if self.get(&Key::new(kind, namespace, name)).is_some() {
+                continue;
+            }
             let operation =
                 Operation::Create { kind, namespace: namespace.into(), sub: None, body: Body::Tree(body) };
             match self.perform(&context, operation).await.result {
                 Ok(_) => {}
-                Err(status) if status.reason == "AlreadyExists" => {}
                 Err(status) => tracing::error!(kind = kind.kind, %status, "cannot found the cluster"),
             }
         }

@@ -202,7 +202,7 @@ impl Registry {
     /// Does one write and answers when it is on disk.
     pub async fn perform(&self, context: &Context, operation: Operation) -> Answer {
         let mut warnings = Vec::new();
-        if context.user.user.starts_with(NODE_USER) {
+        if context.user.user.starts_with(NODE_USER) && !context.user.impersonated {
             self.has_agents.store(true, Ordering::Relaxed);
         }
         let result = self.dispatch(context, operation, &mut warnings).await;

@@ -117,15 +117,20 @@ impl TestCluster {
     }
 
     pub fn try_kubectl(&self, kubectl: &Path, arguments: &[&str]) -> Output {
-        Command::new(kubectl)
+        self.kubectl_command(kubectl, arguments).output().expect("kubectl runs")
+    }
+
+    /// `kubectl` against this cluster, to be run.
+    pub fn kubectl_command(&self, kubectl: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(kubectl);
+        command
             .arg("--kubeconfig")
             .arg(self.kubeconfig())
             .arg("--cache-dir")
             .arg(self.home.path().join("cache"))
             .args(arguments)
-            .current_dir(repository())
-            .output()
-            .expect("kubectl runs")
+            .current_dir(repository());
+        command
     }
 
     /// The process id of the running cluster.
