@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_agent::labels::{Identity, Mark, Owner};
-use coracle_agent::runtime::{Container, ContainerSpec, Error, NetworkMode, Runtime, State};
+use coracle_agent::runtime::{Container, ContainerSpec, Error, NetworkMode, Removed, Runtime, State};
 use coracle_agent::sim::SimRuntime;
 use coracle_client::Clock;
 use futures::StreamExt;
@@ -90,6 +90,13 @@ async fn keeps_its_promises(runtime: Arc<dyn Runtime>, cluster: &str) {
     assert_eq!(runtime.clean_up(&other, "").await.unwrap().containers, 0);
     assert_eq!(runtime.clean_up(&owner, "").await.unwrap().containers, 2);
     assert!(runtime.containers(&owner).await.unwrap().is_empty());
+    let whole = Owner { node: None, ..owner };
+    runtime.clean_up(&whole, "").await.unwrap();
+    assert_eq!(
+        runtime.clean_up(&whole, "").await.unwrap(),
+        Removed::default(),
+        "not even the network is left"
+    );
 }
 
 async fn addresses_are_given_once(runtime: &dyn Runtime, cluster: &str, like: &ContainerSpec) {
