@@ -38,7 +38,7 @@ struct Files(PathBuf);
 
 impl Drop for Files {
     fn drop(&mut self) {
-        coracle_agent::remove_files(&[self.0.clone()]);
+        coracle_agent::remove_files(std::slice::from_ref(&self.0));
     }
 }
 
