@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use coracle_api::Revision;
 use coracle_client::clock::Clock;
@@ -55,10 +56,9 @@ impl Base {
     /// [`StoreError::InUse`], [`StoreError::Foreign`] or [`StoreError::Damaged`]; never an empty cluster in their place.
     pub fn open(path: &Path) -> Result<Base, StoreError> {
         refuse_foreign(path)?;
-        let marker = path.join(MARKER);
-        let known = marker.exists();
+        let known = path.join(MARKER).exists();
         let damaged = |why: String| StoreError::Damaged { path: path.into(), why };
-        let db = open_sled(path)?;
+        let db = open_released(path)?;
         let sick = |error: sled::Error| damaged(error.to_string());
         match db.get(FORMAT).map_err(sick)? {
             Some(found) if found == FORMAT_2 => {}
@@ -84,13 +84,29 @@ impl Base {
         let file = File::open(path.join("db")).map_err(|e| damaged(e.to_string()))?;
         let base = Base { db, file, floor, path: path.into() };
         base.sync().map_err(damaged)?;
-        if !known {
-            std::fs::write(&marker, FORMAT_2)
-                .and_then(|()| File::open(&marker)?.sync_all())
-                .and_then(|()| log::sync_dir(path))
-                .map_err(|e| damaged(e.to_string()))?;
+        // The marker comes last of all, once there is a log: where it stands, one must be.
+        if known && !base.has_log() {
+            return Err(damaged("its log is missing".into()));
         }
         Ok(base)
+    }
+
+    /// Remembers, durably, that there is a base and a log in this directory.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn mark(&self) -> std::io::Result<()> {
+        let marker = self.path.join(MARKER);
+        if marker.exists() {
+            return Ok(());
+        }
+        std::fs::write(&marker, FORMAT_2)?;
+        File::open(&marker)?.sync_all()?;
+        log::sync_dir(&self.path)
+    }
+
+    fn has_log(&self) -> bool {
+        std::fs::read_dir(self.log_dir()).is_ok_and(|mut files| files.next().is_some())
     }
 
     /// The folder of the log beside it.
@@ -197,6 +213,24 @@ impl Folder {
             self.sealed.pop_front();
         }
         Ok(())
+    }
+}
+
+/// How long somebody who has just ended may hold on to the files: sled's own threads let go of them a moment after the
+/// database is dropped.
+const LETTING_GO: Duration = Duration::from_millis(500);
+
+/// Opens sled, once its files are free.
+fn open_released(path: &Path) -> Result<sled::Db, StoreError> {
+    let deadline = Instant::now() + LETTING_GO;
+    loop {
+        match open_sled(path) {
+            // A lock tells nobody when it goes.
+            Err(StoreError::InUse { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            outcome => return outcome,
+        }
     }
 }
 

@@ -69,6 +69,7 @@ impl Embedded {
         let limit = bounds.disk_bytes / FILES;
         let (log, sealed) = Log::open(&base.log_dir(), base.floor, limit, &mut |change| reader(Ok(change)))
             .map_err(damaged)?;
+        base.mark().map_err(|error| damaged(error.to_string()))?;
         Ok(Opened { base, log, sealed, bounds, clock })
     }
 }
