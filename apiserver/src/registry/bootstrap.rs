@@ -1,6 +1,7 @@
 //! What a cluster has from its first moment.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use coracle_api::{Key, KindRef, kinds};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use crate::identity::Identity;
 
 impl Registry {
     /// Makes what every cluster has and nobody else makes; what is there already stays as it is.
-    pub async fn found_cluster(&self, address: SocketAddr) {
+    pub async fn found_cluster(self: &Arc<Self>, address: SocketAddr) {
         let user = Identity::new("system:apiserver", &["system:masters", "system:authenticated"]);
         let context = Context { field_manager: "kube-apiserver".into(), ..Context::of(user) };
         for (kind, namespace, body) in founding(address) {

@@ -23,6 +23,7 @@ mod delete;
 mod evict;
 mod managed;
 mod patch;
+mod perform;
 mod scale;
 mod services;
 mod update;
@@ -60,6 +61,7 @@ pub struct Registry {
     tokens: OnceLock<Arc<AccountTokens>>,
     /// Whether an agent of this cluster has written: then its nodes are known for what they can do.
     has_agents: AtomicBool,
+    writes: perform::Writes,
 }
 
 /// Reads the options object that a delete may carry in its body.
@@ -132,6 +134,7 @@ impl Registry {
             allocations,
             tokens: OnceLock::new(),
             has_agents: AtomicBool::new(false),
+            writes: perform::Writes::new(),
         }))
     }
 
@@ -194,13 +197,14 @@ impl Registry {
         self.store.age();
     }
 
-    /// Waits until everything queued is on disk and closes it.
+    /// Waits for the writes that are under way and closes the store.
     pub async fn close(&self) {
+        self.writes.finish().await;
         self.store.close().await;
     }
 
-    /// Does one write and answers when it is on disk.
-    pub async fn perform(&self, context: &Context, operation: Operation) -> Answer {
+    /// One write from its beginning to its end, in the caller's task.
+    async fn perform_here(&self, context: &Context, operation: Operation) -> Answer {
         let mut warnings = Vec::new();
         if context.user.user.starts_with(NODE_USER) && !context.user.impersonated {
             self.has_agents.store(true, Ordering::Relaxed);

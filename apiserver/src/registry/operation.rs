@@ -150,6 +150,13 @@ pub struct Answer {
     pub warnings: Vec<String>,
 }
 
+impl Answer {
+    /// A write that has not happened.
+    pub fn refused(status: Status) -> Answer {
+        Answer { result: Err(status), warnings: Vec::new() }
+    }
+}
+
 impl From<client::Op> for Operation {
     fn from(op: client::Op) -> Operation {
         match op {

@@ -1,6 +1,7 @@
 //! Laws of reading while others write.
 
 use std::collections::BTreeMap;
+use std::task::Poll;
 
 use coracle_api::{Key, kinds};
 use coracle_client::clock::Clock;
@@ -222,4 +223,84 @@ async fn history_is_bounded_by_bytes_and_by_age() {
     world.registry.close().await;
     let again = Registry::open(&path, Bounds::default(), Clock::system()).unwrap();
     assert!(again.get(&key("a")).is_some() && again.get(&key("b")).is_some());
+}
+
+/// Lets a future be polled so many times, each time it asks for it, and then drops it.
+async fn polled_and_dropped<F: Future>(times: usize, future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    let mut polls = 0;
+    std::future::poll_fn(|cx| {
+        if polls == times {
+            return Poll::Ready(None);
+        }
+        polls += 1;
+        match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            // Dropped where it waits, not when it would be woken.
+            Poll::Pending if polls == times => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// A client that hangs up at any moment leaves a write undone or done, never half of it.
+#[tokio::test]
+async fn a_write_is_whole_wherever_its_client_hangs_up() {
+    let world = World::new(10_000).await;
+    let pod = Key::new(&kinds::POD, "default", "p");
+    let account = json!({"metadata": {"name": "default"}});
+    let (kind, namespace) = (&kinds::SERVICE_ACCOUNT as KindRef, "default".to_string());
+    let operation = Operation::Create { kind, namespace, sub: None, body: Body::Tree(account) };
+    world.perform(operation).await.unwrap();
+    let mut answered = 0;
+    // A delete of an unbound pod marks it and removes it.
+    for polls in 0..8 {
+        if world.registry.get(&pod).is_none() {
+            let body =
+                json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+            let (kind, namespace) = (&kinds::POD as KindRef, "default".to_string());
+            let operation = Operation::Create { kind, namespace, sub: None, body: Body::Tree(body) };
+            world.perform(operation).await.unwrap();
+        }
+        let options = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
+        let delete = world.perform(Operation::Delete { key: pod.clone(), options });
+        answered += usize::from(polled_and_dropped(polls, delete).await.is_some());
+        world.registry.idle().await;
+        let left = world.registry.get(&pod).map(|pod| pod.value().unwrap());
+        assert!(
+            left.as_ref().is_none_or(|pod| pod["metadata"]["deletionTimestamp"].is_null()),
+            "{polls} polls: {left:?}"
+        );
+        assert!(polls == 0 || left.is_none(), "{polls} polls: what had begun has ended");
+    }
+    assert!(answered > 0, "some are awaited to the end");
+    // A Service holds its address exactly as long as it is there.
+    for polls in 0..8 {
+        let body =
+            json!({"metadata": {"name": "s"}, "spec": {"clusterIP": "10.0.0.77", "ports": [{"port": 80}]}});
+        let (kind, namespace) = (&kinds::SERVICE as KindRef, "default".to_string());
+        let create = || {
+            let (body, namespace) = (Body::Tree(body.clone()), namespace.clone());
+            world.perform(Operation::Create { kind, namespace, sub: None, body })
+        };
+        polled_and_dropped(polls, create()).await;
+        world.registry.idle().await;
+        let service = Key::new(&kinds::SERVICE, "default", "s");
+        if world.registry.get(&service).is_none() {
+            create().await.expect("an address that nobody has is free");
+        }
+        polled_and_dropped(
+            polls,
+            world.perform(Operation::Delete { key: service.clone(), options: DeleteOptions::default() }),
+        )
+        .await;
+        world.registry.idle().await;
+        if world.registry.get(&service).is_some() {
+            world
+                .perform(Operation::Delete { key: service, options: DeleteOptions::default() })
+                .await
+                .unwrap();
+        }
+    }
 }
