@@ -11,11 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::load::{Outcome, Target, request, run};
-use crate::{Bench, row};
+use crate::{Bench, Scale, row};
 
-const FOR: Duration = Duration::from_secs(4);
-const LISTED: usize = 4000;
-const WATCHERS: usize = 1000;
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
@@ -24,8 +21,8 @@ pub async fn figures(bench: &Bench) -> Result<()> {
     bench.coracle(&["up", "--parts", "apiserver", "--no-context"])?;
     let target = bench.target()?;
     creates(bench, &target).await?;
-    reads(&target).await?;
-    watches(&target).await?;
+    reads(bench.scale, &target).await?;
+    watches(bench.scale, &target).await?;
     row("resident after these", format!("{:.1} MB", bench.resident()?), "", String::new(), String::new());
     Ok(())
 }
@@ -46,7 +43,7 @@ async fn creates(bench: &Bench, target: &Target) -> Result<()> {
         let bare = fdatasyncs(&bench.dir())?;
         let map = map.clone();
         let made =
-            run(target, clients, FOR, move |client, number| map(format!("b{clients}-{client}-{number}")))
+            run(target, clients, bench.scale.time, move |client, number| map(format!("b{clients}-{client}-{number}")))
                 .await?;
         rate_row(&format!("creates, {clients} clients"), &made, "write + fdatasync, alone", bare);
     }
@@ -57,7 +54,7 @@ async fn creates(bench: &Bench, target: &Target) -> Result<()> {
         .ask(&request("POST", "/api/v1/namespaces/default/serviceaccounts", &account))
         .await?;
     let bare = fdatasyncs(&bench.dir())?;
-    let made = run(target, 64, FOR, |client, number| {
+    let made = run(target, 64, bench.scale.time, |client, number| {
         request("POST", PODS, &pod(&format!("p-{client}-{number}"), "made"))
     })
     .await?;
@@ -80,10 +77,10 @@ fn pod(name: &str, app: &str) -> String {
     .to_string()
 }
 
-async fn reads(target: &Target) -> Result<()> {
+async fn reads(scale: Scale, target: &Target) -> Result<()> {
     let one = format!("{MAPS}/b1-0-0");
-    let bare = run(target, 64, FOR, |_, _| request("GET", "/livez", "")).await?;
-    let got = run(target, 64, FOR, move |_, _| request("GET", &one, "")).await?;
+    let bare = run(target, 64, scale.time, |_, _| request("GET", "/livez", "")).await?;
+    let got = run(target, 64, scale.time, move |_, _| request("GET", &one, "")).await?;
     rate_row("get of one object, 64 clients", &got, "/livez, 64 clients", bare.rate);
 
     let namespace = json!({"metadata": {"name": "listed"}}).to_string();
@@ -91,15 +88,15 @@ async fn reads(target: &Target) -> Result<()> {
     line.ask(&request("POST", "/api/v1/namespaces", &namespace)).await?;
     let account = json!({"metadata": {"name": "default"}}).to_string();
     line.ask(&request("POST", "/api/v1/namespaces/listed/serviceaccounts", &account)).await?;
-    for number in 0..LISTED {
+    for number in 0..scale.listed {
         line.ask(&request("POST", "/api/v1/namespaces/listed/pods", &pod(&format!("p-{number}"), "l")))
             .await?;
     }
-    let listed = run(target, 1, FOR, |_, _| request("GET", "/api/v1/namespaces/listed/pods", "")).await?;
+    let listed = run(target, 1, scale.time, |_, _| request("GET", "/api/v1/namespaces/listed/pods", "")).await?;
     let size = (listed.bytes / listed.rate) as usize;
     let bare = loopback(size).await?;
     row(
-        &format!("list of {LISTED} pods, {:.1} MB", size as f64 / 1e6),
+        &format!("list of {} pods, {:.1} MB", scale.listed, size as f64 / 1e6),
         format!("{:.0} MB/s", listed.bytes / 1e6),
         "the same over bare TCP",
         format!("{:.0} MB/s", bare / 1e6),
@@ -108,13 +105,13 @@ async fn reads(target: &Target) -> Result<()> {
     Ok(())
 }
 
-async fn watches(target: &Target) -> Result<()> {
+async fn watches(scale: Scale, target: &Target) -> Result<()> {
     let mut writer = target.open().await?;
     let namespace = json!({"metadata": {"name": "watched"}}).to_string();
     writer.ask(&request("POST", "/api/v1/namespaces", &namespace)).await?;
     let path = "/api/v1/namespaces/watched/configmaps";
     let mut lines = Vec::new();
-    for _ in 0..WATCHERS {
+    for _ in 0..scale.watchers {
         let mut line = target.open().await?;
         line.follow(&request("GET", &format!("{path}?watch=true"), "")).await?;
         lines.push(line);
@@ -140,7 +137,7 @@ async fn watches(target: &Target) -> Result<()> {
     }
     times.sort();
     row(
-        &format!("one change to {WATCHERS} watchers, the last"),
+        &format!("one change to {} watchers, the last", scale.watchers),
         format!("{:.1} ms", times[times.len() / 2].as_secs_f64() * 1e3),
         "goal",
         "15 ms".into(),
