@@ -42,9 +42,10 @@ async fn creates(bench: &Bench, target: &Target) -> Result<()> {
     for clients in [1_usize, 8, 64] {
         let bare = fdatasyncs(&bench.dir())?;
         let map = map.clone();
-        let made =
-            run(target, clients, bench.scale.time, move |client, number| map(format!("b{clients}-{client}-{number}")))
-                .await?;
+        let made = run(target, clients, bench.scale.time, move |client, number| {
+            map(format!("b{clients}-{client}-{number}"))
+        })
+        .await?;
         rate_row(&format!("creates, {clients} clients"), &made, "write + fdatasync, alone", bare);
     }
     let account = json!({"metadata": {"name": "default"}}).to_string();
@@ -92,7 +93,8 @@ async fn reads(scale: Scale, target: &Target) -> Result<()> {
         line.ask(&request("POST", "/api/v1/namespaces/listed/pods", &pod(&format!("p-{number}"), "l")))
             .await?;
     }
-    let listed = run(target, 1, scale.time, |_, _| request("GET", "/api/v1/namespaces/listed/pods", "")).await?;
+    let listed =
+        run(target, 1, scale.time, |_, _| request("GET", "/api/v1/namespaces/listed/pods", "")).await?;
     let size = (listed.bytes / listed.rate) as usize;
     let bare = loopback(size).await?;
     row(
