@@ -24,7 +24,7 @@ use crate::local::LocalClient;
 use crate::pki::{Pki, PkiError};
 use crate::registry::Registry;
 use crate::rest::{self, App};
-use crate::store::{Bounds, StoreError};
+use crate::store::{Bounds, Embedded, StoreError};
 use crate::verdicts::Verdicts;
 
 /// How long a client may take to shake hands.
@@ -123,8 +123,8 @@ impl Server {
             move |source| StartError::Io { path, source }
         };
         std::fs::create_dir_all(&config.data_dir).map_err(io(&config.data_dir))?;
-        let data = config.data_dir.join("data");
-        let registry = Registry::open(&data, config.bounds, config.clock.clone())?;
+        let store = Embedded::new(config.data_dir.join("data"), config.bounds, config.clock.clone());
+        let registry = Registry::open(Box::new(store), config.bounds, config.clock.clone()).await?;
         let listening = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::store::Encoded;
 
 /// What selectors look at, so that no reader decodes an object to pass it over.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Card {
     /// `metadata.uid`.
     pub uid: String,

@@ -28,7 +28,6 @@ mod scale;
 mod services;
 mod update;
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -39,7 +38,7 @@ use serde_json::Value;
 
 use crate::auth::node;
 use crate::pki::token::AccountTokens;
-use crate::store::{self, Bounds, Embedded, Store, StoreError, Subscriber, Verb};
+use crate::store::{self, Batch, Bounds, Committed, Expected, Follower, Loaded, Store, StoreError, Verb};
 use allocate::Allocations;
 use card::{Card, Entry};
 use operation::{Answer, Context, Operation, Written};
@@ -50,6 +49,9 @@ const NODE_USER: &str = "system:node:";
 
 /// How often a write whose object changed under it is tried again before the client is told.
 const TRIES: usize = 8;
+
+/// How long a write that is durable may take to show here: as long as upstream waits for its cache.
+const BEHIND: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// See the module.
 pub struct Registry {
@@ -112,24 +114,21 @@ impl Failure {
 }
 
 impl Registry {
-    /// Opens the store in a directory and takes everything in it to memory.
+    /// Loads a store and takes everything in it to memory. How much history is kept there, the bounds say.
     ///
     /// # Errors
-    /// What [`Embedded::open`] says.
-    pub fn open(path: &Path, bounds: Bounds, clock: Clock) -> Result<Arc<Registry>, StoreError> {
-        let mut state = State::new(bounds);
-        let opened = Embedded::open(path, bounds, clock.clone(), &mut |found| match found {
-            Ok(change) => state.apply(change),
-            Err(floor) => state.found(floor),
-        })?;
-        let state = Arc::new(RwLock::new(state));
-        let store = opened
-            .start(Box::new(Shared(state.clone())))
-            .map_err(|error| StoreError::Disk(error.to_string()))?;
+    /// What [`Store::load`] says.
+    pub async fn open(
+        store: Box<dyn Store>,
+        bounds: Bounds,
+        clock: Clock,
+    ) -> Result<Arc<Registry>, StoreError> {
+        let state = Arc::new(RwLock::new(State::new(bounds)));
+        store.load(Arc::new(Shared(state.clone()))).await?;
         let allocations = Mutex::new(held_by_services(&state.read()));
         Ok(Arc::new(Registry {
             state,
-            store: Box::new(store),
+            store,
             clock,
             allocations,
             tokens: OnceLock::new(),
@@ -270,39 +269,80 @@ impl Registry {
         if context.dry_run {
             return Ok(unstored(key, object));
         }
-        let change = store::Change {
+        let expected = expected.map(|entry| entry.object.revision).into();
+        let change = self.change(context, key, expected, verb, object);
+        let mut made = self.commit_batch(Batch::Together(vec![change])).await?;
+        let object = made.pop().ok_or_else(|| Failure::refused(Status::internal("nothing was stored")))?;
+        Ok(Entry::new(object, None))
+    }
+
+    /// A change of one object, as the store takes it.
+    fn change(
+        &self,
+        context: &Context,
+        key: &Key,
+        expected: Expected,
+        verb: Verb,
+        object: &Value,
+    ) -> store::Change {
+        store::Change {
             key: key.clone(),
-            expected: expected.map(|entry| entry.object.revision),
+            expected,
             verb,
             body: card::encode(key.kind, object),
             actor: if context.actor.is_empty() { &context.user.user } else { &context.actor }.clone(),
             causes: context.causes.clone(),
             time: self.clock.now(),
             card: Card::of(key.kind, object),
-        };
-        let object = self.store.commit(change).await.map_err(|error| match error {
-            StoreError::Conflict { .. } => Failure::Conflict,
+        }
+    }
+
+    /// Makes changes durable, all or none, and answers with the objects once this server shows them.
+    async fn commit_batch(&self, batch: Batch) -> Result<Vec<Arc<Object>>, Failure> {
+        let outcomes = self.store.commit(batch).await.map_err(|error| match error {
+            StoreError::Conflict(_) => Failure::Conflict,
             StoreError::Busy => Failure::refused(busy()),
             other => Failure::refused(Status::internal(other)),
         })?;
-        Ok(Entry::new(object, None))
+        let made: Vec<_> = outcomes.into_iter().collect::<Result<_, _>>().map_err(|_| Failure::Conflict)?;
+        if let Some(last) = made.iter().map(|object| object.revision).max() {
+            self.shown(last).await.map_err(Failure::refused)?;
+        }
+        Ok(made)
+    }
+
+    /// Waits until this server shows a revision that the store has. The embedded store publishes before it answers, so
+    /// there is nothing to wait for; a shared one may answer first.
+    async fn shown(&self, revision: Revision) -> Result<(), Status> {
+        let mut progress = {
+            let state = self.state.read();
+            if state.revision >= revision {
+                return Ok(());
+            }
+            state.progress.subscribe()
+        };
+        let reached = progress.wait_for(|shown| *shown >= revision);
+        match tokio::time::timeout(BEHIND, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(list::too_large(revision, self.revision())),
+        }
     }
 }
 
-/// What the store knows of the registry.
+/// The registry as the store knows it.
 struct Shared(Arc<RwLock<State>>);
 
-impl Subscriber for Shared {
-    fn revision_of(&self, key: &Key) -> Option<Revision> {
-        self.0.read().get(key).map(|entry| entry.object.revision)
+impl Follower for Shared {
+    fn load(&self, loaded: Loaded) {
+        self.0.write().load(loaded);
     }
 
-    fn publish(&self, batch: Vec<store::Committed>) {
-        let mut kinds: Vec<KindRef> = batch.iter().map(|change| change.object.key.kind).collect();
+    fn publish(&self, changes: Vec<Committed>) {
+        let mut kinds: Vec<KindRef> = changes.iter().map(|change| change.object.key.kind).collect();
         kinds.sort_unstable();
         kinds.dedup();
         let mut state = self.0.write();
-        for change in batch {
+        for change in changes {
             state.apply(change);
         }
         state.ring(&kinds);

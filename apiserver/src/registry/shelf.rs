@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::card::{Entry, place, renumbered};
-use crate::store::{Bounds, Committed, Verb};
+use crate::store::{Bounds, Committed, Loaded, Verb};
 
 /// What a change costs in memory beside objects: found as the growth of a server whose objects are deleted again.
 const CHANGE_BYTES: usize = 400;
@@ -65,6 +65,8 @@ pub struct State {
     pub revision: Revision,
     /// The revision behind which history is complete.
     pub floor: Revision,
+    /// Tells of each new revision to those who wait for one.
+    pub progress: watch::Sender<Revision>,
     /// One for each kind.
     pub shelves: HashMap<KindRef, Shelf>,
     /// The kinds of all changes behind the floor, in order: whose turn it is to forget.
@@ -84,6 +86,7 @@ impl State {
         State {
             revision: Revision(0),
             floor: Revision(0),
+            progress: watch::Sender::new(Revision(0)),
             shelves: kinds::all().iter().map(|kind| (*kind, shelf())).collect(),
             order: VecDeque::new(),
             bytes: 0,
@@ -91,14 +94,26 @@ impl State {
         }
     }
 
-    /// Everything there is so far is how it was at this revision; history begins here.
-    pub fn found(&mut self, floor: Revision) {
-        (self.revision, self.floor) = (floor, floor);
+    /// Takes what a store holds, in place of whatever was here; history begins where the store's log does.
+    pub fn load(&mut self, loaded: Loaded) {
         for shelf in self.shelves.values_mut() {
+            shelf.objects.clear();
             shelf.history.clear();
         }
         self.order.clear();
         self.bytes = 0;
+        for change in loaded.base {
+            let place = place(&change.object.key);
+            if let Some(shelf) = self.shelves.get_mut(change.object.key.kind) {
+                shelf.objects.insert(place, Entry::new(change.object, change.card));
+            }
+        }
+        (self.revision, self.floor) = (loaded.floor, loaded.floor);
+        for change in loaded.log {
+            self.apply(change);
+        }
+        let kinds: Vec<KindRef> = self.shelves.keys().copied().collect();
+        self.ring(&kinds);
     }
 
     /// Plays one change.
@@ -138,6 +153,7 @@ impl State {
         for shelf in kinds.iter().filter_map(|kind| self.shelves.get(kind)) {
             shelf.bell.send_replace(self.revision);
         }
+        self.progress.send_replace(self.revision);
     }
 
     fn forget(&mut self) {

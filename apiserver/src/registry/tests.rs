@@ -15,10 +15,11 @@ use super::selection::Selection;
 use super::watch::Event;
 use super::*;
 use crate::identity::Identity;
+use crate::store::Memory;
 
 struct World {
     registry: Arc<Registry>,
-    dir: tempfile::TempDir,
+    store: Memory,
 }
 
 impl World {
@@ -27,10 +28,10 @@ impl World {
     }
 
     async fn with(bounds: Bounds) -> World {
-        let dir = tempfile::tempdir().unwrap();
-        let registry = Registry::open(&dir.path().join("data"), bounds, Clock::system()).unwrap();
+        let store = Memory::new(bounds);
+        let registry = Registry::open(Box::new(store.another()), bounds, Clock::system()).await.unwrap();
         registry.found_cluster("127.0.0.1:1".parse().unwrap()).await;
-        World { registry, dir }
+        World { registry, store }
     }
 
     async fn perform(&self, operation: Operation) -> Result<Written, Status> {
@@ -219,9 +220,9 @@ async fn history_is_bounded_by_bytes_and_by_age() {
     let mut watcher = world.registry.watch(all(), world.registry.revision()).unwrap();
     world.create("b", "a").await.unwrap();
     assert_eq!(watcher.next().await.unwrap().len(), 1);
-    let path = world.dir.path().join("data");
     world.registry.close().await;
-    let again = Registry::open(&path, Bounds::default(), Clock::system()).unwrap();
+    let store = Box::new(world.store.another());
+    let again = Registry::open(store, Bounds::default(), Clock::system()).await.unwrap();
     assert!(again.get(&key("a")).is_some() && again.get(&key("b")).is_some());
 }
 

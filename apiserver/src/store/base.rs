@@ -14,7 +14,7 @@ use coracle_api::Revision;
 use coracle_client::clock::Clock;
 
 use super::log::{self, Sealed};
-use super::{Bounds, Committed, StoreError, Verb, record};
+use super::{BEFORE_ALL, Bounds, Committed, StoreError, Verb, record};
 
 /// The key of the format marker.
 const FORMAT: &[u8] = b"mformat";
@@ -33,10 +33,6 @@ const CACHE_BYTES: u64 = 8 << 20;
 
 /// How much is folded at a time: sled takes many times the size of a batch in memory, and keeps it.
 const BATCH_BYTES: usize = 512 << 10;
-
-/// No change has this revision or a lower one: 0 and 1 mean something else to clients ("any", and what people type when
-/// they mean "the beginning"), and a watch from there must be told to list first, as on a cluster with a past.
-const BEFORE_ALL: Revision = Revision(9);
 
 /// The base, open.
 pub struct Base {

@@ -117,12 +117,7 @@ impl Log {
         Ok((log, sealed))
     }
 
-    /// The last change.
-    pub fn last(&self) -> Revision {
-        self.last
-    }
-
-    /// When it was made, if it is in the file that is open.
+    /// When the last change was made, if it is in the file that is open.
     pub fn newest(&self) -> Option<Timestamp> {
         self.newest
     }

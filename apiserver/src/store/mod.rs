@@ -1,40 +1,65 @@
-//! The one door to the disk.
+//! The one door to what is kept.
 //!
 //! ```text
 //!  commit --queue--> writer: check, number, one write, one sync --publish--> registry --answer--> commit
 //!                      log -------oldest files, by another thread-------> base (sled)
 //! ```
 //!
-//! On disk stands `base`, the world as it was at some revision, and `log`, every change since. The world as it is now
-//! is the one with the other played onto it, so each write costs its bytes once; another thread folds the oldest files
-//! of the log into the base.
+//! [`Store`] is what the registry knows; it is handed one and cannot tell which. [`Embedded`] keeps everything on the disk of
+//! one machine: `base`, the world as it was at some revision, and `log`, every change since. The world as it is now is the
+//! one with the other played onto it, so each write costs its bytes once; another thread folds the oldest files of the log
+//! into the base. [`Memory`] keeps nothing, for tests.
 
 mod base;
+mod change;
 mod embedded;
+mod ledger;
 mod log;
+mod memory;
 mod record;
+#[cfg(test)]
+mod suite;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use coracle_api::{Key, Object, Revision};
-use jiff::Timestamp;
+use coracle_api::Revision;
 
-use crate::registry::card::Card;
-pub use embedded::{Embedded, Opened};
+pub use change::{Batch, Change, Committed, Conflict, Encoded, Expected, Outcome, Verb};
+pub use embedded::Embedded;
+pub use memory::Memory;
 
-/// The one door to cluster state.
+/// No change has this revision or a lower one: 0 and 1 mean something else to clients ("any", and what people type when
+/// they mean "the beginning"), and a watch from there must be told to list first, as on a cluster with a past.
+const BEFORE_ALL: Revision = Revision(9);
+
+/// The one door to cluster state. Every implementation passes the same tests.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Makes a change durable, publishes it to the subscriber, then answers with the object as it left it.
-    async fn commit(&self, change: Change) -> Result<Arc<Object>, StoreError>;
+    /// Opens it, shows the follower everything that lives and the change log, and from then on every change as it becomes
+    /// durable, in order of revision and without a gap, whoever made it.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being opened; never an empty cluster instead.
+    async fn load(&self, follower: Arc<dyn Follower>) -> Result<(), StoreError>;
+
+    /// Makes a batch durable, then answers: for each change the object as it left it, or why it was refused.
+    ///
+    /// The follower may hear of the change before or after the answer; where several servers share a store, after.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if a batch was to be made together and cannot be. Of any other error the outcome is unknown:
+    /// the batch may turn out to be durable, whole.
+    async fn commit(&self, batch: Batch) -> Result<Vec<Outcome>, StoreError>;
 
     /// Lets go of what is too old, which must not wait for the next write. Comes back at once.
     fn age(&self);
 
     /// Whether the store still takes writes; the text says why not.
+    ///
+    /// # Errors
+    /// The text.
     fn health(&self) -> Result<(), String>;
 
     /// Takes what is queued to the disk and lets go of it.
@@ -42,101 +67,23 @@ pub trait Store: Send + Sync {
 }
 
 /// Who holds what lives, and is told of every change.
-pub trait Subscriber: Send {
-    /// At which revision an object lives.
-    fn revision_of(&self, key: &Key) -> Option<Revision>;
+pub trait Follower: Send + Sync {
+    /// Takes what there is. What was held before is void: a store that several servers share may have to begin again.
+    fn load(&self, loaded: Loaded);
 
-    /// Takes a durable batch, in order of revision, before its writers are answered.
-    fn publish(&self, batch: Vec<Committed>);
+    /// Takes durable changes, in order of revision.
+    fn publish(&self, changes: Vec<Committed>);
 }
 
-/// One change that somebody wants.
-#[derive(Debug)]
-pub struct Change {
-    /// Of what.
-    pub key: Key,
-    /// The revision at which the writer read it; `None`: it must not exist.
-    pub expected: Option<Revision>,
-    /// What to do.
-    pub verb: Verb,
-    /// The new object, or for a delete its last state.
-    pub body: Encoded,
-    /// Who wants it.
-    pub actor: String,
-    /// The revisions that made the writer act.
-    pub causes: Vec<Revision>,
-    /// When.
-    pub time: Timestamp,
-    /// The index card of the new object, handed on to the subscriber so that nothing is decoded twice.
-    pub card: Card,
-}
-
-impl Change {
-    fn numbered(self, revision: Revision) -> Committed {
-        let object = Object { key: self.key, revision, json: self.body.at(revision) };
-        let Change { actor, causes, verb, time, card, .. } = self;
-        Committed { object: Arc::new(object), time, actor, causes, verb, card: Some(card) }
-    }
-}
-
-/// An encoded object with a gap where its revision, which only the writer knows, will stand.
-#[derive(Clone, Debug)]
-pub struct Encoded {
-    /// Everything before the digits of the revision.
-    pub head: Vec<u8>,
-    /// Everything behind them.
-    pub tail: Vec<u8>,
-}
-
-impl Encoded {
-    /// The object at a revision.
-    pub fn at(&self, revision: Revision) -> Bytes {
-        let digits = revision.to_string();
-        let mut bytes = Vec::with_capacity(self.head.len() + digits.len() + self.tail.len());
-        bytes.extend_from_slice(&self.head);
-        bytes.extend_from_slice(digits.as_bytes());
-        bytes.extend_from_slice(&self.tail);
-        bytes.into()
-    }
-}
-
-/// What a change does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    /// A new object.
-    Create,
-    /// A changed one.
-    Update,
-    /// One that is gone.
-    Delete,
-}
-
-impl Verb {
-    /// The word in the log.
-    pub fn word(self) -> &'static str {
-        match self {
-            Verb::Create => "create",
-            Verb::Update => "update",
-            Verb::Delete => "delete",
-        }
-    }
-}
-
-/// A change that is on disk.
-#[derive(Debug)]
-pub struct Committed {
-    /// The object after it; for a delete the last state, with the revision of the delete. Its revision is the change's number.
-    pub object: Arc<Object>,
-    /// When it was made.
-    pub time: Timestamp,
-    /// By whom.
-    pub actor: String,
-    /// The revisions that made the writer act.
-    pub causes: Vec<Revision>,
-    /// What it did.
-    pub verb: Verb,
-    /// The card of the [`Change`]; absent for what was read from disk.
-    pub card: Option<Card>,
+/// What a store holds when it is opened.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Everything that lived at the floor, each as the change that led to it, in no order.
+    pub base: Vec<Committed>,
+    /// The revision behind which the log is complete.
+    pub floor: Revision,
+    /// Every change since, in order.
+    pub log: Vec<Committed>,
 }
 
 /// How much of the past is kept: for watches to resume from, for pages of old lists, for `coracle trace`.
@@ -163,19 +110,15 @@ impl Default for Bounds {
 /// Why the store refused.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Somebody wrote first. Read again and plan again; never overwrite.
-    #[error("{key} is at revision {found:?}, not {expected:?}")]
-    Conflict {
-        /// What was to be written.
-        key: Key,
-        /// What the writer had read.
-        expected: Option<Revision>,
-        /// What is there.
-        found: Option<Revision>,
-    },
+    /// A condition of a batch that was to be made together does not hold; nothing was changed.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
     /// More writes are queued than the disk can take in good time.
     #[error("the write queue is full")]
     Busy,
+    /// It was not loaded, or was closed.
+    #[error("the store is closed: the server is starting or going down")]
+    Closed,
     /// A write failed; nothing more is written until the store is opened again, so that memory and disk agree.
     #[error("cannot write: {0}")]
     Disk(String),

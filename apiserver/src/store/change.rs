@@ -1,0 +1,157 @@
+//! What writers ask of a store, and what they get.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coracle_api::{Key, Object, Revision};
+use jiff::Timestamp;
+
+use crate::registry::card::Card;
+
+/// Changes that are handed to the store in one call.
+#[derive(Debug)]
+pub enum Batch {
+    /// All of them or none: a condition that does not hold refuses the whole batch, and a crash leaves all or nothing.
+    Together(Vec<Change>),
+    /// Each for itself: one that is refused does not touch the others.
+    Each(Vec<Change>),
+}
+
+impl Batch {
+    /// The changes, in order.
+    pub fn changes(&self) -> &[Change] {
+        let (Batch::Together(changes) | Batch::Each(changes)) = self;
+        changes
+    }
+
+    /// How many bytes of objects it brings.
+    pub(super) fn bytes(&self) -> usize {
+        self.changes().iter().map(|change| change.body.len()).sum()
+    }
+}
+
+/// One change that somebody wants.
+#[derive(Debug)]
+pub struct Change {
+    /// Of what.
+    pub key: Key,
+    /// What must be there for the change to be made.
+    pub expected: Expected,
+    /// What to do.
+    pub verb: Verb,
+    /// The new object, or for a delete its last state.
+    pub body: Encoded,
+    /// Who wants it.
+    pub actor: String,
+    /// The revisions that made the writer act.
+    pub causes: Vec<Revision>,
+    /// When.
+    pub time: Timestamp,
+    /// The index card of the new object, handed on to the follower so that nothing is decoded twice.
+    pub card: Card,
+}
+
+impl Change {
+    pub(super) fn numbered(self, revision: Revision) -> Committed {
+        let object = Object { key: self.key, revision, json: self.body.at(revision) };
+        let Change { actor, causes, verb, time, card, .. } = self;
+        Committed { object: Arc::new(object), time, actor, causes, verb, card: Some(card) }
+    }
+}
+
+/// The condition under which a change is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// The object must not exist.
+    Absent,
+    /// It must be as the writer read it, at this revision.
+    At(Revision),
+    /// It must be as an earlier change of the same batch leaves it, whatever revision that gets.
+    Earlier,
+}
+
+impl From<Option<Revision>> for Expected {
+    fn from(revision: Option<Revision>) -> Expected {
+        revision.map_or(Expected::Absent, Expected::At)
+    }
+}
+
+/// An encoded object with a gap where its revision, which only the store knows, will stand.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// Everything before the digits of the revision.
+    pub head: Vec<u8>,
+    /// Everything behind them.
+    pub tail: Vec<u8>,
+}
+
+impl Encoded {
+    /// The object at a revision.
+    pub fn at(&self, revision: Revision) -> Bytes {
+        let digits = revision.to_string();
+        let mut bytes = Vec::with_capacity(self.len() + digits.len());
+        bytes.extend_from_slice(&self.head);
+        bytes.extend_from_slice(digits.as_bytes());
+        bytes.extend_from_slice(&self.tail);
+        bytes.into()
+    }
+
+    /// Its length without the revision.
+    pub(super) fn len(&self) -> usize {
+        self.head.len() + self.tail.len()
+    }
+}
+
+/// What a change does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// A new object.
+    Create,
+    /// A changed one.
+    Update,
+    /// One that is gone.
+    Delete,
+}
+
+impl Verb {
+    /// The word in the log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verb::Create => "create",
+            Verb::Update => "update",
+            Verb::Delete => "delete",
+        }
+    }
+}
+
+/// A change that is durable.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The object after it; for a delete the last state, with the revision of the delete. Its revision is the change's number.
+    pub object: Arc<Object>,
+    /// When it was made.
+    pub time: Timestamp,
+    /// By whom.
+    pub actor: String,
+    /// The revisions that made the writer act.
+    pub causes: Vec<Revision>,
+    /// What it did.
+    pub verb: Verb,
+    /// The card of the [`Change`]; absent for what was read from disk.
+    pub card: Option<Card>,
+}
+
+/// Somebody wrote first. Read again and plan again; never overwrite.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} is at revision {found:?}, which is not what was expected: {expected:?}")]
+pub struct Conflict {
+    /// What was to be written.
+    pub key: Key,
+    /// What the writer had read.
+    pub expected: Expected,
+    /// What is there.
+    pub found: Option<Revision>,
+}
+
+/// What became of one change: the object as it left it.
+pub type Outcome = Result<Arc<Object>, Conflict>;
