@@ -15,6 +15,7 @@ pub mod config;
 mod context;
 mod env;
 mod gc;
+pub mod helper;
 mod image;
 mod images;
 pub mod labels;

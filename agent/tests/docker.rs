@@ -1,124 +1,17 @@
 //! The agent on a real Docker engine, against a small cluster in memory.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_agent::AgentConfig;
-use coracle_agent::docker::DockerRuntime;
-use coracle_agent::labels::{Identity, Owner, SANDBOX};
+use coracle_agent::labels::SANDBOX;
 use coracle_agent::runtime::{Container, Runtime};
-use coracle_api::{Key, kinds};
-use coracle_client::fake::Fake;
-use coracle_client::{Client, Clock, Op};
+use coracle_client::line::{Attach, Exec, Frame, Logs, STDOUT, What};
+use coracle_client::{Client, Op};
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 mod common;
 use common::IMAGE;
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A cluster of one node, which leaves nothing behind.
-struct Bench {
-    name: String,
-    runtime: Arc<DockerRuntime>,
-    cluster: Fake,
-    root: tempfile::TempDir,
-    agent: Option<(JoinHandle<()>, CancellationToken)>,
-}
-
-impl Bench {
-    /// `None`, said aloud, where there is no engine or no static busybox; a failure where they are required.
-    async fn new(what: &str) -> Option<Bench> {
-        let runtime = common::docker(what).await?;
-        let name = format!("test-{what}-{}", std::process::id());
-        let root = tempfile::tempdir().unwrap();
-        let mut bench = Bench { name, runtime: Arc::new(runtime), cluster: Fake::new(), root, agent: None };
-        bench.start_agent();
-        Some(bench)
-    }
-
-    fn client(&self) -> Arc<dyn Client> {
-        Arc::new(self.cluster.clone())
-    }
-
-    fn start_agent(&mut self) {
-        let mut config =
-            AgentConfig::new(&self.name, "node-1", self.runtime.clone(), self.root.path().into());
-        config.sandbox_image = IMAGE.into();
-        let stop = CancellationToken::new();
-        let agent = coracle_agent::start(self.client(), config, Clock::system(), stop.clone());
-        self.agent = Some((agent, stop));
-    }
-
-    /// As a SIGKILL: nothing is said good-bye to.
-    async fn kill_agent(&mut self) {
-        let (agent, _) = self.agent.take().unwrap();
-        agent.abort();
-        let _ = agent.await;
-    }
-
-    async fn create(&self, pod: Value) -> Key {
-        let op = Op::Create { kind: &kinds::POD, namespace: "ns".into(), sub: None, object: pod };
-        self.client().write_one(op).await.unwrap().key.clone()
-    }
-
-    /// Waits until the pod's status shows something.
-    async fn until(&self, key: &Key, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        let mut shown = Value::Null;
-        let seen = tokio::time::timeout(PATIENCE, async {
-            loop {
-                let pod = self.cluster.get(key).await.unwrap();
-                shown = pod.map(|pod| pod.value().unwrap()["status"].clone()).unwrap_or_default();
-                if holds(&shown) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        });
-        assert!(seen.await.is_ok(), "never {what}: {shown:#}");
-        shown
-    }
-
-    async fn containers(&self) -> BTreeMap<String, Container> {
-        let owner = Owner::node(&self.name, "node-1");
-        let all = self.runtime.containers(&owner).await.unwrap();
-        let named = all.into_iter().filter_map(|one| {
-            let identity = Identity::read(&one.labels)?;
-            Some((format!("{}/{}.{}", identity.pod, identity.container, identity.attempt), one))
-        });
-        named.collect()
-    }
-
-    async fn finish(mut self) {
-        let (agent, stop) = self.agent.take().unwrap();
-        stop.cancel();
-        let _ = agent.await;
-        let roots = [self.root.path().to_path_buf()];
-        coracle_agent::cleanup(
-            self.runtime.as_ref(),
-            &coracle_agent::labels::Mark::new(&self.name, None),
-            None,
-            &roots,
-        )
-        .await
-        .unwrap();
-        let owner = Owner { cluster: self.name.clone(), node: None };
-        assert!(self.runtime.containers(&owner).await.unwrap().is_empty(), "nothing is left");
-    }
-}
-
-fn pod(name: &str, spec: Value) -> Value {
-    let mut spec = spec;
-    spec["nodeName"] = json!("node-1");
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "ns"}, "spec": spec})
-}
-
-fn sleeper(name: &str) -> Value {
-    json!({"name": name, "image": IMAGE, "command": ["sleep", "3600"]})
-}
+use common::bench::{Bench, PATIENCE, pod, sleeper};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_lives_and_dies() {
@@ -204,4 +97,54 @@ async fn init_containers_sidecars_and_last_words() {
     let sidecar = &status["initContainerStatuses"][0]["state"]["terminated"];
     assert_eq!(sidecar["reason"], "Completed", "{status:#}");
     bench.finish().await;
+}
+
+/// What people hold open of a container ends when the container does, also where other containers see its processes: the
+/// engine would keep such a command's streams open for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_end_with_their_container() {
+    let Some(bench) = Bench::new("sessions").await else { return };
+    let spec = json!({"containers": [sleeper("c")], "shareProcessNamespace": true, "terminationGracePeriodSeconds": 1});
+    let ends = [
+        ("its pod is deleted", Ending::Deleted),
+        ("it dies", Ending::Signal("SIGKILL")),
+        ("somebody removes it", Ending::Removed),
+    ];
+    for (number, (case, ending)) in ends.into_iter().enumerate() {
+        let key = bench.create(pod(&format!("x{number}"), spec.clone())).await;
+        bench.until(&key, "ready", |status| status["containerStatuses"][0]["ready"] == true).await;
+        let object = bench.cluster.get(&key).await.unwrap().unwrap().value().unwrap();
+        let id = bench.containers().await[&format!("x{number}/c.0")].id.clone();
+        let command = ["sh", "-c", "echo begun; sleep 3601; true"].map(String::from).to_vec();
+        let exec = What::Exec(Exec { command, stdout: true, ..Exec::default() });
+        let logs = What::Logs(Logs { follow: true, ..Logs::default() });
+        let attach = What::Attach(Attach { stdout: true, ..Attach::default() });
+        let mut sessions = Vec::new();
+        for what in [exec, logs, attach] {
+            sessions.push(bench.line.open(&object, "c", what).await);
+        }
+        let begun = sessions[0].receive.recv().await;
+        assert!(matches!(begun, Some(Frame::Data { channel: STDOUT, .. })), "{begun:?}");
+        match ending {
+            Ending::Deleted => drop(bench.client().write_one(Op::delete_key(key)).await.unwrap()),
+            Ending::Signal(signal) => bench.runtime.kill(&id, signal).await.unwrap(),
+            Ending::Removed => bench.runtime.remove(&id).await.unwrap(),
+        }
+        let mut ended = Vec::new();
+        for session in &mut sessions {
+            let frame = tokio::time::timeout(Duration::from_secs(10), session.receive.recv()).await;
+            ended.push(frame.unwrap_or_else(|_| panic!("{case}: a session goes on")));
+        }
+        let Some(Frame::Closed(Some(status))) = &ended[0] else { panic!("{case}: {ended:?}") };
+        assert_eq!(status.message, "command terminated with non-zero exit code: exit status 137", "{case}");
+        assert_eq!(ended[1..], [Some(Frame::Closed(None)), Some(Frame::Closed(None))], "{case}");
+    }
+    bench.finish().await;
+}
+
+/// How a container ends.
+enum Ending {
+    Deleted,
+    Signal(&'static str),
+    Removed,
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_agent::labels::{Identity, Mark, Owner};
-use coracle_agent::runtime::{Container, ContainerSpec, Error, NetworkMode, Removed, Runtime, State};
+use coracle_agent::runtime::{
+    Container, ContainerSpec, Error, NetworkMode, Removed, Runtime, Share, State, Streams,
+};
 use coracle_agent::sim::SimRuntime;
 use coracle_client::Clock;
 use futures::StreamExt;
@@ -58,22 +60,30 @@ async fn keeps_its_promises(runtime: Arc<dyn Runtime>, cluster: &str) {
     let heard = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap();
     assert_eq!((heard.id.as_str(), heard.uid.as_str(), heard.removed), (id.as_str(), "0123456789", false));
     assert!(runtime.inspect(&id).await.unwrap().unwrap().state.is_running());
-    let done = runtime.exec(&id, &["echo".into(), "hi".into()], 100).await.unwrap();
+    let done = runtime.exec(&id, &["echo".into(), "hi".into()], 100, PATIENCE).await.unwrap();
     assert_eq!(done.code, 0);
     assert_eq!(runtime.containers(&owner).await.unwrap().len(), 1);
     assert_eq!(runtime.of_pod(&owner, "0123456789").await.unwrap().len(), 1);
     assert!(runtime.of_pod(&owner, "another").await.unwrap().is_empty());
     assert!(runtime.containers(&other).await.unwrap().is_empty(), "another node's is not ours");
 
+    let watched = tokio::spawn({
+        let (runtime, id) = (runtime.clone(), id.clone());
+        async move { runtime.ended(&id).await }
+    });
+    assert!(!watched.is_finished());
     let State::Exited { code, oom, started, .. } = end(runtime.as_ref(), &id, "SIGKILL").await.state else {
         unreachable!("`end` waits for that")
     };
     assert_eq!((code, oom, started.is_some()), (137, false, true));
+    tokio::time::timeout(PATIENCE, watched).await.expect("its end is seen").unwrap().unwrap();
+    runtime.ended(&id).await.expect("what is over is over");
     runtime.kill(&id, "SIGTERM").await.expect("to kill what is over is fine");
 
     runtime.remove(&id).await.unwrap();
     runtime.remove(&id).await.expect("to remove what is gone is fine");
     assert_eq!(runtime.inspect(&id).await.unwrap(), None);
+    runtime.ended(&id).await.expect("what is gone does not run");
     let gone = tokio::time::timeout(PATIENCE, async {
         while !events.next().await.expect("events go on").removed {}
     });
@@ -131,4 +141,63 @@ async fn the_simulation() {
 async fn docker() {
     let Some(runtime) = common::docker("runtime").await else { return };
     keeps_its_promises(Arc::new(runtime), &format!("test-runtime-{}", std::process::id())).await;
+}
+
+/// What the processes of a container were started as.
+async fn processes(runtime: &dyn Runtime, id: &str) -> String {
+    let script = "for one in /proc/[0-9]*; do cat $one/cmdline 2>/dev/null; echo; done";
+    let words = ["sh", "-c", script].map(String::from);
+    let done = runtime.exec(id, &words, 100_000, PATIENCE).await.unwrap();
+    String::from_utf8_lossy(&done.output).replace('\0', " ")
+}
+
+/// A command that is not waited for any more is ended, with what it started: a child, and one whose parent is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_leave_nothing_behind() {
+    let Some(runtime) = common::docker("commands").await else { return };
+    let cluster = format!("test-commands-{}", std::process::id());
+    let owner = Owner::node(&cluster, "node-1");
+    let identity = |container: &str| Identity {
+        namespace: "ns".into(),
+        pod: "x".into(),
+        uid: "0123456789".into(),
+        container: container.into(),
+        attempt: 0,
+        backoff: 0,
+    };
+    let described = |container: &str, pid| ContainerSpec {
+        name: identity(container).container_name(&cluster),
+        labels: identity(container).labels(&cluster, "node-1"),
+        image: common::IMAGE.into(),
+        pid,
+        ..Default::default()
+    };
+    let alone = runtime.create(&described("alone", Share::Own)).await.unwrap();
+    runtime.start(&alone).await.unwrap();
+    let guest = runtime.create(&described("guest", Share::Container(alone.clone()))).await.unwrap();
+    runtime.start(&guest).await.unwrap();
+
+    let script = "sleep 3601 & (sleep 3602 &); sleep 3603; true";
+    let words = ["sh", "-c", script].map(String::from);
+    for id in [&alone, &guest] {
+        let before = processes(&runtime, id).await.matches("sleep 360").count();
+        let late = runtime.exec(id, &words, 100, Duration::from_secs(1)).await;
+        assert_eq!(late, Err(Error::TimedOut(Duration::from_secs(1))));
+        let after = processes(&runtime, id).await;
+        assert_eq!(after.matches("sleep 360").count(), before, "after a timeout: {after}");
+
+        // Nobody waits for the answer, or holds the other end, any more.
+        let asked = tokio::time::timeout(Duration::from_secs(1), runtime.exec(id, &words, 100, PATIENCE));
+        asked.await.expect_err("it takes longer");
+        let streams = Streams { stdout: true, ..Default::default() };
+        drop(runtime.open_exec(id, &words, streams).await.unwrap());
+        let gone = tokio::time::timeout(PATIENCE, async {
+            while processes(&runtime, id).await.matches("sleep 360").count() > before {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        assert!(gone.await.is_ok(), "left behind: {}", processes(&runtime, id).await);
+        assert!(runtime.inspect(id).await.unwrap().unwrap().state.is_running());
+    }
+    runtime.clean_up(&Owner { node: None, ..owner }, "").await.unwrap();
 }

@@ -43,6 +43,12 @@ pub enum Command {
     /// Wait for a signal: the first process of every pod's sandbox
     #[command(hide = true)]
     Pause,
+    /// Do one job as root for an agent: see agent/src/helper
+    #[command(hide = true)]
+    Helper {
+        /// The job
+        words: Vec<String>,
+    },
     /// Serve the demo application: what its images run
     #[command(hide = true)]
     DemoApp,
@@ -87,7 +93,7 @@ impl Args {
             Command::Agent(component) => component.run(selection).await?,
             Command::Verb(verb) => verb.run(selection).await?,
             // Handled in `main`, which knows the whole command line and starts no runtime for these.
-            Command::Completions { .. } | Command::Pause | Command::DemoApp => {}
+            Command::Completions { .. } | Command::Pause | Command::Helper { .. } | Command::DemoApp => {}
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     // What runs inside containers: on runtimes of their own, as small as can be.
     let inside = match &args.command {
         Command::Pause => Some(coracle_agent::pause::main()),
+        Command::Helper { words } => Some(coracle_agent::helper::main(words)),
         Command::DemoApp => Some(coracle_agent::demo_app::main()),
         _ => None,
     };

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use crate::StartError;
 use crate::runtime::{Error, Image, Runtime};
 
-/// What every sandbox runs.
-pub const PAUSE_IMAGE: &str = "coracle.dev/pause:1";
+/// What every sandbox runs, and every helper. It is made where it is not there and then kept: the number grows when what
+/// the agent asks of it changes, so that one that an older `coracle` has made is not taken for it.
+pub const PAUSE_IMAGE: &str = "coracle.dev/pause:2";
 
 /// The images of the demo application.
 pub const DEMO_IMAGES: [&str; 3] = ["coracle.dev/demo:v1", "coracle.dev/demo:v2", "coracle.dev/demo:broken"];

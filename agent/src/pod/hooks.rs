@@ -10,6 +10,9 @@ use crate::probe::{Outcome, http};
 
 /// How much of a hook's output is kept for its error.
 const OUTPUT: usize = 10 * 1024;
+/// How long a command of a hook may take where nobody gives it up before: a hook has no time of its own, but the grace
+/// period of its pod or the end of its container end it.
+const COMMAND: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long a request of a hook may take.
 const REQUEST: Duration = Duration::from_secs(30);
 
@@ -23,7 +26,8 @@ pub async fn run(
 ) -> Result<(), String> {
     if let Some(exec) = &hook.exec {
         let command = exec.command.clone().unwrap_or_default();
-        let done = ctx.runtime().exec(id, &command, OUTPUT).await.map_err(|error| error.to_string())?;
+        let done =
+            ctx.runtime().exec(id, &command, OUTPUT, COMMAND).await.map_err(|error| error.to_string())?;
         return match done.code {
             0 => Ok(()),
             code => Err(format!("command exited with {code}: {}", String::from_utf8_lossy(&done.output))),

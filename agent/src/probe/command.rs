@@ -3,23 +3,23 @@
 use std::time::Duration;
 
 use super::Outcome;
-use crate::runtime::Runtime;
+use crate::runtime::{Error, Runtime};
 
 /// How much output is kept: upstream's limit.
 const OUTPUT: usize = 10 * 1024;
 
-/// Runs the command.
+/// Runs the command. One that takes longer than it may is killed.
 pub async fn probe(runtime: &dyn Runtime, id: &str, command: &[String], timeout: Duration) -> Outcome {
-    let done = match tokio::time::timeout(timeout, runtime.exec(id, command, OUTPUT)).await {
-        Ok(Ok(done)) => done,
-        Ok(Err(error)) => return Outcome::Unknown(format!("rpc error: code = Unknown desc = {error}")),
-        Err(_) => {
+    let done = match runtime.exec(id, command, OUTPUT, timeout).await {
+        Ok(done) => done,
+        Err(Error::TimedOut(timeout)) => {
             let line = command.join(" ");
             return Outcome::Failure(format!(
                 "command timed out: {line:?} timed out after {}s",
                 timeout.as_secs()
             ));
         }
+        Err(error) => return Outcome::Unknown(format!("rpc error: code = Unknown desc = {error}")),
     };
     let output = String::from_utf8_lossy(&done.output).into_owned();
     match done.code {

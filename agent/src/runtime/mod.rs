@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -58,10 +59,24 @@ pub trait Runtime: Send + Sync + 'static {
     /// Removes a container, stopping it if it must. One that is gone already is fine.
     async fn remove(&self, id: &str) -> Result<(), Error>;
 
-    /// Runs a command inside a container and collects what it writes, up to `limit` bytes.
-    async fn exec(&self, id: &str, command: &[String], limit: usize) -> Result<ExecOutput, Error>;
+    /// Returns once a container does not run: it has ended, or it is gone.
+    async fn ended(&self, id: &str) -> Result<(), Error>;
 
-    /// Runs a command inside a container with its streams open.
+    /// Runs a command inside a container and collects what it writes, up to `limit` bytes. When its time is up, or
+    /// nobody waits for it any more, it is killed with everything that it started.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] when its time is up, once it has ended.
+    async fn exec(
+        &self,
+        id: &str,
+        command: &[String],
+        limit: usize,
+        timeout: Duration,
+    ) -> Result<ExecOutput, Error>;
+
+    /// Runs a command inside a container with its streams open. When the session is dropped, the command gets a moment to
+    /// end by itself and is killed then, with everything that it started.
     async fn open_exec(&self, id: &str, command: &[String], streams: Streams) -> Result<Session, Error>;
 
     /// Attaches to a container's first process.
@@ -120,6 +135,9 @@ pub enum Error {
     /// The engine said no, in its own words.
     #[error("{0}")]
     Refused(String),
+    /// A command took longer than it may.
+    #[error("the command took longer than {} s", .0.as_secs())]
+    TimedOut(Duration),
     /// The engine cannot be reached, or did not answer in time.
     #[error("the container engine cannot be reached: {0}")]
     Unreachable(String),

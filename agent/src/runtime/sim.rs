@@ -267,7 +267,16 @@ impl Runtime for SimRuntime {
         Ok(())
     }
 
-    async fn exec(&self, id: &str, _: &[String], _: usize) -> Result<ExecOutput, Error> {
+    async fn ended(&self, id: &str) -> Result<(), Error> {
+        let mut events = self.0.events.subscribe();
+        while self.0.with(id, |one| one.container.state.is_running()).unwrap_or(false) {
+            // One that was left behind looks again, too.
+            let _ = events.recv().await;
+        }
+        Ok(())
+    }
+
+    async fn exec(&self, id: &str, _: &[String], _: usize, _: Duration) -> Result<ExecOutput, Error> {
         let healthy = self.0.with(id, |one| one.container.state.is_running().then(|| one.healthy()))?;
         match healthy {
             Some(healthy) => Ok(ExecOutput { code: i64::from(!healthy), output: Vec::new() }),

@@ -47,6 +47,8 @@ pub struct ContainerSpec {
     pub security: Security,
     /// Kernel settings of its network or IPC namespace.
     pub sysctls: BTreeMap<String, String>,
+    /// Whether the engine removes it when it has ended, without being asked.
+    pub removed_at_end: bool,
 }
 
 /// A folder or file of the machine, or a named volume, inside a container.
@@ -97,6 +99,8 @@ pub enum Propagation {
 /// What network a container is on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum NetworkMode {
+    /// None at all.
+    None,
     /// The machine's own.
     #[default]
     Host,

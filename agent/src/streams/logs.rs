@@ -7,6 +7,7 @@ use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 
+use super::ending::{end_of, ending};
 use super::{accept, find};
 use crate::context::Context;
 use crate::runtime::{LogLine, LogOptions};
@@ -27,7 +28,8 @@ pub(super) async fn send(ctx: &Context, order: &Open, wanted: &Logs, session: Du
         tail: wanted.tail_lines.and_then(|lines| u64::try_from(lines).ok()),
         since: since(wanted, ctx.clock.now()),
     };
-    let mut lines = ctx.runtime().logs(&id, &options).ready_chunks(AT_ONCE);
+    let lines = ctx.runtime().logs(&id, &options).ready_chunks(AT_ONCE);
+    let mut lines = std::pin::pin!(ending(lines, end_if_followed(ctx, &id, wanted)));
     accept(&session).await;
     let mut shape = Shape::new(wanted);
     loop {
@@ -46,6 +48,14 @@ pub(super) async fn send(ctx: &Context, order: &Open, wanted: &Logs, session: Du
         if session.send.send(frame).await.is_err() || shape.is_full() {
             return Ok(());
         }
+    }
+}
+
+/// When a log that is followed ends; any other ends by itself.
+async fn end_if_followed(ctx: &Context, id: &str, wanted: &Logs) {
+    match wanted.follow {
+        true => end_of(ctx, id).await,
+        false => std::future::pending().await,
     }
 }
 

@@ -5,6 +5,7 @@
 //!  Open --> attend --> find the container --Accepted--> pump <-> runtime --> Closed
 //! ```
 
+mod ending;
 mod find;
 mod logs;
 mod process;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::runtime::Streams;
+use ending::end_of;
 
 /// How many sessions an agent has at once; each holds a connection to the engine.
 const MOST_SESSIONS: usize = 256;
@@ -78,7 +80,7 @@ async fn run(ctx: &Context, order: Open, session: Duplex) -> Result<(), Status> 
             accept(&session).await;
             let failed = |error| process::cannot_run(&error);
             let process = ctx.runtime().open_exec(&id, &exec.command, streams).await.map_err(failed)?;
-            process::carry(process, session, process::End::ExitCode).await
+            process::carry(process, session, process::End::ExitCode, end_of(ctx, &id)).await
         }
         Some(What::Attach(attach)) => {
             let id = find::running(ctx, &order).await?;
@@ -90,7 +92,7 @@ async fn run(ctx: &Context, order: Open, session: Duplex) -> Result<(), Status> 
             };
             accept(&session).await;
             let process = ctx.runtime().attach(&id, streams).await.map_err(Status::internal)?;
-            process::carry(process, session, process::End::Silent).await
+            process::carry(process, session, process::End::Silent, end_of(ctx, &id)).await
         }
         Some(What::PortForward(_)) | None => {
             Err(Status::failure(501, "NotImplemented", "the agent does not know this kind of session"))

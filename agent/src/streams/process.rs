@@ -7,11 +7,12 @@ use std::time::Duration;
 use coracle_api::Status;
 use coracle_api::status::{Cause, Details};
 use coracle_client::line::{CLOSE, Duplex, Frame, RESIZE, STDERR, STDIN, STDOUT};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use serde::Deserialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use super::ending::ending;
 use crate::runtime::{Error, Output, Process, Session};
 
 /// How long the engine may take to know a process's exit code after its output has ended.
@@ -32,18 +33,23 @@ pub(super) enum End {
     Silent,
 }
 
-/// Carries a session until the process is over, or the other end is gone.
-pub(super) async fn carry(process: Session, session: Duplex, end: End) -> Result<(), Status> {
+/// Carries a session until the process is over, the other end is gone, or a container has ended: the process's own.
+pub(super) async fn carry(
+    process: Session,
+    session: Duplex,
+    end: End,
+    container: impl Future<Output = ()>,
+) -> Result<(), Status> {
     let Session { output, input, process } = process;
     // Side by side: a process that does not read its input must not keep its output from being read.
     tokio::select! {
-        result = outward(output, &session.send, &process, end) => result,
+        result = outward(ending(output, container), &session.send, &process, end) => result,
         () = inward(input, session.receive, process.clone()) => Ok(()),
     }
 }
 
 async fn outward(
-    mut output: futures::stream::BoxStream<'static, Result<Output, Error>>,
+    output: impl Stream<Item = Result<Output, Error>>,
     send: &mpsc::Sender<Frame>,
     process: &Arc<dyn Process>,
     end: End,
@@ -52,6 +58,7 @@ async fn outward(
         let channel = if piece.stderr { STDERR } else { STDOUT };
         Frame::Data { channel, data: piece.data }
     };
+    let mut output = std::pin::pin!(output);
     let mut first = true;
     let mut held = None;
     while let Some(piece) = output.next().await {
@@ -153,6 +160,7 @@ mod tests {
     use async_trait::async_trait;
     use bytes::Bytes;
     use coracle_client::line::duplex;
+    use futures::future::pending as never;
     use tokio::io::AsyncReadExt;
 
     use super::*;
@@ -185,7 +193,7 @@ mod tests {
 
     async fn told(session: Session) -> (Vec<(u8, String)>, Result<(), String>) {
         let (ours, mut theirs) = duplex();
-        let end = carry(session, ours, End::ExitCode).await.map_err(|status| status.reason);
+        let end = carry(session, ours, End::ExitCode, never()).await.map_err(|status| status.reason);
         let mut data = Vec::new();
         while let Some(Frame::Data { channel, data: bytes }) = theirs.receive.recv().await {
             data.push((channel, String::from_utf8(bytes.to_vec()).unwrap()));
@@ -215,7 +223,7 @@ mod tests {
         });
         let session = Session { output: output.boxed(), input: Box::pin(input), process: Arc::new(Ended(0)) };
         let (ours, mut theirs) = duplex();
-        let carried = tokio::spawn(carry(session, ours, End::ExitCode));
+        let carried = tokio::spawn(carry(session, ours, End::ExitCode, never()));
         let data = |channel, data: &'static [u8]| Frame::Data { channel, data: Bytes::from_static(data) };
         theirs.send.send(data(STDIN, b"longer than four")).await.unwrap();
         theirs.send.send(data(CLOSE, &[STDIN])).await.unwrap();
@@ -225,5 +233,19 @@ mod tests {
         finish.send(()).unwrap();
         assert_eq!(theirs.receive.recv().await, Some(data(STDOUT, b"done")));
         carried.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_ends_with_its_container_though_its_streams_do_not() {
+        let code = |status: Status| status.details.map(|details| details.causes[0].message.clone());
+        for (end, expected) in [(End::ExitCode, Err(Some("137".to_owned()))), (End::Silent, Ok(()))] {
+            let (input, _inside) = tokio::io::duplex(4);
+            let output = futures::stream::pending().boxed();
+            let session = Session { output, input: Box::pin(input), process: Arc::new(Ended(137)) };
+            let (ours, _theirs) = duplex();
+            let container = tokio::time::sleep(Duration::from_secs(1));
+            let carried = tokio::time::timeout(Duration::from_secs(5), carry(session, ours, end, container));
+            assert_eq!(carried.await.expect("it ends").map_err(code), expected, "{end:?}");
+        }
     }
 }

@@ -239,7 +239,8 @@ async fn bare_containers(docker: &Docker, label: &str, count: usize) -> Result<D
         .map(|number| {
             let (create, network) = (&create, &network);
             async move {
-                let sandbox = create(format!("{label}-{number}-s"), "coracle.dev/pause:1", network).await?;
+                let sandbox =
+                    create(format!("{label}-{number}-s"), coracle_agent::PAUSE_IMAGE, network).await?;
                 let joined = format!("container:{sandbox}");
                 let app = create(format!("{label}-{number}-c"), "coracle.dev/demo:v1", &joined).await?;
                 anyhow::Ok((sandbox, app))

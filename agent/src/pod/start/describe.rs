@@ -111,6 +111,7 @@ impl Start {
             limits: resources::limits(pod, container, ctx.config.size.memory),
             security: security::rights(pod, container, |path| self.seccomp_profile(path)),
             sysctls: BTreeMap::new(),
+            removed_at_end: false,
         })
     }
 

@@ -116,6 +116,7 @@ fn host(spec: &ContainerSpec, shields: bool) -> HostConfig {
         group_add: Some(spec.groups.iter().map(i64::to_string).collect()),
         sysctls: (!spec.sysctls.is_empty()).then(|| spec.sysctls.clone().into_iter().collect()),
         log_config: Some(log_config()),
+        auto_remove: spec.removed_at_end.then_some(true),
         ..Default::default()
     };
     if security.unmasked_proc {
@@ -123,6 +124,7 @@ fn host(spec: &ContainerSpec, shields: bool) -> HostConfig {
         host.readonly_paths = Some(Vec::new());
     }
     match &spec.network {
+        NetworkMode::None => host.network_mode = Some("none".into()),
         NetworkMode::Host => host.network_mode = Some("host".into()),
         NetworkMode::Container(id) => host.network_mode = Some(format!("container:{id}")),
         NetworkMode::Bridge { network, ports, .. } => {

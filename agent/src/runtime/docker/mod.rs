@@ -1,12 +1,15 @@
 //! The Docker engine, through bollard.
 
 mod create;
+mod exec;
+mod helper;
 mod images;
 mod network;
 mod observe;
 mod session;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::Docker;
@@ -150,12 +153,28 @@ impl Runtime for DockerRuntime {
         }
     }
 
-    async fn exec(&self, id: &str, command: &[String], limit: usize) -> Result<ExecOutput, Error> {
-        session::run(&self.docker, id, command, limit).await
+    async fn ended(&self, id: &str) -> Result<(), Error> {
+        let options = query::WaitContainerOptions { condition: "not-running".into() };
+        match self.docker.wait_container(id, Some(options)).next().await {
+            // A code other than 0 is told as an error.
+            Some(Ok(_) | Err(bollard::errors::Error::DockerContainerWaitError { .. })) => Ok(()),
+            Some(Err(error)) => gone_is_fine(Err(told(error))),
+            None => Err(Error::Unreachable("it broke off while a container was waited for".into())),
+        }
+    }
+
+    async fn exec(
+        &self,
+        id: &str,
+        command: &[String],
+        limit: usize,
+        timeout: Duration,
+    ) -> Result<ExecOutput, Error> {
+        exec::run(self, id, command, limit, timeout).await
     }
 
     async fn open_exec(&self, id: &str, command: &[String], streams: Streams) -> Result<Session, Error> {
-        session::open_exec(&self.docker, id, command, streams).await
+        exec::open(self, id, command, streams).await
     }
 
     async fn attach(&self, id: &str, streams: Streams) -> Result<Session, Error> {

@@ -1,0 +1,89 @@
+//! What an agent has done by a container of this program's own image, because it cannot do it itself: an agent need not
+//! be root, and need not see the engine's processes. Such a container does one job as root and is removed by the engine.
+//!
+//! ```text
+//!  agent --Job--> runtime: a container that runs `coracle helper WORDS` --> main: the same Job, done inside
+//! ```
+
+pub mod empty;
+pub mod kill;
+
+use std::io;
+use std::path::PathBuf;
+
+/// The verb of this program under which a helper runs.
+pub const VERB: &str = "helper";
+
+/// One job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// End a process of a container, with everything that it started.
+    Kill {
+        /// Its number, as the engine sees it.
+        pid: i32,
+        /// The container's id: a process of any other is left alone.
+        container: String,
+    },
+    /// Remove everything in a folder.
+    Empty {
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
+impl Job {
+    /// The job as arguments of `coracle helper`.
+    pub fn words(&self) -> Vec<String> {
+        match self {
+            Job::Kill { pid, container } => vec!["kill".into(), pid.to_string(), container.clone()],
+            Job::Empty { folder } => vec!["empty".into(), folder.to_string_lossy().into_owned()],
+        }
+    }
+
+    /// Reads a job from arguments.
+    pub fn read(words: &[String]) -> Option<Job> {
+        match words {
+            [verb, pid, container] if verb == "kill" => {
+                Some(Job::Kill { pid: pid.parse().ok()?, container: container.clone() })
+            }
+            [verb, folder] if verb == "empty" => Some(Job::Empty { folder: folder.into() }),
+            _ => None,
+        }
+    }
+
+    fn run(&self) -> io::Result<()> {
+        match self {
+            Job::Kill { pid, container } => kill::tree(*pid, container).map(|_| ()),
+            Job::Empty { folder } => empty::empty(folder),
+        }
+    }
+}
+
+/// Does a job; what runs inside a helper.
+///
+/// # Errors
+/// The words are no job, or it cannot be done.
+pub fn main(words: &[String]) -> io::Result<()> {
+    let job = Job::read(words);
+    job.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "this is no job for a helper"))?.run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_survive_their_words() {
+        let jobs = [
+            Job::Kill { pid: 7, container: "0a1b".into() },
+            Job::Empty { folder: "/a folder/with spaces".into() },
+        ];
+        for job in jobs {
+            assert_eq!(Job::read(&job.words()), Some(job));
+        }
+        for words in [&["kill", "x", "c"][..], &["empty"], &[]] {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(Job::read(&words), None, "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Has a job done by a helper: see [`crate::helper`].
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use super::DockerRuntime;
+use crate::helper::{Job, VERB};
+use crate::image::{self, PAUSE_IMAGE};
+use crate::labels::{CLUSTER, NODE};
+use crate::runtime::{
+    ContainerSpec, Error, Mount, MountSource, NetworkMode, Propagation, Runtime, Security, Share,
+};
+
+/// How long a helper may take. Folders of many files are removed by it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Has a job done and returns when the helper is over. What came of it has to be looked at: the engine removes a helper
+/// as soon as it has ended, so that none is left behind by an agent that was killed meanwhile.
+///
+/// # Errors
+/// The helper cannot be made or does not end.
+pub async fn run(runtime: &DockerRuntime, labels: &BTreeMap<String, String>, job: &Job) -> Result<(), Error> {
+    image::ensure(runtime).await.map_err(|error| Error::Refused(error.to_string()))?;
+    let (runtime, spec) = (runtime.clone(), describe(labels, job));
+    // On a task of its own: it is seen to its end, whoever asked for it.
+    let done = tokio::spawn(async move {
+        let id = runtime.create(&spec).await?;
+        if let Err(error) = runtime.start(&id).await {
+            let _ = runtime.remove(&id).await;
+            return Err(error);
+        }
+        match tokio::time::timeout(PATIENCE, runtime.ended(&id)).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                runtime.remove(&id).await?;
+                Err(Error::Refused(format!("a helper did not end within {} s", PATIENCE.as_secs())))
+            }
+        }
+    });
+    done.await.map_err(|error| Error::Refused(error.to_string()))?
+}
+
+/// The helper of a job. It may do what the job takes and nothing else.
+fn describe(labels: &BTreeMap<String, String>, job: &Job) -> ContainerSpec {
+    let own = |key: &str| labels.get(key).map(|value| (key.to_owned(), value.clone()));
+    let cluster = labels.get(CLUSTER).map_or("none", String::as_str);
+    let (capabilities, pid, mounts): (&[&str], _, _) = match job {
+        Job::Kill { .. } => (&["KILL"], Share::Host, Vec::new()),
+        Job::Empty { folder } => {
+            let mount = Mount {
+                source: MountSource::Path(folder.clone()),
+                target: folder.to_string_lossy().into_owned(),
+                read_only: false,
+                propagation: Propagation::Private,
+            };
+            (&["DAC_OVERRIDE", "FOWNER"], Share::Own, vec![mount])
+        }
+    };
+    ContainerSpec {
+        name: format!("coracle.{cluster}.helper.{:016x}", RandomState::new().hash_one(job.words())),
+        labels: [own(CLUSTER), own(NODE)].into_iter().flatten().collect(),
+        image: PAUSE_IMAGE.into(),
+        entrypoint: ["/coracle".to_owned(), VERB.to_owned()].into_iter().chain(job.words()).collect(),
+        user: "0:0".into(),
+        mounts,
+        network: NetworkMode::None,
+        pid,
+        security: Security {
+            cap_add: capabilities.iter().map(|name| (*name).to_owned()).collect(),
+            cap_drop: vec!["ALL".into()],
+            read_only_root: true,
+            no_new_privileges: true,
+            ..Security::default()
+        },
+        removed_at_end: true,
+        ..ContainerSpec::default()
+    }
+}
