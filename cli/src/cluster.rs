@@ -209,7 +209,7 @@ impl Selection {
     pub fn find(&self) -> Result<Cluster> {
         if self.name.is_some() || self.data_dir.is_some() {
             let cluster = self.to_make()?;
-            if cluster.spec()?.is_none() {
+            if !cluster.is_there() {
                 bail!(
                     "there is no cluster {:?} in {}; `coracle up` makes one",
                     cluster.name,
@@ -263,12 +263,18 @@ impl Cluster {
         for entry in entries {
             let dir = entry?.path();
             let Some(name) = dir.file_name().and_then(|n| n.to_str()) else { continue };
-            if dir.join("cluster.json").exists() {
-                all.push(Cluster { name: name.into(), dir: dir.clone() });
+            let cluster = Cluster { name: name.into(), dir: dir.clone() };
+            if cluster.is_there() {
+                all.push(cluster);
             }
         }
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
+    }
+
+    /// Whether the folder holds a cluster, or one whose first start did not come to its end.
+    pub fn is_there(&self) -> bool {
+        ["cluster.json", "lock"].iter().any(|file| self.dir.join(file).exists())
     }
 
     /// Path of the kubeconfig that the API server writes.
@@ -287,6 +293,11 @@ impl Cluster {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
+    }
+
+    /// Path of the mark of a cluster that a tour made and that goes with it.
+    pub fn tour_mark(&self) -> PathBuf {
+        self.dir.join("tour")
     }
 
     /// Path of the log of a detached cluster.
@@ -397,6 +408,15 @@ mod tests {
         {
             assert_eq!(check_name(name).is_ok(), fine, "case: {name:?}");
         }
+    }
+
+    #[test]
+    fn a_first_start_that_failed_can_be_taken_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let selection = Selection { data_dir: Some(dir.path().into()), ..Selection::default() };
+        assert!(selection.find().is_err(), "an empty folder is no cluster");
+        drop(Cluster { name: "x".into(), dir: dir.path().into() }.lock().unwrap());
+        assert!(selection.find().is_ok());
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! The user's kubeconfig: adding and removing our context, and leaving everything else as it was.
+//!
+//! The context that was current before ours is kept in ours, as an extension, which is what kubeconfigs have for such
+//! notes: so it is known again when ours goes, whatever became of the cluster's folder.
 
 use std::path::{Path, PathBuf};
 
@@ -32,7 +35,13 @@ fn write(path: &Path, config: &Value) -> Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    write_whole(path, serde_saphyr::to_string(config)?.as_bytes())
+    // Where the file is a link (to a folder of dotfiles, say), what it points to is written and the link stays.
+    let target = match std::fs::canonicalize(path) {
+        Ok(target) => target,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => path.to_owned(),
+        Err(error) => return Err(error).with_context(|| format!("cannot follow {}", path.display())),
+    };
+    write_whole(&target, serde_saphyr::to_string(config)?.as_bytes())
 }
 
 /// Adds (or renews) the cluster's context in the user's kubeconfig and makes it the current one. Returns the file.
@@ -64,7 +73,26 @@ pub fn remove(cluster: &Cluster) -> Result<bool> {
 
 const LISTS: [&str; 3] = ["clusters", "contexts", "users"];
 
+/// The name of our note in a context.
+const EXTENSION: &str = "coracle.dev";
+
+/// The context that was current before this one of ours.
+fn previous(config: &Value, context: &str) -> Option<String> {
+    let entry = config["contexts"].as_array()?.iter().find(|entry| entry["name"] == context)?;
+    let notes = entry["context"]["extensions"].as_array()?;
+    let ours = notes.iter().find(|note| note["name"] == EXTENSION)?;
+    ours["extension"]["previousContext"].as_str().map(str::to_owned)
+}
+
+fn has_context(config: &Value, context: &str) -> bool {
+    config["contexts"].as_array().is_some_and(|all| all.iter().any(|entry| entry["name"] == context))
+}
+
 fn merge(theirs: Value, ours: &Value, context: &str) -> Value {
+    let before = match theirs["current-context"].as_str() {
+        Some(current) if current == context => previous(&theirs, context),
+        current => current.map(str::to_owned),
+    };
     let mut merged = strip(theirs, context);
     for list in LISTS {
         let Some(entry) = ours[list].get(0) else { continue };
@@ -73,6 +101,10 @@ fn merge(theirs: Value, ours: &Value, context: &str) -> Value {
         if list == "contexts" {
             entry["context"]["cluster"] = json!(context);
             entry["context"]["user"] = json!(context);
+            if let Some(before) = before.as_ref().filter(|before| has_context(&merged, before)) {
+                let note = json!({"name": EXTENSION, "extension": {"previousContext": before}});
+                entry["context"]["extensions"] = json!([note]);
+            }
         }
         match merged[list].as_array_mut() {
             Some(entries) => entries.push(entry),
@@ -83,16 +115,30 @@ fn merge(theirs: Value, ours: &Value, context: &str) -> Value {
     merged
 }
 
+/// Without our context. The one before it is current again where ours was; where ours was the one before another of
+/// ours, that one's takes its place.
 fn strip(mut config: Value, context: &str) -> Value {
+    let before = previous(&config, context).filter(|before| has_context(&config, before));
+    for note in config["contexts"].as_array_mut().into_iter().flatten().flat_map(notes) {
+        if note["extension"]["previousContext"] == context {
+            note["extension"]["previousContext"] = json!(before);
+        }
+    }
     for list in LISTS {
         if let Some(entries) = config.get_mut(list).and_then(Value::as_array_mut) {
             entries.retain(|entry| entry["name"] != context);
         }
     }
     if config["current-context"] == context {
-        config["current-context"] = json!("");
+        config["current-context"] = json!(before.unwrap_or_default());
     }
     config
+}
+
+/// Our notes in a context.
+fn notes(entry: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let all = entry.pointer_mut("/context/extensions").and_then(Value::as_array_mut);
+    all.into_iter().flatten().filter(|note| note["name"] == EXTENSION)
 }
 
 #[cfg(test)]
@@ -114,11 +160,34 @@ mod tests {
         });
         let merged = merge(theirs.clone(), &ours, "coracle-x");
         assert_eq!(merged["current-context"], "coracle-x");
-        assert_eq!(merged["contexts"][1]["context"], json!({"cluster": "coracle-x", "user": "coracle-x"}));
+        assert_eq!(merged["contexts"][1]["context"]["cluster"], "coracle-x");
+        assert_eq!(merged["contexts"][1]["context"]["user"], "coracle-x");
         assert_eq!(merge(merged.clone(), &ours, "coracle-x"), merged, "adding twice changes nothing");
-        let mut expected = theirs;
-        expected["current-context"] = json!("");
-        assert_eq!(strip(merged, "coracle-x"), expected);
+        assert_eq!(strip(merged.clone(), "coracle-x"), theirs, "the context before is current again");
+
+        let both = merge(merged, &ours, "coracle-y");
+        assert_eq!(strip(strip(both.clone(), "coracle-y"), "coracle-x"), theirs, "last in, first out");
+        assert_eq!(strip(strip(both.clone(), "coracle-x"), "coracle-y"), theirs, "first in, first out");
+
+        let mut elsewhere = both;
+        elsewhere["current-context"] = json!("work");
+        let mut without_work = strip(elsewhere.clone(), "work");
+        without_work["current-context"] = json!("coracle-y");
+        assert_eq!(strip(elsewhere, "coracle-x")["current-context"], "work", "what a person chose stays");
+        let left = strip(strip(without_work, "coracle-x"), "coracle-y");
+        assert_eq!(left["current-context"], "", "a context that is gone is not current again");
+    }
+
+    #[test]
+    fn a_link_to_a_kubeconfig_stays_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("dotfiles"), dir.path().join("config"));
+        std::fs::write(&file, "apiVersion: v1\n").unwrap();
+        std::os::unix::fs::symlink("dotfiles", &link).unwrap();
+        write(&link, &json!({"kind": "Config"})).unwrap();
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(read(&file).unwrap(), Some(json!({"kind": "Config"})));
+        write(&dir.path().join("new/config"), &json!({})).unwrap();
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //!
 //! Who may open the folder (mode 0700) may give orders; nothing listens on the network for them.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -76,6 +79,17 @@ const REPLY_WITHIN: Duration = Duration::from_secs(120);
 /// Who it is, a cluster knows without asking anybody.
 const STATUS_WITHIN: Duration = Duration::from_secs(3);
 
+/// A path to a file in an open folder that is short, however long the folder's own path is. The kernel takes no address
+/// of a Unix socket of more than 107 bytes.
+fn short_path(path: &Path) -> Result<(File, PathBuf)> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        bail!("{} names no file in a folder", path.display());
+    };
+    let open = File::open(folder).with_context(|| format!("cannot open {}", folder.display()))?;
+    let short = Path::new("/proc/self/fd").join(open.as_raw_fd().to_string()).join(name);
+    Ok((open, short))
+}
+
 /// Listens in the cluster's folder until `stop`; orders go to `sink`, one at a time.
 ///
 /// # Errors
@@ -84,8 +98,9 @@ pub fn listen(cluster: &Cluster, sink: mpsc::Sender<Ordered>, stop: Cancellation
     let path = cluster.control_socket();
     // A socket left by a crash: we hold the cluster's lock, so nobody listens on it.
     let _ = std::fs::remove_file(&path);
+    let (_folder, short) = short_path(&path)?;
     let listener =
-        UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+        UnixListener::bind(short).with_context(|| format!("cannot listen on {}", path.display()))?;
     tokio::spawn(async move {
         while let Some(Ok((stream, _))) = stop.run_until_cancelled(listener.accept()).await {
             let sink = sink.clone();
@@ -121,10 +136,9 @@ async fn serve(stream: UnixStream, sink: mpsc::Sender<Ordered>) -> Result<()> {
 /// # Errors
 /// The cluster does not run, does not answer, or says no.
 pub async fn ask(cluster: &Cluster, order: Order) -> Result<Reply> {
-    let path = cluster.control_socket();
-    let stream = UnixStream::connect(&path).await.with_context(|| {
-        format!("cluster {} does not run; `coracle up --name {0}` starts it", cluster.name)
-    })?;
+    let stopped = || format!("cluster {} does not run; `coracle up --name {0}` starts it", cluster.name);
+    let (_folder, short) = short_path(&cluster.control_socket()).with_context(stopped)?;
+    let stream = UnixStream::connect(short).await.with_context(stopped)?;
     let (reader, mut writer) = stream.into_split();
     let within = if matches!(order, Order::Status) { STATUS_WITHIN } else { REPLY_WITHIN };
     writer.write_all(format!("{}\n", serde_json::to_string(&order)?).as_bytes()).await?;
@@ -145,8 +159,19 @@ mod tests {
 
     #[tokio::test]
     async fn orders_arrive_and_replies_come_back() {
+        orders_arrive("x").await;
+    }
+
+    /// The address of a Unix socket has 108 bytes.
+    #[tokio::test]
+    async fn a_folder_with_a_long_path_takes_orders_too() {
+        orders_arrive(&"long".repeat(50)).await;
+    }
+
+    async fn orders_arrive(folder: &str) {
         let dir = tempfile::tempdir().unwrap();
-        let cluster = Cluster { name: "x".into(), dir: dir.path().into() };
+        let cluster = Cluster { name: "x".into(), dir: dir.path().join(folder) };
+        cluster.make_dir().unwrap();
         let (sink, mut orders) = mpsc::channel(1);
         let stop = CancellationToken::new();
         listen(&cluster, sink, stop.clone()).unwrap();

@@ -11,7 +11,7 @@ use crate::asked::Asked;
 use crate::cluster::{Cluster, Selection};
 use crate::control::{self, Order};
 use crate::report::{Report, human};
-use crate::{context, run};
+use crate::{context, run, wire};
 
 /// Start a cluster on this machine, or find the one that runs.
 #[derive(Clone, Debug, clap::Args)]
@@ -67,6 +67,8 @@ impl Up {
     /// The cluster does not come up; the text says why and where to look.
     pub async fn run(self, selection: &Selection) -> Result<()> {
         let cluster = selection.to_make()?;
+        // Asked here, too, so that what is wrong is told here and not in a log, and before anything is made.
+        wire::check_runtime(&self.asked.spec(&cluster.name, cluster.spec()?)?).await?;
         cluster.make_dir()?;
         if self.foreground {
             let Some(lock) = cluster.lock()? else {
@@ -87,8 +89,6 @@ impl Up {
             report.done(format!("cluster {} runs already", cluster.name));
             return finish(&cluster, &self, report);
         }
-        // Asked here, too, so that what is wrong is told here and not in a log.
-        self.asked.spec(&cluster.name, cluster.spec()?)?;
         start_detached(&cluster, &self, report).await?;
         finish(&cluster, &self, report)
     }

@@ -279,10 +279,10 @@ fn is_ready(node: &Object) -> bool {
 
 /// Removes everything that a cluster made, looks whether it is so, and says what it was.
 pub async fn remove_everything(cluster: &Cluster) -> Result<String> {
-    let spec = cluster.spec()?;
-    let nodes = spec.iter().flat_map(|spec| &spec.nodes);
-    let roots: Vec<PathBuf> = nodes.map(|node| node_root(cluster, &node.name)).collect();
-    if spec.is_some_and(|spec| spec.runtime == Runtime::Sim) {
+    // What is to run is kept before anything is made on the engine.
+    let Some(spec) = cluster.spec()? else { return Ok("it never ran: nothing was made".into()) };
+    let roots: Vec<PathBuf> = spec.nodes.iter().map(|node| node_root(cluster, &node.name)).collect();
+    if spec.runtime == Runtime::Sim {
         coracle_agent::remove_files(&roots);
         return Ok("the files of simulated pods are removed".into());
     }
@@ -301,6 +301,22 @@ pub async fn remove_everything(cluster: &Cluster) -> Result<String> {
         "{} containers, {} networks, {} volumes removed",
         removed.containers, removed.networks, removed.volumes
     ))
+}
+
+/// How long an engine may take to say that it is there.
+const ENGINE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Whether what is to run the containers answers: asked before anything is made.
+///
+/// # Errors
+/// It does not; the text says what to do.
+pub async fn check_runtime(spec: &Spec) -> Result<()> {
+    if spec.runtime != Runtime::Docker || !spec.parts.agents {
+        return Ok(());
+    }
+    let answer = tokio::time::timeout(ENGINE_WITHIN, coracle_agent::docker::connect()).await;
+    let outcome = answer.context("it does not answer").and_then(|connected| Ok(connected.map(drop)?));
+    outcome.context("no Docker Engine can be used; start one, or do without: coracle up --runtime sim")
 }
 
 /// Kills a container, as `docker kill` does.

@@ -42,13 +42,7 @@ impl Demo {
         let cluster = selection.to_make()?;
         let report = Report::new();
         let started = Instant::now();
-        if cluster.spec()?.is_some() {
-            report.title(format!(
-                "Cluster {} is there from an earlier tour: taking it down first",
-                cluster.name
-            ));
-            down::end(&cluster, true, report).await?;
-        }
+        make_way(&cluster, report).await?;
         let outcome = tokio::select! {
             outcome = tour::take(&cluster, &selection, report) => outcome,
             _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
@@ -57,6 +51,8 @@ impl Demo {
             report.failed(format!("{error:#}"));
         }
         if self.keep {
+            // From now on it is the user's: the next tour must not take it away.
+            std::fs::remove_file(cluster.tour_mark()).context("cannot unmark the cluster")?;
             report.title("The cluster stays");
             report
                 .note(format!("coracle --name {} get pods    coracle --name {0} down --purge", cluster.name));
@@ -68,6 +64,22 @@ impl Demo {
         report.title(format!("The tour took {}.", crate::report::human(started.elapsed())));
         Ok(())
     }
+}
+
+/// Takes away what an earlier tour has left behind, and nothing else; marks the folder as this tour's.
+async fn make_way(cluster: &Cluster, report: Report) -> Result<()> {
+    if cluster.tour_mark().exists() {
+        report.title(format!("Cluster {} is left from an interrupted tour: taking it down", cluster.name));
+        down::end(cluster, true, report).await?;
+    } else if cluster.is_there() {
+        bail!(
+            "cluster {0} is there, and no tour will take it away; `coracle down --name {0} --purge` does, or take the \
+             tour beside it: coracle demo --name NAME",
+            cluster.name
+        );
+    }
+    cluster.make_dir()?;
+    std::fs::write(cluster.tour_mark(), "").context("cannot mark the tour's cluster")
 }
 
 /// A client of the tour's cluster.
@@ -120,5 +132,25 @@ async fn wait_pods(
             Ok(event) => event.context("while following the pods")?,
             Err(_) => bail!("{what}: not after {} s; now there are{last}", within.as_secs()),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tour_takes_only_a_tours_cluster_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let cluster = Cluster { name: "mine".into(), dir: dir.path().join("mine") };
+        cluster.make_dir().unwrap();
+        drop(cluster.lock().unwrap());
+        let refused = make_way(&cluster, Report::new()).await.unwrap_err().to_string();
+        assert!(refused.contains("coracle down --name mine --purge"), "{refused}");
+        assert!(cluster.is_there() && !cluster.tour_mark().exists());
+
+        let fresh = Cluster { name: "tour".into(), dir: dir.path().join("tour") };
+        make_way(&fresh, Report::new()).await.unwrap();
+        assert!(fresh.tour_mark().exists(), "so that a tour that is interrupted is known by the next");
     }
 }
