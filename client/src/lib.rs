@@ -10,8 +10,11 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod deadline;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+#[cfg(any(test, feature = "fake"))]
+pub mod faulty;
 pub mod gate;
 pub mod grpc;
 pub mod informers;
@@ -34,7 +37,7 @@ use serde_json::Value;
 
 pub use clock::Clock;
 pub use gate::Gate;
-pub use informers::{Change, Index, Informers, Store};
+pub use informers::{Change, Health, Index, Informers, Store};
 pub use queue::Queue;
 pub use recorder::EventRecorder;
 pub use runner::{Ctx, Requeue, Runner};
@@ -154,6 +157,9 @@ pub enum Error {
     /// The server answered what this version cannot read.
     #[error("unexpected answer from the API server: {0}")]
     Malformed(String),
+    /// The informers do not hold what was asked for: a list or watch fails, or nobody runs them any more. Says why.
+    #[error("not all objects are known yet: {0}")]
+    NotSynced(String),
     /// The gate is closed: the plan is on show instead of done.
     #[error("the gate is closed; the plan is held")]
     Held,

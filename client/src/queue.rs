@@ -5,6 +5,10 @@
 //!  add_after --> delayed --due--^
 //!  retry ------^ (exponential, by key)
 //! ```
+//!
+//! What a run writes wakes its own key, as any change does: a plan is made again until there is nothing left to do. But
+//! what a *failed* run has written does not cut its key's back-off short, or a run that writes something before it fails
+//! would be repeated without pause.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
@@ -21,8 +25,10 @@ use crate::backoff::exponential;
 const FIRST_RETRY: Duration = Duration::from_millis(5);
 const LONGEST_RETRY: Duration = Duration::from_secs(1000);
 
-/// How many causes a key keeps. More would make the log heavy without telling more.
+/// How many causes a key is handed out with. More would make the log heavy without telling more.
 const MOST_CAUSES: usize = 16;
+/// How many a key keeps while it waits. With more it no longer matters which they are.
+const MOST_KEPT: usize = 4096;
 
 /// A queue of keys. Deduplicated; a key that is being worked on is handed out again only after it is done.
 pub struct Queue<K> {
@@ -42,6 +48,10 @@ struct State<K> {
     due: HashMap<K, (Instant, u64)>,
     failures: HashMap<K, u32>,
     causes: HashMap<K, BTreeSet<Revision>>,
+    /// What the last run of each failing key wrote.
+    own: HashMap<K, BTreeSet<Revision>>,
+    /// Keys that were added for another reason than a change, or for more changes than are kept.
+    insistent: HashSet<K>,
     arrivals: u64,
     closed: bool,
 }
@@ -68,6 +78,8 @@ impl<K: Clone + Eq + Hash + Send> Queue<K> {
             due: HashMap::new(),
             failures: HashMap::new(),
             causes: HashMap::new(),
+            own: HashMap::new(),
+            insistent: HashSet::new(),
             arrivals: 0,
             closed: false,
         };
@@ -89,9 +101,14 @@ impl<K: Clone + Eq + Hash + Send> Queue<K> {
         self.changed.notify_one();
     }
 
-    /// Asks for another look after a failure: the more failures in a row, the later.
-    pub fn retry(&self, key: K) {
+    /// Asks for another look after a failure: the more failures in a row, the later. `wrote` are the revisions that the
+    /// failed run has made itself; they do not bring the key back any earlier.
+    pub fn retry(&self, key: K, wrote: &[Revision]) {
         let mut state = self.state.lock();
+        if !wrote.is_empty() {
+            state.own.insert(key.clone(), wrote.iter().copied().collect());
+            state.calm(&key);
+        }
         let failures = state.failures.entry(key.clone()).or_insert(0);
         let wait = exponential(self.first, self.most, *failures);
         *failures = failures.saturating_add(1);
@@ -102,7 +119,9 @@ impl<K: Clone + Eq + Hash + Send> Queue<K> {
 
     /// It worked: the next failure of this key waits little again.
     pub fn forget(&self, key: &K) {
-        self.state.lock().failures.remove(key);
+        let mut state = self.state.lock();
+        state.failures.remove(key);
+        state.own.remove(key);
     }
 
     /// The next key and the revisions that brought it here, oldest first; waits for one. `None` once the queue is closed.
@@ -128,6 +147,7 @@ impl<K: Clone + Eq + Hash + Send> Queue<K> {
             };
             match next {
                 Some(at) => tokio::select! {
+                    biased;
                     () = changed => {}
                     () = tokio::time::sleep_until(at) => {}
                 },
@@ -167,15 +187,32 @@ impl<K: Clone + Eq + Hash + Send> Queue<K> {
 
 impl<K: Clone + Eq + Hash> State<K> {
     fn add(&mut self, key: K, cause: Option<Revision>) {
-        if let Some(cause) = cause {
-            let causes = self.causes.entry(key.clone()).or_default();
-            causes.insert(cause);
-            if causes.len() > MOST_CAUSES {
-                causes.pop_first();
-            }
+        let Some(cause) = cause else {
+            self.insistent.insert(key.clone());
+            return self.make_dirty(key);
+        };
+        let causes = self.causes.entry(key.clone()).or_default();
+        causes.insert(cause);
+        if causes.len() > MOST_KEPT {
+            causes.pop_first();
+            self.insistent.insert(key.clone());
         }
+        if !self.own.get(&key).is_some_and(|own| own.contains(&cause)) {
+            self.make_dirty(key);
+        }
+    }
+
+    fn make_dirty(&mut self, key: K) {
         if self.dirty.insert(key.clone()) && !self.running.contains(&key) {
             self.ready.push_back(key);
+        }
+    }
+
+    /// Takes back that a running key was added again, if only its own writes have asked for it.
+    fn calm(&mut self, key: &K) {
+        let (Some(own), Some(causes)) = (self.own.get(key), self.causes.get(key)) else { return };
+        if self.running.contains(key) && !self.insistent.contains(key) && causes.is_subset(own) {
+            self.dirty.remove(key);
         }
     }
 
@@ -199,9 +236,11 @@ impl<K: Clone + Eq + Hash> State<K> {
         }
         let key = self.ready.pop_front()?;
         self.dirty.remove(&key);
+        self.insistent.remove(&key);
         self.running.insert(key.clone());
         let causes = self.causes.remove(&key).unwrap_or_default();
-        Some((key, causes.into_iter().collect()))
+        let newest = causes.len().saturating_sub(MOST_CAUSES);
+        Some((key, causes.into_iter().skip(newest).collect()))
     }
 }
 

@@ -46,16 +46,42 @@ async fn failures_wait_longer_each_time_until_forgotten() {
     let queue = Queue::with_backoff(ms(10), ms(35));
     for expected in [10, 20, 35, 35] {
         let start = Instant::now();
-        queue.retry(1);
+        queue.retry(1, &[]);
         queue.get().await.unwrap();
         queue.done(&1);
         assert_eq!(start.elapsed(), ms(expected));
     }
     queue.forget(&1);
     let start = Instant::now();
-    queue.retry(1);
+    queue.retry(1, &[]);
     queue.get().await.unwrap();
     assert_eq!(start.elapsed(), ms(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_failed_run_wrote_does_not_cut_its_back_off_short() {
+    // What was added while the run that wrote revisions 7 and 8 was failing, and after it; how soon the key comes back.
+    let (own, foreign, insistent) = (Some(Revision(7)), Some(Revision(6)), None);
+    let cases = [
+        ("its own change, at once", Some(own), None, 10),
+        ("its own change, seen late", None, Some(own), 10),
+        ("another's change meanwhile", Some(foreign), Some(own), 0),
+        ("another's change afterwards", Some(own), Some(foreign), 0),
+        ("somebody insists", Some(insistent), Some(own), 0),
+    ];
+    for (name, during, after, expected) in cases {
+        let queue = Queue::with_backoff(ms(10), ms(35));
+        queue.add(1, Some(Revision(1)));
+        queue.get().await.unwrap();
+        during.into_iter().for_each(|cause| queue.add(1, cause));
+        let start = Instant::now();
+        queue.retry(1, &[Revision(7), Revision(8)]);
+        queue.done(&1);
+        after.into_iter().for_each(|cause| queue.add(1, cause));
+        queue.get().await.unwrap();
+        assert_eq!(start.elapsed(), ms(expected), "case: {name}");
+        queue.done(&1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

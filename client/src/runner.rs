@@ -14,12 +14,10 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::deadline::{ANSWER, in_time};
 use crate::typed::Typed;
 use crate::write::Outcomes;
 use crate::{Change, Client, Clock, Error, Gate, Informers, Interest, Op, Queue, Write};
-
-/// How long a key waits for the informers to reach its own last write before it tries again later.
-const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// When to look at a key again that has been reconciled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +39,15 @@ pub struct Runner {
     gate: Gate,
     workers: usize,
     queue: Arc<Queue<Key>>,
-    /// For each key the revision of the last write made on its behalf.
+    /// For each key what it has to wait for.
     written: Arc<Mutex<HashMap<Key, Mark>>>,
+}
+
+/// What one run has written.
+#[derive(Default)]
+struct Wrote {
+    mark: Option<Mark>,
+    revisions: Vec<Revision>,
 }
 
 /// What a key has to wait for before it is looked at again.
@@ -130,7 +135,7 @@ impl Runner {
     {
         let reconcile: Arc<dyn Fn(Ctx, Key) -> Pending + Send + Sync> =
             Arc::new(move |ctx, key| Box::pin(reconcile(ctx, key)));
-        if cancel.run_until_cancelled(self.informers.synced()).await.is_none() {
+        if !self.informers.synced_or_cancelled(&cancel).await {
             return;
         }
         let workers = self.workers;
@@ -151,7 +156,7 @@ impl Runner {
             if let Err(error) = self.catch_up(&key).await {
                 tracing::debug!(controller = self.name, %key, %error, "cannot see its own last write yet");
                 causes.into_iter().for_each(|cause| self.queue.add(key.clone(), Some(cause)));
-                self.finish(&key, Err(error));
+                self.finish(&key, Err(error), &[]);
                 continue;
             }
             let ctx = self.ctx(&key, causes);
@@ -159,16 +164,17 @@ impl Runner {
             let run = AssertUnwindSafe(reconcile(ctx, key.clone())).catch_unwind();
             // A fault in one key's plan must not stop the others.
             let result = run.await.unwrap_or_else(|_| Err(Error::Panicked));
-            if let Some(mark) = wrote.lock().take() {
+            let Wrote { mark, revisions } = std::mem::take(&mut *wrote.lock());
+            if let Some(mark) = mark {
                 self.written.lock().insert(key.clone(), mark);
             } else if result.is_ok() {
                 self.gate.withdraw(self.name, &key);
             }
-            self.finish(&key, result);
+            self.finish(&key, result, &revisions);
         }
     }
 
-    fn finish(&self, key: &Key, result: Result<Requeue, Error>) {
+    fn finish(&self, key: &Key, result: Result<Requeue, Error>, wrote: &[Revision]) {
         match result {
             Ok(requeue) => {
                 self.queue.forget(key);
@@ -185,7 +191,7 @@ impl Runner {
                 } else {
                     tracing::warn!(controller = self.name, %key, %error, "trying again");
                 }
-                self.queue.retry(key.clone());
+                self.queue.retry(key.clone(), wrote);
             }
         }
         self.queue.done(key);
@@ -200,14 +206,12 @@ impl Runner {
             // The write, if it happened, is no younger than what the server says now.
             Some(Mark::Unknown) => {
                 let nothing = Interest::all(key.kind).where_fields("metadata.name=-");
-                let (_, revision) = self.client.list(&nothing).await?;
+                let (_, revision) = in_time(ANSWER, self.client.list(&nothing)).await?;
                 self.written.lock().insert(key.clone(), Mark::Written(revision));
                 revision
             }
         };
-        if tokio::time::timeout(CATCH_UP, self.informers.wait_for(revision)).await.is_err() {
-            return Err(Error::Unreachable(format!("revision {revision} has not been seen")));
-        }
+        self.informers.wait_for(revision).await?;
         self.written.lock().remove(key);
         Ok(())
     }
@@ -231,6 +235,7 @@ async fn retry_held(runner: Arc<Runner>, cancel: CancellationToken) {
     let mut opened = runner.gate.opened();
     loop {
         tokio::select! {
+            biased;
             () = cancel.cancelled() => return,
             changed = opened.changed() => if changed.is_err() { return },
         }
@@ -260,7 +265,7 @@ pub struct Ctx {
     informers: Informers,
     clock: Clock,
     gate: Gate,
-    wrote: Arc<Mutex<Option<Mark>>>,
+    wrote: Arc<Mutex<Wrote>>,
 }
 
 impl Ctx {
@@ -297,11 +302,11 @@ impl Ctx {
         let actor = self.controller.to_owned();
         let write = |op| Write { op, causes: self.causes.clone(), actor: actor.clone() };
         let writes = ops.into_iter().map(write).collect();
-        let outcomes = match self.client.write(writes).await {
+        let outcomes = match in_time(ANSWER, self.client.write(writes)).await {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 if matches!(error, Error::Unreachable(_) | Error::Malformed(_)) {
-                    *self.wrote.lock() = Some(Mark::Unknown);
+                    self.wrote.lock().mark = Some(Mark::Unknown);
                 }
                 return Err(error);
             }
@@ -323,15 +328,16 @@ impl Ctx {
     }
 
     fn note(&self, object: &Object) {
+        let mut wrote = self.wrote.lock();
+        wrote.revisions.push(object.revision);
         // What no store here shows completely need not be waited for.
         if !self.informers.holds_all_of(object.key.kind) {
             return;
         }
-        let mut wrote = self.wrote.lock();
-        match &mut *wrote {
+        match &mut wrote.mark {
             Some(Mark::Unknown) => {}
             Some(Mark::Written(revision)) => *revision = (*revision).max(object.revision),
-            None => *wrote = Some(Mark::Written(object.revision)),
+            mark @ None => *mark = Some(Mark::Written(object.revision)),
         }
     }
 }

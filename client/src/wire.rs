@@ -279,7 +279,7 @@ pub fn error_out(error: &Error) -> tonic::Status {
             let details = serde_json::to_vec(status).unwrap_or_default();
             tonic::Status::with_details(Code::FailedPrecondition, status.message.clone(), details.into())
         }
-        Error::Unreachable(why) => tonic::Status::new(Code::Unavailable, why.clone()),
+        Error::Unreachable(why) | Error::NotSynced(why) => tonic::Status::new(Code::Unavailable, why.clone()),
         Error::Malformed(why) => tonic::Status::new(Code::InvalidArgument, why.clone()),
         Error::Held | Error::Panicked => tonic::Status::new(Code::Internal, error.to_string()),
     }

@@ -71,7 +71,7 @@ impl Shell {
             async move { informers.run(stop).await }
         });
         // Decisions wait until all is known, or the first pods would crowd on the first nodes.
-        if stop.run_until_cancelled(informers.synced()).await.is_some() {
+        if informers.synced_or_cancelled(&stop).await {
             self.listen(&stores.0, &stores.1, &stores.2);
             stop.run_until_cancelled(self.clone().decide()).await;
         }

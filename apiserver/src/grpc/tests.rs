@@ -133,16 +133,16 @@ async fn informers_go_on_when_the_server_comes_back() {
         let (informers, cancel) = (informers.clone(), cancel.clone());
         async move { informers.run(cancel).await }
     });
-    timeout(LONG, informers.synced()).await.unwrap();
+    timeout(LONG, informers.synced()).await.unwrap().unwrap();
     let before = client.write_one(create("before")).await.unwrap();
-    timeout(LONG, informers.wait_for(before.revision)).await.unwrap();
+    timeout(LONG, informers.wait_for(before.revision)).await.unwrap().unwrap();
     server.shutdown().await;
     drop(server);
 
     let server = start(dir.path(), port, 1000).await;
     let [(_, local), _] = both(&server);
     let after = local.write_one(create("after")).await.unwrap();
-    timeout(LONG, informers.wait_for(after.revision)).await.unwrap();
+    timeout(LONG, informers.wait_for(after.revision)).await.unwrap().unwrap();
     assert!(maps.get("default", "before").is_some() && maps.get("default", "after").is_some());
     cancel.cancel();
     running.await.unwrap();

@@ -5,13 +5,14 @@
 //!  one watch behind all lists --> the store of the event's kind --> handlers --> revision moves on
 //!     | broke off: again from the same revision, after a wait
 //!     | 410:       list again, hand out the differences
+//!     | refused:   say so, once for each reason; tell whoever waits; try again after a wait
 //! ```
 
 mod index;
 mod store;
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use store::Sink;
 pub use store::{Change, NsName, Store};
 
 use crate::backoff::Backoff;
+use crate::deadline::{ANSWER, in_time};
 use crate::typed::Typed;
 use crate::{Client, Error, Event, Interest};
 
@@ -33,13 +35,16 @@ use crate::{Client, Error, Event, Interest};
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+/// How long somebody waits for the stores to be filled, or to catch up with a revision, before that is an error.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The stores of a process. Cheap to clone.
 #[derive(Clone)]
 pub struct Informers(Arc<Shared>);
 
 struct Shared {
     client: Arc<dyn Client>,
-    kinds: Mutex<HashMap<KindRef, Registered>>,
+    kinds: Mutex<BTreeMap<KindRef, Registered>>,
     /// Rung when a kind is added.
     added: Notify,
     progress: watch::Sender<Progress>,
@@ -55,12 +60,36 @@ struct Registered {
 }
 
 /// How far the stores are.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Progress {
     /// Every change up to here is in the stores.
     revision: Revision,
     /// Whether every kind has been listed.
     synced: bool,
+    /// What went wrong when objects were last listed or watched.
+    trouble: Option<Trouble>,
+    /// Whether nobody fills the stores any more.
+    ended: bool,
+}
+
+/// Why the stores do not follow the cluster.
+#[derive(Clone, Debug, PartialEq)]
+struct Trouble {
+    /// The whole sentence.
+    reason: String,
+    /// The server said no: waiting alone will not help.
+    refused: bool,
+}
+
+/// How the informers are, for health checks and for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Health {
+    /// Whether every store has been filled once.
+    pub synced: bool,
+    /// Every change up to here is in the stores.
+    pub revision: Revision,
+    /// Why the stores do not follow the cluster now; `None` while they do.
+    pub trouble: Option<String>,
 }
 
 /// What a store does with the object of an event.
@@ -113,24 +142,68 @@ impl Informers {
         self.0.progress.borrow().revision
     }
 
+    /// Whether the stores follow the cluster, and if not, why.
+    pub fn health(&self) -> Health {
+        let progress = self.0.progress.borrow();
+        let trouble = progress.trouble.as_ref().map(|trouble| trouble.reason.clone());
+        Health { synced: progress.synced, revision: progress.revision, trouble }
+    }
+
     /// Waits until every store has been filled once.
-    pub async fn synced(&self) {
-        self.until(|progress| progress.synced).await;
+    ///
+    /// # Errors
+    /// [`Error::NotSynced`] when a list or watch is refused, when it takes too long, or when [`Informers::run`] has ended.
+    pub async fn synced(&self) -> Result<(), Error> {
+        self.until(|progress| progress.synced).await
+    }
+
+    /// The same, for whoever has nothing else to do: waits through refusals and outages, of which the informers tell,
+    /// until it is cancelled. Returns whether the stores are filled.
+    pub async fn synced_or_cancelled(&self, cancel: &CancellationToken) -> bool {
+        let wait = async {
+            while self.synced().await.is_err() {
+                tokio::time::sleep(LONGEST_WAIT).await
+            }
+        };
+        cancel.run_until_cancelled(wait).await.is_some()
     }
 
     /// Waits until the stores hold every change up to `revision`.
-    pub async fn wait_for(&self, revision: Revision) {
-        self.until(|progress| progress.synced && progress.revision >= revision).await;
+    ///
+    /// # Errors
+    /// As [`Informers::synced`].
+    pub async fn wait_for(&self, revision: Revision) -> Result<(), Error> {
+        self.until(|progress| progress.synced && progress.revision >= revision).await
     }
 
-    async fn until(&self, holds: impl Fn(&Progress) -> bool) {
+    async fn until(&self, holds: impl Fn(&Progress) -> bool) -> Result<(), Error> {
         let mut progress = self.0.progress.subscribe();
-        // Cannot fail: `self` owns the sender.
-        let _ = progress.wait_for(|progress| holds(progress)).await;
+        let settled = |progress: &Progress| {
+            holds(progress) || progress.ended || progress.trouble.as_ref().is_some_and(|t| t.refused)
+        };
+        let waited = tokio::time::timeout(PATIENCE, progress.wait_for(settled)).await.is_err();
+        let progress = self.0.progress.borrow().clone();
+        if holds(&progress) {
+            return Ok(());
+        }
+        Err(Error::NotSynced(match progress.trouble {
+            Some(trouble) => trouble.reason,
+            None if waited => format!("still waiting after {} s", PATIENCE.as_secs()),
+            None => "the informers have stopped".into(),
+        }))
     }
 
     /// Fills the stores and keeps them up to date until cancelled.
     pub async fn run(&self, cancel: CancellationToken) {
+        /// Tells whoever waits, also when the task is dropped or panics.
+        struct Ended<'a>(&'a watch::Sender<Progress>);
+        impl Drop for Ended<'_> {
+            fn drop(&mut self) {
+                self.0.send_modify(|progress| progress.ended = true);
+            }
+        }
+        self.0.progress.send_modify(|progress| progress.ended = false);
+        let _ended = Ended(&self.0.progress);
         cancel.run_until_cancelled(self.keep()).await;
     }
 
@@ -148,9 +221,37 @@ impl Informers {
                     tracing::info!(%since, "watch expired; listing again");
                     self.0.kinds.lock().values_mut().for_each(|known| known.listed = None);
                 }
-                Err(error) => tracing::debug!(%error, "watch broke off; resuming"),
+                Err(error) => self.note_trouble(&error),
             }
             tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+
+    /// Remembers why the stores do not follow the cluster, and says so where the reason is a new one.
+    fn note_trouble(&self, error: &Error) {
+        let refused = !matches!(error, Error::Unreachable(_));
+        let reason = match error {
+            Error::NotSynced(reason) => reason.clone(),
+            error => error.to_string(),
+        };
+        let trouble = Trouble { reason, refused };
+        let is_new = self.0.progress.send_if_modified(|progress| {
+            let is_new = progress.trouble.as_ref() != Some(&trouble);
+            progress.trouble = Some(trouble);
+            is_new
+        });
+        match (is_new, refused) {
+            (false, _) => {}
+            (true, true) => tracing::warn!(%error, "cannot follow the cluster; trying again"),
+            // Servers are restarted, and connections break.
+            (true, false) => tracing::info!(%error, "lost sight of the cluster; trying again"),
+        }
+    }
+
+    fn note_recovery(&self) {
+        let recovered = self.0.progress.send_if_modified(|progress| progress.trouble.take().is_some());
+        if recovered {
+            tracing::info!("following the cluster again");
         }
     }
 
@@ -162,7 +263,8 @@ impl Informers {
                 kinds.values().find(|k| k.listed.is_none()).map(|k| (k.interest.clone(), k.sink.clone()))
             };
             let Some((interest, sink)) = unlisted else { break };
-            let (objects, revision) = self.0.client.list(&interest).await?;
+            let listed = in_time(ANSWER, self.0.client.list(&interest)).await;
+            let (objects, revision) = listed.map_err(|error| about(error, "list", &[interest.kind]))?;
             sink.replace(&objects, revision);
             if let Some(known) = self.0.kinds.lock().get_mut(&interest.kind) {
                 known.listed = Some(revision);
@@ -181,14 +283,18 @@ impl Informers {
     /// Follows one watch for all kinds. `Ok` when a kind was added.
     async fn follow(&self, backoff: &mut Backoff) -> Result<(), Error> {
         let Some((interests, sinks)) = self.listed() else { return Ok(()) };
-        let mut events = self.0.client.watch(interests, self.revision()).await?;
+        let kinds: Vec<KindRef> = interests.iter().map(|interest| interest.kind).collect();
+        let events = in_time(ANSWER, self.0.client.watch(interests, self.revision())).await;
+        let mut events = events.map_err(|error| about(error, "watch", &kinds))?;
+        self.note_recovery();
         loop {
             let event = tokio::select! {
-                event = events.next() => event,
+                biased;
                 () = self.0.added.notified() => {
                     if self.listed().is_none() { return Ok(()) }
                     continue;
                 }
+                event = events.next() => event,
             };
             let event = event.unwrap_or_else(|| Err(Error::Unreachable("the watch ended".into())))?;
             backoff.reset();
@@ -222,8 +328,21 @@ impl Informers {
     }
 }
 
+/// The same error, with what was asked for in its text: `cannot list poddisruptionbudgets.policy: ...`.
+fn about(error: Error, verb: &str, kinds: &[KindRef]) -> Error {
+    if !matches!(error, Error::Refused(_) | Error::Malformed(_)) {
+        return error;
+    }
+    let name = |kind: &KindRef| match kind.group {
+        "" => kind.plural.to_owned(),
+        group => format!("{}.{group}", kind.plural),
+    };
+    let names: Vec<String> = kinds.iter().map(name).collect();
+    Error::NotSynced(format!("cannot {verb} {}: {error}", names.join(", ")))
+}
+
 /// For each kind the revision of its list and its store.
-type Sinks = HashMap<KindRef, (Revision, Arc<dyn Sink>)>;
+type Sinks = BTreeMap<KindRef, (Revision, Arc<dyn Sink>)>;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! A typed copy of every object of one kind, kept by the informers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -208,7 +208,7 @@ impl<K: Typed> Sink for Store<K> {
     }
 
     fn replace(&self, objects: &[Arc<Object>], revision: Revision) {
-        let known: HashMap<NsName, Revision> =
+        let known: BTreeMap<NsName, Revision> =
             self.0.objects.read().iter().map(|(key, entry)| (key.clone(), entry.revision)).collect();
         let mut vanished = known.clone();
         for object in objects {

@@ -1,13 +1,14 @@
 use std::sync::Arc;
 
-use coracle_api::{Key, kinds};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use coracle_api::{Key, Status, kinds};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::*;
 use crate::Op;
 use crate::fake::Fake;
+use crate::faulty::Faulty;
 
 fn make(kind: &str, name: &str) -> Op {
     let object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"namespace": "a", "name": name,
@@ -42,7 +43,7 @@ fn informers(fake: &Fake) -> (Informers, Store<Pod>, Arc<Mutex<Vec<String>>>) {
 
 async fn reach(informers: &Informers, revision: Revision) {
     let waiting = informers.wait_for(revision);
-    timeout(Duration::from_secs(60), waiting).await.expect("the informers get there");
+    timeout(Duration::from_secs(60), waiting).await.expect("an end").expect("the informers get there");
 }
 
 #[tokio::test(start_paused = true)]
@@ -50,7 +51,7 @@ async fn stores_follow_the_cluster_and_tell_each_change_once() {
     let fake = Fake::new();
     write(&fake, make("Pod", "old")).await;
     let (informers, pods, log) = informers(&fake);
-    informers.synced().await;
+    informers.synced().await.expect("they are filled");
     assert_eq!(pods.len(), 1);
 
     write(&fake, make("Pod", "new")).await;
@@ -67,7 +68,7 @@ async fn stores_follow_the_cluster_and_tell_each_change_once() {
 async fn a_broken_watch_goes_on_where_it_was() {
     let fake = Fake::new();
     let (informers, _, log) = informers(&fake);
-    informers.synced().await;
+    informers.synced().await.expect("they are filled");
     let before = write(&fake, make("Pod", "before")).await;
     reach(&informers, before).await;
     fake.break_watches();
@@ -82,7 +83,7 @@ async fn a_broken_watch_goes_on_where_it_was() {
 async fn an_expired_watch_lists_again_and_tells_the_differences_only() {
     let fake = Fake::new();
     let (informers, _, log) = informers(&fake);
-    informers.synced().await;
+    informers.synced().await.expect("they are filled");
     write(&fake, make("Pod", "stays")).await;
     let revision = write(&fake, make("Pod", "goes")).await;
     reach(&informers, revision).await;
@@ -98,11 +99,11 @@ async fn an_expired_watch_lists_again_and_tells_the_differences_only() {
 async fn a_kind_added_later_is_listed_and_nothing_is_told_twice() {
     let fake = Fake::new();
     let (informers, _, log) = informers(&fake);
-    informers.synced().await;
+    informers.synced().await.expect("they are filled");
     write(&fake, make("ConfigMap", "c")).await;
     let maps = informers.store::<ConfigMap>();
     let again = informers.store::<ConfigMap>();
-    informers.synced().await;
+    informers.synced().await.expect("they are filled");
     assert_eq!((maps.len(), again.len()), (1, 1));
     write(&fake, make("Pod", "p")).await;
     let revision = write(&fake, make("ConfigMap", "d")).await;
@@ -116,7 +117,7 @@ async fn who_comes_late_is_told_of_everything_present() {
     let fake = Fake::new();
     write(&fake, make("Pod", "p")).await;
     let (informers, pods, _) = informers(&fake);
-    informers.synced().await;
+    informers.synced().await.expect("they are filled");
     let count = Arc::new(Mutex::new(0));
     let seen = count.clone();
     pods.on_change(move |change| {
@@ -125,4 +126,69 @@ async fn who_comes_late_is_told_of_everything_present() {
     });
     let by_name = pods.index(|pod| pod.metadata.name.clone().into_iter().collect());
     assert_eq!((*count.lock(), by_name.find("p").len()), (1, 1));
+}
+
+fn forbidden(interest: &Interest) -> Option<Error> {
+    let refused = Status::failure(403, "Forbidden", format!("{} are forbidden", interest.kind.plural));
+    (interest.kind == &kinds::SECRET).then_some(Error::Refused(refused))
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_refused_list_is_told_and_all_goes_on_once_it_is_allowed() {
+    let fake = Fake::new();
+    write(&fake, make("Pod", "p")).await;
+    let faulty = Faulty::new(Arc::new(fake.clone()));
+    faulty.refuse_lists(forbidden);
+    let informers = Informers::new(Arc::new(faulty.clone()));
+    let (pods, _secrets) = (informers.store::<Pod>(), informers.store::<Secret>());
+    let running = informers.clone();
+    tokio::spawn(async move { running.run(CancellationToken::new()).await });
+
+    let error = timeout(Duration::from_secs(5), informers.synced()).await.expect("no hanging").unwrap_err();
+    let reason = "cannot list secrets: secrets are forbidden";
+    assert_eq!(error.to_string(), format!("not all objects are known yet: {reason}"));
+    assert_eq!(informers.health().trouble.as_deref(), Some(reason));
+    assert!(!informers.health().synced);
+    let waiting = informers.wait_for(Revision(1));
+    assert!(timeout(Duration::from_secs(5), waiting).await.expect("no hanging").is_err());
+
+    faulty.refuse_lists(|_| None);
+    assert!(informers.synced_or_cancelled(&CancellationToken::new()).await);
+    assert_eq!((informers.health().trouble, pods.len()), (None, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_list_is_asked_again_with_waits_in_between() {
+    let faulty = Faulty::new(Arc::new(Fake::new()));
+    let asked = Arc::new(Mutex::new(0));
+    let count = asked.clone();
+    faulty.refuse_lists(move |interest| {
+        *count.lock() += 1;
+        forbidden(interest)
+    });
+    let informers = Informers::new(Arc::new(faulty));
+    let _secrets = informers.store::<Secret>();
+    let _ = timeout(Duration::from_secs(600), informers.run(CancellationToken::new())).await;
+    // Waits of 2.5 to 5 s, after a few shorter ones.
+    assert!((120..=260).contains(&*asked.lock()), "{} lists in ten minutes", asked.lock());
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_wait_ends_when_nobody_fills_the_stores() {
+    let informers = Informers::new(Arc::new(Fake::new()));
+    let _pods = informers.store::<Pod>();
+    let never_run = timeout(PATIENCE * 2, informers.synced()).await.expect("an end").unwrap_err();
+    assert!(never_run.to_string().contains("still waiting after 30 s"), "{never_run}");
+
+    let (running, stop) = (informers.clone(), CancellationToken::new());
+    let task = tokio::spawn({
+        let stop = stop.clone();
+        async move { running.run(stop).await }
+    });
+    informers.synced().await.expect("they are filled");
+    let waiting = informers.wait_for(Revision(1_000_000));
+    stop.cancel();
+    let stopped = timeout(Duration::from_secs(1), waiting).await.expect("an end").unwrap_err();
+    assert!(stopped.to_string().contains("the informers have stopped"), "{stopped}");
+    task.await.expect("it ends");
 }
