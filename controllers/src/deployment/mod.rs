@@ -112,8 +112,17 @@ impl Controller {
         Ok(plan.look_again.map_or(Requeue::Done, Requeue::After))
     }
 
-    /// Writes everything in one batch. What is refused fails the run, which is then made again from what is there.
+    /// Writes the sets, and once that is done the status: it must not tell of a set that could not be made. What is refused
+    /// fails the run, which is then made again from what is there.
     async fn apply(&self, ctx: &Ctx, deployment: &Deployment, actions: Vec<Action>) -> Result<(), Error> {
+        let is_status = |action: &Action| matches!(action, Action::Status { .. });
+        let (told, done): (Vec<Action>, Vec<Action>) = actions.into_iter().partition(is_status);
+        self.write(ctx, deployment, done).await?;
+        self.write(ctx, deployment, told).await
+    }
+
+    /// Writes actions in one batch.
+    async fn write(&self, ctx: &Ctx, deployment: &Deployment, actions: Vec<Action>) -> Result<(), Error> {
         let ops = actions.iter().filter_map(|action| op(deployment, action)).collect();
         let mut outcomes = ctx.write(ops).await?.into_iter();
         let mut failed = None;
@@ -168,7 +177,11 @@ impl Controller {
                 let of_type = conditions::PROGRESSING;
                 let new =
                     conditions::condition(of_type, "False", "ReplicaSetCreateError", message, ctx.now());
+                let before = conditions.clone();
                 conditions::set(&mut conditions, new);
+                if conditions == before {
+                    return Ok(Some(status));
+                }
                 let patch = json!({"metadata": {"uid": deployment.metadata.uid}, "status": {"conditions": conditions}});
                 ctx.write_one(Op::merge_status(deployment.key(), patch)).await?;
                 Ok(Some(status))

@@ -9,6 +9,7 @@ mod status;
 mod victims;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_api::{Key, Status};
 use coracle_client::{Ctx, Error, EventRecorder, Index, Op, Requeue, Store, Typed};
@@ -75,7 +76,15 @@ impl Controller {
         let related = self.related(&set, pods.len());
         let observed = Observed { set: &set, pods: &pods, related: &related };
         let actions = plan(&observed, ctx.now());
+        let more = actions.iter().any(|action| match action {
+            Action::Create { count } => *count == plan::BURST,
+            Action::Delete { pods } => pods.len() == plan::BURST,
+            _ => false,
+        });
         self.apply(ctx, &observed, actions).await?;
+        if more {
+            return Ok(Requeue::After(Duration::ZERO));
+        }
         let claimed = plan::claim_pods(&observed, &mut Vec::new());
         Ok(match status::next_available(&set, &claimed.active, ctx.now()) {
             Some(at) => Requeue::After(time::until(at, ctx.now())),

@@ -14,6 +14,10 @@ use super::victims::victims;
 use crate::owner::{self, Claim, claim, uid};
 use crate::{labels, pods};
 
+/// How many pods a set makes or removes in one turn, as upstream's `BurstReplicas`: then it looks again, for somebody may
+/// have asked for another number meanwhile.
+pub const BURST: usize = 500;
+
 /// All that `plan` may look at.
 pub struct Observed<'a> {
     /// The set.
@@ -110,12 +114,12 @@ pub fn claim_pods(observed: &Observed<'_>, actions: &mut Vec<Action>) -> Claimed
 fn manage(observed: &Observed<'_>, active: &[Arc<Pod>], now: Timestamp) -> Option<Action> {
     let want = replicas(observed.set);
     if active.len() < want {
-        return Some(Action::Create { count: want - active.len() });
+        return Some(Action::Create { count: (want - active.len()).min(BURST) });
     }
     if active.len() == want {
         return None;
     }
-    let excess = active.len() - want;
+    let excess = (active.len() - want).min(BURST);
     let chosen = victims(active, observed.related, excess, now);
     Some(Action::Delete {
         pods: chosen.iter().map(|pod| (pod.key(), uid(&pod.metadata).to_owned())).collect(),
