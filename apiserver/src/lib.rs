@@ -12,6 +12,7 @@
 pub mod admission;
 pub mod auth;
 pub mod discovery;
+pub mod entry;
 pub mod faces;
 pub mod grpc;
 pub mod identity;
@@ -21,6 +22,7 @@ pub mod pki;
 pub mod registry;
 pub mod rest;
 pub mod server;
+pub mod state;
 pub mod store;
 pub mod verdicts;
 

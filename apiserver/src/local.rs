@@ -13,10 +13,10 @@ use serde_json::Value;
 use crate::auth::node;
 use crate::identity::Identity;
 use crate::registry::Registry;
-use crate::registry::list::ListOptions;
 use crate::registry::operation::{Context, Operation};
-use crate::registry::selection::Selection;
-use crate::registry::watch::{self, Expired, Watcher};
+use crate::state::list::ListOptions;
+use crate::state::selection::Selection;
+use crate::state::watch::{self, Expired, Watcher};
 use crate::verdicts::Verdicts;
 
 /// How often a watch without events says how far it is, for those who wait for a revision.
@@ -77,6 +77,8 @@ impl Client for LocalClient {
     ) -> Result<BoxStream<'static, Result<Event, Error>>, Error> {
         interests.iter().try_for_each(|interest| may_read_many(&self.user, interest))?;
         let selections = interests.iter().map(selection).collect::<Result<Vec<_>, Status>>()?;
+        // A revision that does not come is one from before the restore of a backup.
+        self.registry.reach(since).await.map_err(|_| Error::Expired { since })?;
         let watcher = self.registry.watch(selections, since).map_err(gone)?;
         let steps = stream::unfold(Some(Follow { watcher, shown: since }), |follow| async {
             let mut follow = follow?;

@@ -19,7 +19,7 @@ pub(super) fn admit(admission: &Admission<'_>, object: &mut Value) -> Result<(),
     let Some(namespace) = admission.registry.entry(&Key::new(&kinds::NAMESPACE, "", name)) else {
         return Err(Status::not_found(&kinds::NAMESPACE, name));
     };
-    if !namespace.card().deleting {
+    if !namespace.summary().deleting {
         return Ok(());
     }
     let why = format!("unable to create new content in namespace {name} because it is being terminated");

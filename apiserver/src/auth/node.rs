@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::authorize::Attributes;
 use crate::identity::Identity;
 use crate::registry::Registry;
-use crate::registry::list::ListOptions;
 use crate::registry::operation::{Body, Operation};
-use crate::registry::selection::Selection;
+use crate::state::list::ListOptions;
+use crate::state::selection::Selection;
 
 /// The group of all nodes.
 pub const NODES: &str = "system:nodes";

@@ -5,12 +5,12 @@ use coracle_api::{Key, KindRef, Status};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::card::Entry;
 use super::managed::drop_double_owners;
 use super::meta::{fill_new, generate_name, meta, text, tidy};
 use super::operation::{Body, Context, Written};
 use super::{Failure, Registry, TRIES, decode, managed, stored};
 use crate::admission::{self, Admission};
+use crate::entry::Entry;
 use crate::store::Verb;
 
 impl Registry {

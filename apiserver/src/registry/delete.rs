@@ -7,10 +7,10 @@ use coracle_client::Propagation;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::card::Entry;
 use super::meta::{finalizers, is_deleting, meta, read_time, text, tidy, time_text};
 use super::operation::{Context, DeleteOptions, Written};
 use super::{Failure, Registry, TRIES};
+use crate::entry::Entry;
 use crate::store::Verb;
 
 const ORPHAN: &str = "orphan";

@@ -4,16 +4,16 @@
 
 use coracle_api::decode::Target;
 use coracle_api::status::{Cause, Details};
-use coracle_api::{Key, KindRef, Status, kinds, selector};
+use coracle_api::{Key, Status, kinds, selector};
 use serde_json::{Value, json};
 
 use super::binding::{done, set_condition};
-use super::card::Entry;
 use super::delete::check_preconditions;
 use super::meta::{is_deleting, text, time_text};
 use super::operation::{Body, Context, DeleteOptions, Written};
 use super::update::STALE;
 use super::{Failure, Registry, TRIES, decode};
+use crate::entry::Entry;
 use crate::store::Verb;
 
 /// More evictions than this that were granted and not yet seen to happen are too many.
@@ -130,15 +130,13 @@ impl Registry {
 
     /// The budgets that count a pod.
     fn budgets_of(&self, pod: &Value, namespace: &str) -> Vec<(Key, Entry)> {
-        let state = self.state.read();
-        let shelf = state.shelves.get(&(&kinds::POD_DISRUPTION_BUDGET as KindRef));
-        let all = shelf.into_iter().flat_map(|shelf| shelf.range(Some(namespace), None));
+        let all = self.state.all(&kinds::POD_DISRUPTION_BUDGET, Some(namespace));
         let counts = |entry: &Entry| {
             let selector = selector::from_object(&entry.value()["spec"]["selector"]);
             selector.is_ok_and(|selector| selector.matches(&pod["metadata"]["labels"]))
         };
-        let of_pod = all.map(|(_, entry)| entry).filter(|entry| counts(entry));
-        of_pod.map(|entry| (entry.object.key.clone(), entry.clone())).collect()
+        let of_pod = all.into_iter().filter(counts);
+        of_pod.map(|entry| (entry.object.key.clone(), entry)).collect()
     }
 }
 

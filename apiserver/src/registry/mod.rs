@@ -5,14 +5,9 @@
 //!     ^ REST, gRPC and components in the same process come in here, as an Operation
 //! ```
 
-pub mod card;
-pub mod list;
 pub mod meta;
 pub mod operation;
-pub mod selection;
-pub mod shelf;
 mod token;
-pub mod watch;
 
 mod allocate;
 mod binding;
@@ -33,16 +28,21 @@ use std::sync::{Arc, OnceLock};
 
 use coracle_api::{Key, KindRef, Object, Revision, Status};
 use coracle_client::clock::Clock;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::auth::node;
+pub use crate::entry::stored;
+use crate::entry::{Entry, Summary, encoding};
 use crate::pki::token::AccountTokens;
-use crate::store::{self, Batch, Bounds, Committed, Expected, Follower, Loaded, Store, StoreError, Verb};
+use crate::state::State;
+use crate::state::list::{ListOptions, Listing};
+use crate::state::past::Change;
+use crate::state::selection::Selection;
+use crate::state::watch::{Expired, Watcher};
+use crate::store::{self, Batch, Bounds, Expected, Store, StoreError, Verb};
 use allocate::Allocations;
-use card::{Card, Entry};
 use operation::{Answer, Context, Operation, Written};
-use shelf::{Change, State};
 
 /// What the names of agents begin with.
 const NODE_USER: &str = "system:node:";
@@ -50,12 +50,9 @@ const NODE_USER: &str = "system:node:";
 /// How often a write whose object changed under it is tried again before the client is told.
 const TRIES: usize = 8;
 
-/// How long a write that is durable may take to show here: as long as upstream waits for its cache.
-const BEHIND: std::time::Duration = std::time::Duration::from_secs(3);
-
 /// See the module.
 pub struct Registry {
-    state: Arc<RwLock<State>>,
+    state: Arc<State>,
     store: Box<dyn Store>,
     clock: Clock,
     allocations: Mutex<Allocations>,
@@ -94,11 +91,6 @@ fn claimed_version(body: &operation::Body, kind: &str) -> Option<String> {
     claimed.is_none_or(|claimed| claimed == kind).then(|| version.map(Into::into))?
 }
 
-/// The kind that is kept where this one only shows it.
-pub fn stored(kind: KindRef) -> KindRef {
-    kind.view.map_or(kind, |view| view.of)
-}
-
 /// Why a change did not happen.
 enum Failure {
     /// Somebody wrote first: read again.
@@ -123,9 +115,9 @@ impl Registry {
         bounds: Bounds,
         clock: Clock,
     ) -> Result<Arc<Registry>, StoreError> {
-        let state = Arc::new(RwLock::new(State::new(bounds)));
-        store.load(Arc::new(Shared(state.clone()))).await?;
-        let allocations = Mutex::new(held_by_services(&state.read()));
+        let state = Arc::new(State::new(bounds));
+        store.load(state.clone()).await?;
+        let allocations = Mutex::new(held_by_services(&state));
         Ok(Arc::new(Registry {
             state,
             store,
@@ -150,31 +142,41 @@ impl Registry {
 
     /// The revision of the last change.
     pub fn revision(&self) -> Revision {
-        self.state.read().revision
+        self.state.revision()
     }
 
     /// How many objects of each kind live.
     pub fn counts(&self) -> Vec<(String, usize)> {
-        let state = self.state.read();
-        let mut counts: Vec<(String, usize)> = state
-            .shelves
-            .iter()
-            .map(|(kind, shelf)| (kind.qualified_resource(), shelf.objects.len()))
-            .collect();
-        counts.sort_unstable();
-        counts
+        self.state.counts()
     }
 
     /// The changes after a revision, of one kind or of all, in order; and how far back they reach.
     pub fn changes(&self, kind: Option<KindRef>, since: Revision) -> (Revision, Vec<Arc<Change>>) {
-        let state = self.state.read();
-        let shelves = state.shelves.iter().filter(|(k, _)| kind.is_none_or(|kind| kind == **k));
-        let mut changes: Vec<Arc<Change>> =
-            shelves.flat_map(|(_, shelf)| shelf.since(since)).cloned().collect();
-        let floor = state.floor;
-        drop(state);
-        changes.sort_unstable_by_key(|change| change.revision);
-        (floor, changes)
+        self.state.changes(kind, since)
+    }
+
+    /// Waits a little for a revision that has not happened yet.
+    ///
+    /// # Errors
+    /// What [`State::reach`] says.
+    pub async fn reach(&self, revision: Revision) -> Result<(), Status> {
+        self.state.reach(revision).await
+    }
+
+    /// The objects of a selection.
+    ///
+    /// # Errors
+    /// What [`State::list`] says.
+    pub fn list(&self, selection: &Selection, options: &ListOptions) -> Result<Listing, Status> {
+        self.state.list(selection, options)
+    }
+
+    /// Follows the changes after a revision that any of the selections names.
+    ///
+    /// # Errors
+    /// What [`State::watch`] says.
+    pub fn watch(&self, selections: Vec<Selection>, since: Revision) -> Result<Watcher, Expired> {
+        self.state.watch(selections, since)
     }
 
     /// The clock that stamps objects.
@@ -192,7 +194,7 @@ impl Registry {
 
     /// Forgets what is older than the bounds of history allow, in memory and on disk.
     pub fn age(&self) {
-        self.state.write().age(self.clock.now());
+        self.state.age(self.clock.now());
         self.store.age();
     }
 
@@ -251,9 +253,9 @@ impl Registry {
         texts
     }
 
-    /// The object with its card.
+    /// The object with its summary.
     pub fn entry(&self, key: &Key) -> Option<Entry> {
-        self.state.read().get(key).cloned()
+        self.state.get(key)
     }
 
     /// Makes a change durable. `expected` is the entry that the writer has read. In a dry run nothing is stored, but a
@@ -289,11 +291,11 @@ impl Registry {
             key: key.clone(),
             expected,
             verb,
-            body: card::encode(key.kind, object),
+            body: encoding::encode(key.kind, object),
             actor: if context.actor.is_empty() { &context.user.user } else { &context.actor }.clone(),
             causes: context.causes.clone(),
             time: self.clock.now(),
-            card: Card::of(key.kind, object),
+            summary: Summary::of(key.kind, object),
         }
     }
 
@@ -306,54 +308,16 @@ impl Registry {
         })?;
         let made: Vec<_> = outcomes.into_iter().collect::<Result<_, _>>().map_err(|_| Failure::Conflict)?;
         if let Some(last) = made.iter().map(|object| object.revision).max() {
-            self.shown(last).await.map_err(Failure::refused)?;
+            self.state.reach(last).await.map_err(Failure::refused)?;
         }
         Ok(made)
-    }
-
-    /// Waits until this server shows a revision that the store has. The embedded store publishes before it answers, so
-    /// there is nothing to wait for; a shared one may answer first.
-    async fn shown(&self, revision: Revision) -> Result<(), Status> {
-        let mut progress = {
-            let state = self.state.read();
-            if state.revision >= revision {
-                return Ok(());
-            }
-            state.progress.subscribe()
-        };
-        let reached = progress.wait_for(|shown| *shown >= revision);
-        match tokio::time::timeout(BEHIND, reached).await {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(list::too_large(revision, self.revision())),
-        }
-    }
-}
-
-/// The registry as the store knows it.
-struct Shared(Arc<RwLock<State>>);
-
-impl Follower for Shared {
-    fn load(&self, loaded: Loaded) {
-        self.0.write().load(loaded);
-    }
-
-    fn publish(&self, changes: Vec<Committed>) {
-        let mut kinds: Vec<KindRef> = changes.iter().map(|change| change.object.key.kind).collect();
-        kinds.sort_unstable();
-        kinds.dedup();
-        let mut state = self.0.write();
-        for change in changes {
-            state.apply(change);
-        }
-        state.ring(&kinds);
     }
 }
 
 /// The addresses and ports that are taken when a server starts.
 fn held_by_services(state: &State) -> Allocations {
     let mut all = Allocations::default();
-    let services = state.shelves.get(&coracle_api::kinds::SERVICE as KindRef);
-    for entry in services.into_iter().flat_map(|shelf| shelf.objects.values()) {
+    for entry in state.all(&coracle_api::kinds::SERVICE, None) {
         all.adopt(&entry.value());
     }
     all
@@ -362,7 +326,7 @@ fn held_by_services(state: &State) -> Allocations {
 /// An object that is only shown.
 fn unstored(key: &Key, object: &Value) -> Entry {
     let revision = object["metadata"]["resourceVersion"].as_str().and_then(|r| r.parse().ok());
-    let json = card::encode_whole(key.kind, object).into();
+    let json = encoding::encode_whole(key.kind, object).into();
     let object = Object { key: key.clone(), revision: Revision(revision.unwrap_or_default()), json };
     Entry::new(Arc::new(object), None)
 }

@@ -4,12 +4,12 @@ use bytes::Bytes;
 use coracle_api::decode::{Decoded, Target};
 use coracle_api::{Key, Status, patch};
 
-use super::card::Entry;
 use super::create::settle_namespace;
 use super::meta::text;
 use super::operation::{Body, Context, PatchForm, Written};
 use super::update::{Change, STALE, check_name};
 use super::{Failure, Registry, TRIES, decode, managed, stored};
+use crate::entry::Entry;
 
 impl Registry {
     pub(super) async fn patch(

@@ -4,12 +4,12 @@ use coracle_api::decode::{Format, Target, gvk};
 use coracle_api::{Key, Status, patch, scale, yaml};
 use serde_json::{Value, json};
 
-use super::card::Entry;
 use super::managed;
 use super::meta::{meta, text};
 use super::operation::{Body, Context, PatchForm, Written};
 use super::update::{Change, STALE, check_name, check_uid};
 use super::{Failure, Registry, TRIES, decode};
+use crate::entry::Entry;
 
 const SUB: &str = "scale";
 

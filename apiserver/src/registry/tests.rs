@@ -9,12 +9,12 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use super::list::ListOptions;
 use super::operation::{Body, Context, DeleteOptions, Operation, PatchForm, Written};
-use super::selection::Selection;
-use super::watch::Event;
 use super::*;
 use crate::identity::Identity;
+use crate::state::list::ListOptions;
+use crate::state::selection::Selection;
+use crate::state::watch::Event;
 use crate::store::Memory;
 
 struct World {
@@ -203,7 +203,7 @@ async fn history_is_bounded_by_bytes_and_by_age() {
         let text = format!("{number}").repeat(2_000);
         world.patch("big", json!({"data": {"text": text}})).await.unwrap();
     }
-    let (floor, kept) = world.registry.changes(None, Revision(0));
+    let (floor, kept) = world.registry.changes(Some(&kinds::CONFIG_MAP), Revision(0));
     assert!((10..25).contains(&kept.len()), "superseded objects of 2 to 4 KB, {} changes", kept.len());
     assert_eq!(kept.first().map(|change| change.revision.0 - 1), Some(floor.0), "complete from the floor on");
 

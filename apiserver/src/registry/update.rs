@@ -5,11 +5,11 @@ use coracle_api::kind::CheckChange;
 use coracle_api::{Errors, Key, Path, Status};
 use serde_json::Value;
 
-use super::card::Entry;
 use super::managed::drop_double_owners;
 use super::meta::{fill_changed, finalizers, is_deleting, meta, text, tidy};
 use super::operation::{Body, Context, Written};
 use super::{Failure, Registry, TRIES, decode, managed, stored, unstored};
+use crate::entry::Entry;
 use crate::store::Verb;
 
 /// 409 for a stale `resourceVersion`.

@@ -72,7 +72,7 @@ fn changes(app: &App, asked: &Asked) -> Result<Value, Status> {
                     "namespace": key.namespace,
                     "name": key.name,
                 },
-                "uid": change.entry.card().uid,
+                "uid": change.entry.summary().uid,
             });
             if let Some(before) = change.before.as_ref().filter(|_| with_fields) {
                 item["fields"] = difference(&before.value(), &change.entry.value()).into();

@@ -255,7 +255,7 @@ async fn resource(app: &Arc<App>, asked: &Asked, target: path::Target) -> Result
     match (method, &target.name, &target.sub) {
         ("GET", None, _) => read::list(app, asked, &target).await,
         ("GET", Some(_), _) if target.watch => read::list(app, asked, &target).await,
-        ("GET", Some(_), None) => read::get(app, asked, &target),
+        ("GET", Some(_), None) => read::get(app, asked, &target).await,
         ("POST", None, _) if !across => write::create(app, asked, &target).await,
         ("DELETE", None, _) if !across => write::delete_collection(app, asked, &target).await,
         ("PUT", Some(_), None) => write::update(app, asked, &target).await,

@@ -5,8 +5,8 @@ use coracle_api::selector::{FieldSelector, Selector};
 use coracle_api::status::{Cause, Details};
 use coracle_api::{Errors, Path, Revision, Status};
 
-use crate::registry::list::ListOptions;
 use crate::registry::operation::FieldValidation;
+use crate::state::list::ListOptions;
 
 /// The parameters, in order.
 #[derive(Clone, Debug, Default)]

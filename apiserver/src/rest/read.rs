@@ -11,10 +11,11 @@ use super::path::Target;
 use super::query::{ListQuery, read_revision};
 use super::reply::Reply;
 use super::{App, Asked, pretty, watch};
-use crate::registry::card::{Entry, without_kind};
-use crate::registry::list::{Listing, too_large};
-use crate::registry::selection::Selection;
+use crate::entry::Entry;
+use crate::entry::encoding::without_kind;
 use crate::registry::stored;
+use crate::state::list::Listing;
+use crate::state::selection::Selection;
 
 /// The key of what a target names.
 pub fn key(target: &Target) -> Key {
@@ -23,15 +24,12 @@ pub fn key(target: &Target) -> Key {
 }
 
 /// `GET` of an object.
-pub fn get(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
+pub async fn get(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
     let media = media(asked, Offer::Objects)?;
     let key = key(target);
     let wanted =
         read_revision(asked.query.text("resourceVersion")).map_err(|text| Status::failure(500, "", text))?;
-    let current = app.registry.revision();
-    if let Some(wanted) = wanted.filter(|wanted| *wanted > current) {
-        return Err(too_large(wanted, current));
-    }
+    app.registry.reach(wanted.unwrap_or_default()).await?;
     let object = app.registry.get(&key).ok_or_else(|| Status::not_found(target.kind, &key.name))?;
     shaped(app, asked, target.kind, 200, &object, &media)
 }
@@ -144,7 +142,9 @@ pub async fn list(app: &Arc<App>, asked: &Asked, target: &Target) -> Result<Repl
         return watch::start(app, asked, target, selection, &options);
     }
     let media = whole?;
-    let listing = app.registry.list(&selection, &options.options()?)?;
+    let options = options.options()?;
+    app.registry.reach(options.revision.unwrap_or_default()).await?;
+    let listing = app.registry.list(&selection, &options)?;
     render(app, asked, target.kind, listing, &media)
 }
 

@@ -18,9 +18,9 @@ use super::path;
 use super::query::{ListQuery, read_revision};
 use super::reply::Reply;
 use super::{App, Asked, read};
-use crate::registry::list::{ListOptions, expired};
-use crate::registry::selection::Selection;
-use crate::registry::watch::{Event, Watcher};
+use crate::state::list::{ListOptions, expired};
+use crate::state::selection::Selection;
+use crate::state::watch::{Event, Watcher};
 
 /// How often a client that wants bookmarks hears that nothing happened. Upstream's interval.
 const BOOKMARKS: Duration = Duration::from_secs(60);
@@ -43,11 +43,24 @@ struct Stream {
     kind: KindRef,
     shape: Shape,
     headed: bool,
+    /// How the watch is to begin, while the revision is waited for from which it is to.
+    beginning: Option<Beginning>,
     watcher: Option<Watcher>,
     ready: VecDeque<Ready>,
     bookmarks: Option<tokio::time::Interval>,
     end: Instant,
     asked: Arc<Asked>,
+}
+
+/// Where a watch begins.
+struct Beginning {
+    selection: Selection,
+    /// The revision that the client names; none: now.
+    wanted: Option<Revision>,
+    /// Whether what is there already comes first.
+    initial: bool,
+    /// Whether the end of that is told.
+    tell_end: bool,
 }
 
 /// Begins a watch.
@@ -89,33 +102,29 @@ pub fn start(
         user: asked.user.clone(),
         body: Bytes::new(),
     };
+    let wanted = wanted.filter(|_| !from_now);
+    let beginning = Beginning {
+        selection,
+        wanted,
+        initial,
+        tell_end: options.initial_events.is_some() && options.bookmarks,
+    };
     let mut stream = Stream {
         app: app.clone(),
         kind: target.kind,
         shape,
         headed: true,
+        beginning: None,
         watcher: None,
         ready: VecDeque::new(),
         bookmarks,
         end: now + life,
         asked: Arc::new(asked),
     };
-    let mut since = wanted.unwrap_or_default();
-    if initial {
-        let listing = app.registry.list(&selection, &ListOptions::default())?;
-        since = listing.revision;
-        for entry in listing.entries {
-            stream.ready.push_back(Ready::Event(Event::Added(entry.object)));
-        }
-        if options.initial_events.is_some() && options.bookmarks {
-            stream.ready.push_back(Ready::Bookmark(since, true));
-        }
-    } else if from_now {
-        since = app.registry.revision();
-    }
-    match app.registry.watch(vec![selection], since) {
-        Ok(watcher) => stream.watcher = Some(watcher),
-        Err(gone) => stream.ready.push_back(Ready::Error(expired(gone.since, gone.floor))),
+    if wanted.is_some_and(|wanted| wanted > app.registry.revision()) {
+        stream.beginning = Some(beginning);
+    } else {
+        stream.begin(beginning);
     }
     Ok(Reply {
         code: 200,
@@ -132,6 +141,19 @@ async fn step(mut stream: Stream) -> Option<(Result<Bytes, std::convert::Infalli
         if let Some(ready) = stream.ready.pop_front() {
             let bytes = stream.bytes(ready);
             return Some((Ok(bytes), stream));
+        }
+        if let Some(Beginning { wanted: Some(wanted), .. }) = stream.beginning {
+            let reached = tokio::select! {
+                reached = stream.app.registry.reach(wanted) => reached,
+                () = sleep_until(stream.end) => return None,
+                () = stream.app.stop.cancelled() => return None,
+            };
+            match (reached, stream.beginning.take()) {
+                (Ok(()), Some(beginning)) => stream.begin(beginning),
+                // Behind the answer's head there is no other place for a failure.
+                (reached, _) => stream.ready.extend(reached.err().map(Ready::Error)),
+            }
+            continue;
         }
         let watcher = stream.watcher.as_mut()?;
         let bookmark = async {
@@ -161,6 +183,29 @@ async fn step(mut stream: Stream) -> Option<(Result<Bytes, std::convert::Infalli
 }
 
 impl Stream {
+    fn begin(&mut self, beginning: Beginning) {
+        let Beginning { selection, wanted, initial, tell_end } = beginning;
+        let registry = &self.app.registry;
+        let mut since = wanted.unwrap_or_else(|| registry.revision());
+        if initial {
+            let listing = match registry.list(&selection, &ListOptions::default()) {
+                Ok(listing) => listing,
+                Err(status) => return self.ready.push_back(Ready::Error(status)),
+            };
+            since = listing.revision;
+            for entry in listing.entries {
+                self.ready.push_back(Ready::Event(Event::Added(entry.object)));
+            }
+            if tell_end {
+                self.ready.push_back(Ready::Bookmark(since, true));
+            }
+        }
+        match registry.watch(vec![selection], since) {
+            Ok(watcher) => self.watcher = Some(watcher),
+            Err(gone) => self.ready.push_back(Ready::Error(expired(gone.since, gone.floor))),
+        }
+    }
+
     fn bytes(&mut self, ready: Ready) -> Bytes {
         match ready {
             Ready::Event(event) if self.shape == Shape::Whole && self.kind.view.is_none() => {

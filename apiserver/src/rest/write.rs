@@ -13,10 +13,10 @@ use super::query::{ListQuery, WriteQuery, check_dry_run, invalid_options, unsupp
 use super::read::{key, media, render, shaped};
 use super::reply::{Reply, deleted};
 use super::{App, Asked};
-use crate::registry::list::{ListOptions, Listing};
 use crate::registry::operation::{Answer, Body, Context, DeleteOptions, Operation, PatchForm, Written};
-use crate::registry::selection::Selection;
 use crate::registry::stored;
+use crate::state::list::{ListOptions, Listing};
+use crate::state::selection::Selection;
 
 /// How many objects of a collection are deleted at a time.
 const AT_ONCE: usize = 64;

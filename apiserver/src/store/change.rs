@@ -6,7 +6,7 @@ use bytes::Bytes;
 use coracle_api::{Key, Object, Revision};
 use jiff::Timestamp;
 
-use crate::registry::card::Card;
+use crate::entry::Summary;
 
 /// Changes that are handed to the store in one call.
 #[derive(Debug)]
@@ -47,15 +47,15 @@ pub struct Change {
     pub causes: Vec<Revision>,
     /// When.
     pub time: Timestamp,
-    /// The index card of the new object, handed on to the follower so that nothing is decoded twice.
-    pub card: Card,
+    /// The summary of the new object, handed on to the follower so that nothing is decoded twice.
+    pub summary: Summary,
 }
 
 impl Change {
     pub(super) fn numbered(self, revision: Revision) -> Committed {
         let object = Object { key: self.key, revision, json: self.body.at(revision) };
-        let Change { actor, causes, verb, time, card, .. } = self;
-        Committed { object: Arc::new(object), time, actor, causes, verb, card: Some(card) }
+        let Change { actor, causes, verb, time, summary, .. } = self;
+        Committed { object: Arc::new(object), time, actor, causes, verb, summary: Some(summary) }
     }
 }
 
@@ -137,8 +137,8 @@ pub struct Committed {
     pub causes: Vec<Revision>,
     /// What it did.
     pub verb: Verb,
-    /// The card of the [`Change`]; absent for what was read from disk.
-    pub card: Option<Card>,
+    /// The summary of the [`Change`]; absent for what was read from disk.
+    pub summary: Option<Summary>,
 }
 
 /// Somebody wrote first. Read again and plan again; never overwrite.

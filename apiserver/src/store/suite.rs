@@ -10,7 +10,8 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 
 use super::*;
-use crate::registry::card::{Card, encode};
+use crate::entry::Summary;
+use crate::entry::encoding::encode;
 
 pub fn key(name: &str) -> Key {
     Key::new(&kinds::CONFIG_MAP, "default", name)
@@ -26,7 +27,7 @@ pub fn change(name: &str, expected: impl Into<Expected>, verb: Verb, text: &str)
         actor: "test".into(),
         causes: vec![Revision(1)],
         time: "2026-01-01T00:00:00Z".parse().unwrap(),
-        card: Card::of(&kinds::CONFIG_MAP, &object),
+        summary: Summary::of(&kinds::CONFIG_MAP, &object),
     }
 }
 

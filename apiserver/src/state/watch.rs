@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use coracle_api::{Object, Revision};
 use futures::future::select_all;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
-use super::Registry;
+use super::State;
+use super::past::Change;
 use super::selection::Selection;
-use super::shelf::Change;
 use crate::store::Verb;
 
 /// The most changes that one look takes, so that nobody holds the lock for long.
@@ -56,26 +56,32 @@ pub struct Expired {
 
 /// A watch of one or several kinds.
 pub struct Watcher {
-    registry: Arc<Registry>,
+    state: Arc<State>,
     selections: Vec<Selection>,
-    bells: Vec<watch::Receiver<Revision>>,
+    /// Tells of changes, perhaps of more than are selected.
+    news: Vec<Arc<Notify>>,
     seen: Revision,
 }
 
-impl Registry {
-    /// Follows the changes after `since` that any of the selections names. A revision from the future is waited for.
+impl State {
+    /// Follows the changes after `since` that any of the selections names. From a revision that has not happened yet nothing
+    /// comes until it has: see [`State::reach`].
     ///
     /// # Errors
     /// [`Expired`], at once or later from [`Watcher::next`].
     pub fn watch(self: &Arc<Self>, selections: Vec<Selection>, since: Revision) -> Result<Watcher, Expired> {
-        let state = self.state.read();
-        if since < state.floor {
-            return Err(Expired { since, floor: state.floor });
+        let mut inner = self.inner.write();
+        let mut news = Vec::with_capacity(selections.len());
+        for selection in &selections {
+            let Some(shelf) = inner.shelves.get_mut(selection.kind) else { continue };
+            let feed = shelf.follow(selection);
+            if since < feed.floor() {
+                return Err(Expired { since, floor: feed.floor() });
+            }
+            news.push(feed.news().clone());
         }
-        let bell = |s: &Selection| state.shelves.get(s.kind).map(|shelf| shelf.bell.subscribe());
-        let bells = selections.iter().filter_map(bell).collect();
-        drop(state);
-        Ok(Watcher { registry: self.clone(), selections, bells, seen: since })
+        drop(inner);
+        Ok(Watcher { state: self.clone(), selections, news, seen: since })
     }
 }
 
@@ -86,19 +92,20 @@ impl Watcher {
     /// [`Expired`] if the watcher was too slow.
     pub async fn next(&mut self) -> Result<Vec<Event>, Expired> {
         loop {
-            for bell in &mut self.bells {
-                // Marked before the look: a change that comes after the look rings again.
-                bell.mark_unchanged();
+            let news = self.news.clone();
+            let mut waits: Vec<_> = news.iter().map(|news| Box::pin(news.notified())).collect();
+            for wait in &mut waits {
+                // It counts from before the look: a change that comes after the look ends the wait.
+                wait.as_mut().enable();
             }
             let events = self.look()?;
             if !events.is_empty() {
                 return Ok(events);
             }
-            if self.bells.is_empty() {
+            if waits.is_empty() {
                 std::future::pending::<()>().await;
             }
-            let rings = self.bells.iter_mut().map(|bell| Box::pin(bell.changed()));
-            let _ = select_all(rings).await;
+            select_all(waits).await;
         }
     }
 
@@ -108,15 +115,16 @@ impl Watcher {
     }
 
     fn look(&mut self) -> Result<Vec<Event>, Expired> {
-        let state = self.registry.state.read();
-        if self.seen < state.floor {
-            return Err(Expired { since: self.seen, floor: state.floor });
-        }
+        let inner = self.state.inner.read();
         let mut changes: Vec<(usize, Arc<Change>)> = Vec::new();
-        let mut end = state.revision.max(self.seen);
+        let mut end = inner.revision.max(self.seen);
         for (index, selection) in self.selections.iter().enumerate() {
-            let Some(shelf) = state.shelves.get(selection.kind) else { continue };
-            for (count, change) in shelf.since(self.seen).enumerate() {
+            let Some(shelf) = inner.shelves.get(selection.kind) else { continue };
+            let feed = shelf.feed_of(selection);
+            if self.seen < feed.floor() {
+                return Err(Expired { since: self.seen, floor: feed.floor() });
+            }
+            for (count, change) in feed.since(self.seen).enumerate() {
                 if count == LOOK {
                     // Stop all kinds where this one stops, so that no revision is passed over.
                     end = end.min(Revision(change.revision.0 - 1));
@@ -125,7 +133,7 @@ impl Watcher {
                 changes.push((index, change.clone()));
             }
         }
-        drop(state);
+        drop(inner);
         changes.retain(|(_, change)| change.revision <= end);
         changes.sort_by_key(|(_, change)| change.revision);
         self.seen = end;

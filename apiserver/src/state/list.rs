@@ -5,9 +5,10 @@ use base64::{DecodeError, Engine};
 use coracle_api::{Revision, Status};
 use serde::{Deserialize, Serialize};
 
-use super::Registry;
-use super::card::Entry;
 use super::selection::Selection;
+use super::shelf::Span;
+use super::{Inner, State};
+use crate::entry::{Entry, place};
 
 /// What a list asks for beside the selection.
 #[derive(Clone, Debug, Default)]
@@ -46,71 +47,28 @@ struct Token {
 
 const TOKEN_VERSION: &str = "meta.k8s.io/v1";
 
-impl Registry {
+impl State {
     /// The objects of a selection.
     ///
     /// # Errors
     /// 400 for a bad token, 410 for a revision that is no longer kept, 504 for one from the future.
     pub fn list(&self, selection: &Selection, options: &ListOptions) -> Result<Listing, Status> {
-        let (mut wanted, mut behind) = (None, None);
-        if options.exact {
-            wanted = options.revision;
-        }
-        if !options.continue_token.is_empty() {
-            let token = read_token(&options.continue_token)?;
-            // A negative revision means: go on from here, but with what is there now.
-            wanted = (token.rv > 0).then_some(Revision(token.rv.unsigned_abs()));
-            let name = token.start.trim_end_matches('\0');
-            behind = Some(match &selection.namespace {
-                Some(namespace) => format!("{namespace}/{name}"),
-                None if selection.kind.namespaced => name.to_string(),
-                None => format!("/{name}"),
-            });
-        }
-        let state = self.state.read();
-        if let Some(revision) = options.revision.filter(|r| *r > state.revision) {
-            return Err(too_large(revision, state.revision));
-        }
-        let Some(shelf) = state.shelves.get(selection.kind) else {
-            return Err(Status::not_found(selection.kind, ""));
-        };
-        let revision = wanted.unwrap_or(state.revision);
-        if revision > state.revision {
-            return Err(too_large(revision, state.revision));
-        }
-        if revision < state.floor {
-            return Err(if options.continue_token.is_empty() {
-                expired(revision, state.floor)
-            } else {
-                let start = behind.as_deref().unwrap_or_default();
-                expired_page(&token(state.revision, start, selection, true))
-            });
-        }
+        let start = Start::of(selection, options)?;
         let limit = if options.limit == 0 { usize::MAX } else { options.limit };
-        let changed_since = shelf.since(revision).next().is_some();
-        let (entries, more) = if changed_since {
-            let objects = shelf.at(revision);
-            let prefix = selection.namespace.as_ref().map(|n| format!("{n}/")).unwrap_or_default();
-            let range = objects
-                .iter()
-                .filter(|(place, _)| place.starts_with(&prefix))
-                .filter(|(place, _)| behind.as_ref().is_none_or(|b| *place > b))
-                .map(|(_, entry)| entry);
-            page(range, selection, limit)
-        } else if let (Some(name), Some(namespace), None) = (
-            selection.fields.requires("metadata.name"),
-            selection.namespace.as_ref().or((!selection.kind.namespaced).then_some(&String::new())),
-            &behind,
-        ) {
-            page(shelf.objects.get(&format!("{namespace}/{name}")).into_iter(), selection, limit)
-        } else {
-            let range = shelf.range(selection.namespace.as_deref(), behind.as_deref());
-            page(range.map(|(_, entry)| entry), selection, limit)
-        };
-        drop(state);
+        // Under the lock entries are only picked up; what is in them is looked at when others may write again.
+        let Found { revision, mut entries, mut more } = self.inner.read().find(
+            selection,
+            &start,
+            if selection.selects() { usize::MAX } else { limit },
+        )?;
+        if selection.selects() {
+            let mut matching = entries.into_iter().filter(|entry| selection.matches(entry));
+            entries = matching.by_ref().take(limit).collect();
+            more = usize::from(matching.next().is_some());
+        }
         let mut listing = Listing { revision, entries, continue_token: String::new(), remaining: None };
         if more > 0 {
-            let last = listing.entries.last().map(|e| super::card::place(&e.object.key)).unwrap_or_default();
+            let last = listing.entries.last().map(|e| place(&e.object.key)).unwrap_or_default();
             listing.continue_token = token(revision, &last, selection, false);
             listing.remaining = (!selection.selects()).then_some(more);
         }
@@ -118,15 +76,73 @@ impl Registry {
     }
 }
 
-/// The first `limit` of the wanted, and how many more there are.
-fn page<'a>(
-    range: impl Iterator<Item = &'a Entry>,
-    selection: &Selection,
-    limit: usize,
-) -> (Vec<Entry>, usize) {
-    let mut wanted = range.filter(|entry| selection.matches(entry));
-    let entries: Vec<Entry> = wanted.by_ref().take(limit).cloned().collect();
-    (entries, wanted.count())
+/// Where a list begins.
+struct Start {
+    /// At least this revision.
+    least: Option<Revision>,
+    /// Exactly this one.
+    exact: Option<Revision>,
+    /// Only what stands behind this place: the end of the page before.
+    behind: Option<String>,
+}
+
+impl Start {
+    fn of(selection: &Selection, options: &ListOptions) -> Result<Start, Status> {
+        let exact = options.revision.filter(|_| options.exact);
+        if options.continue_token.is_empty() {
+            return Ok(Start { least: options.revision, exact, behind: None });
+        }
+        let token = read_token(&options.continue_token)?;
+        // A negative revision means: go on from here, but with what is there now.
+        let exact = (token.rv > 0).then_some(Revision(token.rv.unsigned_abs()));
+        let name = token.start.trim_end_matches('\0');
+        let behind = match &selection.namespace {
+            Some(namespace) => format!("{namespace}/{name}"),
+            None if selection.kind.namespaced => name.to_string(),
+            None => format!("/{name}"),
+        };
+        Ok(Start { least: options.revision, exact, behind: Some(behind) })
+    }
+}
+
+/// What stands where a list looks.
+struct Found {
+    revision: Revision,
+    /// Some of these may not be selected.
+    entries: Vec<Entry>,
+    /// How many more there are.
+    more: usize,
+}
+
+impl Inner {
+    fn find(&self, selection: &Selection, start: &Start, limit: usize) -> Result<Found, Status> {
+        let future = [start.least, start.exact].into_iter().flatten().find(|r| *r > self.revision);
+        if let Some(revision) = future {
+            return Err(too_large(revision, self.revision));
+        }
+        let Some(shelf) = self.shelves.get(selection.kind) else {
+            return Err(Status::not_found(selection.kind, ""));
+        };
+        let (revision, floor) = (start.exact.unwrap_or(self.revision), shelf.feed().floor());
+        if revision < floor {
+            return Err(match &start.behind {
+                None => expired(revision, floor),
+                Some(behind) => expired_page(&token(self.revision, behind, selection, true)),
+            });
+        }
+        let undone = shelf.undone(revision);
+        if let Some(place) = selection.place().filter(|_| undone.is_empty() && start.behind.is_none()) {
+            return Ok(Found {
+                revision,
+                entries: shelf.get(&place).cloned().into_iter().collect(),
+                more: 0,
+            });
+        }
+        let span = Span { namespace: selection.namespace.as_deref(), behind: start.behind.as_deref() };
+        let mut all = shelf.entries_in(span, selection, &undone);
+        let entries = all.by_ref().take(limit).cloned().collect();
+        Ok(Found { revision, entries, more: all.count() })
+    }
 }
 
 fn token(revision: Revision, place: &str, selection: &Selection, inconsistent: bool) -> String {
@@ -163,7 +179,7 @@ fn read_token(text: &str) -> Result<Token, Status> {
     Ok(token)
 }
 
-/// 504: the revision has not happened yet. Upstream waits a little for it; here nothing can be behind.
+/// 504: the revision has not happened yet.
 pub fn too_large(wanted: Revision, current: Revision) -> Status {
     use coracle_api::status::{Cause, Details};
     let cause = Cause {

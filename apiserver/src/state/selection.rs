@@ -4,8 +4,7 @@ use coracle_api::kind::Selectable;
 use coracle_api::selector::{FieldSelector, Selector};
 use coracle_api::{KindRef, Status};
 
-use super::card::Entry;
-use super::stored;
+use crate::entry::{Entry, stored};
 
 /// Compiled from the texts of a request.
 #[derive(Clone, Debug)]
@@ -55,10 +54,19 @@ impl Selection {
         !self.labels.is_everything() || !self.fields.0.is_empty()
     }
 
+    /// The only place where a wanted object can stand, if it is named.
+    pub fn place(&self) -> Option<String> {
+        let name = self.fields.requires("metadata.name")?;
+        match &self.namespace {
+            Some(namespace) => Some(format!("{namespace}/{name}")),
+            None => (!self.kind.namespaced).then(|| format!("/{name}")),
+        }
+    }
+
     /// Whether an object is wanted.
     pub fn matches(&self, entry: &Entry) -> bool {
         self.namespace.as_ref().is_none_or(|n| *n == entry.object.key.namespace)
             && self.fields.0.iter().all(|term| (entry.field(&term.field) == term.value) == term.equal)
-            && (self.labels.is_everything() || self.labels.matches_by(|label| entry.card().label(label)))
+            && (self.labels.is_everything() || self.labels.matches_by(|label| entry.summary().label(label)))
     }
 }

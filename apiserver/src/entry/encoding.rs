@@ -1,88 +1,9 @@
-//! The index card of an object: what lists and watches ask of it, read once when it is written.
+//! The bytes of an object: how they are written, so that a revision can be put into them without decoding.
 
-use std::sync::{Arc, OnceLock};
-
-use coracle_api::kind::Selectable;
-use coracle_api::{Key, KindRef, Object, Revision};
+use coracle_api::{KindRef, Object, Revision};
 use serde_json::{Map, Value};
 
 use crate::store::Encoded;
-
-/// What selectors look at, so that no reader decodes an object to pass it over.
-#[derive(Clone, Debug, Default)]
-pub struct Card {
-    /// `metadata.uid`.
-    pub uid: String,
-    /// Whether it is on its way out.
-    pub deleting: bool,
-    /// `metadata.labels`; few, so that looking through them is quick.
-    labels: Vec<(String, String)>,
-    /// The values of the kind's selectable fields, in the order of its row; none for what the key says.
-    fields: Vec<String>,
-}
-
-impl Card {
-    /// The card of an object.
-    pub fn of(kind: KindRef, object: &Value) -> Card {
-        let meta = &object["metadata"];
-        let label = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
-        let field = |s: &Selectable| if is_in_key(s.field) { String::new() } else { s.value(object) };
-        Card {
-            uid: meta["uid"].as_str().unwrap_or_default().into(),
-            deleting: meta["deletionTimestamp"].is_string(),
-            labels: meta["labels"].as_object().into_iter().flatten().filter_map(label).collect(),
-            fields: kind.selectable.iter().map(field).collect(),
-        }
-    }
-
-    /// The value of a label.
-    pub fn label(&self, name: &str) -> Option<&str> {
-        self.labels.iter().find(|(label, _)| label == name).map(|(_, value)| value.as_str())
-    }
-}
-
-fn is_in_key(field: &str) -> bool {
-    matches!(field, "metadata.name" | "metadata.namespace")
-}
-
-/// An object with its card.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The object.
-    pub object: Arc<Object>,
-    /// Written when it is first asked for: what is read from disk at a start is often never looked at.
-    card: Arc<OnceLock<Card>>,
-}
-
-impl Entry {
-    /// An object with the card that its writer made, if there was one.
-    pub fn new(object: Arc<Object>, card: Option<Card>) -> Entry {
-        Entry { object, card: Arc::new(card.map_or_else(OnceLock::new, OnceLock::from)) }
-    }
-
-    /// The object as a tree. The registry only holds what it has itself encoded, so this does not fail.
-    pub fn value(&self) -> Value {
-        self.object.value().unwrap_or_default()
-    }
-
-    /// Its card.
-    pub fn card(&self) -> &Card {
-        self.card.get_or_init(|| Card::of(self.object.key.kind, &self.value()))
-    }
-
-    /// The value of one of the kind's selectable fields; empty for any other.
-    pub fn field(&self, field: &str) -> &str {
-        let key = &self.object.key;
-        match field {
-            "metadata.name" => &key.name,
-            "metadata.namespace" => &key.namespace,
-            _ => {
-                let position = key.kind.selectable.iter().position(|s| s.field == field);
-                position.and_then(|at| self.card().fields.get(at)).map_or("", String::as_str)
-            }
-        }
-    }
-}
 
 /// What every encoded object of a kind starts with. Items of a list leave it out, as upstream does.
 pub fn prefix(kind: KindRef) -> String {
@@ -191,15 +112,10 @@ fn field(out: &mut Vec<u8>, name: &str, value: &Value) {
     let _ = serde_json::to_writer(&mut *out, value);
 }
 
-/// The place of an object on its kind's shelf: upstream sorts by this text, not by namespace and then name.
-pub fn place(key: &Key) -> String {
-    format!("{}/{}", key.namespace, key.name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coracle_api::kinds;
+    use coracle_api::{Key, kinds};
     use serde_json::json;
 
     #[test]

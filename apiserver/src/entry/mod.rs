@@ -1,0 +1,95 @@
+//! An object as the server holds it: its bytes, encoded once, and beside them what selectors ask of it.
+
+pub mod encoding;
+
+use std::sync::{Arc, OnceLock};
+
+use coracle_api::kind::Selectable;
+use coracle_api::{Key, KindRef, Object};
+use serde_json::Value;
+
+/// What selectors look at, read once when an object is written, so that no reader decodes an object to pass it over.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// Whether it is on its way out.
+    pub deleting: bool,
+    /// `metadata.labels`; few, so that looking through them is quick.
+    labels: Vec<(String, String)>,
+    /// The values of the kind's selectable fields, in the order of its row; none for what the key says.
+    fields: Vec<String>,
+}
+
+impl Summary {
+    /// The summary of an object.
+    pub fn of(kind: KindRef, object: &Value) -> Summary {
+        let meta = &object["metadata"];
+        let label = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+        let field = |s: &Selectable| if is_in_key(s.field) { String::new() } else { s.value(object) };
+        Summary {
+            uid: meta["uid"].as_str().unwrap_or_default().into(),
+            deleting: meta["deletionTimestamp"].is_string(),
+            labels: meta["labels"].as_object().into_iter().flatten().filter_map(label).collect(),
+            fields: kind.selectable.iter().map(field).collect(),
+        }
+    }
+
+    /// The value of a label.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.iter().find(|(label, _)| label == name).map(|(_, value)| value.as_str())
+    }
+}
+
+fn is_in_key(field: &str) -> bool {
+    matches!(field, "metadata.name" | "metadata.namespace")
+}
+
+/// An object with its summary.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The object.
+    pub object: Arc<Object>,
+    /// Made when it is first asked for: what is read from disk at a start is often never looked at.
+    summary: Arc<OnceLock<Summary>>,
+}
+
+impl Entry {
+    /// An object with the summary that its writer made, if there was one.
+    pub fn new(object: Arc<Object>, summary: Option<Summary>) -> Entry {
+        Entry { object, summary: Arc::new(summary.map_or_else(OnceLock::new, OnceLock::from)) }
+    }
+
+    /// The object as a tree. The registry only holds what it has itself encoded, so this does not fail.
+    pub fn value(&self) -> Value {
+        self.object.value().unwrap_or_default()
+    }
+
+    /// Its summary.
+    pub fn summary(&self) -> &Summary {
+        self.summary.get_or_init(|| Summary::of(self.object.key.kind, &self.value()))
+    }
+
+    /// The value of one of the kind's selectable fields; empty for any other.
+    pub fn field(&self, field: &str) -> &str {
+        let key = &self.object.key;
+        match field {
+            "metadata.name" => &key.name,
+            "metadata.namespace" => &key.namespace,
+            _ => {
+                let position = key.kind.selectable.iter().position(|s| s.field == field);
+                position.and_then(|at| self.summary().fields.get(at)).map_or("", String::as_str)
+            }
+        }
+    }
+}
+
+/// The kind that is kept where this one only shows it.
+pub fn stored(kind: KindRef) -> KindRef {
+    kind.view.map_or(kind, |view| view.of)
+}
+
+/// Where an object stands among those of its kind: upstream sorts by this text, not by namespace and then name.
+pub fn place(key: &Key) -> String {
+    format!("{}/{}", key.namespace, key.name)
+}

@@ -1,0 +1,203 @@
+//! Everything that lives and what happened to it lately, in memory: what every read and every watch is served from.
+//!
+//! ```text
+//!  store --publish--> State: a Shelf for each kind --+--> get, list (also of the past)
+//!                            objects, changes        +--> watch: a cursor into the changes
+//! ```
+
+pub mod list;
+pub mod past;
+pub mod selection;
+pub mod watch;
+
+mod shelf;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::{Key, KindRef, Revision, Status, kinds};
+use jiff::Timestamp;
+use parking_lot::RwLock;
+use tokio::sync::{Notify, watch as progress};
+
+use crate::entry::{Entry, place};
+use crate::store::{Bounds, Committed, Follower, Loaded};
+use past::Change;
+use selection::Selection;
+use shelf::{Shelf, Span, Undone};
+
+/// How long a read of a revision that has not happened yet waits for it: as long as upstream waits for its cache.
+const BEHIND: Duration = Duration::from_secs(3);
+
+/// See the module. Shared by all who read; only the store writes to it.
+pub struct State {
+    inner: RwLock<Inner>,
+    /// Tells of each new revision to those who wait for one.
+    progress: progress::Sender<Revision>,
+}
+
+struct Inner {
+    /// The revision of the last change.
+    revision: Revision,
+    shelves: HashMap<KindRef, Shelf>,
+    /// How many changes are held, and what they hold in memory.
+    count: usize,
+    bytes: usize,
+    bounds: Bounds,
+}
+
+impl State {
+    /// Nothing yet.
+    pub fn new(bounds: Bounds) -> State {
+        let shelves = kinds::all().iter().map(|kind| (*kind, Shelf::new(kind))).collect();
+        State {
+            inner: RwLock::new(Inner { revision: Revision(0), shelves, count: 0, bytes: 0, bounds }),
+            progress: progress::Sender::new(Revision(0)),
+        }
+    }
+
+    /// One object as it is now.
+    pub fn get(&self, key: &Key) -> Option<Entry> {
+        self.inner.read().shelves.get(key.kind)?.get(&place(key)).cloned()
+    }
+
+    /// Every object of a kind in a namespace, or in all.
+    pub fn all(&self, kind: KindRef, namespace: Option<&str>) -> Vec<Entry> {
+        let inner = self.inner.read();
+        let Some(shelf) = inner.shelves.get(kind) else { return Vec::new() };
+        let span = Span { namespace, behind: None };
+        let nothing = Undone::new();
+        shelf.entries_in(span, &Selection::all(kind, None), &nothing).cloned().collect()
+    }
+
+    /// The revision of the last change.
+    pub fn revision(&self) -> Revision {
+        self.inner.read().revision
+    }
+
+    /// How many objects of each kind live.
+    pub fn counts(&self) -> Vec<(String, usize)> {
+        let inner = self.inner.read();
+        let count = |(kind, shelf): (&KindRef, &Shelf)| (kind.qualified_resource(), shelf.len());
+        let mut counts: Vec<(String, usize)> = inner.shelves.iter().map(count).collect();
+        drop(inner);
+        counts.sort_unstable();
+        counts
+    }
+
+    /// The changes after a revision, of one kind or of all, in order; and the revision behind which they are complete.
+    pub fn changes(&self, kind: Option<KindRef>, since: Revision) -> (Revision, Vec<Arc<Change>>) {
+        let inner = self.inner.read();
+        let shelves =
+            || inner.shelves.iter().filter(|(k, _)| kind.is_none_or(|kind| kind == **k)).map(|(_, s)| s);
+        let floor = shelves().map(|shelf| shelf.feed().floor()).max().unwrap_or_default();
+        let mut changes: Vec<Arc<Change>> =
+            shelves().flat_map(|shelf| shelf.feed().since(since)).cloned().collect();
+        drop(inner);
+        changes.sort_unstable_by_key(|change| change.revision);
+        (floor, changes)
+    }
+
+    /// Waits a little for a revision that has not happened yet: another server may have seen it first.
+    ///
+    /// # Errors
+    /// 504, with upstream's text: it does not come, as after the restore of a backup.
+    pub async fn reach(&self, revision: Revision) -> Result<(), Status> {
+        let mut progress = self.progress.subscribe();
+        if self.revision() >= revision {
+            return Ok(());
+        }
+        let reached = progress.wait_for(|shown| *shown >= revision);
+        match tokio::time::timeout(BEHIND, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(list::too_large(revision, self.revision())),
+        }
+    }
+
+    /// Forgets what is older than the bounds allow.
+    pub fn age(&self, now: Timestamp) {
+        let inner = &mut *self.inner.write();
+        let oldest_kept = now.as_second().saturating_sub(inner.bounds.age_seconds);
+        let Inner { shelves, count, bytes, .. } = inner;
+        for shelf in shelves.values_mut() {
+            while shelf.oldest().is_some_and(|oldest| oldest.as_second() < oldest_kept) {
+                (*count, *bytes) = (*count - 1, *bytes - shelf.forget());
+            }
+            shelf.sweep();
+        }
+    }
+}
+
+impl Follower for State {
+    fn load(&self, loaded: Loaded) {
+        let mut inner = self.inner.write();
+        let mut woken: Vec<Arc<Notify>> = Vec::new();
+        (inner.count, inner.bytes) = (0, 0);
+        for shelf in inner.shelves.values_mut() {
+            shelf.reset(loaded.floor);
+        }
+        for change in loaded.base {
+            if let Some(shelf) = inner.shelves.get_mut(change.object.key.kind) {
+                shelf.adopt(Entry::new(change.object, change.summary));
+            }
+        }
+        inner.revision = loaded.floor;
+        for change in loaded.log {
+            inner.apply(change, &mut woken);
+        }
+        // All who watch have to look, even where nothing was played.
+        woken.extend(inner.shelves.values().flat_map(Shelf::followers));
+        let revision = inner.revision;
+        drop(inner);
+        self.tell(woken, revision);
+    }
+
+    fn publish(&self, changes: Vec<Committed>) {
+        let mut woken = Vec::with_capacity(changes.len());
+        let mut inner = self.inner.write();
+        for change in changes {
+            inner.apply(change, &mut woken);
+        }
+        let revision = inner.revision;
+        drop(inner);
+        self.tell(woken, revision);
+    }
+}
+
+impl State {
+    /// Wakes those who wait, each once.
+    fn tell(&self, mut woken: Vec<Arc<Notify>>, revision: Revision) {
+        woken.sort_unstable_by_key(|news| Arc::as_ptr(news) as usize);
+        woken.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        for news in woken {
+            news.notify_waiters();
+        }
+        self.progress.send_replace(revision);
+    }
+}
+
+impl Inner {
+    /// Plays one change.
+    fn apply(&mut self, change: Committed, woken: &mut Vec<Arc<Notify>>) {
+        self.revision = change.object.revision;
+        let Some(shelf) = self.shelves.get_mut(change.object.key.kind) else { return };
+        (self.count, self.bytes) = (self.count + 1, self.bytes + shelf.apply(change, woken));
+        while self.count > self.bounds.count {
+            self.forget(|shelf| shelf.feed().len());
+        }
+        while self.bytes > self.bounds.memory_bytes {
+            self.forget(Shelf::bytes);
+        }
+    }
+
+    /// Forgets one change: always of the kind that takes the most room, so that a busy kind pays for itself and a watch of a quiet
+    /// one can resume from long ago.
+    fn forget(&mut self, room: fn(&Shelf) -> usize) {
+        // Over a bound there is something to forget.
+        let Some(largest) = self.shelves.values_mut().max_by_key(|shelf| room(shelf)) else { return };
+        (self.count, self.bytes) = (self.count - 1, self.bytes - largest.forget());
+    }
+}
