@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::meta::{finalizers, is_deleting, meta, read_time, text, tidy, time_text};
 use super::operation::{Context, DeleteOptions, Written};
-use super::{Failure, Registry, TRIES};
+use super::{Failure, Registry, TRIES, nothing_stored, unstored};
 use crate::entry::Entry;
-use crate::store::Verb;
+use crate::store::{Batch, Expected, Verb};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -38,14 +38,8 @@ impl Registry {
         key: &Key,
         options: &DeleteOptions,
     ) -> Result<Written, Status> {
-        let mut marked: Option<Entry> = None;
         for _ in 0..TRIES {
-            let same = |old: &Entry| marked.as_ref().is_none_or(|marked| uid(marked) == uid(old));
-            let Some(old) = self.entry(key).filter(same) else {
-                // What this request has marked may meanwhile be removed by another.
-                let gone = marked.map(|entry| Written { gone: true, ..Written::changed(entry.object) });
-                return gone.ok_or_else(|| Status::not_found(key.kind, &key.name));
-            };
+            let old = self.entry(key).ok_or_else(|| Status::not_found(key.kind, &key.name))?;
             let value = old.value();
             check_preconditions(key, &value, options)?;
             crate::admission::admit_delete(key)?;
@@ -56,16 +50,8 @@ impl Registry {
                     self.commit(context, key, Some(&old), Verb::Update, &new).await.map(|e| (e, false))
                 }
                 Step::Remove(last) => self.remove(context, key, &old, &last).await.map(|e| (e, true)),
-                // Kinds that go gracefully are seen to go even when no time is left for it.
                 Step::MarkAndRemove(new) => {
-                    match self.commit(context, key, Some(&old), Verb::Update, &new).await {
-                        Ok(entry) if context.dry_run => Ok((entry, true)),
-                        Ok(entry) => {
-                            marked = Some(entry.clone());
-                            self.remove(context, key, &entry, &new).await.map(|e| (e, true))
-                        }
-                        Err(failure) => Err(failure),
-                    }
+                    self.mark_and_remove(context, key, &old, &new).await.map(|e| (e, true))
                 }
             };
             match outcome {
@@ -90,10 +76,24 @@ impl Registry {
         }
         Ok(entry)
     }
-}
 
-fn uid(entry: &Entry) -> String {
-    text(&entry.value(), "uid").to_owned()
+    /// Kinds that go gracefully are seen to go even when no time is left for it: both changes, or neither.
+    async fn mark_and_remove(
+        &self,
+        context: &Context,
+        key: &Key,
+        old: &Entry,
+        new: &Value,
+    ) -> Result<Entry, Failure> {
+        if context.dry_run {
+            return Ok(unstored(key, new));
+        }
+        let mark = self.change(context, key, Expected::At(old.object.revision), Verb::Update, new);
+        let removal = self.change(context, key, Expected::Earlier, Verb::Delete, new);
+        let made = self.commit_batch(Batch::Together(vec![mark, removal])).await?;
+        self.release_service(key.kind, new);
+        made.into_iter().next_back().map(|object| Entry::new(object, None)).ok_or_else(nothing_stored)
+    }
 }
 
 /// 409 for an object that is not the one, or not as, the client thinks.

@@ -274,7 +274,7 @@ impl Registry {
         let expected = expected.map(|entry| entry.object.revision).into();
         let change = self.change(context, key, expected, verb, object);
         let mut made = self.commit_batch(Batch::Together(vec![change])).await?;
-        let object = made.pop().ok_or_else(|| Failure::refused(Status::internal("nothing was stored")))?;
+        let object = made.pop().ok_or_else(nothing_stored)?;
         Ok(Entry::new(object, None))
     }
 
@@ -321,6 +321,11 @@ fn held_by_services(state: &State) -> Allocations {
         all.adopt(&entry.value());
     }
     all
+}
+
+/// A store that answers a batch with too few outcomes.
+fn nothing_stored() -> Failure {
+    Failure::refused(Status::internal("nothing was stored"))
 }
 
 /// An object that is only shown.

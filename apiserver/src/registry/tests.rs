@@ -1,6 +1,7 @@
 //! Laws of reading while others write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use coracle_api::{Key, kinds};
@@ -15,11 +16,44 @@ use crate::identity::Identity;
 use crate::state::list::ListOptions;
 use crate::state::selection::Selection;
 use crate::state::watch::Event;
-use crate::store::Memory;
+use crate::store::{Follower, Memory, Outcome};
 
 struct World {
     registry: Arc<Registry>,
     store: Memory,
+    /// How many commits still go well.
+    left: Arc<AtomicUsize>,
+}
+
+/// A store that takes its time, so that a commit can be abandoned, and that breaks when it is told to.
+struct Slow(Memory, Arc<AtomicUsize>);
+
+#[async_trait::async_trait]
+impl Store for Slow {
+    async fn load(&self, follower: Arc<dyn Follower>) -> Result<(), StoreError> {
+        self.0.load(follower).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Vec<Outcome>, StoreError> {
+        tokio::task::yield_now().await;
+        let one_less = |left: usize| left.checked_sub(1);
+        if self.1.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_err() {
+            return Err(StoreError::Disk("no space left on device".into()));
+        }
+        let outcomes = self.0.commit(batch).await;
+        tokio::task::yield_now().await;
+        outcomes
+    }
+
+    fn age(&self) {}
+
+    fn health(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
 }
 
 impl World {
@@ -29,9 +63,24 @@ impl World {
 
     async fn with(bounds: Bounds) -> World {
         let store = Memory::new(bounds);
-        let registry = Registry::open(Box::new(store.another()), bounds, Clock::system()).await.unwrap();
+        let left = Arc::new(AtomicUsize::new(usize::MAX));
+        let slow = Box::new(Slow(store.another(), left.clone()));
+        let registry = Registry::open(slow, bounds, Clock::system()).await.unwrap();
         registry.found_cluster("127.0.0.1:1".parse().unwrap()).await;
-        World { registry, store }
+        World { registry, store, left }
+    }
+
+    async fn make(&self, kind: KindRef, body: Value) -> Result<Written, Status> {
+        let namespace = if kind.namespaced { "default".to_string() } else { String::new() };
+        self.perform(Operation::Create { kind, namespace, sub: None, body: Body::Tree(body) }).await
+    }
+
+    /// A pod that no node has, with everything that it needs.
+    async fn make_pod(&self, name: &str) -> Key {
+        let _ = self.make(&kinds::SERVICE_ACCOUNT, json!({"metadata": {"name": "default"}})).await;
+        let spec = json!({"containers": [{"name": "c", "image": "i"}]});
+        self.make(&kinds::POD, json!({"metadata": {"name": name}, "spec": spec})).await.unwrap();
+        Key::new(&kinds::POD, "default", name)
     }
 
     async fn perform(&self, operation: Operation) -> Result<Written, Status> {
@@ -69,23 +118,34 @@ fn labelled(label: &str) -> Selection {
     Selection::parse(&kinds::CONFIG_MAP, Some("default".into()), &text, "").unwrap()
 }
 
-async fn random_write(world: &World, random: &mut StdRng) {
+/// Writes something somewhere. Whether it goes well depends on what is there, and on nothing else.
+async fn random_write(world: &World, random: &mut StdRng, there: &mut BTreeSet<String>) {
     let name = format!("n{}", random.random_range(0..8));
     let label = ["a", "b"][random.random_range(0..2)];
-    // Some of these fail, for want of an object or because there is one: that is part of the play.
-    let _ = match random.random_range(0..4) {
-        0 | 1 => world.create(&name, label).await,
-        2 => world.patch(&name, json!({"metadata": {"labels": {"l": label}}})).await,
-        _ => world.delete(&name).await,
+    let (outcome, refusal) = match random.random_range(0..4) {
+        0 | 1 => (world.create(&name, label).await, there.contains(&name).then_some("AlreadyExists")),
+        2 => {
+            let patch = json!({"metadata": {"labels": {"l": label}}});
+            (world.patch(&name, patch).await, (!there.contains(&name)).then_some("NotFound"))
+        }
+        _ => (world.delete(&name).await, (!there.contains(&name)).then_some("NotFound")),
     };
+    match outcome {
+        Ok(Written { gone: true, .. }) => assert!(refusal.is_none() && there.remove(&name)),
+        Ok(_) => {
+            assert_eq!(refusal, None);
+            there.insert(name);
+        }
+        Err(status) => assert_eq!(Some(status.reason.as_str()), refusal),
+    }
 }
 
 #[tokio::test]
 async fn a_list_and_every_event_behind_it_make_the_next_list() {
     let world = World::new(10_000).await;
-    let mut random = StdRng::seed_from_u64(11);
+    let (mut random, mut there) = (StdRng::seed_from_u64(11), BTreeSet::new());
     for _ in 0..30 {
-        random_write(&world, &mut random).await;
+        random_write(&world, &mut random, &mut there).await;
     }
     let selections = [labelled(""), labelled("a"), labelled("b")];
     let mut copies = Vec::new();
@@ -96,7 +156,7 @@ async fn a_list_and_every_event_behind_it_make_the_next_list() {
         copies.push((copy, world.registry.watch(vec![selection.clone()], listing.revision).unwrap()));
     }
     for _ in 0..200 {
-        random_write(&world, &mut random).await;
+        random_write(&world, &mut random, &mut there).await;
     }
     let end = world.registry.revision();
     for (selection, (mut copy, mut watcher)) in selections.iter().zip(copies) {
@@ -124,6 +184,8 @@ async fn a_list_and_every_event_behind_it_make_the_next_list() {
             listing.entries.iter().map(|e| (e.object.key.name.clone(), e.object.revision.0)).collect();
         assert_eq!(copy, now);
     }
+    let all = world.names(&labelled(""), &ListOptions::default()).unwrap();
+    assert_eq!(all, there.into_iter().collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -245,63 +307,102 @@ async fn polled_and_dropped<F: Future>(times: usize, future: F) -> Option<F::Out
     .await
 }
 
-/// A client that hangs up at any moment leaves a write undone or done, never half of it.
+fn at_once(key: &Key) -> Operation {
+    let options = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
+    Operation::Delete { key: key.clone(), options }
+}
+
+/// A client that hangs up at any moment leaves a write undone or done, never half of it. A delete of a pod that no node has marks
+/// it and removes it.
 #[tokio::test]
-async fn a_write_is_whole_wherever_its_client_hangs_up() {
+async fn a_delete_is_whole_wherever_its_client_hangs_up() {
     let world = World::new(10_000).await;
-    let pod = Key::new(&kinds::POD, "default", "p");
-    let account = json!({"metadata": {"name": "default"}});
-    let (kind, namespace) = (&kinds::SERVICE_ACCOUNT as KindRef, "default".to_string());
-    let operation = Operation::Create { kind, namespace, sub: None, body: Body::Tree(account) };
-    world.perform(operation).await.unwrap();
     let mut answered = 0;
-    // A delete of an unbound pod marks it and removes it.
-    for polls in 0..8 {
-        if world.registry.get(&pod).is_none() {
-            let body =
-                json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
-            let (kind, namespace) = (&kinds::POD as KindRef, "default".to_string());
-            let operation = Operation::Create { kind, namespace, sub: None, body: Body::Tree(body) };
-            world.perform(operation).await.unwrap();
-        }
-        let options = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
-        let delete = world.perform(Operation::Delete { key: pod.clone(), options });
-        answered += usize::from(polled_and_dropped(polls, delete).await.is_some());
+    for polls in 0..10 {
+        let pod = world.make_pod(&format!("p{polls}")).await;
+        answered += usize::from(polled_and_dropped(polls, world.perform(at_once(&pod))).await.is_some());
         world.registry.idle().await;
         let left = world.registry.get(&pod).map(|pod| pod.value().unwrap());
-        assert!(
-            left.as_ref().is_none_or(|pod| pod["metadata"]["deletionTimestamp"].is_null()),
-            "{polls} polls: {left:?}"
-        );
-        assert!(polls == 0 || left.is_none(), "{polls} polls: what had begun has ended");
+        assert_eq!(left.is_some(), polls == 0, "{polls} polls: what has begun is ended: {left:?}");
     }
     assert!(answered > 0, "some are awaited to the end");
-    // A Service holds its address exactly as long as it is there.
-    for polls in 0..8 {
-        let body =
-            json!({"metadata": {"name": "s"}, "spec": {"clusterIP": "10.0.0.77", "ports": [{"port": 80}]}});
-        let (kind, namespace) = (&kinds::SERVICE as KindRef, "default".to_string());
-        let create = || {
-            let (body, namespace) = (Body::Tree(body.clone()), namespace.clone());
-            world.perform(Operation::Create { kind, namespace, sub: None, body })
-        };
-        polled_and_dropped(polls, create()).await;
+}
+
+/// A Service holds its address exactly as long as it is there.
+#[tokio::test]
+async fn an_address_is_held_by_its_service_wherever_the_client_hangs_up() {
+    let world = World::new(10_000).await;
+    let spec = json!({"clusterIP": "10.0.0.77", "ports": [{"port": 80}]});
+    let body = json!({"metadata": {"name": "s"}, "spec": spec});
+    let service = Key::new(&kinds::SERVICE, "default", "s");
+    for polls in 0..10 {
+        polled_and_dropped(polls, world.make(&kinds::SERVICE, body.clone())).await;
         world.registry.idle().await;
-        let service = Key::new(&kinds::SERVICE, "default", "s");
         if world.registry.get(&service).is_none() {
-            create().await.expect("an address that nobody has is free");
+            world.make(&kinds::SERVICE, body.clone()).await.expect("an address that nobody has is free");
         }
-        polled_and_dropped(
-            polls,
-            world.perform(Operation::Delete { key: service.clone(), options: DeleteOptions::default() }),
-        )
-        .await;
+        let mut other = body.clone();
+        other["metadata"]["name"] = "t".into();
+        assert_eq!(
+            world.make(&kinds::SERVICE, other).await.unwrap_err().code,
+            422,
+            "and one that is had is not"
+        );
+        polled_and_dropped(polls, world.perform(at_once(&service))).await;
         world.registry.idle().await;
         if world.registry.get(&service).is_some() {
-            world
-                .perform(Operation::Delete { key: service, options: DeleteOptions::default() })
-                .await
-                .unwrap();
+            world.perform(at_once(&service)).await.unwrap();
         }
     }
+}
+
+/// Wherever the disk fails, and so wherever a process may end: all of a write is there, or nothing.
+#[tokio::test]
+async fn a_delete_is_one_commit() {
+    for commits in 0..3 {
+        let world = World::new(10_000).await;
+        let pod = world.make_pod("p").await;
+        let before = world.registry.revision();
+        world.left.store(commits, Ordering::SeqCst);
+        let outcome = world.perform(at_once(&pod)).await;
+        let (left, changes) = (world.registry.get(&pod), world.registry.changes(Some(&kinds::POD), before).1);
+        let verbs: Vec<&str> = changes.iter().map(|change| change.verb.word()).collect();
+        match outcome {
+            Ok(written) => {
+                assert_eq!((written.gone, left.is_none(), verbs), (true, true, vec!["update", "delete"]))
+            }
+            Err(status) => {
+                assert_eq!((status.code, verbs), (500, vec![]));
+                assert!(left.unwrap().value().unwrap()["metadata"]["deletionTimestamp"].is_null());
+            }
+        }
+        world.registry.idle().await;
+    }
+}
+
+/// Only what was read is deleted: another object of the name, or another state of it, is not.
+#[tokio::test]
+async fn preconditions_hold_to_the_end() {
+    let world = World::new(10_000).await;
+    let made = world.create("a", "x").await.unwrap().object;
+    let changed = world.patch("a", json!({"data": {"k": "v"}})).await.unwrap().object;
+    let uid = made.value().unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+    let delete = |uid: Option<&str>, revision: Option<Revision>| {
+        let (uid, revision) = (uid.map(str::to_owned), revision.map(|revision| revision.to_string()));
+        let options = DeleteOptions { uid, revision, ..DeleteOptions::default() };
+        world.perform(Operation::Delete { key: key("a"), options })
+    };
+    for (case, outcome) in [
+        ("another uid", delete(Some("other"), None).await),
+        ("an old revision", delete(Some(&uid), Some(made.revision)).await),
+    ] {
+        assert_eq!(outcome.unwrap_err().code, 409, "case: {case}");
+        assert!(world.registry.get(&key("a")).is_some(), "case: {case}");
+    }
+    // Somebody writes between the look at the object and the commit: the look is repeated, and now the revision is old.
+    let racing = delete(Some(&uid), Some(changed.revision));
+    let (outcome, won) = tokio::join!(racing, world.patch("a", json!({"data": {"k": "w"}})));
+    assert!(outcome.is_ok() != won.is_ok(), "one of them has won: {outcome:?} {won:?}");
+    let there = world.registry.get(&key("a"));
+    assert_eq!(there.is_some(), won.is_ok());
 }
