@@ -99,14 +99,6 @@ impl Args {
     }
 }
 
-/// Arguments of one command, read as if it stood alone: how one command runs another with its defaults.
-#[derive(clap::Parser)]
-pub struct Standalone<T: clap::Args> {
-    /// The command's own arguments.
-    #[command(flatten)]
-    pub arguments: T,
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;

@@ -12,11 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, NodeSpec, Spec};
 use crate::control::{self, Order, Ordered, Reply, Running};
-use crate::up::Progress;
+use crate::progress::{DETACHED, Progress};
 use crate::wire::{Agent, ControlPlane};
-
-/// Set for a cluster in the background: it outlives its terminal, and speaks [`Progress`] on standard output.
-pub const DETACHED: &str = "CORACLE_DETACHED";
 
 /// How long parts may take to end; they hold nothing that a SIGKILL would lose.
 const END_WITHIN: Duration = Duration::from_secs(10);

@@ -4,14 +4,14 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::asked::Asked;
 use crate::cluster::{Cluster, Selection};
 use crate::control::{self, Order};
+use crate::progress::Progress;
 use crate::report::{Report, human};
-use crate::{context, run, wire};
+use crate::{context, progress, run, wire};
 
 /// Start a cluster on this machine, or find the one that runs.
 #[derive(Clone, Debug, clap::Args)]
@@ -38,20 +38,6 @@ pub struct Up {
     /// Leave the user's kubeconfig alone; DIR/kubeconfig is written all the same
     #[arg(long)]
     pub no_context: bool,
-}
-
-/// A line that the starting cluster prints for the `up` that waits for it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Progress {
-    /// The API server answers at this address.
-    Answers(String),
-    /// This many nodes are Ready.
-    NodesReady(usize),
-    /// All is up; nothing more will be said.
-    Up,
-    /// It will not come up.
-    Failed(String),
 }
 
 /// How long a start may take before `up` gives up: images are made and, after a crash, pods are found again.
@@ -129,7 +115,12 @@ async fn start_detached(cluster: &Cluster, up: &Up, report: Report) -> Result<()
         .arg(&cluster.dir);
     command.args(up.asked.arguments()?);
     // A group of its own: Ctrl-C in this terminal is not meant for the cluster.
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).process_group(0).env(run::DETACHED, "1");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .process_group(0)
+        .env(progress::DETACHED, "1");
     let mut child = command.spawn().context("cannot start the cluster's process")?;
     let stdout = child.stdout.take().context("the cluster's process has no output")?;
     let mut lines = BufReader::new(stdout).lines();

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, NodeSpec, Runtime, Selection, Spec, Timing, ZONE};
-use crate::connection::{Connection, Target};
+use crate::server::connection::{Connection, Target};
 
 /// How long nodes may take to become Ready: after a crash they find their pods again first.
 const READY_WITHIN: Duration = Duration::from_secs(60);

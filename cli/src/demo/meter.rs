@@ -165,7 +165,7 @@ async fn follow(
 /// Addresses of the pods that are Ready and stay.
 fn askable(pods: &BTreeMap<String, Pod>) -> Vec<String> {
     pods.values()
-        .filter(|pod| pod.metadata.deletion_timestamp.is_none() && super::is_ready(pod))
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none() && super::pods::is_ready(pod))
         .filter_map(|pod| pod.status.as_ref()?.pod_ip.clone())
         .collect()
 }

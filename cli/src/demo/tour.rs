@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Parser;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -11,8 +10,8 @@ use kube::{Client, ResourceExt};
 use serde_json::json;
 
 use super::meter::Meter;
-use super::{connect, is_ready, node_is_ready, wait_pods};
-use crate::args::Standalone;
+use super::pods::{connect, is_ready, node_is_ready, wait_pods};
+use crate::asked::Asked;
 use crate::cluster::{Cluster, Selection};
 use crate::control::{Order, ask};
 use crate::report::Report;
@@ -39,7 +38,8 @@ pub async fn take(cluster: &Cluster, selection: &Selection, report: Report) -> R
 
 async fn start(cluster: &Cluster, selection: &Selection, report: Report) -> Result<Client> {
     report.title("1. A cluster of three nodes, on this machine's Docker");
-    Standalone::<up::Up>::parse_from(["up", "--no-context"]).arguments.run(selection).await?;
+    let up = up::Up { asked: Asked::default(), foreground: false, no_context: true };
+    up.run(selection).await?;
     connect(cluster).await
 }
 

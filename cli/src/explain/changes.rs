@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::connection::Connection;
+use crate::server::connection::Connection;
 
 /// One write that happened.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]

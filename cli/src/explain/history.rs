@@ -3,12 +3,12 @@
 use anyhow::{Result, bail};
 
 use super::changes::{Change, fetch};
-use crate::connection::{Connection, Target};
+use crate::print::say;
+use crate::print::table::{Table, WIDTH};
 use crate::report::human;
-use crate::verbs::kinds::{Catalogue, one};
-use crate::verbs::rest::escape;
-use crate::verbs::say;
-use crate::verbs::table::{Table, WIDTH};
+use crate::server::connection::{Connection, Target};
+use crate::server::kinds::{Catalogue, one};
+use crate::server::rest::escape;
 
 /// Every change of an object: when, by whom, and because of what.
 #[derive(Clone, Debug, clap::Args)]

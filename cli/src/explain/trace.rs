@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail};
 
 use super::changes::{Change, Key, fetch};
-use crate::connection::{Connection, Target};
+use crate::print::say;
+use crate::print::table::{WIDTH, fit};
 use crate::report::human;
-use crate::verbs::kinds::{Catalogue, one};
-use crate::verbs::say;
-use crate::verbs::table::{WIDTH, fit};
+use crate::server::connection::{Connection, Target};
+use crate::server::kinds::{Catalogue, one};
 
 /// How many children of one kind are shown one by one.
 const EACH: usize = 5;

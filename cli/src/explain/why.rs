@@ -3,11 +3,11 @@
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-use crate::connection::{Connection, Target};
-use crate::verbs::age;
-use crate::verbs::describe::wrapped;
-use crate::verbs::say;
-use crate::verbs::table::{Table, WIDTH};
+use crate::print::say;
+use crate::print::table::wrapped;
+use crate::print::table::{Table, WIDTH};
+use crate::print::time::age;
+use crate::server::connection::{Connection, Target};
 
 /// Why a pod runs where it runs, or nowhere: the verdict on every node.
 #[derive(Clone, Debug, clap::Args)]

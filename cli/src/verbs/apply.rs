@@ -4,10 +4,11 @@ use anyhow::{Context, Result, bail};
 use http::Method;
 use serde_json::Value;
 
-use super::kinds::Catalogue;
 use super::manifests;
-use super::rest::{APPLY, is_refused};
-use crate::connection::{Connection, Target};
+use crate::print::say;
+use crate::server::connection::{Connection, Target};
+use crate::server::kinds::Catalogue;
+use crate::server::rest::{APPLY, is_refused};
 
 /// Make objects as files say, or change them to be so.
 #[derive(Clone, Debug, clap::Args)]

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 
-use super::rest::Refused;
 use super::{apply, delete, describe, get, logs, rollout, scale, wait};
 use crate::cluster::Selection;
-use crate::connection::{Connection, Target};
 use crate::explain::{history, trace, why};
+use crate::server::connection::{Connection, Target};
+use crate::server::rest::Refused;
 
 /// What people ask of a cluster.
 #[derive(Clone, Debug, clap::Subcommand)]

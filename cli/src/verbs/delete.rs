@@ -6,11 +6,12 @@ use anyhow::{Result, bail};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::follow::One;
-use super::kinds::{Asked, Catalogue, Served, asked};
 use super::manifests;
-use super::rest::{escape, is_refused};
-use crate::connection::{Connection, Target};
+use crate::print::say;
+use crate::server::connection::{Connection, Target};
+use crate::server::follow::One;
+use crate::server::kinds::{Asked, Catalogue, Served, asked};
+use crate::server::rest::{escape, is_refused};
 
 /// Delete objects, and wait until they are gone.
 #[derive(Clone, Debug, clap::Args)]
@@ -44,7 +45,7 @@ pub struct Delete {
     #[arg(long)]
     ignore_not_found: bool,
     /// How long to wait
-    #[arg(long, default_value = "5m", value_parser = super::duration, value_name = "TIME")]
+    #[arg(long, default_value = "5m", value_parser = crate::print::time::duration, value_name = "TIME")]
     timeout: Duration,
     /// The API server
     #[command(flatten)]

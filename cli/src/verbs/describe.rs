@@ -3,11 +3,12 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use super::age;
-use super::kinds::{Catalogue, Served, asked};
-use super::rest::escape;
-use super::table::{Table, WIDTH, fit};
-use crate::connection::{Connection, Target};
+use crate::print::say;
+use crate::print::table::{Table, WIDTH, fit, wrapped};
+use crate::print::time::age;
+use crate::server::connection::{Connection, Target};
+use crate::server::kinds::{Catalogue, Served, asked};
+use crate::server::rest::escape;
 
 /// Show objects closely, with what happened to them.
 #[derive(Clone, Debug, clap::Args)]
@@ -268,21 +269,6 @@ fn title(key: &str) -> String {
         if i == 0 { title.extend(c.to_uppercase()) } else { title.push(*c) }
     }
     title
-}
-
-/// Words in lines of at most that many characters.
-pub fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(fit(word, width)),
-        }
-    }
-    lines
 }
 
 #[cfg(test)]

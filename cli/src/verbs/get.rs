@@ -4,10 +4,11 @@ use anyhow::{Result, bail};
 use futures::{AsyncBufReadExt, StreamExt};
 use serde_json::{Value, json};
 
-use super::kinds::{Asked, Catalogue, asked};
-use super::rest::{TABLE, escape};
-use super::table::{Table, WIDTH, line};
-use crate::connection::{Connection, Target};
+use crate::print::say;
+use crate::print::table::{Table, WIDTH, line};
+use crate::server::connection::{Connection, Target};
+use crate::server::kinds::{Asked, Catalogue, asked};
+use crate::server::rest::{TABLE, escape};
 
 /// Show objects, one or many.
 #[derive(Clone, Debug, clap::Args)]

@@ -7,10 +7,10 @@ use anyhow::{Result, bail};
 use futures::AsyncReadExt;
 use serde_json::Value;
 
-use super::kinds::{Catalogue, one};
-use super::rest::escape;
-use super::select;
-use crate::connection::{Connection, Target};
+use crate::server::connection::{Connection, Target};
+use crate::server::kinds::{Catalogue, one};
+use crate::server::rest::escape;
+use crate::server::selector::select;
 
 /// Show what a container wrote.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,7 +37,7 @@ pub struct Logs {
     #[arg(long)]
     timestamps: bool,
     /// Only what is younger, such as 10m
-    #[arg(long, value_name = "TIME", value_parser = super::duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::print::time::duration)]
     since: Option<Duration>,
     /// The API server
     #[command(flatten)]

@@ -6,12 +6,13 @@ use anyhow::{Context, Result, bail};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::follow::One;
-use super::kinds::{Catalogue, one};
-use super::rest::{JSON_PATCH, MERGE, escape};
-use super::select;
-use super::table::{Table, WIDTH};
-use crate::connection::{Connection, Target};
+use crate::print::say;
+use crate::print::table::{Table, WIDTH};
+use crate::server::connection::{Connection, Target};
+use crate::server::follow::One;
+use crate::server::kinds::{Catalogue, one};
+use crate::server::rest::{JSON_PATCH, MERGE, escape};
+use crate::server::selector::select;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
 const CAUSE: &str = "kubernetes.io/change-cause";
@@ -40,7 +41,7 @@ enum Verb {
         #[arg(required = true)]
         what: Vec<String>,
         /// How long to wait
-        #[arg(long, default_value = "10m", value_parser = super::duration, value_name = "TIME")]
+        #[arg(long, default_value = "10m", value_parser = crate::print::time::duration, value_name = "TIME")]
         timeout: Duration,
         /// Say how it stands, and do not wait
         #[arg(long)]

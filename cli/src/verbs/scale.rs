@@ -4,9 +4,10 @@ use anyhow::Result;
 use http::Method;
 use serde_json::json;
 
-use super::kinds::{Catalogue, one};
-use super::rest::MERGE;
-use crate::connection::{Connection, Target};
+use crate::print::say;
+use crate::server::connection::{Connection, Target};
+use crate::server::kinds::{Catalogue, one};
+use crate::server::rest::MERGE;
 
 /// Set how many replicas there are to be.
 #[derive(Clone, Debug, clap::Args)]

@@ -5,10 +5,11 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-use super::follow::One;
-use super::kinds::{Asked, Catalogue, asked};
-use super::rest::escape;
-use crate::connection::{Connection, Target};
+use crate::print::say;
+use crate::server::connection::{Connection, Target};
+use crate::server::follow::One;
+use crate::server::kinds::{Asked, Catalogue, asked};
+use crate::server::rest::escape;
 
 /// Wait until something is so.
 #[derive(Clone, Debug, clap::Args)]
@@ -27,7 +28,7 @@ pub struct Wait {
     #[arg(long, short = 'l', value_name = "LABELS")]
     selector: Option<String>,
     /// How long at most
-    #[arg(long, default_value = "30s", value_parser = super::duration, value_name = "TIME")]
+    #[arg(long, default_value = "30s", value_parser = crate::print::time::duration, value_name = "TIME")]
     timeout: Duration,
     /// The API server
     #[command(flatten)]

@@ -9,7 +9,7 @@ use http::{Method, Request};
 use kube::client::Body;
 use serde_json::Value;
 
-use crate::connection::Connection;
+use crate::server::connection::Connection;
 
 /// How long an answer may take, streams aside.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::kinds::Served;
 use super::rest::escape;
-use crate::connection::Connection;
+use crate::server::connection::Connection;
 
 /// How long to wait before asking anew, after a watch has ended.
 const AGAIN: Duration = Duration::from_millis(200);
