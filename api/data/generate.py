@@ -10,6 +10,7 @@ pointers (so that a zero is kept), which lack `omitempty` (so that a zero is pri
 
 `schemas.jsonl`: one line a type, `NAME<tab>SCHEMA`, sorted. `types.txt`: one line a type,
 `NAME field field ...`, each field `json=NUMBER[:GoType][?|!][{embedded fields}]`:
+NUMBER is 0 where k8s-pb does not know the field: run `numbers.py` afterwards.
 `?` is a plain value left out when it is zero, `!` one that is printed even so; neither, a pointer or a collection.
 `registered.txt`: every kind that upstream's scheme knows, served or not: `VERSION Kind Kind ...`.
 """

@@ -2,8 +2,8 @@
 //! asking anybody.
 //!
 //! ```text
-//!  bytes --decode--> Value --default--> --validate--> Value --encode--> bytes
-//!            ^ schema      ^ kind's row     ^ kind's row         ^ schema
+//!  bytes --document--> Raw --decode--> Value --default--> --validate--> Value --encode--> bytes
+//!                              ^ schema        ^ kind's row   ^ kind's row
 //! ```
 //!
 //! Objects are plain [`serde_json::Value`]s here. Their shape is told once, in the schemas; what a schema cannot
@@ -13,6 +13,7 @@ pub mod addresses;
 pub mod apply;
 pub mod decode;
 pub mod defaults;
+pub mod document;
 pub mod field;
 pub mod internal;
 pub mod kind;
@@ -22,7 +23,6 @@ pub mod object;
 pub mod openapi;
 pub mod patch;
 pub mod pod;
-pub mod protobuf;
 pub mod quantity;
 pub mod read;
 pub mod scale;
@@ -31,7 +31,6 @@ pub mod selector;
 pub mod status;
 pub mod table;
 pub mod validate;
-pub mod yaml;
 
 pub use field::{Errors, Field, FieldError, Path};
 pub use kind::{Kind, KindRef};

@@ -1,5 +1,7 @@
 //! The one error that crosses the API: a Kubernetes `Status`, with upstream's reasons, codes and texts.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::field::Errors;
@@ -137,6 +139,11 @@ impl Status {
         Status::failure(400, "BadRequest", message)
     }
 
+    /// 413: more than one request may ask for; the text says which limit was met.
+    pub fn too_large(message: impl Into<String>) -> Status {
+        Status::failure(413, "RequestEntityTooLarge", message)
+    }
+
     /// 410: the revision asked for is no longer kept.
     pub fn expired(message: impl Into<String>) -> Status {
         Status::failure(410, "Expired", message)
@@ -157,13 +164,9 @@ impl Status {
 
     /// The same for a type that is no kind of its own, such as `Scale`.
     pub fn invalid_named(group: &str, kind: &str, name: &str, errors: &Errors) -> Status {
-        let mut texts: Vec<String> = Vec::new();
-        for error in &errors.0 {
-            let text = error.to_string();
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
-        }
+        let mut seen = HashSet::new();
+        let texts = errors.0.iter().map(ToString::to_string);
+        let mut texts: Vec<String> = texts.filter(|text| seen.insert(text.clone())).collect();
         let all = if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) };
         let dot = if group.is_empty() { "" } else { "." };
         let message = format!("{kind}{dot}{group} \"{name}\" is invalid: {all}");

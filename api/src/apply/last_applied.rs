@@ -31,14 +31,13 @@ pub(super) fn may_take(
         return false;
     };
     let typed = Typed::root(target.schema);
-    let mut allowed = Set::default();
-    fields_of(&last, typed, &mut Vec::new(), &mut allowed);
+    let allowed = fields_of(&last, typed);
     let changed = compare(Some(&last), Some(live), typed);
     let allowed =
         allowed.difference(&changed.modified).difference(&changed.added).difference(&changed.removed);
     let mut contested = Set::default();
-    for path in conflicts.iter().flat_map(|(_, paths)| paths) {
-        contested.insert(path);
+    for (_, fields) in &conflicts.0 {
+        contested.add(fields.clone());
     }
     contested.difference(&allowed).is_empty()
 }

@@ -1,5 +1,8 @@
 //! Who owns which fields: `metadata.managedFields`, read, capped and written.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+
 use serde_json::{Map, Value};
 
 use super::set::Set;
@@ -13,7 +16,7 @@ const UNOWNED: &str = "apiVersion kind metadata metadata.name metadata.namespace
     metadata.selfLink metadata.uid metadata.clusterName metadata.generation metadata.managedFields metadata.resourceVersion";
 
 /// One owner. An applier is the same whatever version it applies; an updater is not.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Owner {
     pub(super) name: String,
     pub(super) applies: bool,
@@ -42,6 +45,7 @@ impl Managers {
             return Some(Managers::default());
         };
         let mut managers = Managers::default();
+        let mut places: HashMap<Owner, usize> = HashMap::new();
         for entry in entries {
             let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
             let applies = match text("operation").as_str() {
@@ -62,9 +66,14 @@ impl Managers {
                 subresource: text("subresource"),
             };
             let time = entry.get("time").and_then(Value::as_str).map(str::to_owned);
-            match managers.get_mut(&owner) {
-                Some(known) => *known = Entry { owner, fields, api_version, time },
-                None => managers.0.push(Entry { owner, fields, api_version, time }),
+            let entry = Entry { owner: owner.clone(), fields, api_version, time };
+            match places.entry(owner) {
+                // Of several entries of one owner the last counts, at the place of the first.
+                Occupied(place) => managers.0[*place.get()] = entry,
+                Vacant(place) => {
+                    place.insert(managers.0.len());
+                    managers.0.push(entry);
+                }
             }
         }
         Some(managers)
@@ -93,59 +102,61 @@ impl Managers {
 
     /// Merges the oldest updaters of a version until no more than ten are left.
     pub(super) fn cap(&mut self) {
-        let mut updaters: Vec<(Option<String>, Owner)> = self
-            .0
-            .iter()
-            .filter(|entry| !entry.owner.applies)
-            .map(|entry| (entry.time.clone(), entry.owner.clone()))
-            .collect();
-        let mut left = updaters.len();
+        let mut order: Vec<usize> = (0..self.0.len()).filter(|at| !self.0[*at].owner.applies).collect();
+        let mut left = order.len();
         if left <= MOST_UPDATERS {
             return;
         }
-        updaters.sort();
-        let mut first_of_version: Vec<(String, Owner)> = Vec::new();
-        for (time, owner) in updaters {
-            if left <= MOST_UPDATERS {
-                return;
+        order.sort_by(|a, b| {
+            (&self.0[*a].time, &self.0[*a].owner).cmp(&(&self.0[*b].time, &self.0[*b].owner))
+        });
+        let bucket = |api_version: &str| Owner {
+            name: ANCIENT.into(),
+            applies: false,
+            api_version: api_version.into(),
+            subresource: String::new(),
+        };
+        // Where the fields of a version's oldest updaters are gathered, and the first updater of each version.
+        let mut buckets: HashMap<String, usize> = HashMap::new();
+        for (at, entry) in self.0.iter().enumerate() {
+            if entry.owner == bucket(&entry.api_version) {
+                buckets.insert(entry.api_version.clone(), at);
             }
-            let Some(entry) = self.get(&owner).cloned() else { continue };
-            let bucket = Owner {
-                name: ANCIENT.into(),
-                applies: false,
-                api_version: entry.api_version.clone(),
-                subresource: String::new(),
-            };
-            let Some((_, first)) = first_of_version.iter().find(|(version, _)| *version == entry.api_version)
-            else {
-                first_of_version.push((entry.api_version.clone(), owner));
+        }
+        let mut first_of_version: HashMap<String, usize> = HashMap::new();
+        let mut gone = vec![false; self.0.len()];
+        for at in order {
+            if left <= MOST_UPDATERS {
+                break;
+            }
+            let version = self.0[at].api_version.clone();
+            let Some(&first) = first_of_version.get(&version) else {
+                first_of_version.insert(version, at);
                 continue;
             };
-            if self.get(&bucket).is_none()
-                && let Some(entry) = self.get_mut(&first.clone())
-            {
-                entry.owner = bucket.clone();
+            let into = *buckets.entry(version.clone()).or_insert_with(|| {
+                self.0[first].owner = bucket(&version);
+                first
+            });
+            if into != at {
+                let fields = std::mem::take(&mut self.0[at].fields);
+                gone[at] = true;
+                self.0[into].fields.add(fields);
             }
-            if owner != bucket {
-                self.0.retain(|other| other.owner != owner);
-            }
-            if let Some(old) = self.get_mut(&bucket) {
-                old.fields = old.fields.union(&entry.fields);
-                old.time = time;
-            }
+            self.0[into].time = self.0[at].time.clone();
             left -= 1;
         }
+        let mut gone = gone.into_iter();
+        self.0.retain(|_| !gone.next().unwrap_or(false));
     }
 
     /// As `managedFields`, sorted as upstream does: appliers first, then by time and name.
     pub(super) fn write(mut self) -> Value {
-        self.0.sort_by(|a, b| {
-            let key =
-                |e: &Entry| (!e.owner.applies, e.time.clone().unwrap_or_default(), e.owner.name.clone());
-            key(a).cmp(&key(b)).then_with(|| {
-                (&a.api_version, &a.owner.subresource).cmp(&(&b.api_version, &b.owner.subresource))
-            })
-        });
+        fn key(entry: &Entry) -> (bool, &str, &str, &str, &str) {
+            let Owner { name, applies, subresource, .. } = &entry.owner;
+            (!applies, entry.time.as_deref().unwrap_or_default(), name, &entry.api_version, subresource)
+        }
+        self.0.sort_by(|a, b| key(a).cmp(&key(b)));
         self.0.into_iter().map(Entry::write).collect()
     }
 }

@@ -13,10 +13,10 @@ mod typed;
 
 use serde_json::Value;
 
-use crate::decode::{Decoded, FieldValidation, Node, Target, Tongue, UNTYPED_MAP, shape, with_type, zero};
+use crate::decode::{Decoded, FieldValidation, Target, Wording, shape, with_type, zero};
+use crate::document::{Raw, UNTYPED_MAP, yaml};
 use crate::patch::unforeseen;
 use crate::status::{Cause, Details, Status};
-use crate::yaml;
 use managers::{Entry, Managers, Owner, put};
 use set::{Element, Set};
 use typed::{Difference, Typed, compare, fields_of, merge, remove, same};
@@ -165,12 +165,13 @@ pub fn apply(
 /// The configuration, and its repeated keys.
 fn read(body: &[u8]) -> Result<(Value, Vec<String>), Status> {
     let text = String::from_utf8_lossy(body);
-    let document = yaml::parse(&text).map_err(|error| {
+    let unread = |error: &str| {
         Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: {error}"))
-    })?;
-    match document.node {
-        Node::Map(_) => Ok((document.node.into_value(), document.repeated)),
-        Node::Null => Ok((Value::Object(serde_json::Map::new()), document.repeated)),
+    };
+    let document = yaml::parse(&text).map_err(|fault| fault.status(unread))?;
+    match document.value {
+        Raw::Map(_) => Ok((document.value.into_value(), document.repeated)),
+        Raw::Null => Ok((Value::Object(serde_json::Map::new()), document.repeated)),
         other => Err(Status::bad_request(format!(
             "error decoding YAML: error unmarshaling JSON: while decoding JSON: {}",
             other.misfit(UNTYPED_MAP)
@@ -215,7 +216,7 @@ fn apply_config(
     let mut object = match merged {
         None => bare,
         Some(merged) => {
-            let (value, mut problems) = shape(Node::sorted(&merged), target.schema, Tongue::Unstructured);
+            let (value, mut problems) = shape(Raw::sorted(&merged), target.schema, Wording::Unstructured);
             if let Some(error) = problems.error() {
                 return Err(unforeseen(format!(
                     "failed to convert merged object to {api_version}, Kind={kind}: {error}"
@@ -234,8 +235,7 @@ fn apply_config(
 
 /// Whether a configuration fits the schema.
 fn check(target: &Target<'_>, config: &Value) -> Result<(), Status> {
-    let mut faults = Vec::new();
-    typed::check(config, Typed::root(target.schema), "", &mut faults);
+    let mut faults = typed::check(config, target.schema);
     if faults.is_empty() {
         return Ok(());
     }
@@ -251,7 +251,8 @@ fn check(target: &Target<'_>, config: &Value) -> Result<(), Status> {
 }
 
 /// Fields that others own and that the configuration would change.
-type Conflicts = Vec<(Owner, Vec<Vec<Element>>)>;
+#[derive(Debug, Default)]
+struct Conflicts(Vec<(Owner, Set)>);
 
 /// One try: the merged object (nothing if it is the live one) and the owners, or who stands against it.
 fn attempt(
@@ -268,9 +269,7 @@ fn attempt(
     let merged = merge(Some(live), Some(config), schema).unwrap_or_default();
     let last = managers.get(&owner).map(|entry| entry.fields.clone()).unwrap_or_default();
     let old_time = managers.get(&owner).and_then(|entry| entry.time.clone());
-    let mut fields = Set::default();
-    fields_of(config, schema, &mut Vec::new(), &mut fields);
-    let fields = fields.without_below(&ignored);
+    let fields = fields_of(config, schema).without_below(&ignored);
     managers.0.retain(|entry| entry.owner != owner);
     managers.0.push(Entry {
         owner: owner.clone(),
@@ -283,15 +282,15 @@ fn attempt(
     let Difference { added, removed, modified } = compare(Some(live), Some(&merged), schema);
     let taken = modified.union(&added).without_below(&ignored);
     let removed = removed.without_below(&ignored);
-    let mut conflicts: Conflicts = Vec::new();
+    let mut conflicts = Conflicts::default();
     for entry in managers.0.iter_mut().filter(|entry| entry.owner != owner) {
         let contested = entry.fields.intersection(&taken);
         if !contested.is_empty() {
-            conflicts.push((entry.owner.clone(), contested.paths()));
+            conflicts.0.push((entry.owner.clone(), contested.clone()));
         }
         entry.fields = entry.fields.difference(&contested).difference(&removed);
     }
-    if !force && !conflicts.is_empty() {
+    if !force && !conflicts.0.is_empty() {
         return Err(conflicts);
     }
     managers.drop_empty();
@@ -305,15 +304,11 @@ fn prune(target: &Target<'_>, merged: Value, managers: &Managers, last: &Set) ->
     }
     let typed = Typed::root(target.schema);
     let named = |set: &Set| set.with_named_fields(target.schema);
-    let fields = |value: &Value| {
-        let mut set = Set::default();
-        fields_of(value, typed, &mut Vec::new(), &mut set);
-        named(&set)
-    };
+    let fields = |value: &Value| named(&fields_of(value, typed));
     let all = fields(&merged);
     let mut owned = Set::default();
     for entry in &managers.0 {
-        owned = owned.union(&named(&entry.fields));
+        owned.add(named(&entry.fields));
     }
     // Removing an item removes what is below it; what others own there is added back.
     let pruned = remove(&merged, typed, &named(last));
@@ -323,24 +318,42 @@ fn prune(target: &Target<'_>, merged: Value, managers: &Managers, last: &Set) ->
     remove(&merged, typed, &gone)
 }
 
-/// 409, with every contested field.
+/// The most bytes of paths and owners that one refusal tells of: what is told of a field repeats the keys of all that it is
+/// in, and the name of its owner.
+const CONFLICTS_TOLD: usize = 256 * 1024;
+
+/// 409, with every contested field, as long as there is room.
 fn conflict(conflicts: &Conflicts) -> Status {
-    let mut all: Vec<(String, String)> = conflicts
-        .iter()
-        .flat_map(|(owner, paths)| paths.iter().map(|path| (described(owner), set::printed(path))))
-        .collect();
-    let causes = |all: &[(String, String)]| {
-        let cause = |(owner, path): &(String, String)| Cause {
-            reason: "FieldManagerConflict".into(),
-            message: format!("conflict with {owner}"),
-            field: path.clone(),
-        };
-        Details { causes: all.iter().map(cause).collect(), ..Details::default() }
+    let mut room = CONFLICTS_TOLD;
+    let (mut all, mut untold): (Vec<(String, String)>, usize) = (Vec::new(), 0);
+    for (owner, fields) in &conflicts.0 {
+        let owner = described(owner);
+        fields.visit(&mut |path| {
+            let length = owner.len() + path.iter().map(|element: &&Element| element.length()).sum::<usize>();
+            match room.checked_sub(length) {
+                Some(left) => {
+                    room = left;
+                    all.push((owner.clone(), set::printed(path)));
+                }
+                None => untold += 1,
+            }
+        });
+    }
+    let cause = |(owner, path): &(String, String)| Cause {
+        reason: "FieldManagerConflict".into(),
+        message: format!("conflict with {owner}"),
+        field: path.clone(),
     };
+    let count = all.len() + untold;
+    if count > 1 {
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+    }
+    let causes = Details { causes: all.iter().map(cause).collect(), ..Details::default() };
     let message = match all.as_slice() {
-        [(owner, path)] => format!("Apply failed with 1 conflict: conflict with {owner}: {path}"),
+        [(owner, path)] if count == 1 => {
+            format!("Apply failed with 1 conflict: conflict with {owner}: {path}")
+        }
         _ => {
-            all.sort_by(|a, b| a.0.cmp(&b.0));
             let mut lines: Vec<String> = Vec::new();
             let mut last = "";
             for (owner, path) in &all {
@@ -350,10 +363,13 @@ fn conflict(conflicts: &Conflicts) -> Status {
                 }
                 lines.push(format!("- {path}"));
             }
-            format!("Apply failed with {} conflicts: {}", all.len(), lines.join("\n"))
+            if untold > 0 {
+                lines.push(format!("and {untold} more"));
+            }
+            format!("Apply failed with {count} conflicts: {}", lines.join("\n"))
         }
     };
-    Status::failure(409, "Conflict", message).with_details(causes(&all))
+    Status::failure(409, "Conflict", message).with_details(causes)
 }
 
 /// `"m1" with subresource "scale" using apps/v1`; only updaters are told with their version.
@@ -377,7 +393,7 @@ pub fn keep_times(old: &Value, new: &mut Value) {
             for entry in entries.iter_mut().filter_map(Value::as_object_mut) {
                 entry.shift_remove("time");
             }
-            entries.sort_by_key(ToString::to_string);
+            entries.sort_by_cached_key(ToString::to_string);
         }
         value
     };

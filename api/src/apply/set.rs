@@ -67,6 +67,17 @@ impl Element {
         }
     }
 
+    /// About how many bytes it prints as.
+    pub fn length(&self) -> usize {
+        let of = |value: &Literal| value.0.as_str().map_or(8, str::len);
+        match self {
+            Element::Field(name) => name.len(),
+            Element::Key(keys) => keys.iter().map(|(key, value)| key.len() + of(value)).sum(),
+            Element::Item(value) => of(value),
+            Element::Index(_) => 8,
+        }
+    }
+
     fn read(text: &str) -> Option<Element> {
         let (kind, rest) = text.split_once(':')?;
         match kind {
@@ -120,6 +131,16 @@ impl Set {
         self.members.is_empty() && self.children.values().all(Set::is_empty)
     }
 
+    /// Adds what is owned at one element: the element itself, and what is below it.
+    pub fn put(&mut self, element: Element, owned: bool, below: Set) {
+        if owned {
+            self.members.insert(element.clone());
+        }
+        if !below.is_empty() {
+            self.children.entry(element).or_default().add(below);
+        }
+    }
+
     /// Adds one path. The empty path is nothing.
     pub fn insert(&mut self, path: &[Element]) {
         match path {
@@ -163,13 +184,14 @@ impl Set {
         self.remove_in_children(other, Set::remove_below);
     }
 
+    /// Costs as much as this set is large, however large the other is: one set is taken from those of many owners.
     fn remove_in_children(&mut self, other: &Set, remove: fn(&mut Set, &Set)) {
-        for (element, theirs) in &other.children {
-            if let Some(mine) = self.children.get_mut(element) {
+        self.children.retain(|element, mine| {
+            if let Some(theirs) = other.children.get(element) {
                 remove(mine, theirs);
             }
-        }
-        self.children.retain(|_, child| !child.is_empty());
+            !mine.is_empty()
+        });
     }
 
     /// What is in either.
@@ -188,7 +210,8 @@ impl Set {
             (!child.is_empty()).then(|| (element.clone(), child))
         };
         Set {
-            members: self.members.intersection(&other.members).cloned().collect(),
+            // As large as this set is, see above.
+            members: self.members.iter().filter(|element| other.members.contains(element)).cloned().collect(),
             children: self.children.iter().filter_map(both).collect(),
         }
     }
@@ -232,24 +255,22 @@ impl Set {
         out
     }
 
-    /// Every path, in order.
-    pub fn paths(&self) -> Vec<Vec<Element>> {
-        fn walk(set: &Set, path: &mut Vec<Element>, out: &mut Vec<Vec<Element>>) {
+    /// Visits every path, in order.
+    pub fn visit(&self, visit: &mut dyn FnMut(&[&Element])) {
+        fn walk<'s>(set: &'s Set, path: &mut Vec<&'s Element>, visit: &mut dyn FnMut(&[&Element])) {
             let elements: BTreeSet<&Element> = set.members.iter().chain(set.children.keys()).collect();
             for element in elements {
-                path.push(element.clone());
+                path.push(element);
                 if set.members.contains(element) {
-                    out.push(path.clone());
+                    visit(path);
                 }
                 if let Some(child) = set.children.get(element) {
-                    walk(child, path, out);
+                    walk(child, path, visit);
                 }
                 path.pop();
             }
         }
-        let mut out = Vec::new();
-        walk(self, &mut Vec::new(), &mut out);
-        out
+        walk(self, &mut Vec::new(), visit);
     }
 
     /// As `fieldsV1`.
@@ -295,7 +316,7 @@ impl Set {
 }
 
 /// A path as conflicts print it.
-pub fn printed(path: &[Element]) -> String {
+pub fn printed(path: &[&Element]) -> String {
     path.iter().map(ToString::to_string).collect()
 }
 
@@ -316,7 +337,8 @@ mod tests {
             "f:spec": {"f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}}, "k:{\"port\":443,\"protocol\":\"TCP\"}": {}}}
         });
         assert_eq!(set(value.clone()).to_value().to_string(), value.to_string());
-        let paths: Vec<String> = set(value).paths().iter().map(|path| printed(path)).collect();
+        let mut paths = Vec::new();
+        set(value).visit(&mut |path| paths.push(printed(path)));
         assert_eq!(paths[3], ".spec.ports[port=80,protocol=\"TCP\"].port");
         assert!(Set::from_value(&json!({"nonsense": {}})).is_none());
     }

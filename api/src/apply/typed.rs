@@ -3,6 +3,7 @@
 //! Source: `sigs.k8s.io/structured-merge-diff/typed` for the rules and the texts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde_json::{Map, Value};
 
@@ -94,19 +95,37 @@ fn element(items: &Schema, kind: &ListKind, item: &Value) -> Result<Element, Str
     }
 }
 
+/// The most faults of a configuration that are told; upstream tells all, however often each repeats where it lies.
+const MOST_FAULTS: usize = 100;
+
 /// What does not fit the schema, in upstream's words.
-pub(super) fn check<'s>(value: &Value, typed: Typed<'s>, path: &str, faults: &mut Vec<String>) {
-    let mut below = |map: &Map<String, Value>, child: &dyn Fn(&str) -> Option<Typed<'s>>| {
-        let mut keys: Vec<&String> = map.keys().collect();
-        keys.sort();
-        for key in keys {
-            let here = format!("{path}.{key}");
-            match child(key) {
-                Some(child) => check(&map[key], child, &here, faults),
-                None => faults.push(format!("{here}: field not declared in schema")),
-            }
+pub(super) fn check(value: &Value, schema: &Schema) -> Vec<String> {
+    let mut faults = Vec::new();
+    check_value(value, Typed::root(schema), &Place::Root, &mut faults);
+    faults
+}
+
+/// Where in a configuration a value stands: printed only for faults.
+enum Place<'a> {
+    Root,
+    Field(&'a Place<'a>, &'a str),
+    Item(&'a Place<'a>, &'a Element),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Root => Ok(()),
+            Place::Field(parent, name) => write!(f, "{parent}.{name}"),
+            Place::Item(parent, element) => write!(f, "{parent}{element}"),
         }
-    };
+    }
+}
+
+fn check_value(value: &Value, typed: Typed<'_>, place: &Place<'_>, faults: &mut Vec<String>) {
+    if faults.len() >= MOST_FAULTS {
+        return;
+    }
     let expected = match (&typed.schema.shape, value) {
         (_, Value::Null)
         | (Shape::Any, _)
@@ -117,12 +136,10 @@ pub(super) fn check<'s>(value: &Value, typed: Typed<'s>, path: &str, faults: &mu
             return;
         }
         (Shape::List { items, kind }, Value::Array(list)) => {
-            return check_list(list, items.get(), kind, path, faults);
+            return check_list(list, items.get(), kind, place, faults);
         }
-        (Shape::Map { values }, Value::Object(map)) => return below(map, &|_| Some(Typed::of(values.get()))),
-        (Shape::Struct(fields), Value::Object(map)) => {
-            let open = fields.open.then_some(Typed::of(&ANYTHING));
-            return below(map, &|key| fields.field(key).map(Typed::field).or(open));
+        (Shape::Map { .. } | Shape::Struct(_), Value::Object(map)) => {
+            return check_entries(map, typed, place, faults);
         }
         (Shape::Integer { .. } | Shape::Number, other) => {
             format!("numeric (int or float), got {}", type_name(other))
@@ -135,27 +152,51 @@ pub(super) fn check<'s>(value: &Value, typed: Typed<'s>, path: &str, faults: &mu
         (Shape::List { .. }, other) => format!("list, got {}", shown(other)),
         (Shape::Struct(_) | Shape::Map { .. }, other) => format!("map, got {}", shown(other)),
     };
-    let colon = if path.is_empty() { "" } else { ": " };
-    faults.push(format!("{path}{colon}expected {expected}"));
+    let colon = if matches!(place, Place::Root) { "" } else { ": " };
+    faults.push(format!("{place}{colon}expected {expected}"));
 }
 
-fn check_list(list: &[Value], items: &Schema, kind: &ListKind, path: &str, faults: &mut Vec<String>) {
+fn check_entries(map: &Map<String, Value>, typed: Typed<'_>, place: &Place<'_>, faults: &mut Vec<String>) {
+    let mut entries: Vec<(&String, &Value)> = map.iter().collect();
+    entries.sort_by_key(|(key, _)| *key);
+    for (key, value) in entries {
+        let here = Place::Field(place, key);
+        let child = match &typed.schema.shape {
+            Shape::Struct(fields) => {
+                fields.field(key).map(Typed::field).or(fields.open.then_some(Typed::of(&ANYTHING)))
+            }
+            _ => Some(typed.entry(key)),
+        };
+        match child {
+            Some(child) => check_value(value, child, &here, faults),
+            None if faults.len() < MOST_FAULTS => {
+                faults.push(format!("{here}: field not declared in schema"));
+            }
+            None => return,
+        }
+    }
+}
+
+fn check_list(list: &[Value], items: &Schema, kind: &ListKind, place: &Place<'_>, faults: &mut Vec<String>) {
     let mut seen: BTreeSet<Element> = BTreeSet::new();
     for (index, item) in list.iter().enumerate() {
+        if faults.len() >= MOST_FAULTS {
+            return;
+        }
         let element = match kind {
             ListKind::Atomic => Element::Index(index),
             _ => match element(items, kind, item) {
                 Ok(element) => element,
                 Err(error) => {
-                    faults.push(format!("{path}: element {index}: {error}"));
+                    faults.push(format!("{place}: element {index}: {error}"));
                     return;
                 }
             },
         };
         if seen.contains(&element) {
-            faults.push(format!("{path}: duplicate entries for key {element}"));
+            faults.push(format!("{place}: duplicate entries for key {element}"));
         }
-        check(item, Typed::of(items), &format!("{path}{element}"), faults);
+        check_value(item, Typed::of(items), &Place::Item(place, &element), faults);
         seen.insert(element);
     }
 }
@@ -196,22 +237,26 @@ fn parts<'v, 's>(value: Option<&'v Value>, typed: Typed<'s>) -> Vec<(Element, Ty
 }
 
 /// The fields that a value sets, as an applier owns them.
-pub(super) fn fields_of(value: &Value, typed: Typed<'_>, path: &mut Vec<Element>, set: &mut Set) {
+pub(super) fn fields_of(value: &Value, typed: Typed<'_>) -> Set {
+    own_fields(value, typed).1
+}
+
+/// Whether a value is owned itself, and what is owned below it. Sets are made from the inside out: to insert each path from
+/// the root would compare the keys of all that a field is in, for every field.
+fn own_fields(value: &Value, typed: Typed<'_>) -> (bool, Set) {
     let rule = typed.rule();
     match (&rule, value) {
         (Rule::Struct | Rule::Map, Value::Object(_)) | (Rule::List(..), Value::Array(_)) => {
+            let mut set = Set::default();
             for (element, of_child, child) in parts(Some(value), typed) {
-                path.push(element);
-                fields_of(child, of_child, path, set);
+                let (owned, below) = own_fields(child, of_child);
                 let empty = child.is_null() || child.as_object().is_some_and(Map::is_empty);
-                if empty || !matches!(rule, Rule::Struct) {
-                    set.insert(path);
-                }
-                path.pop();
+                set.put(element, owned || empty || !matches!(rule, Rule::Struct), below);
             }
+            (false, set)
         }
-        (Rule::Struct | Rule::Map | Rule::List(..), Value::Null) => {}
-        _ => set.insert(path),
+        (Rule::Struct | Rule::Map | Rule::List(..), Value::Null) => (false, Set::default()),
+        _ => (true, Set::default()),
     }
 }
 
@@ -225,20 +270,34 @@ pub(super) struct Difference {
 
 /// Compares two values of one type; either may be absent.
 pub(super) fn compare(old: Option<&Value>, new: Option<&Value>, typed: Typed<'_>) -> Difference {
-    let mut difference = Difference::default();
-    walk(old, new, typed, &mut Vec::new(), &mut difference);
-    difference
+    walk(old, new, typed).1
+}
+
+/// What became of one value as a whole.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Added,
+    Removed,
+    Modified,
+    None,
+}
+
+/// What became of a value that is compared as a whole. Absent on both sides counts as added, as upstream has it.
+fn change(old: bool, new: bool, modified: bool) -> Change {
+    match (old, new) {
+        (false, _) => Change::Added,
+        (_, false) => Change::Removed,
+        _ if modified => Change::Modified,
+        _ => Change::None,
+    }
 }
 
 impl Difference {
-    /// Notes how two values differ that are compared as wholes.
-    fn note(&mut self, path: &[Element], old: bool, new: bool, modified: bool) {
-        match (old, new) {
-            (false, _) => self.added.insert(path),
-            (_, false) => self.removed.insert(path),
-            _ if modified => self.modified.insert(path),
-            _ => {}
-        }
+    /// Adds what became of one element, and of all below it.
+    fn put(&mut self, element: &Element, change: Change, below: Difference) {
+        self.added.put(element.clone(), change == Change::Added, below.added);
+        self.removed.put(element.clone(), change == Change::Removed, below.removed);
+        self.modified.put(element.clone(), change == Change::Modified, below.modified);
     }
 }
 
@@ -247,20 +306,14 @@ fn is_empty(value: Option<&Value>) -> bool {
         .is_none_or(|value| !value.is_boolean() && !value.is_number() && !value.is_string() && is_zero(value))
 }
 
-fn walk(
-    old: Option<&Value>,
-    new: Option<&Value>,
-    typed: Typed<'_>,
-    path: &mut Vec<Element>,
-    out: &mut Difference,
-) {
+fn walk(old: Option<&Value>, new: Option<&Value>, typed: Typed<'_>) -> (Change, Difference) {
     let (was, is) = (old.is_some(), new.is_some());
     if !was && !is {
-        return;
+        return (Change::None, Difference::default());
     }
     if matches!(typed.rule(), Rule::Leaf) || (is_empty(old) && is_empty(new)) {
         let modified = old.zip(new).is_some_and(|(old, new)| !same(old, new));
-        return out.note(path, was, is, modified);
+        return (change(was, is, modified), Difference::default());
     }
     let mut pairs: BTreeMap<Element, (Typed<'_>, [Vec<&Value>; 2])> = BTreeMap::new();
     for (side, value) in [old, new].into_iter().enumerate() {
@@ -268,17 +321,17 @@ fn walk(
             pairs.entry(element).or_insert((of_child, Default::default())).1[side].push(child);
         }
     }
+    let mut difference = Difference::default();
     for (element, (of_child, [before, after])) in pairs {
-        path.push(element);
-        if before.len() > 1 || after.len() > 1 {
+        let (change, below) = if before.len() > 1 || after.len() > 1 {
             // Repeated items cannot be told apart: they are one value together.
-            out.note(path, !before.is_empty(), !after.is_empty(), before != after);
+            (change(!before.is_empty(), !after.is_empty(), before != after), Difference::default())
         } else {
-            walk(before.first().copied(), after.first().copied(), of_child, path, out);
-        }
-        path.pop();
+            walk(before.first().copied(), after.first().copied(), of_child)
+        };
+        difference.put(&element, change, below);
     }
-    out.note(path, was, is, false);
+    (change(was, is, false), difference)
 }
 
 /// Equality in which `1` and `1.0` are the same, and the order of keys does not matter.

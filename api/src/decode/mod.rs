@@ -1,7 +1,10 @@
 //! Request bodies: from bytes to an object of the kind that the URL asks for, or upstream's error.
+//!
+//! ```text
+//!  bytes --crate::document--> Raw --is it of the target's type?--> --shape, by schema--> Value
+//! ```
 
-pub mod json;
-mod node;
+mod place;
 mod shape;
 pub mod time;
 
@@ -9,13 +12,14 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
+use crate::document::{Raw, json, protobuf, yaml};
 use crate::kind::Kind;
 use crate::schema::{Schema, internal_package, is_registered};
 use crate::status::Status;
-use crate::yaml;
 
-pub use node::{Node, UNTYPED_MAP};
-pub use shape::{Problems, Tongue, shape, zero};
+pub(crate) use place::Place;
+pub(crate) use shape::MOST_STRICT;
+pub use shape::{Problems, Wording, shape, zero};
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +93,7 @@ pub struct Decoded {
 /// Reads a request's body.
 ///
 /// # Errors
-/// 400 with upstream's text for what cannot be read as the target.
+/// 400 with upstream's text for what cannot be read as the target, 413 for what holds too much.
 pub fn decode(
     target: &Target<'_>,
     format: Format,
@@ -97,24 +101,29 @@ pub fn decode(
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
     let text = String::from_utf8_lossy(body);
+    let unread = |error: &str| unrecognized(target, error, body);
     let mut repeated = Vec::new();
-    let node = match format {
+    let raw = match format {
         Format::Json => {
-            json::parse(&text).map_err(|error| unrecognized(target, &interpret_error(&error), body))?
+            json::parse(&text).map_err(|fault| fault.status(|error| unread(&interpret_error(error))))?
         }
         Format::Yaml => {
-            let document = yaml::parse(&text).map_err(|error| unrecognized(target, &error, body))?;
+            let document = yaml::parse(&text).map_err(|fault| fault.status(unread))?;
             repeated = document.repeated;
-            document.node
+            document.value
         }
         Format::Protobuf => {
-            let value = crate::protobuf::decode(target, body)?;
-            return finish(target, value, Vec::new(), Vec::new(), validation);
+            let envelope = protobuf::open(body).map_err(|fault| fault.status(unread))?;
+            check_type(target, &envelope.api_version, &envelope.kind)?;
+            let message = envelope.read(target.schema);
+            message.map_err(|fault| fault.status(|error| unusable(target, None, error)))?
         }
     };
-    let (api_version, kind) = gvk(&node).map_err(|error| unrecognized(target, &error, body))?;
-    check_type(target, api_version.as_deref().unwrap_or(""), kind.as_deref().unwrap_or(""))?;
-    let (value, mut problems) = shape(node, target.schema, Tongue::Json);
+    if format != Format::Protobuf {
+        let (api_version, kind) = gvk(&raw).map_err(|error| unread(&error))?;
+        check_type(target, api_version.as_deref().unwrap_or(""), kind.as_deref().unwrap_or(""))?;
+    }
+    let (value, mut problems) = shape(raw, target.schema, Wording::Json);
     if let Some(error) = problems.error() {
         return Err(unusable(target, None, &error));
     }
@@ -185,15 +194,15 @@ type TypeNames<'n> = (Option<Cow<'n, str>>, Option<Cow<'n, str>>);
 ///
 /// # Errors
 /// Upstream's text for a document that is no map, or whose type is no string.
-pub fn gvk<'n>(node: &'n Node<'_>) -> Result<TypeNames<'n>, String> {
+pub fn gvk<'n>(raw: &'n Raw<'_>) -> Result<TypeNames<'n>, String> {
     const TYPE: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
-    match node {
-        Node::Null | Node::Map(_) => {}
+    match raw {
+        Raw::Null | Raw::Map(_) => {}
         other => return Err(interpret_error(&other.misfit(&format!("value of type {TYPE}")))),
     }
-    let text = |key: &str| match node.get(key) {
-        None | Some(Node::Null) => Ok(None),
-        Some(Node::Text(text)) => Ok(Some(Cow::Borrowed(text.as_ref()))),
+    let text = |key: &str| match raw.get(key) {
+        None | Some(Raw::Null) => Ok(None),
+        Some(Raw::Text(text)) => Ok(Some(Cow::Borrowed(text.as_ref()))),
         Some(other) => Err(interpret_error(&other.misfit(&format!("struct field .{key} of type string")))),
     };
     let names = (text("apiVersion")?, text("kind")?);

@@ -3,22 +3,23 @@
 //! The outcome is what Go would print after decoding: fields in the order of its structs, zero values dropped or
 //! printed as their declarations say, quantities and times in canonical form, unknown fields gone.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::node::{Node, number};
+use super::place::Place;
 use super::time;
+use crate::document::{Raw, number};
 use crate::quantity::{Quantity, QuantityError};
-use crate::schema::{Schema, Shape, Struct, Text, Zero};
+use crate::schema::{Field, Schema, Shape, Struct, Text, Zero};
 
-/// More faults than this are not counted, as upstream does.
-const MOST_STRICT: usize = 100;
+/// More unknown and repeated fields than this are not told, as upstream does.
+pub const MOST_STRICT: usize = 100;
 
 /// Whose words are used for wrong types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tongue {
+pub enum Wording {
     /// `encoding/json`: documents, and the outcome of JSON patches.
     Json,
     /// Upstream's converter for untyped maps: the outcome of strategic merge patches.
@@ -44,11 +45,11 @@ impl Problems {
 }
 
 /// Shapes a document by a schema.
-pub fn shape(node: Node<'_>, schema: &Schema, tongue: Tongue) -> (Value, Problems) {
-    let mut shaper = Shaper { tongue, problems: Problems::default() };
-    let value = shaper.value(node, schema, None, &Place::Root);
+pub fn shape(raw: Raw<'_>, schema: &Schema, wording: Wording) -> (Value, Problems) {
+    let mut shaper = Shaper { wording, problems: Problems::default() };
+    let value = shaper.value(raw, schema, None, &Place::Root);
     let mut problems = shaper.problems;
-    if tongue == Tongue::Unstructured {
+    if wording == Wording::Unstructured {
         problems.strict.sort();
     }
     (value.unwrap_or_else(|| zero(schema)), problems)
@@ -66,57 +67,8 @@ pub fn zero(schema: &Schema) -> Value {
     }
 }
 
-/// Where in the document and in Go's types a value stands.
-enum Place<'a> {
-    Root,
-    Field { parent: &'a Place<'a>, owner: &'a str, embedded: Option<&'a str>, name: &'a str },
-    Index { parent: &'a Place<'a>, index: usize },
-    Key { parent: &'a Place<'a>, key: &'a str },
-}
-
-impl Place<'_> {
-    /// Go's path: names of fields and of embedded structs, no indexes. Answers the struct that holds the last field.
-    fn go(&self, out: &mut String) -> &str {
-        match self {
-            Place::Root => "",
-            Place::Index { parent, .. } | Place::Key { parent, .. } => parent.go(out),
-            Place::Field { parent, owner, embedded, name } => {
-                parent.go(out);
-                for part in embedded.iter().chain([name]) {
-                    if !out.is_empty() {
-                        out.push('.');
-                    }
-                    out.push_str(part);
-                }
-                owner
-            }
-        }
-    }
-
-    /// What `of type` refers to in Go's errors.
-    fn context(&self) -> String {
-        let mut path = String::new();
-        let owner = self.go(&mut path);
-        if path.is_empty() { "Go value".into() } else { format!("Go struct field {owner}.{path}") }
-    }
-}
-
-/// The path as unknown and repeated fields print it: `spec.containers[0].image`.
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Root => Ok(()),
-            Place::Index { parent, index } => write!(f, "{parent}[{index}]"),
-            Place::Field { parent, name, .. } | Place::Key { parent, key: name } => match parent {
-                Place::Root => f.write_str(name),
-                _ => write!(f, "{parent}.{name}"),
-            },
-        }
-    }
-}
-
 struct Shaper {
-    tongue: Tongue,
+    wording: Wording,
     problems: Problems,
 }
 
@@ -140,25 +92,28 @@ impl Shaper {
     }
 
     /// A value of another type than the field's. `label` is the type's own name, where it has one.
-    fn mismatch(&mut self, node: &Node<'_>, schema: &Schema, label: Option<&str>, place: &Place<'_>) {
+    fn mismatch(&mut self, raw: &Raw<'_>, schema: &Schema, label: Option<&str>, place: &Place<'_>) {
+        if self.problems.first.is_some() {
+            return;
+        }
         let go = label.unwrap_or(&schema.go);
-        let text = match self.tongue {
-            Tongue::Json => {
-                let what = match (node, &schema.shape) {
-                    (Node::Number(text), Shape::Integer { .. }) => format!("number {text}"),
-                    _ => node.go_name().into(),
+        let text = match self.wording {
+            Wording::Json => {
+                let what = match (raw, &schema.shape) {
+                    (Raw::Number(text), Shape::Integer { .. }) => format!("number {text}"),
+                    _ => raw.go_name().into(),
                 };
                 format!("json: cannot unmarshal {what} into {} of type {go}", place.context())
             }
-            Tongue::Unstructured => {
-                let (kind, type_name) = untyped(node);
+            Wording::Unstructured => {
+                let (kind, type_name) = untyped(raw);
                 match schema.shape {
                     Shape::Map { .. } => format!("cannot restore map from {kind}"),
                     Shape::List { .. } | Shape::Text(Text::Bytes) => {
                         format!("cannot restore slice from {kind}")
                     }
                     Shape::Struct(_) => format!("cannot restore struct from: {kind}"),
-                    // Go would turn integers into strings and cut floats; nothing else is near enough to be refused in person.
+                    // Go would turn integers into strings and cut floats, so these two have texts of their own.
                     Shape::Text(_) if type_name == "int64" => format!("cannot convert int64 to {go}"),
                     Shape::Integer { .. } if type_name == "float64" => {
                         format!("cannot convert float64 to {go}")
@@ -171,17 +126,17 @@ impl Shaper {
     }
 
     /// A malformed value of a type that reads itself, such as a time. Go gives up at scalars and goes on behind others.
-    fn malformed(&mut self, node_is_scalar: bool, text: String) {
-        if node_is_scalar { self.fatal(text) } else { self.wrong(text) }
+    fn malformed(&mut self, is_scalar: bool, text: String) {
+        if is_scalar { self.fatal(text) } else { self.wrong(text) }
     }
 
     /// Types that read themselves complain of foreign JSON types with the name of what they are inside.
-    fn self_read_mismatch(&mut self, node: &Node<'_>, inside: &str, place: &Place<'_>) {
-        let context = if self.tongue == Tongue::Json { place.context() } else { "Go value".into() };
-        let scalar = !matches!(node, Node::List(_) | Node::Map(_));
-        let what = match node {
-            Node::Number(text) if inside == "int32" => format!("number {text}"),
-            _ => node.go_name().into(),
+    fn self_read_mismatch(&mut self, raw: &Raw<'_>, inside: &str, place: &Place<'_>) {
+        let context = if self.wording == Wording::Json { place.context() } else { "Go value".into() };
+        let scalar = !matches!(raw, Raw::List(_) | Raw::Map(_));
+        let what = match raw {
+            Raw::Number(text) if inside == "int32" => format!("number {text}"),
+            _ => raw.go_name().into(),
         };
         self.malformed(scalar, format!("json: cannot unmarshal {what} into {context} of type {inside}"));
     }
@@ -189,42 +144,42 @@ impl Shaper {
     /// The shaped value, or nothing where Go would leave the field alone: for `null`, and for wrong types.
     fn value(
         &mut self,
-        node: Node<'_>,
+        raw: Raw<'_>,
         schema: &Schema,
         label: Option<&str>,
         place: &Place<'_>,
     ) -> Option<Value> {
-        if node == Node::Null {
+        if raw == Raw::Null {
             return None;
         }
-        match (&schema.shape, node) {
-            (Shape::Any, node) => Some(node.into_value()),
-            (Shape::Boolean, Node::Bool(b)) => Some(Value::Bool(b)),
-            (Shape::Text(Text::Plain), Node::Text(text)) => Some(Value::String(text.into_owned())),
-            (Shape::Text(Text::Bytes), Node::Text(text)) => self.bytes(&text),
-            (Shape::Text(kind @ (Text::Time | Text::MicroTime)), node) => self.time(&node, *kind, place),
-            (Shape::Quantity, node) => self.quantity(&node, |quantity| quantity),
-            (Shape::IntOrString, node) => self.int_or_string(node, place),
-            (Shape::Integer { bits }, Node::Number(text)) => match whole(&text, *bits, self.tongue) {
+        match (&schema.shape, raw) {
+            (Shape::Any, raw) => Some(raw.into_value()),
+            (Shape::Boolean, Raw::Bool(b)) => Some(Value::Bool(b)),
+            (Shape::Text(Text::Plain), Raw::Text(text)) => Some(Value::String(text.into_owned())),
+            (Shape::Text(Text::Bytes), Raw::Text(text)) => self.bytes(&text),
+            (Shape::Text(kind @ (Text::Time | Text::MicroTime)), raw) => self.time(&raw, *kind, place),
+            (Shape::Quantity, raw) => self.quantity(&raw, |quantity| quantity),
+            (Shape::IntOrString, raw) => self.int_or_string(raw, place),
+            (Shape::Integer { bits }, Raw::Number(text)) => match whole(&text, *bits, self.wording) {
                 Some(value) => Some(Value::from(value)),
                 None => {
-                    self.mismatch(&Node::Number(text), schema, label, place);
+                    self.mismatch(&Raw::Number(text), schema, label, place);
                     None
                 }
             },
-            (Shape::Number, Node::Number(text)) => Some(number(&text)),
-            (Shape::List { items, .. }, Node::List(nodes)) => {
+            (Shape::Number, Raw::Number(text)) => Some(number(&text)),
+            (Shape::List { items, .. }, Raw::List(raws)) => {
                 let items = items.get();
-                let values = nodes.into_iter().enumerate().map(|(index, node)| {
-                    self.value(node, items, None, &Place::Index { parent: place, index })
+                let values = raws.into_iter().enumerate().map(|(index, raw)| {
+                    self.value(raw, items, None, &Place::Index { parent: place, index })
                         .unwrap_or_else(|| zero(items))
                 });
                 Some(Value::Array(values.collect()))
             }
-            (Shape::Map { values }, Node::Map(entries)) => Some(self.map(entries, values.get(), place)),
-            (Shape::Struct(fields), Node::Map(entries)) => Some(self.fields(entries, schema, fields, place)),
-            (_, node) => {
-                self.mismatch(&node, schema, label, place);
+            (Shape::Map { values }, Raw::Map(entries)) => Some(self.map(entries, values.get(), place)),
+            (Shape::Struct(fields), Raw::Map(entries)) => Some(self.fields(entries, schema, fields, place)),
+            (_, raw) => {
+                self.mismatch(&raw, schema, label, place);
                 None
             }
         }
@@ -246,9 +201,9 @@ impl Shaper {
         }
     }
 
-    fn time(&mut self, node: &Node<'_>, kind: Text, place: &Place<'_>) -> Option<Value> {
-        let Node::Text(text) = node else {
-            self.self_read_mismatch(node, "string", place);
+    fn time(&mut self, raw: &Raw<'_>, kind: Text, place: &Place<'_>) -> Option<Value> {
+        let Raw::Text(text) = raw else {
+            self.self_read_mismatch(raw, "string", place);
             return None;
         };
         match time::canonical(text, kind == Text::MicroTime) {
@@ -260,10 +215,10 @@ impl Shaper {
         }
     }
 
-    fn quantity(&mut self, node: &Node<'_>, round: fn(Quantity) -> Quantity) -> Option<Value> {
-        let (text, scalar) = match node {
-            Node::Text(text) | Node::Number(text) => (text.as_ref(), true),
-            Node::Bool(_) => ("bool", true),
+    fn quantity(&mut self, raw: &Raw<'_>, round: fn(Quantity) -> Quantity) -> Option<Value> {
+        let (text, scalar) = match raw {
+            Raw::Text(text) | Raw::Number(text) => (text.as_ref(), true),
+            Raw::Bool(_) => ("bool", true),
             _ => ("{}", false),
         };
         match text.trim().parse() {
@@ -275,40 +230,36 @@ impl Shaper {
         }
     }
 
-    fn int_or_string(&mut self, node: Node<'_>, place: &Place<'_>) -> Option<Value> {
-        match node {
-            Node::Text(text) => Some(Value::String(text.into_owned())),
-            Node::Number(text) => match whole(&text, 32, Tongue::Json) {
+    fn int_or_string(&mut self, raw: Raw<'_>, place: &Place<'_>) -> Option<Value> {
+        match raw {
+            Raw::Text(text) => Some(Value::String(text.into_owned())),
+            Raw::Number(text) => match whole(&text, 32, Wording::Json) {
                 Some(value) => Some(Value::from(value)),
                 None => {
-                    self.self_read_mismatch(&Node::Number(text), "int32", place);
+                    self.self_read_mismatch(&Raw::Number(text), "int32", place);
                     None
                 }
             },
-            node => {
-                self.self_read_mismatch(&node, "int32", place);
+            raw => {
+                self.self_read_mismatch(&raw, "int32", place);
                 None
             }
         }
     }
 
     /// A map, its keys sorted as upstream prints them.
-    fn map(
-        &mut self,
-        entries: Vec<(std::borrow::Cow<'_, str>, Node<'_>)>,
-        values: &Schema,
-        place: &Place<'_>,
-    ) -> Value {
+    fn map(&mut self, entries: Vec<(Cow<'_, str>, Raw<'_>)>, values: &Schema, place: &Place<'_>) -> Value {
         let mut shaped: BTreeMap<String, Value> = BTreeMap::new();
-        for (key, node) in entries {
+        let mut told: HashSet<Cow<'_, str>> = HashSet::new();
+        for (key, raw) in entries {
             let here = Place::Key { parent: place, key: &key };
             let value = match values.shape {
                 // Maps of quantities are resource lists, which are kept to the thousandth.
-                Shape::Quantity if node != Node::Null => self.quantity(&node, Quantity::in_resource_list),
-                _ => self.value(node, values, None, &here),
+                Shape::Quantity if raw != Raw::Null => self.quantity(&raw, Quantity::in_resource_list),
+                _ => self.value(raw, values, None, &here),
             };
             let value = value.unwrap_or_else(|| zero(values));
-            if shaped.contains_key(key.as_ref()) {
+            if shaped.contains_key(key.as_ref()) && told.insert(key.clone()) {
                 self.strict("duplicate", place, &key);
             }
             shaped.insert(key.into_owned(), value);
@@ -318,36 +269,38 @@ impl Shaper {
 
     fn fields(
         &mut self,
-        entries: Vec<(std::borrow::Cow<'_, str>, Node<'_>)>,
+        entries: Vec<(Cow<'_, str>, Raw<'_>)>,
         schema: &Schema,
         fields: &Struct,
         place: &Place<'_>,
     ) -> Value {
         let owner = schema.short_name();
         let mut slots: Vec<Option<Value>> = vec![None; fields.fields.len()];
-        let mut seen = vec![false; fields.fields.len()];
+        let mut times = vec![0_usize; fields.fields.len()];
         let mut unknown = Vec::new();
-        for (key, node) in entries {
+        let mut told: HashSet<Cow<'_, str>> = HashSet::new();
+        for (key, raw) in entries {
             let Some(at) = fields.position(&key) else {
-                self.strict("unknown", place, &key);
+                if told.insert(key.clone()) {
+                    self.strict("unknown", place, &key);
+                }
                 if fields.open {
-                    unknown.push((key.into_owned(), node.into_value()));
+                    unknown.push((key.into_owned(), raw.into_value()));
                 }
                 continue;
             };
-            if seen[at] {
+            if times[at] == 1 {
                 self.strict("duplicate", place, &key);
             }
             let field = &fields.fields[at];
-            let embedded = field.embedded.map(|(name, _)| name);
-            let here = Place::Field { parent: place, owner, embedded, name: field.name };
-            let given = node != Node::Null;
-            if let Some(value) = self.value(node, field.link.get(), field.go.as_deref(), &here) {
+            let here = Place::Field { parent: place, owner, embedded: &field.embedded, name: field.name };
+            let given = raw != Raw::Null;
+            if let Some(value) = self.value(raw, field.link.get(), field.go.as_deref(), &here) {
                 overlay(&mut slots[at], value);
             } else if !given && !matches!(field.zero, Zero::Omitted) {
                 slots[at] = None;
             }
-            seen[at] = true;
+            times[at] += 1;
         }
         assemble(fields, slots, (!unknown.is_empty()).then_some(unknown))
     }
@@ -363,7 +316,10 @@ fn overlay(slot: &mut Option<Value>, value: Value) {
 
 /// Fields in order, without the zero values that are not printed.
 fn assemble(fields: &Struct, slots: Vec<Option<Value>>, unknown: Option<Vec<(String, Value)>>) -> Value {
-    let mut map = Map::with_capacity(slots.len().min(16));
+    // Exactly what is needed: lists of small structs are what large bodies are made of.
+    let printed = |field: &Field, slot: &Option<Value>| slot.is_some() || field.zero == Zero::Printed;
+    let count = fields.fields.iter().zip(&slots).filter(|(field, slot)| printed(field, slot)).count();
+    let mut map = Map::with_capacity(count);
     for (field, slot) in fields.fields.iter().zip(slots) {
         let value = match slot {
             Some(value) if field.zero == Zero::Omitted && is_zero(&value) => continue,
@@ -401,11 +357,11 @@ fn is_zero(value: &Value) -> bool {
 }
 
 /// An integer of that many bits. JSON's `80.0` is none, but an untyped tree no longer knows how it was spelled.
-fn whole(text: &str, bits: u8, tongue: Tongue) -> Option<i64> {
+fn whole(text: &str, bits: u8, wording: Wording) -> Option<i64> {
     let value = match text.parse::<i64>() {
         Ok(value) => value,
         #[allow(clippy::cast_possible_truncation)]
-        Err(_) if tongue == Tongue::Unstructured => {
+        Err(_) if wording == Wording::Unstructured => {
             text.parse::<f64>().ok().filter(|f| f.fract() == 0.0 && f.abs() < 9e15).map(|f| f as i64)?
         }
         Err(_) => return None,
@@ -414,14 +370,14 @@ fn whole(text: &str, bits: u8, tongue: Tongue) -> Option<i64> {
 }
 
 /// The reflect kind and type of a value in one of upstream's untyped maps.
-fn untyped(node: &Node<'_>) -> (&'static str, &'static str) {
-    match node {
-        Node::Null => ("invalid", "<nil>"),
-        Node::Bool(_) => ("bool", "bool"),
-        Node::Number(text) if text.parse::<i64>().is_ok() => ("int64", "int64"),
-        Node::Number(_) => ("float64", "float64"),
-        Node::Text(_) => ("string", "string"),
-        Node::List(_) => ("slice", "[]interface {}"),
-        Node::Map(_) => ("map", "map[string]interface {}"),
+fn untyped(raw: &Raw<'_>) -> (&'static str, &'static str) {
+    match raw {
+        Raw::Null => ("invalid", "<nil>"),
+        Raw::Bool(_) => ("bool", "bool"),
+        Raw::Number(text) if text.parse::<i64>().is_ok() => ("int64", "int64"),
+        Raw::Number(_) => ("float64", "float64"),
+        Raw::Text(_) => ("string", "string"),
+        Raw::List(_) => ("slice", "[]interface {}"),
+        Raw::Map(_) => ("map", "map[string]interface {}"),
     }
 }

@@ -2,6 +2,9 @@
 
 /// The lines that stand around a change.
 const CONTEXT: usize = 3;
+/// The most pairs of lines that are compared to find those that both texts share: 16 MiB of counters. More than two thousand
+/// lines in which everything may have moved are told as one change, all old lines before all new ones.
+const MOST_PAIRS: usize = 4 * 1024 * 1024;
 
 enum Line<'a> {
     Both(&'a str),
@@ -70,6 +73,19 @@ fn align<'a>(old: &[&'a str], new: &[&'a str]) -> Vec<Line<'a>> {
     let rest = (&old[head..], &new[head..]);
     let tail = rest.0.iter().rev().zip(rest.1.iter().rev()).take_while(|(a, b)| a == b).count();
     let (a, b) = (&rest.0[..rest.0.len() - tail], &rest.1[..rest.1.len() - tail]);
+    let mut lines: Vec<Line> = old[..head].iter().map(|line| Line::Both(line)).collect();
+    if a.len().saturating_mul(b.len()) > MOST_PAIRS {
+        lines.extend(a.iter().map(|line| Line::Old(line)));
+        lines.extend(b.iter().map(|line| Line::New(line)));
+    } else {
+        shared(a, b, &mut lines);
+    }
+    lines.extend(old[old.len() - tail..].iter().map(|line| Line::Both(line)));
+    lines
+}
+
+/// Adds two lists of lines, those that they share once: a longest common subsequence.
+fn shared<'a>(a: &[&'a str], b: &[&'a str], lines: &mut Vec<Line<'a>>) {
     // longest[i][j]: how many lines a[i..] and b[j..] can share.
     let mut longest = vec![vec![0u32; b.len() + 1]; a.len() + 1];
     for i in (0..a.len()).rev() {
@@ -81,7 +97,6 @@ fn align<'a>(old: &[&'a str], new: &[&'a str]) -> Vec<Line<'a>> {
             };
         }
     }
-    let mut lines: Vec<Line> = old[..head].iter().map(|line| Line::Both(line)).collect();
     let (mut i, mut j) = (0, 0);
     while i < a.len() || j < b.len() {
         if i < a.len() && j < b.len() && a[i] == b[j] {
@@ -95,6 +110,23 @@ fn align<'a>(old: &[&'a str], new: &[&'a str]) -> Vec<Line<'a>> {
             j += 1;
         }
     }
-    lines.extend(old[old.len() - tail..].iter().map(|line| Line::Both(line)));
-    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(word: &str, count: usize) -> String {
+        (0..count).map(|n| format!("{word} {n}\n")).collect()
+    }
+
+    #[test]
+    fn small_changes_are_aligned_and_large_ones_told_as_one() {
+        let (old, new) =
+            (numbered("line", 30_000), numbered("line", 30_000).replace("line 9\n", "line nine\n"));
+        assert_eq!(unified(&old, &new).lines().filter(|line| line.starts_with(['-', '+'])).count(), 2);
+        let all = unified(&numbered("old", 3000), &numbered("new", 3000));
+        assert!(all.starts_with("@@ -1,3000 +1,3000 @@\n-old 0\n"));
+        assert_eq!((all.matches("\n-old").count(), all.matches("\n+new").count()), (3000, 3000));
+    }
 }

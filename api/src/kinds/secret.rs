@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::CORE;
 use super::configmap::{SIZE_MAX, decoded_size, frozen};
 use super::strategy::PLAIN;
-use crate::decode::{Node, UNTYPED_MAP, json};
 use crate::defaults::map_at;
+use crate::document::{Raw, UNTYPED_MAP, json};
 use crate::field::{Errors, Field};
 use crate::kind::{Kind, Selectable, Strategy};
 use crate::names;
@@ -107,8 +107,8 @@ fn validate_json(data: &Field<'_, '_>, key: &str, errors: &mut Errors) {
     let bytes = BASE64.decode(encoded).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let fault = match json::parse(&text) {
-        Err(fault) => fault,
-        Ok(Node::Map(_) | Node::Null) => return,
+        Err(fault) => fault.to_string(),
+        Ok(Raw::Map(_) | Raw::Null) => return,
         Ok(other) => other.misfit(UNTYPED_MAP),
     };
     errors.invalid(&data.key(key), "<secret contents redacted>", &fault);

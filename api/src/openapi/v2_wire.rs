@@ -81,5 +81,5 @@ fn schema(value: &Value) -> Message {
 
 /// Anything, as YAML.
 fn any(value: &Value) -> Message {
-    Message::default().text(2, &crate::yaml::write(value))
+    Message::default().text(2, &crate::document::yaml::write(value))
 }

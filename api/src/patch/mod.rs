@@ -15,9 +15,9 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::decode::{
-    Decoded, FieldValidation, Node, Target, Tongue, UNTYPED_MAP, gvk, json as reader, shape, type_fault,
-    with_type,
+    Decoded, FieldValidation, MOST_STRICT, Place, Target, Wording, gvk, shape, type_fault, with_type,
 };
+use crate::document::{Fault, Raw, UNTYPED_MAP, json as reader};
 use crate::field::{Errors, Path};
 use crate::schema::Shape;
 use crate::status::{Details, Status};
@@ -40,7 +40,7 @@ pub enum Kind {
 ///
 /// # Errors
 /// 400 for a body that is no patch, 422 for one that does not fit the object or leaves no valid one, 413 for too many
-/// operations, 500 for misused directives: all as upstream answers.
+/// operations, values or moves, 500 for misused directives: all as upstream answers.
 pub fn patch(
     kind: Kind,
     target: &Target<'_>,
@@ -52,27 +52,27 @@ pub fn patch(
     match kind {
         Kind::Json => {
             let (operations, faults) = json::operations(&text, validation != FieldValidation::Ignore)?;
-            let patched = json::apply(current.clone(), &operations).map_err(|_| json::rejected())?;
+            let patched = json::apply(current.clone(), operations).map_err(json::Misfit::status)?;
             finish(target, &patched, faults, validation)
         }
         Kind::Merge => {
-            let node = reader::parse(&text).map_err(|error| not_decoded(&error))?;
-            let faults = repeated(&node);
-            let patch = match node {
-                Node::Map(_) => node.into_value(),
-                Node::Null => return Err(Status::bad_request("Invalid JSON Patch")),
-                other => return Err(not_decoded(&other.misfit(UNTYPED_MAP))),
+            let raw = reader::parse(&text).map_err(not_decoded)?;
+            let faults = repeated(&raw);
+            let patch = match raw {
+                Raw::Map(_) => raw.into_value(),
+                Raw::Null => return Err(Status::bad_request("Invalid JSON Patch")),
+                other => return Err(undecodable(&other.misfit(UNTYPED_MAP))),
             };
             let mut patched = current.clone();
             merge(&mut patched, patch);
             finish(target, &patched, faults, validation)
         }
         Kind::Strategic => {
-            let node = reader::parse(&text).map_err(Status::bad_request)?;
-            let faults = repeated(&node);
-            let patch = match node {
-                Node::Map(_) => node.into_value(),
-                Node::Null => Value::Object(serde_json::Map::new()),
+            let raw = reader::parse(&text).map_err(|fault| fault.status(|text| Status::bad_request(text)))?;
+            let faults = repeated(&raw);
+            let patch = match raw {
+                Raw::Map(_) => raw.into_value(),
+                Raw::Null => Value::Object(serde_json::Map::new()),
                 other => return Err(Status::bad_request(other.misfit(UNTYPED_MAP))),
             };
             let patched = strategic::apply(current.clone(), patch.clone(), target.schema)?;
@@ -81,36 +81,40 @@ pub fn patch(
     }
 }
 
-fn not_decoded(error: &str) -> Status {
+fn not_decoded(fault: Fault) -> Status {
+    fault.status(undecodable)
+}
+
+fn undecodable(error: &str) -> Status {
     Status::bad_request(format!("error decoding patch: {error}"))
 }
 
-/// The repeated keys of a document without a schema.
-fn repeated(node: &Node<'_>) -> Vec<String> {
-    fn walk(node: &Node<'_>, path: &str, out: &mut Vec<String>) {
-        match node {
-            Node::Map(entries) => {
+/// The repeated keys of a document without a schema, as many as upstream tells.
+fn repeated(raw: &Raw<'_>) -> Vec<String> {
+    fn walk(raw: &Raw<'_>, place: &Place<'_>, out: &mut Vec<String>) {
+        match raw {
+            Raw::Map(entries) => {
                 let mut times: HashMap<&str, usize> = HashMap::new();
                 for (key, value) in entries {
-                    let here = if path.is_empty() { key.to_string() } else { format!("{path}.{key}") };
+                    let here = Place::Key { parent: place, key };
                     let seen = times.entry(key.as_ref()).or_default();
                     *seen += 1;
-                    if *seen == 2 {
+                    if *seen == 2 && out.len() < MOST_STRICT {
                         out.push(format!("duplicate field \"{here}\""));
                     }
                     walk(value, &here, out);
                 }
             }
-            Node::List(items) => {
+            Raw::List(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    walk(item, &format!("{path}[{index}]"), out);
+                    walk(item, &Place::Index { parent: place, index }, out);
                 }
             }
             _ => {}
         }
     }
     let mut out = Vec::new();
-    walk(node, "", &mut out);
+    walk(raw, &Place::Root, &mut out);
     out
 }
 
@@ -146,9 +150,9 @@ fn finish(
     mut faults: Vec<String>,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let node = Node::sorted(patched);
-    let shown = || patched.to_string();
-    let (api_version, kind) = gvk(&node).map_err(|error| invalid(shown(), &error))?;
+    let raw = Raw::sorted(patched);
+    let shown = || Raw::sorted(patched).into_value().to_string();
+    let (api_version, kind) = gvk(&raw).map_err(|error| invalid(shown(), &error))?;
     let (api_version, kind) = (api_version.as_deref().unwrap_or(""), kind.as_deref().unwrap_or(""));
     if kind.is_empty() && !matches!(target.schema.shape, Shape::Any) {
         let error = format!("Object 'Kind' is missing in '{}'", shown());
@@ -157,7 +161,7 @@ fn finish(
     if let Some(fault) = type_fault(target, api_version, kind) {
         return Err(invalid(shown(), &fault));
     }
-    let (value, mut problems) = shape(node.clone(), target.schema, Tongue::Json);
+    let (value, mut problems) = shape(raw, target.schema, Wording::Json);
     if let Some(error) = problems.error() {
         return Err(invalid(shown(), &error));
     }
@@ -174,7 +178,7 @@ fn finish_strategic(
     mut faults: Vec<String>,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let (value, mut problems) = shape(Node::sorted(patched), target.schema, Tongue::Unstructured);
+    let (value, mut problems) = shape(Raw::sorted(patched), target.schema, Wording::Unstructured);
     if let Some(error) = problems.error() {
         return Err(invalid(printed(patch), &error));
     }

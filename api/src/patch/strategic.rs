@@ -60,7 +60,7 @@ fn merge_map(mut original: Object, mut patch: Object, schema: &Schema) -> Result
     if let Some(directive) = patch.get(DIRECTIVE) {
         return match directive.as_str() {
             Some("replace") => {
-                patch.shift_remove(DIRECTIVE);
+                patch.swap_remove(DIRECTIVE);
                 Ok(patch)
             }
             Some("delete") => Ok(Object::new()),
@@ -75,57 +75,74 @@ fn merge_map(mut original: Object, mut patch: Object, schema: &Schema) -> Result
             None => (key, false),
         };
         if value.is_null() {
-            original.shift_remove(&key);
+            // The order of keys is lost anyway: the outcome is decoded as a Go map, sorted.
+            original.swap_remove(&key);
             continue;
         }
         let merged = match (original.get_mut(&key), value) {
-            (None, _) if deletes => continue,
-            (None, value) => without_nulls(value),
             (Some(Value::Object(old)), Value::Object(new)) => {
                 let (child, strategy) = lookup(schema, &key)?;
                 if strategy.replace {
-                    Value::Object(new)
+                    Some(Value::Object(new))
                 } else {
-                    Value::Object(merge_map(std::mem::take(old), new, child)?)
+                    Some(Value::Object(merge_map(std::mem::take(old), new, child)?))
                 }
             }
             (Some(Value::Array(old)), Value::Array(new)) => {
                 let (child, strategy) = lookup(schema, &key)?;
-                if strategy.merge || deletes {
-                    Value::Array(merge_list(std::mem::take(old), new, child, strategy, deletes)?)
+                Some(Value::Array(if strategy.merge || deletes {
+                    merge_list(std::mem::take(old), new, child, strategy, deletes)?
                 } else {
-                    Value::Array(new)
-                }
+                    new
+                }))
             }
-            (Some(_), _) if deletes => continue,
-            (Some(_), value) => without_nulls(value),
+            (_, _) if deletes => continue,
+            (_, value) => without_directives(without_nulls(value)),
         };
-        original.insert(key, merged);
+        match merged {
+            Some(merged) => drop(original.insert(key, merged)),
+            None => drop(original.swap_remove(&key)),
+        }
     }
     Ok(original)
 }
 
-/// Nulls in what is new would only say that nothing is to be removed.
+/// Nulls in maps of what is new would only say that nothing is to be removed.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(
             map.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect(),
         ),
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
         other => other,
+    }
+}
+
+/// What is left of a value that is new to the object: maps with `$patch` only say what to do with what would be there, and
+/// are no values themselves. Other directives stay, and are told as unknown fields when the outcome is decoded.
+fn without_directives(value: Value) -> Option<Value> {
+    match value {
+        Value::Object(map) if map.contains_key(DIRECTIVE) => None,
+        Value::Object(map) => Some(Value::Object(
+            map.into_iter().filter_map(|(key, value)| Some((key, without_directives(value)?))).collect(),
+        )),
+        Value::Array(items) => Some(Value::Array(items.into_iter().filter_map(without_directives).collect())),
+        other => Some(other),
     }
 }
 
 /// `$retainKeys`: what it does not name goes.
 fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), Status> {
-    let Some(keys) = patch.shift_remove(RETAIN_KEYS) else { return Ok(()) };
+    let Some(keys) = patch.swap_remove(RETAIN_KEYS) else { return Ok(()) };
     let bad = || Status::bad_request("invalid patch format of retainKeys");
-    let keys = keys.as_array().ok_or_else(bad)?;
-    let named = |key: &String| keys.iter().any(|named| named.as_str() == Some(key));
+    let keys: HashSet<&str> = keys.as_array().ok_or_else(bad)?.iter().filter_map(Value::as_str).collect();
     let directive = |key: &String| key.starts_with(DELETE_FROM) || key.starts_with(ORDER);
-    if patch.iter().any(|(key, value)| !value.is_null() && !directive(key) && !named(key)) {
+    let foreign =
+        |(key, value): (&String, &Value)| !value.is_null() && !directive(key) && !keys.contains(key.as_str());
+    if patch.iter().any(foreign) {
         return Err(bad());
     }
-    original.retain(|key, _| named(key));
+    original.retain(|key, _| keys.contains(key.as_str()));
     Ok(())
 }
 
@@ -133,7 +150,7 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), Status> 
 fn set_orders(original: &mut Object, patch: &mut Object, schema: &Schema) -> Result<(), Status> {
     let directives: Vec<String> = patch.keys().filter(|key| key.starts_with(ORDER)).cloned().collect();
     for directive in directives {
-        let order = patch.shift_remove(&directive).unwrap_or_default();
+        let order = patch.swap_remove(&directive).unwrap_or_default();
         let key = directive[ORDER.len()..].to_owned();
         let Value::Array(order) = order else { return Err(wrong_kind(&order)) };
         let old = list(original.get(&key))?;
@@ -144,12 +161,12 @@ fn set_orders(original: &mut Object, patch: &mut Object, schema: &Schema) -> Res
         let merged = match (old, new) {
             (None, None) => continue,
             (Some(old), None) => old,
-            (None, Some(new)) => without_directives(new),
+            (None, Some(new)) => new.into_iter().filter_map(without_directives).collect(),
             (Some(old), Some(new)) if strategy.merge => merge_list(old, new, child, strategy, false)?,
             (Some(_), Some(new)) => new,
         };
         let ordered = in_order(merged, &order, &server, strategy.key)?;
-        patch.shift_remove(&key);
+        patch.swap_remove(&key);
         original.insert(key, Value::Array(ordered));
     }
     Ok(())
@@ -167,25 +184,12 @@ fn wrong_kind(value: &Value) -> Status {
     unforeseen(format!("expected a []interface {{}}, but received a {}", type_name(value)))
 }
 
-/// Items of a list that nobody had before, without `$patch: delete` items and other directives.
-fn without_directives(items: Vec<Value>) -> Vec<Value> {
-    let clean = |item: Value| match item {
-        Value::Object(map) => {
-            Value::Object(map.into_iter().filter(|(key, _)| !key.starts_with('$')).collect())
-        }
-        other => other,
-    };
-    items.into_iter().filter(|item| !is_deletion(item)).map(clean).collect()
-}
-
-fn is_deletion(item: &Value) -> bool {
-    item.get(DIRECTIVE).is_some_and(|directive| directive == "delete")
-}
-
 /// The items of the patch must come in the order that the directive gives.
 fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Result<(), Status> {
+    let is_deletion = |item: &Value| item.get(DIRECTIVE).is_some_and(|directive| directive == "delete");
     let mut kept = patch.iter().filter(|item| key.is_none() || !is_deletion(item)).peekable();
     for place in order {
+        while kept.next_if(|item| item.get(DIRECTIVE).is_some()).is_some() {}
         let Some(item) = kept.peek() else { return Ok(()) };
         let same = match key {
             None => *item == place,
@@ -195,7 +199,7 @@ fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Result<()
             kept.next();
         }
     }
-    if kept.next().is_none() {
+    if order.is_empty() || kept.next().is_none() {
         return Ok(());
     }
     let shown = |items: &[Value]| printed(&Value::Array(items.to_vec()));
@@ -276,6 +280,7 @@ fn special_items(
     key: &str,
 ) -> Result<(Vec<Value>, Vec<Value>), Status> {
     let mut plain = Vec::with_capacity(patch.len());
+    let mut deleted: HashSet<String> = HashSet::new();
     let mut replaces = false;
     for item in patch {
         let Some(directive) = item.get(DIRECTIVE) else {
@@ -285,12 +290,15 @@ fn special_items(
         match directive.as_str() {
             Some("delete") => {
                 let value = item.get(key).ok_or_else(|| no_merge_key(&item, key))?;
-                original.retain(|old| old.get(key) != Some(value));
+                deleted.insert(value.to_string());
             }
             Some("replace") => replaces = true,
             Some("merge") => return Err(unforeseen("merging lists cannot yet be specified in the patch")),
             _ => return Err(bad_directive(directive, &item)),
         }
+    }
+    if !deleted.is_empty() {
+        original.retain(|old| old.get(key).is_none_or(|value| !deleted.contains(&value.to_string())));
     }
     Ok(if replaces { (plain, Vec::new()) } else { (original, plain) })
 }

@@ -124,7 +124,7 @@ fn json_patches_take_upstreams_liberties() {
     ];
     for (text, expected) in good {
         let (operations, _) = json::operations(&text.to_string(), true).unwrap();
-        let outcome = json::apply(document.clone(), &operations).unwrap_or_else(|_| panic!("case: {text}"));
+        let outcome = json::apply(document.clone(), operations).unwrap_or_else(|_| panic!("case: {text}"));
         assert_eq!(outcome["data"], expected, "case: {text}");
     }
     let bad = [
@@ -138,7 +138,7 @@ fn json_patches_take_upstreams_liberties() {
     ];
     for text in bad {
         let (operations, _) = json::operations(&text.to_string(), true).unwrap();
-        assert!(json::apply(document.clone(), &operations).is_err(), "case: {text}");
+        assert!(json::apply(document.clone(), operations).is_err(), "case: {text}");
     }
     // Copies that double a map, and moves that nest it ever deeper, come to an end.
     let doubling = Value::Array(
@@ -155,7 +155,7 @@ fn json_patches_take_upstreams_liberties() {
         .collect();
     for text in [doubling, Value::Array(nesting)] {
         let (operations, _) = json::operations(&text.to_string(), true).unwrap();
-        assert!(json::apply(document.clone(), &operations).is_err());
+        assert!(json::apply(document.clone(), operations).is_err());
     }
     let many = Value::Array(vec![json!({"op": "test", "path": ""}); 10_001]);
     assert_eq!(json::operations(&many.to_string(), true).unwrap_err().code, 413);

@@ -54,15 +54,19 @@ pub fn of_containers(spec: &Value, kind: &str) -> Amounts {
     for container in list(spec, "/containers") {
         add(&mut total, &of(container));
     }
+    // Only what a container asks for itself can raise the peak: of everything else the sidecars before it have what they had
+    // when it was last counted.
     let (mut sidecars, mut peak) = (Amounts::new(), Amounts::new());
     for container in list(spec, "/initContainers") {
         let mut alone = of(container);
         if is_sidecar(container) {
             add(&mut total, &alone);
             add(&mut sidecars, &alone);
-            alone = sidecars.clone();
+            alone.iter_mut().for_each(|(name, amount)| *amount = sidecars[name].clone());
         } else {
-            add(&mut alone, &sidecars);
+            for (name, amount) in &mut alone {
+                *amount = sidecars.get(name).map_or_else(|| amount.clone(), |beside| beside.plus(amount));
+            }
         }
         raise(&mut peak, &alone);
     }

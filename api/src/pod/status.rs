@@ -1,6 +1,6 @@
 //! The rules for what is said about a pod.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -52,17 +52,27 @@ fn conditions(conditions: &Value, errors: &mut Errors) {
 
 /// A container that ended stays ended, unless it may be started again.
 fn states(now: &Field, before: &Field, spec: &Value, containers: &str, errors: &mut Errors) {
+    let mut by_name: HashMap<&str, &Value> = HashMap::new();
+    for container in list(spec, containers) {
+        by_name.entry(text(container, "/name")).or_insert(container);
+    }
+    // How many containers of each name are not terminated.
+    let mut alive: HashMap<&str, usize> = HashMap::new();
+    for status in now.items().filter(|status| !status.get("state").get("terminated").is_set()) {
+        *alive.entry(status.str("name")).or_default() += 1;
+    }
     for ended in before.items() {
         let state = ended.get("state");
         let end = state.get("terminated");
-        let container = list(spec, containers).iter().find(|c| text(c, "/name") == ended.str("name"));
+        let container = by_name.get(ended.str("name")).copied();
         if !end.is_set() || may_restart(spec, containers, container, int(end.value, "/exitCode")) {
             continue;
         }
-        for status in now.items().filter(|status| status.str("name") == ended.str("name")) {
-            if !status.get("state").get("terminated").is_set() {
-                errors.forbidden(&state, "may not be transitioned to non-terminated state");
+        for _ in 0..alive.get(ended.str("name")).copied().unwrap_or_default() {
+            if errors.is_full() {
+                return;
             }
+            errors.forbidden(&state, "may not be transitioned to non-terminated state");
         }
     }
 }
@@ -97,10 +107,11 @@ fn users(statuses: &Field, os: &str, errors: &mut Errors) {
 }
 
 fn claim_statuses(statuses: &Field, claims: &Value, errors: &mut Errors) {
+    let claims: HashSet<&str> = list(claims, "").iter().map(|claim| text(claim, "/name")).collect();
     let mut taken = HashSet::new();
     for status in statuses.items() {
         let name = status.get("name");
-        if !list(claims, "").iter().any(|claim| text(claim, "/name") == name.text()) {
+        if !claims.contains(name.text()) {
             errors.wrong(&name, "must match the name of an entry in `spec.resourceClaims`");
         }
         if !taken.insert(name.text()) {

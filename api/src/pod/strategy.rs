@@ -2,6 +2,8 @@
 //!
 //! Source: `pkg/registry/core/pod/strategy.go`.
 
+use std::collections::{HashMap, VecDeque};
+
 use serde_json::{Value, json};
 
 use super::resources::qos_class;
@@ -64,11 +66,14 @@ pub fn prepare_status_update(new: &mut Value, old: &Value) {
     each(new, "status", &mut |status| {
         fill_empty(status, "qosClass", was["qosClass"].clone());
         keep_observed(status, was);
-        let mut before: Vec<&Value> = list(was, "/conditions").iter().collect();
+        // Several conditions may have one type: each takes after one, in order.
+        let mut before: HashMap<&str, VecDeque<&Value>> = HashMap::new();
+        for condition in list(was, "/conditions") {
+            before.entry(text(condition, "/type")).or_default().push_back(condition);
+        }
         each(status, "conditions", &mut |condition| {
-            // Several conditions may have one type: each takes after one.
-            let same_type = before.iter().position(|old| text(old, "/type") == text(condition, "/type"));
-            same_type.into_iter().for_each(|index| keep_observed(condition, before.remove(index)));
+            let same_type = before.get_mut(text(condition, "/type")).and_then(VecDeque::pop_front);
+            same_type.into_iter().for_each(|old| keep_observed(condition, old));
         });
     });
 }

@@ -2,6 +2,8 @@
 //!
 //! Source: `printPod` in `pkg/printers/internalversion/printers.go`.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Value, json};
 
 use super::resources::is_sidecar;
@@ -89,12 +91,13 @@ pub fn summary(pod: &Value) -> Summary<'_> {
         summary.status = "SchedulingGated".into();
     }
     let statuses = list(pod, "/status/initContainerStatuses");
-    let unfinished = summary.add_init_containers(pod, statuses);
+    let sidecars = sidecars(pod);
+    let unfinished = summary.add_init_containers(pod, statuses, &sidecars);
     if unfinished.is_none() || has_condition(pod, "Initialized") {
         summary.restarts = 0;
         summary.last_restart = None;
         let seen = unfinished.map_or(statuses, |index| &statuses[..=index]);
-        for status in seen.iter().filter(|status| is_sidecar_name(pod, text(status, "/name"))) {
+        for status in seen.iter().filter(|status| sidecars.contains(text(status, "/name"))) {
             summary.count_restarts(status);
         }
         summary.add_containers(pod);
@@ -111,7 +114,12 @@ pub fn summary(pod: &Value) -> Summary<'_> {
 
 impl<'a> Summary<'a> {
     /// Looks at init containers up to the first that has not done its work, and says which it is.
-    fn add_init_containers(&mut self, pod: &'a Value, statuses: &'a [Value]) -> Option<usize> {
+    fn add_init_containers(
+        &mut self,
+        pod: &'a Value,
+        statuses: &'a [Value],
+        sidecars: &HashSet<&str>,
+    ) -> Option<usize> {
         for (index, status) in statuses.iter().enumerate() {
             self.count_restarts(status);
             let waiting = text(status, "/state/waiting/reason");
@@ -120,7 +128,7 @@ impl<'a> Summary<'a> {
                     continue;
                 }
                 self.status = format!("Init:{}", ended(terminated));
-            } else if is_true(status, "/started") && is_sidecar_name(pod, text(status, "/name")) {
+            } else if is_true(status, "/started") && sidecars.contains(text(status, "/name")) {
                 self.ready += usize::from(is_true(status, "/ready"));
                 continue;
             } else if !matches!(waiting, "" | "PodInitializing") {
@@ -176,8 +184,9 @@ fn ended(terminated: &Value) -> String {
     }
 }
 
-fn is_sidecar_name(pod: &Value, name: &str) -> bool {
-    list(pod, "/spec/initContainers").iter().any(|c| text(c, "/name") == name && is_sidecar(c))
+/// The names of the sidecars of a pod.
+fn sidecars(pod: &Value) -> HashSet<&str> {
+    list(pod, "/spec/initContainers").iter().filter(|c| is_sidecar(c)).map(|c| text(c, "/name")).collect()
 }
 
 fn has_condition(pod: &Value, name: &str) -> bool {
@@ -190,11 +199,11 @@ fn gates(pod: &Value) -> Value {
     if gates.is_empty() {
         return "<none>".into();
     }
-    let open = |gate: &&Value| {
-        let conditions = list(pod, "/status/conditions").iter();
-        let of_gate = conditions.filter(|c| text(c, "/type") == text(gate, "/conditionType"));
-        of_gate.take(1).any(|c| text(c, "/status") == "True")
-    };
+    let mut status: HashMap<&str, &str> = HashMap::new();
+    for condition in list(pod, "/status/conditions") {
+        status.entry(text(condition, "/type")).or_insert(text(condition, "/status"));
+    }
+    let open = |gate: &&Value| status.get(text(gate, "/conditionType")) == Some(&"True");
     format!("{}/{}", gates.iter().filter(open).count(), gates.len()).into()
 }
 

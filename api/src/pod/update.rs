@@ -1,5 +1,7 @@
 //! What may change in a pod that exists: little, and each change in its own way.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::Value;
 
 use super::validate::{annotation_updates, image_is_trimmed, spec_and_annotations, tolerations};
@@ -91,13 +93,12 @@ fn deadline(new: &Field, old: &Field, errors: &mut Errors) -> bool {
 }
 
 fn added_tolerations(new: &Field, old: &Field, errors: &mut Errors) {
-    let without_seconds = |toleration: &Field| {
-        let mut toleration = toleration.value.clone();
-        toleration.as_object_mut().map(|fields| fields.shift_remove("tolerationSeconds"));
-        toleration
-    };
-    let kept = |before: Field| new.items().any(|now| same(&without_seconds(&now), &without_seconds(&before)));
-    if old.items().all(kept) {
+    // All that a toleration says beside its seconds.
+    fn said<'v>(toleration: &Field<'_, 'v>) -> [&'v str; 4] {
+        ["key", "operator", "value", "effect"].map(|field| toleration.str(field))
+    }
+    let now: HashSet<[&str; 4]> = new.items().map(|toleration| said(&toleration)).collect();
+    if old.items().all(|before| now.contains(&said(&before))) {
         tolerations(new, errors);
     } else {
         errors.forbidden(new, "existing toleration can not be modified except its tolerationSeconds");
@@ -105,9 +106,10 @@ fn added_tolerations(new: &Field, old: &Field, errors: &mut Errors) {
 }
 
 fn deleted_gates(new: &Field, old: &Field, errors: &mut Errors) {
+    let known: HashSet<&str> = old.items().map(|gate| gate.str("name")).collect();
     for gate in new.items() {
         let name = gate.str("name");
-        if !old.items().any(|before| before.str("name") == name) {
+        if !known.contains(name) {
             let detail = format!("only deletion is allowed, but found new scheduling gate '{name}'");
             errors.forbidden(&gate.get("name"), &detail);
         }
@@ -199,15 +201,20 @@ pub fn validate_ephemeral_update(new: &Value, old: &Value, errors: &mut Errors) 
     }
     let spec = Field::top(new, "spec");
     let field = spec.get("ephemeralContainers");
+    let mut by_name: HashMap<&str, &Value> = HashMap::new();
+    for now in field.items() {
+        by_name.entry(now.str("name")).or_insert(now.value);
+    }
     for before in old["spec"]["ephemeralContainers"].as_array().into_iter().flatten() {
         let name = before["name"].as_str().unwrap_or_default();
-        match field.items().find(|now| now.str("name") == name) {
+        match by_name.get(name) {
             None => {
                 let detail = format!("existing ephemeral containers {name:?} may not be removed\n");
                 errors.forbidden(&field, &detail);
             }
-            Some(now) if !same(now.value, before) => {
-                let changes = spec_diff("EphemeralContainer", before, now.value);
+            _ if errors.is_full() => return,
+            Some(now) if !same(now, before) => {
+                let changes = spec_diff("EphemeralContainer", before, now);
                 let detail = format!("existing ephemeral containers {name:?} may not be changed\n{changes}");
                 errors.forbidden(&field, &detail);
             }
@@ -223,7 +230,7 @@ pub(crate) fn is_static(pod: &Value) -> bool {
 
 /// One fault of the whole object in place of all others.
 pub(crate) fn only(errors: &mut Errors, detail: &str) {
-    errors.0.clear();
+    *errors = Errors::new();
     errors.forbidden(&Path::root(""), detail);
 }
 

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
-use super::{Field, Link, ListKind, Schema, Shape, Strategy, Struct, Text, Zero};
+use super::{Embedded, Field, Link, ListKind, Schema, Shape, Strategy, Struct, Text, Zero};
 
 static SCHEMAS: &str = include_str!("../../data/schemas.jsonl");
 static TYPES: &str = include_str!("../../data/types.txt");
@@ -148,26 +148,20 @@ fn fields(name: &'static str, json: &Value, properties: &Map<String, Value>, ord
         .flatten()
         .filter_map(Value::as_str)
         .collect();
-    let mut embedded = None;
-    for word in order.split(' ').filter(|word| !word.is_empty()) {
-        let (word, opens) = match word.split_once('{') {
-            Some((outer, word)) => {
-                let (outer, number) = outer.split_once('=').unwrap_or((outer, "0"));
-                embedded = Some((outer, number.parse().unwrap_or(0)));
-                (word, true)
-            }
-            None => (word, false),
-        };
-        let closes = word.ends_with('}');
-        debug_assert!(!opens || embedded.is_some());
-        let word = word.trim_end_matches('}');
-        let (key, rest) = word.split_once('=').unwrap_or((word, ""));
+    let mut embedded: Vec<Embedded> = Vec::new();
+    for mut word in order.split(' ').filter(|word| !word.is_empty()) {
+        while let Some((outer, rest)) = word.split_once('{') {
+            let (name, number) = outer.split_once('=').unwrap_or((outer, "0"));
+            embedded.push(Embedded { name, number: number.parse().unwrap_or(0) });
+            word = rest;
+        }
+        let plain = word.trim_end_matches('}');
+        let (key, rest) = plain.split_once('=').unwrap_or((plain, ""));
         if let Some(property) = properties.get(key) {
-            fields.push(field(name, key, rest, property, embedded, required.contains(&key)));
+            fields.push(field(name, key, rest, property, embedded.clone(), required.contains(&key)));
         }
-        if closes {
-            embedded = None;
-        }
+        let closed = word.len() - plain.len();
+        embedded.truncate(embedded.len().saturating_sub(closed));
     }
     let atomic = json.get("x-kubernetes-map-type").is_some_and(|kind| kind == "atomic");
     Shape::Struct(Struct::new(fields, atomic, false))
@@ -179,7 +173,7 @@ fn field(
     name: &'static str,
     word: &'static str,
     property: &Value,
-    embedded: Option<(&'static str, u32)>,
+    embedded: Vec<Embedded>,
     required: bool,
 ) -> Field {
     let (word, zero) = match word.as_bytes().last() {

@@ -107,8 +107,8 @@ pub struct Field {
     pub zero: Zero,
     /// Its number in protobuf; 0 if it has none.
     pub number: u32,
-    /// The struct that Go and protobuf embed it in, such as `VolumeSource`, and that struct's number.
-    pub embedded: Option<(&'static str, u32)>,
+    /// The structs that Go and protobuf embed it in, such as `VolumeSource`, from the outermost to the innermost.
+    pub embedded: Vec<Embedded>,
     /// What Go calls its type where it has a name of its own, such as `v1.PodPhase`.
     pub go: Option<String>,
     /// How strategic merge patch treats it.
@@ -119,6 +119,15 @@ pub struct Field {
     pub required: bool,
     /// Whether server-side apply takes it as one value, or field by field, against what its type says.
     pub atomic: Option<bool>,
+}
+
+/// A struct inside another whose fields JSON does not nest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Embedded {
+    /// `ProbeHandler`.
+    pub name: &'static str,
+    /// Its number in protobuf.
+    pub number: u32,
 }
 
 /// What becomes of a field's zero value when the object is printed.
@@ -245,15 +254,68 @@ impl Schema {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_type_parses_and_every_reference_leads_somewhere() {
-        for name in Schema::names() {
-            let schema = Schema::of(name).unwrap();
-            let Some(fields) = schema.fields() else { continue };
-            for field in &fields.fields {
-                if let Link::Named(target, _) = &field.link {
-                    assert!(Schema::of(target).is_some(), "{name}.{} -> {target}", field.name);
+    /// The names of all types that a property of a type refers to.
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    match value.as_str().filter(|_| key == "$ref") {
+                        Some(target) => found.push(target.rsplit('/').next().unwrap().to_owned()),
+                        None => references(value, found),
+                    }
                 }
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+
+    /// What the data says, counted by other means than the code that reads it: as text.
+    #[test]
+    fn every_type_has_all_its_fields_and_every_reference_leads_somewhere() {
+        let mut structs = 0;
+        for name in Schema::names() {
+            let json: Value = serde_json::from_str(Schema::text(name).unwrap()).unwrap();
+            let mut targets = Vec::new();
+            references(&json, &mut targets);
+            for target in targets {
+                assert!(Schema::of(&target).is_some(), "{name} -> {target}");
+            }
+            let Some(properties) = json.get("properties").and_then(Value::as_object) else { continue };
+            // Times and the like have properties to nobody.
+            let Some(fields) = Schema::of(name).unwrap().fields() else { continue };
+            structs += 1;
+            let mut expected: Vec<&str> = properties.keys().map(String::as_str).collect();
+            let mut found: Vec<&str> = fields.fields.iter().map(|field| field.name).collect();
+            expected.sort_unstable();
+            found.sort_unstable();
+            assert_eq!(found, expected, "{name}: types.txt names the fields of the schema");
+            for field in &fields.fields {
+                // What stands in for a type that is not there has no name.
+                let refers = properties[field.name].get("$ref").is_some();
+                let found = field.link.get();
+                assert!(!refers || !found.name.is_empty(), "{name}.{}: its type is not found", field.name);
+            }
+        }
+        assert!(structs > 400, "only {structs} structs");
+    }
+
+    /// A field without a number is dropped from protobuf bodies.
+    #[test]
+    fn every_field_has_a_number_of_its_own() {
+        for name in Schema::names() {
+            let Some(fields) = Schema::of(name).unwrap().fields() else { continue };
+            let mut taken = std::collections::HashSet::new();
+            for field in &fields.fields {
+                // In protobuf they stand in the envelope.
+                let of_envelope = matches!(field.name, "kind" | "apiVersion");
+                assert!(field.number > 0 || of_envelope, "{name}.{} has no number", field.name);
+                let path: Vec<u32> = field.embedded.iter().map(|e| e.number).chain([field.number]).collect();
+                assert!(
+                    field.number == 0 || taken.insert(path),
+                    "{name}.{}: its number is taken",
+                    field.name
+                );
             }
         }
     }
@@ -276,7 +338,17 @@ mod tests {
             (Zero::Omitted, Zero::Kept)
         );
         let probe = Schema::of("io.k8s.api.core.v1.Probe").unwrap().fields().unwrap();
-        assert_eq!(probe.field("exec").unwrap().embedded, Some(("ProbeHandler", 1)));
+        assert_eq!(probe.field("exec").unwrap().embedded, [Embedded { name: "ProbeHandler", number: 1 }]);
+        let rule = "io.k8s.api.admissionregistration.v1.NamedRuleWithOperations";
+        let rule = Schema::of(rule).unwrap().fields().unwrap();
+        assert_eq!(
+            rule.field("apiGroups").unwrap().embedded,
+            [Embedded { name: "RuleWithOperations", number: 2 }, Embedded { name: "Rule", number: 2 }]
+        );
+        assert!(
+            rule.field("resourceNames").unwrap().embedded.is_empty(),
+            "behind it, the outer struct goes on"
+        );
         assert_eq!(pod.field("restartPolicy").unwrap().go.as_deref(), Some("v1.RestartPolicy"));
     }
 }

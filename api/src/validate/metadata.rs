@@ -144,6 +144,9 @@ pub fn owner_references(references: &Field, errors: &mut Errors) {
         }
         if reference.is_true("controller") {
             let this = format!("{kind}/{name}");
+            if errors.is_full() {
+                return;
+            }
             if let Some(other) = &controller {
                 let all = references.items().map(|r| in_order(r.value)).collect::<Vec<_>>();
                 let detail = format!(

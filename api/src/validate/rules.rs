@@ -127,15 +127,52 @@ pub fn count_or_percent(field: &Field, errors: &mut Errors) {
     rule.check(field, errors);
 }
 
-/// A count, or the number in a percentage; 0 where it is neither.
+/// A count, or the number in a percentage; 0 where it is neither. More than fits is the most that fits, as with Go's
+/// `strconv.Atoi` when its error is not looked at.
 pub fn plain_number(field: &Field) -> i64 {
     let text = field.text();
-    field.value.as_i64().or_else(|| text.strip_suffix('%').unwrap_or(text).parse().ok()).unwrap_or(0)
+    field.value.as_i64().unwrap_or_else(|| saturating(text.strip_suffix('%').unwrap_or(text)))
+}
+
+fn saturating(text: &str) -> i64 {
+    text.parse().unwrap_or_else(|error: std::num::ParseIntError| match error.kind() {
+        std::num::IntErrorKind::PosOverflow => i64::MAX,
+        std::num::IntErrorKind::NegOverflow => i64::MIN,
+        _ => 0,
+    })
 }
 
 /// A percentage of at most 100.
 pub fn at_most_all(field: &Field, errors: &mut Errors) {
     if names::percent(field.text()).is_empty() && plain_number(field) > 100 {
         errors.wrong(field, "must not be greater than 100%");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn more_per_cent_than_there_are_numbers_are_not_none() {
+        let cases = [
+            (json!("25%"), 25),
+            (json!("0%"), 0),
+            (json!("9223372036854775808%"), i64::MAX),
+            (json!("99999999999999999999999%"), i64::MAX),
+            (json!("-99999999999999999999"), i64::MIN),
+            (json!("half"), 0),
+            (json!(7), 7),
+            (json!(null), 0),
+        ];
+        for (value, expected) in cases {
+            let object = json!({"bound": value});
+            assert_eq!(plain_number(&Field::top(&object, "bound")), expected, "case: {value}");
+        }
+        let object = json!({"bound": "99999999999999999999999%"});
+        let mut errors = Errors::new();
+        at_most_all(&Field::top(&object, "bound"), &mut errors);
+        assert_eq!(errors.0.len(), 1);
     }
 }

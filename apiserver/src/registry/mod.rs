@@ -84,7 +84,8 @@ pub fn decode_options(body: operation::Body) -> Result<Value, Status> {
 
 /// The `apiVersion` of a body that says it is of this kind, or does not say of which.
 fn claimed_version(body: &operation::Body, kind: &str) -> Option<String> {
-    use coracle_api::decode::{Format, gvk, json};
+    use coracle_api::decode::{Format, gvk};
+    use coracle_api::document::json;
     let operation::Body::Bytes(Format::Json, bytes) = body else { return None };
     let node = json::parse(std::str::from_utf8(bytes).ok()?).ok()?;
     let (version, claimed) = gvk(&node).ok()?;

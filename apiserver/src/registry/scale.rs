@@ -1,7 +1,8 @@
 //! Writes to `/scale`: the workload is read as a `Scale`, changed, and written back.
 
 use coracle_api::decode::{Format, Target, gvk};
-use coracle_api::{Key, Status, patch, scale, yaml};
+use coracle_api::document::yaml;
+use coracle_api::{Key, Status, patch, scale};
 use serde_json::{Value, json};
 
 use super::managed;
@@ -104,8 +105,9 @@ impl Registry {
         force: bool,
         body: &[u8],
     ) -> Result<Value, Status> {
-        let document = yaml::parse(&String::from_utf8_lossy(body)).map_err(Status::bad_request)?;
-        let (api_version, kind) = gvk(&document.node).map_err(Status::bad_request)?;
+        let document = yaml::parse(&String::from_utf8_lossy(body))
+            .map_err(|fault| fault.status(|text| Status::bad_request(text)))?;
+        let (api_version, kind) = gvk(&document.value).map_err(Status::bad_request)?;
         let (api_version, kind) = (api_version.unwrap_or_default(), kind.unwrap_or_default());
         if (api_version.as_ref(), kind.as_ref()) != ("autoscaling/v1", "Scale") {
             return Err(Status::bad_request(format!("invalid object type: {api_version}, Kind={kind}")));

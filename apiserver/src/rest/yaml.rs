@@ -4,5 +4,5 @@ use serde_json::Value;
 
 /// The document for a tree.
 pub fn emit(value: &Value) -> String {
-    coracle_api::yaml::write(value)
+    coracle_api::document::yaml::write(value)
 }

@@ -167,8 +167,8 @@ fn read_token(text: &str) -> Result<Token, Status> {
         bad(format!("illegal base64 data at input byte {at}"))
     })?;
     let given = String::from_utf8_lossy(&bytes);
-    let node = coracle_api::decode::json::parse(&given)
-        .map_err(|error| bad(error.trim_start_matches("json: ").into()))?;
+    let node = coracle_api::document::json::parse(&given)
+        .map_err(|error| bad(error.to_string().trim_start_matches("json: ").into()))?;
     let token: Token = serde_json::from_value(node.into_value()).map_err(|e| bad(e.to_string()))?;
     if token.v != TOKEN_VERSION {
         return Err(bad(format!("server does not recognize this encoded version {}", token.v)));

@@ -91,7 +91,8 @@ fn share(bound: &IntOrString, whole: i32) -> i32 {
         IntOrString::Int(number) => *number,
         IntOrString::String(text) => {
             let percent: i64 = text.strip_suffix('%').and_then(|number| number.parse().ok()).unwrap_or(0);
-            i32::try_from((i64::from(whole) * percent + 99) / 100).unwrap_or(i32::MAX)
+            let hundredths = i64::from(whole).saturating_mul(percent).saturating_add(99);
+            i32::try_from(hundredths / 100).unwrap_or(i32::MAX)
         }
     }
 }

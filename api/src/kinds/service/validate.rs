@@ -348,6 +348,9 @@ fn kept(new: &Field<'_, '_>, old: &Field<'_, '_>, unset: &str, errors: &mut Erro
     // Of lists that differ in length only the first can be compared: the second comes and goes.
     let compared = if is.len() == was.len() { is.len() } else { 1 };
     for index in (0..compared).filter(|index| is[*index] != was[*index]) {
+        if errors.is_full() {
+            return;
+        }
         errors.invalid(&new.index(index), is.clone(), "may not change once set");
     }
 }

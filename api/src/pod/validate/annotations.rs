@@ -1,9 +1,11 @@
 //! Annotations that mean something to pods, most of them older than the field that replaced them.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{scheduling, visit_containers, volumes};
-use crate::decode;
+use crate::document::json;
 use crate::field::{Errors, Field};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -37,11 +39,11 @@ pub fn annotations(annotations: &Field, spec: &Field, errors: &mut Errors) {
             seccomp_profile(&Field::new(&annotations.child(key), value.value), errors);
         }
     }
+    let mut containers: HashSet<String> = HashSet::new();
+    visit_containers(spec, |container| containers.extend([container.str("name").to_owned()]));
     for (key, value) in annotations.entries() {
         let Some(container) = key.strip_prefix(APP_ARMOR) else { continue };
-        let mut exists = false;
-        visit_containers(spec, |c| exists |= c.str("name") == container);
-        if !exists {
+        if !containers.contains(container) {
             errors.invalid(&value, container, "container not found");
         }
         if !is_app_armor_profile(value.text()) {
@@ -56,12 +58,12 @@ fn tolerations_in(annotations: &Field, errors: &mut Errors) {
     if text.is_empty() {
         return;
     }
-    match decode::json::parse(text) {
+    match json::parse(text) {
         Ok(list) => {
             let list = list.into_value();
             scheduling::tolerations(&Field::new(&annotations.child(TOLERATIONS), &list), errors);
         }
-        Err(error) => errors.invalid(annotations, TOLERATIONS, &error),
+        Err(fault) => errors.invalid(annotations, TOLERATIONS, &fault.to_string()),
     }
 }
 

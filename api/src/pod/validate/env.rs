@@ -1,12 +1,9 @@
 //! Environment variables, where their values come from, and references to the pod's own fields.
 
-use serde_json::Value;
-
 use super::{Context, volumes};
 use crate::field::{Errors, Field};
 use crate::names::{config_key, dns_subdomain, env_var_name, is_one_of, qualified_name};
 use crate::quantity::Quantity;
-use crate::read::{list, text};
 use crate::validate::rules::{Rule::*, check};
 
 /// The fields of a pod that a variable may show.
@@ -76,8 +73,7 @@ pub fn sources(sources: &Field, errors: &mut Errors) {
 fn file_ref(reference: &Field, context: &Context, errors: &mut Errors) {
     check(reference, &[("key", NeededName(env_var_name)), ("volumeName", Needed)], errors);
     let volume = reference.get("volumeName");
-    let named = |v: &&Value| text(v, "/name") == volume.text();
-    match list(context.spec.value, "/volumes").iter().find(named) {
+    match context.volume(volume.text()) {
         _ if volume.is_empty() => {}
         None => errors.not_found(&volume, volume.text()),
         Some(source) if source.get("emptyDir").is_none() => {
@@ -102,7 +98,7 @@ fn unconvertible(version: &str, path: &str) -> Option<String> {
     match split_subscript(path) {
         Some(("metadata.annotations" | "metadata.labels", _)) => None,
         Some(_) => Some(format!("field label does not support subscript: {path}")),
-        None if [VARIABLE_FIELDS, FILE_FIELDS, OTHER_FIELDS].iter().any(|fields| fields.contains(path)) => {
+        None if [VARIABLE_FIELDS, FILE_FIELDS, OTHER_FIELDS].iter().any(|fields| is_one_of(path, fields)) => {
             None
         }
         None => Some(format!("field label not supported: {path}")),

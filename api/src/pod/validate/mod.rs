@@ -23,6 +23,8 @@ mod volume_sources;
 mod volumes;
 mod windows;
 
+use std::collections::{BTreeSet, HashMap};
+
 use serde_json::Value;
 
 pub(crate) use annotations::{APP_ARMOR, SECCOMP_CONTAINER, SECCOMP_POD, annotation_updates};
@@ -37,7 +39,8 @@ use crate::read::{list, text};
 use crate::validate::metadata;
 use crate::validate::rules::{Rule::*, check};
 
-/// What rules must know of the pod around the field that they look at.
+/// What rules must know of the pod around the field that they look at. What they look up is found once, for a pod may have
+/// as many mounts as volumes.
 pub(crate) struct Context<'a> {
     /// The whole spec.
     spec: Field<'a, 'a>,
@@ -45,13 +48,31 @@ pub(crate) struct Context<'a> {
     pod_name: &'a str,
     /// Whether this is a pod; templates may leave open what a pod may not.
     is_pod: bool,
+    /// The first volume of each name, and whether it breaks no rule: one that does cannot be mounted.
+    volumes: HashMap<&'a str, (&'a Value, bool)>,
+    /// The names of the pod's resource claims.
+    claims: BTreeSet<&'a str>,
 }
 
-impl Context<'_> {
-    /// The volumes that are right, by name: what a mount may name.
-    fn volume(&self, name: &str) -> Option<&Value> {
-        let mut volumes = list(self.spec.value, "/volumes").iter();
-        volumes.find(|volume| text(volume, "/name") == name).filter(|volume| volumes::is_right(volume))
+impl<'a> Context<'a> {
+    fn new(spec: Field<'a, 'a>, pod_name: &'a str, is_pod: bool) -> Context<'a> {
+        let mut volumes = HashMap::new();
+        for volume in list(spec.value, "/volumes") {
+            volumes.entry(text(volume, "/name")).or_insert_with(|| (volume, volumes::is_right(volume)));
+        }
+        let claims = list(spec.value, "/resourceClaims").iter().map(|claim| text(claim, "/name"));
+        let claims = claims.filter(|name| !name.is_empty()).collect();
+        Context { spec, pod_name, is_pod, volumes, claims }
+    }
+
+    /// The volume of a name, whether it is right or not.
+    fn volume(&self, name: &str) -> Option<&'a Value> {
+        self.volumes.get(name).map(|(volume, _)| *volume)
+    }
+
+    /// The volume of a name, if it is right: what a mount may name.
+    fn mountable(&self, name: &str) -> Option<&'a Value> {
+        self.volumes.get(name).filter(|(_, right)| *right).map(|(volume, _)| *volume)
     }
 
     /// Whether the pod shares the host's users, as it does unless it says otherwise.
@@ -75,7 +96,7 @@ pub fn validate_pod(pod: &Value, errors: &mut Errors) {
 pub(crate) fn spec_and_annotations(pod: &Value, errors: &mut Errors) {
     let (metadata, spec) = (Field::top(pod, "metadata"), Field::top(pod, "spec"));
     annotations::annotations(&metadata.get("annotations"), &spec, errors);
-    let context = Context { spec, pod_name: metadata.str("name"), is_pod: true };
+    let context = Context::new(spec, metadata.str("name"), true);
     validate_spec(&spec, &context, errors);
     if !spec.has("serviceAccountName") {
         spec.each("volumes.projected.sources.serviceAccountToken", &mut |token| {
@@ -98,7 +119,7 @@ pub fn validate_pod_template(template: &Value, path: &Path<'_>, errors: &mut Err
     metadata::annotations(&of_template, errors);
     let spec = template.get("spec");
     annotations::annotations(&of_template, &spec, errors);
-    validate_spec(&spec, &Context { spec, pod_name: "", is_pod: false }, errors);
+    validate_spec(&spec, &Context::new(spec, "", false), errors);
     annotations::match_fields(of_template.value, &spec, errors);
     check(
         &spec,

@@ -9,18 +9,19 @@ use crate::field::{Errors, Field};
 use crate::read::text;
 use crate::validate::rules::Rule::*;
 
-/// Whether an item of a list of mounts or devices says this in this field.
-fn says(list: &Field, field: &str, value: &str) -> bool {
-    list.items().any(|item| item.str(field) == value)
+/// What the items of a list of mounts or devices say in a field.
+fn all<'v>(list: &Field<'_, 'v>, field: &str) -> HashSet<&'v str> {
+    list.items().map(|item| item.str(field)).collect()
 }
 
 /// `volumeMounts`: directories.
 pub fn mounts(container: &Field, context: &Context, errors: &mut Errors) {
     let (mounts, devices) = (container.get("volumeMounts"), container.get("volumeDevices"));
+    let (device_names, device_paths) = (all(&devices, "name"), all(&devices, "devicePath"));
     let mut taken = HashSet::new();
     for mount in mounts.items() {
         let (name, path) = (mount.get("name"), mount.get("mountPath"));
-        let volume = context.volume(name.text());
+        let volume = context.mountable(name.text());
         Needed.check(&name, errors);
         if volume.is_none() {
             errors.not_found(&name, name.text());
@@ -29,10 +30,10 @@ pub fn mounts(container: &Field, context: &Context, errors: &mut Errors) {
         if !taken.insert(path.text()) {
             errors.wrong(&path, "must be unique");
         }
-        if says(&devices, "name", name.text()) {
+        if device_names.contains(name.text()) {
             errors.wrong(&name, "must not already exist in volumeDevices");
         }
-        if says(&devices, "devicePath", path.text()) {
+        if device_paths.contains(path.text()) {
             errors.wrong(&path, "must not already exist as a path in volumeDevices");
         }
         sub_paths(&mounts, &mount, volume, errors);
@@ -83,6 +84,7 @@ fn propagation(mounts: &Field, mount: &Field, container: &Field, errors: &mut Er
 /// `volumeDevices`: raw block devices, which only claims can give.
 pub fn devices(container: &Field, context: &Context, errors: &mut Errors) {
     let mounts = container.get("volumeMounts");
+    let (mount_names, mount_paths) = (all(&mounts, "name"), all(&mounts, "mountPath"));
     let (mut names, mut paths) = (HashSet::new(), HashSet::new());
     for device in container.get("volumeDevices").items() {
         let (name, path) = (device.get("name"), device.get("devicePath"));
@@ -92,7 +94,7 @@ pub fn devices(container: &Field, context: &Context, errors: &mut Errors) {
         }
         let of_claim =
             |volume: &Value| !(volume["persistentVolumeClaim"].is_null() && volume["ephemeral"].is_null());
-        match context.volume(name.text()) {
+        match context.mountable(name.text()) {
             None => errors.not_found(&name, name.text()),
             Some(volume) if !of_claim(volume) => {
                 let detail =
@@ -110,10 +112,10 @@ pub fn devices(container: &Field, context: &Context, errors: &mut Errors) {
         } else {
             paths.insert(path.text());
         }
-        if says(&mounts, "name", name.text()) {
+        if mount_names.contains(name.text()) {
             errors.wrong(&name, "must not already exist in volumeMounts");
         }
-        if says(&mounts, "mountPath", path.text()) {
+        if mount_paths.contains(path.text()) {
             errors.wrong(&path, "must not already exist as a path in volumeMounts");
         }
         names.extend(Some(text(device.value, "/name")).filter(|name| !name.is_empty()));

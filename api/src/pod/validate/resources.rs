@@ -1,6 +1,6 @@
 //! What containers and pods ask for: names of resources, amounts, and claims.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::Context;
 use crate::field::{Errors, Fault, Field};
@@ -8,7 +8,6 @@ use crate::internal;
 use crate::names::{self, is_one_of};
 use crate::pod::resources::of_containers;
 use crate::quantity::Quantity;
-use crate::read::{list, text};
 use crate::validate::rules::{Rule::*, check};
 
 /// Resources that have a name of their own, beside those that come in whole pieces. Others have a domain.
@@ -207,9 +206,9 @@ pub fn claims(claims: &Field, errors: &mut Errors) {
 
 /// The claims that a container uses must be the pod's, and may overlap nowhere.
 fn claim_names(claims: &Field, context: &Context, errors: &mut Errors) {
-    let listed = list(context.spec.value, "/resourceClaims").iter().map(|claim| text(claim, "/name"));
-    let known: BTreeSet<&str> = listed.filter(|name| !name.is_empty()).collect();
-    let mut taken: BTreeSet<String> = BTreeSet::new();
+    let mut taken: HashSet<String> = HashSet::new();
+    // The claims of which a part is taken.
+    let mut in_part: HashSet<&str> = HashSet::new();
     for claim in claims.items() {
         let (name, request) = (claim.str("name"), claim.get("request"));
         if name.is_empty() {
@@ -218,20 +217,22 @@ fn claim_names(claims: &Field, context: &Context, errors: &mut Errors) {
         }
         if taken.contains(name) {
             errors.duplicate(&claim, name);
-        } else {
-            let mut key = name.to_owned();
-            if !request.is_empty() {
-                Name(names::dns_label).check(&request, errors);
-                key = format!("{name}/{}", request.text());
+        } else if request.is_empty() {
+            if in_part.contains(name) {
+                errors.duplicate(&claim, name);
             }
-            let part_taken = taken.iter().any(|t| t.split_once('/').is_some_and(|(whole, _)| whole == key));
-            if taken.contains(&key) || part_taken {
+            taken.insert(name.to_owned());
+        } else {
+            Name(names::dns_label).check(&request, errors);
+            let key = format!("{name}/{}", request.text());
+            if taken.contains(&key) {
                 errors.duplicate(&claim, key.clone());
             }
+            in_part.insert(name);
             taken.insert(key);
         }
-        if !known.contains(name) {
-            let names = known.iter().copied().collect::<Vec<_>>().join(", ");
+        if !context.claims.contains(name) && !errors.is_full() {
+            let names = context.claims.iter().copied().collect::<Vec<_>>().join(", ");
             let which = if names.is_empty() { " which is empty".into() } else { format!(": {names}") };
             let body =
                 format!("Not found: {name:?}: must be one of the names in pod.spec.resourceClaims{which}");

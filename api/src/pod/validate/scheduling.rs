@@ -1,12 +1,12 @@
 //! Where a pod may run: affinity, spread, tolerations and gates.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
 use crate::field::{Errors, Field};
 use crate::names;
-use crate::read::{list, text};
+use crate::read::{entries, list, text};
 use crate::selector;
 use crate::validate::rules::{Rule::*, check};
 
@@ -91,13 +91,15 @@ fn pod_term(term: &Field, errors: &mut Errors) {
     for keys in [&matched, &mismatched] {
         label_keys(keys, labels.is_set(), errors);
     }
+    let times = times_selected(labels.value);
     for (index, key) in matched.items().enumerate() {
-        if stands_twice(labels.value, key.text()) {
+        if times.get(key.text()).is_some_and(|times| *times > 1) {
             errors.invalid(&term.index(index), key.text(), "exists in both matchLabelKeys and labelSelector");
         }
     }
+    let others: HashSet<&str> = mismatched.items().map(|key| key.text()).collect();
     for key in matched.items() {
-        if mismatched.items().any(|other| other.text() == key.text()) {
+        if others.contains(key.text()) {
             errors.wrong(&key, "exists in both matchLabelKeys and mismatchLabelKeys");
         }
     }
@@ -117,17 +119,28 @@ fn label_keys(keys: &Field, has_selector: bool, errors: &mut Errors) {
     }
 }
 
-/// Whether a selector names a key itself, beside the expression that `matchLabelKeys` has added for it.
-fn stands_twice(selector: &Value, key: &str) -> bool {
-    let expressions =
-        list(selector, "/matchExpressions").iter().filter(|expression| text(expression, "/key") == key);
-    expressions.count() + usize::from(selector["matchLabels"].get(key).is_some()) > 1
+/// How often a selector names each key: more than once if it does so itself, beside the expression that `matchLabelKeys` has
+/// added for it.
+fn times_selected(selector: &Value) -> HashMap<&str, usize> {
+    let mut times = HashMap::new();
+    let expressions = list(selector, "/matchExpressions").iter().map(|expression| text(expression, "/key"));
+    for key in expressions.chain(entries(selector, "/matchLabels").map(|(key, _)| key.as_str())) {
+        *times.entry(key).or_default() += 1;
+    }
+    times
 }
 
 /// `topologySpreadConstraints`.
 pub fn topology_spread(constraints: &Field, errors: &mut Errors) {
-    let all: Vec<Field> = constraints.items().collect();
-    for (index, constraint) in all.iter().enumerate() {
+    fn pair<'v>(constraint: &Field<'_, 'v>) -> (&'v str, &'v str) {
+        (constraint.str("topologyKey"), constraint.str("whenUnsatisfiable"))
+    }
+    let mut left: HashMap<(&str, &str), usize> = HashMap::new();
+    for constraint in constraints.items() {
+        *left.entry(pair(&constraint)).or_default() += 1;
+    }
+    for constraint in constraints.items() {
+        let constraint = &constraint;
         let (topology, when) = (constraint.str("topologyKey"), constraint.str("whenUnsatisfiable"));
         let skew = constraint.int("maxSkew").unwrap_or(0);
         if skew <= 0 {
@@ -138,9 +151,9 @@ pub fn topology_spread(constraints: &Field, errors: &mut Errors) {
             ("whenUnsatisfiable", OneOf("DoNotSchedule ScheduleAnyway")),
         ];
         check(constraint, &table, errors);
-        let same =
-            |later: &Field| (later.str("topologyKey"), later.str("whenUnsatisfiable")) == (topology, when);
-        if all[index + 1..].iter().any(same) {
+        // Of equal ones upstream complains of all but the last.
+        let later = left.entry((topology, when)).and_modify(|left| *left -= 1).or_default();
+        if *later > 0 {
             let text = format!("{{{topology}, {when}}}");
             errors.duplicate(&constraint.child("{topologyKey, whenUnsatisfiable}"), text);
         }
@@ -160,9 +173,10 @@ fn spread_keys(constraint: &Field, errors: &mut Errors) {
     if !keys.is_empty() && !labels.is_set() {
         errors.forbidden(&keys, "must not be specified when labelSelector is not set");
     }
+    let times = times_selected(labels.value);
     for key in keys.items() {
         Name(names::qualified_name).check(&key, errors);
-        if stands_twice(labels.value, key.text()) {
+        if times.get(key.text()).is_some_and(|times| *times > 1) {
             errors.wrong(&key, "exists in both matchLabelKeys and labelSelector");
         }
     }

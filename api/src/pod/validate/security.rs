@@ -81,6 +81,9 @@ pub fn container_security(context: &Field, host_users: bool, errors: &mut Errors
             added.get("add").items().filter(|capability| capability.text() == "CAP_SYS_ADMIN").count();
         let privileged = Some("`privileged` to true").filter(|_| context.is_true("privileged"));
         for what in privileged.into_iter().chain(vec!["`capabilities.Add` CAP_SYS_ADMIN"; admin]) {
+            if errors.is_full() {
+                break;
+            }
             let detail = format!("cannot set `allowPrivilegeEscalation` to false and {what}");
             errors.invalid(context, internal::show("SecurityContext", context.value), &detail);
         }

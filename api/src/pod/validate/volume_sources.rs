@@ -208,6 +208,9 @@ fn quobyte(source: &Field, errors: &mut Errors) {
             })
         };
         for _ in registry.text().split(',').filter(|pair| !is_pair(pair)) {
+            if errors.is_full() {
+                break;
+            }
             errors.wrong(&registry, detail);
         }
     }

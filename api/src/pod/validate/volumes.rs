@@ -29,7 +29,7 @@ pub fn volumes(volumes: &Field, context: &Context, errors: &mut Errors) {
         if found.is_empty() {
             taken.insert(name);
         }
-        errors.0.append(&mut found.0);
+        errors.append(found);
         let claim = volume.get("persistentVolumeClaim");
         if claim.is_set() && made.contains(claim.str("claimName")) {
             let detail = "must not reference a PVC that gets created for an ephemeral volume";

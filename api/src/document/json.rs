@@ -1,18 +1,16 @@
-//! Reads JSON into a [`Node`], with the errors of Go's scanner: clients show them to people, some match on them.
+//! Reads JSON into a [`Raw`], with the errors of Go's scanner: clients show them to people, some match on them.
 
 use std::borrow::Cow;
 
-use super::node::Node;
+use super::{Budget, DEPTH, Fault, Limits, Raw};
 
-/// The deepest nesting that is read. What is stored must be readable again, and `serde_json` stops at 128.
-const DEPTH: usize = 120;
-
-/// Reads one JSON document.
+/// Reads one JSON document, the body of a request or a part of it.
 ///
 /// # Errors
-/// The text of Go's `encoding/json` for the first syntax error.
-pub fn parse(text: &str) -> Result<Node<'_>, String> {
-    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0 };
+/// The text of Go's `encoding/json` for the first syntax error, or what is too much.
+pub fn parse(text: &str) -> Result<Raw<'_>, Fault> {
+    let budget = Budget::new(Limits::REQUEST);
+    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, budget };
     reader.blanks();
     let node = reader.value(0)?;
     reader.blanks();
@@ -26,14 +24,15 @@ pub fn parse(text: &str) -> Result<Node<'_>, String> {
 ///
 /// # Errors
 /// As [`parse`].
-pub fn parse_owned(text: &str) -> Result<Node<'static>, String> {
-    parse(text).map(Node::into_owned)
+pub fn parse_owned(text: &str) -> Result<Raw<'static>, Fault> {
+    parse(text).map(Raw::into_owned)
 }
 
 struct Reader<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
+    budget: Budget,
 }
 
 impl<'a> Reader<'a> {
@@ -48,30 +47,31 @@ impl<'a> Reader<'a> {
     }
 
     /// The error at the current byte, or that the input ended too soon.
-    fn unexpected(&self, context: &str) -> String {
+    fn unexpected(&self, context: &str) -> Fault {
         match self.peek() {
             None => "unexpected end of JSON input".into(),
-            Some(byte) => format!("invalid character {} {context}", quoted(byte)),
+            Some(byte) => format!("invalid character {} {context}", quoted(byte)).into(),
         }
     }
 
-    fn value(&mut self, depth: usize) -> Result<Node<'a>, String> {
+    fn value(&mut self, depth: usize) -> Result<Raw<'a>, Fault> {
         if depth > DEPTH {
             return Err("exceeded max depth".into());
         }
+        self.budget.value()?;
         match self.peek() {
             Some(b'{') => self.map(depth),
             Some(b'[') => self.list(depth),
-            Some(b'"') => Ok(Node::Text(self.string()?)),
-            Some(b'-' | b'0'..=b'9') => Ok(Node::Number(Cow::Borrowed(self.number()?))),
-            Some(b't') => self.literal("true", Node::Bool(true)),
-            Some(b'f') => self.literal("false", Node::Bool(false)),
-            Some(b'n') => self.literal("null", Node::Null),
+            Some(b'"') => Ok(Raw::Text(self.string()?)),
+            Some(b'-' | b'0'..=b'9') => Ok(Raw::Number(Cow::Borrowed(self.number()?))),
+            Some(b't') => self.literal("true", Raw::Bool(true)),
+            Some(b'f') => self.literal("false", Raw::Bool(false)),
+            Some(b'n') => self.literal("null", Raw::Null),
             _ => Err(self.unexpected("looking for beginning of value")),
         }
     }
 
-    fn literal(&mut self, word: &str, node: Node<'a>) -> Result<Node<'a>, String> {
+    fn literal(&mut self, word: &str, node: Raw<'a>) -> Result<Raw<'a>, Fault> {
         for expected in word.bytes() {
             if self.peek() != Some(expected) {
                 return Err(self.unexpected(&format!("in literal {word} (expecting {})", quoted(expected))));
@@ -81,13 +81,13 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    fn list(&mut self, depth: usize) -> Result<Node<'a>, String> {
+    fn list(&mut self, depth: usize) -> Result<Raw<'a>, Fault> {
         self.at += 1;
         let mut items = Vec::new();
         self.blanks();
         if self.peek() == Some(b']') {
             self.at += 1;
-            return Ok(Node::List(items));
+            return Ok(Raw::List(items));
         }
         loop {
             self.blanks();
@@ -97,21 +97,21 @@ impl<'a> Reader<'a> {
                 Some(b',') => self.at += 1,
                 Some(b']') => {
                     self.at += 1;
-                    return Ok(Node::List(items));
+                    return Ok(Raw::List(items));
                 }
                 _ => return Err(self.unexpected("after array element")),
             }
         }
     }
 
-    fn map(&mut self, depth: usize) -> Result<Node<'a>, String> {
+    fn map(&mut self, depth: usize) -> Result<Raw<'a>, Fault> {
         self.at += 1;
-        let mut entries = Vec::with_capacity(8);
         self.blanks();
         if self.peek() == Some(b'}') {
             self.at += 1;
-            return Ok(Node::Map(entries));
+            return Ok(Raw::Map(Vec::new()));
         }
+        let mut entries = Vec::with_capacity(4);
         loop {
             self.blanks();
             if self.peek() != Some(b'"') {
@@ -131,7 +131,7 @@ impl<'a> Reader<'a> {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
                     self.at += 1;
-                    return Ok(Node::Map(entries));
+                    return Ok(Raw::Map(entries));
                 }
                 _ => return Err(self.unexpected("after object key:value pair")),
             }
@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn number(&mut self) -> Result<&'a str, String> {
+    fn number(&mut self) -> Result<&'a str, Fault> {
         let start = self.at;
         if self.peek() == Some(b'-') {
             self.at += 1;
@@ -175,7 +175,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string; borrowed from the input unless it holds an escape.
-    fn string(&mut self) -> Result<Cow<'a, str>, String> {
+    fn string(&mut self) -> Result<Cow<'a, str>, Fault> {
         self.at += 1;
         let start = self.at;
         let mut owned: Option<String> = None;
@@ -208,7 +208,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The character of an escape sequence, after its backslash.
-    fn escape(&mut self) -> Result<char, String> {
+    fn escape(&mut self) -> Result<char, Fault> {
         let simple = match self.peek() {
             Some(b'u') => {
                 self.at += 1;
@@ -226,7 +226,7 @@ impl<'a> Reader<'a> {
         Ok(simple)
     }
 
-    fn hex(&mut self) -> Result<u32, String> {
+    fn hex(&mut self) -> Result<u32, Fault> {
         let mut code = 0;
         for _ in 0..4 {
             let digit = self.peek().and_then(|b| char::from(b).to_digit(16));
@@ -240,7 +240,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `\uXXXX`, or a pair of surrogates; half a pair reads as the replacement character, as in Go.
-    fn unicode(&mut self) -> Result<char, String> {
+    fn unicode(&mut self) -> Result<char, Fault> {
         let first = self.hex()?;
         if !(0xd800..0xdc00).contains(&first) {
             return Ok(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER));
@@ -295,16 +295,27 @@ mod tests {
             ("\"a\nb\"", r"invalid character '\n' in string literal"),
         ];
         for (text, expected) in cases {
-            assert_eq!(parse(text).unwrap_err(), expected, "case: {text}");
+            assert_eq!(parse(text).unwrap_err().to_string(), expected, "case: {text}");
         }
-        assert_eq!(parse(&"[".repeat(100_000)).unwrap_err(), "exceeded max depth");
+        assert_eq!(parse(&"[".repeat(100_000)).unwrap_err().to_string(), "exceeded max depth");
+    }
+
+    #[test]
+    fn more_values_than_a_body_may_hold_are_refused() {
+        let list = |count: usize| format!("[{}0]", "0,".repeat(count - 2));
+        assert!(parse(&list(Limits::REQUEST.values)).is_ok());
+        let refused = parse(&list(Limits::REQUEST.values + 1)).unwrap_err();
+        assert_eq!(
+            refused,
+            Fault::TooLarge("Request entity too large: the document holds more than 300000 values".into())
+        );
     }
 
     #[test]
     fn escapes_and_spellings_survive() {
         let node = parse(r#" {"a\/b": ["\u00e9\ud83d\ude00\ud800", 80.0, -1e+3]} "#).unwrap();
         let list = node.get("a/b").unwrap();
-        let text = Node::Text("é😀\u{fffd}".into());
-        assert_eq!(*list, Node::List(vec![text, Node::Number("80.0".into()), Node::Number("-1e+3".into())]));
+        let text = Raw::Text("é😀\u{fffd}".into());
+        assert_eq!(*list, Raw::List(vec![text, Raw::Number("80.0".into()), Raw::Number("-1e+3".into())]));
     }
 }

@@ -13,6 +13,18 @@ pub(super) enum Wire<'a> {
     Four([u8; 4]),
 }
 
+impl Wire<'_> {
+    /// The number of this form on the wire, for errors.
+    pub(super) fn form(&self) -> u8 {
+        match self {
+            Wire::Number(_) => 0,
+            Wire::Eight(_) => 1,
+            Wire::Piece(_) => 2,
+            Wire::Four(_) => 5,
+        }
+    }
+}
+
 /// Why a message cannot be read.
 pub(super) const CUT: &str = "unexpected EOF";
 const STRANGE: &str = "proto: illegal wireType";
@@ -43,6 +55,9 @@ pub(super) fn field<'a>(bytes: &mut &'a [u8]) -> Result<Option<(u32, Wire<'a>)>,
     }
     let key = varint(bytes)?;
     let number = u32::try_from(key >> 3).map_err(|_| STRANGE)?;
+    if number == 0 {
+        return Err("proto: illegal tag 0");
+    }
     let wire = match key & 7 {
         0 => Wire::Number(varint(bytes)?),
         1 => Wire::Eight(take(bytes, 8)?.try_into().map_err(|_| CUT)?),

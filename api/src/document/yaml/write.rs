@@ -6,8 +6,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use super::{ScalarStyle, scalar};
-use crate::decode::Node;
+use super::scalar::is_string;
 
 /// Lines are broken at the first blank behind this column.
 const WIDTH: usize = 80;
@@ -17,7 +16,7 @@ const WIDTH: usize = 80;
 /// ```
 /// use serde_json::json;
 /// let value = json!({"b": [{"x": 1, "a": "yes"}], "a": {}, "c": "it's: fine"});
-/// assert_eq!(coracle_api::yaml::write(&value), "a: {}\nb:\n- a: \"yes\"\n  x: 1\nc: 'it''s: fine'\n");
+/// assert_eq!(coracle_api::document::yaml::write(&value), "a: {}\nb:\n- a: \"yes\"\n  x: 1\nc: 'it''s: fine'\n");
 /// ```
 pub fn write(value: &Value) -> String {
     let mut out = String::new();
@@ -65,17 +64,15 @@ fn write_map(map: &Map<String, Value>, depth: usize, out: &mut String) {
 }
 
 fn write_list(items: &[Value], depth: usize, out: &mut String) {
-    for item in items {
-        indent(depth, out);
+    for (at, item) in items.iter().enumerate() {
+        // The first item of a list in a list stands behind the dash.
+        if at > 0 || out.is_empty() || out.ends_with('\n') {
+            indent(depth, out);
+        }
         out.push_str("- ");
         match item {
             Value::Object(map) if !map.is_empty() => write_map(map, depth + 1, out),
-            Value::Array(items) if !items.is_empty() => {
-                // A list in a list begins on the same line; what follows is indented below it.
-                let mut inner = String::new();
-                write_list(items, depth + 1, &mut inner);
-                out.push_str(inner.trim_start());
-            }
+            Value::Array(items) if !items.is_empty() => write_list(items, depth + 1, out),
             other => {
                 write_scalar(other, depth + 1, out);
                 out.push('\n');
@@ -98,7 +95,7 @@ fn write_scalar(value: &Value, depth: usize, out: &mut String) {
 
 /// A string: plain, in quotes, or as a block of lines. `column` is where it begins; keys are never folded.
 fn text(string: &str, column: usize, depth: usize, key: bool) -> String {
-    let is_string = matches!(scalar(string, ScalarStyle::Plain, None), Node::Text(_)) && !is_time(string);
+    let is_string = is_string(string) && !is_time(string);
     let printable = string.chars().all(|c| c == '\n' || !c.is_control());
     let blank_at_break = string.contains(" \n") || string.contains("\n ");
     if string.contains('\n') && printable && !key && !string.ends_with(' ') && !blank_before_break(string) {
@@ -254,6 +251,6 @@ mod tests {
             json!({"a": {"b": [[1, 2], {"c": long, "d": null}], "e": ["x\ny\n", " z", true]}, "f": 1.5});
         let written = write(&value);
         assert!(written.lines().all(|line| line.len() < 100), "{written}");
-        assert_eq!(super::super::parse(&written).unwrap().node.into_value(), value, "{written}");
+        assert_eq!(super::super::parse(&written).unwrap().value.into_value(), value, "{written}");
     }
 }

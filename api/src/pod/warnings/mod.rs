@@ -2,7 +2,10 @@
 //!
 //! Source: `pkg/api/pod/warnings.go`.
 
-use std::collections::{BTreeMap, HashSet};
+mod paths;
+mod ports;
+
+use std::collections::HashSet;
 
 use serde_json::Value;
 
@@ -11,6 +14,7 @@ use crate::addresses::ip_warning;
 use crate::field::{Field, Path};
 use crate::names;
 use crate::quantity::Quantity;
+use paths::Paths;
 
 /// Labels of nodes that have a newer name: the old one, since when, and the new one.
 const OLD_LABELS: &[(&str, &str, &str)] = &[
@@ -44,6 +48,10 @@ const OLD_VOLUMES: &[(&str, &str, &str)] = &[
     ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
     ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
+
+/// Where each of a list is held against all that came before, no more than this many warnings are made: the header of an
+/// answer has room for some dozens.
+const MOST_WARNINGS: usize = 200;
 
 const NO_POD: &str = "a null labelSelector results in matching no pod";
 const OLD_SECCOMP: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
@@ -114,7 +122,7 @@ fn warn(metadata: &Field, spec: &Field, warnings: &mut Vec<String>) {
         }
         hidden_variables(&container.get("env"), warnings);
     });
-    ports(spec, warnings);
+    ports::warn(spec, warnings);
     if spec.int("terminationGracePeriodSeconds").is_some_and(|grace| grace < 0) {
         let text = "must be >= 0; negative values are invalid and will be treated as 1";
         warnings.push(format!("{}: {text}", spec.get("terminationGracePeriodSeconds").path()));
@@ -207,55 +215,6 @@ fn hidden_variables(variables: &Field, warnings: &mut Vec<String>) {
     }
 }
 
-/// A port that somebody has already told of: where, and what of the host it takes.
-struct Told {
-    at: String,
-    ip: String,
-    host: i64,
-}
-
-/// Ports of all containers share one network.
-fn ports(spec: &Field, warnings: &mut Vec<String>) {
-    let mut by_number: BTreeMap<(i64, String), Vec<Told>> = BTreeMap::new();
-    let mut by_name: BTreeMap<String, String> = BTreeMap::new();
-    visit_containers(spec, |container| {
-        for port in container.get("ports").items() {
-            let at = port.path().to_string();
-            let (ip, host) = (port.str("hostIP").to_owned(), port.int("hostPort").unwrap_or(0));
-            let key = (port.int("containerPort").unwrap_or(0), port.str("protocol").to_owned());
-            if !ip.is_empty() && host == 0 {
-                let (name, (number, protocol)) = (port.str("name"), &key);
-                let shown = format!(
-                    "{{Name:{name} HostPort:0 ContainerPort:{number} Protocol:{protocol} HostIP:{ip}}}"
-                );
-                warnings.push(format!("{at}: hostIP set without hostPort: {shown}"));
-            }
-            let others = by_number.entry(key).or_default();
-            for other in others.iter() {
-                let clash = if (&ip, host) == (&other.ip, other.host) {
-                    "duplicate"
-                } else if host == 0 || other.host == 0 {
-                    "overlapping"
-                } else if host == other.host && ip.is_empty() != other.ip.is_empty() {
-                    "dangerously ambiguous"
-                } else {
-                    continue;
-                };
-                warnings.push(format!("{at}: {clash} port definition with {}", other.at));
-            }
-            others.push(Told { at: at.clone(), ip, host });
-            let name = port.str("name");
-            match by_name.get(name) {
-                _ if name.is_empty() => {}
-                Some(other) => warnings.push(format!(
-                    "{at}: duplicate port name {name:?} with {other}, services and probes that select ports by name will use {other}"
-                )),
-                None => drop(by_name.insert(name.to_owned(), at)),
-            }
-        }
-    });
-}
-
 fn volumes(volumes: &Field, warnings: &mut Vec<String>) {
     for volume in volumes.items() {
         for (field, shown, text) in OLD_VOLUMES {
@@ -272,14 +231,12 @@ fn volumes(volumes: &Field, warnings: &mut Vec<String>) {
     }
 }
 
-/// A path in a volume, and what is put there where that needs telling.
-type Placed = (String, Option<String>);
-
 fn overlapping_paths(volume: &Field, warnings: &mut Vec<String>) {
     let name = volume.str("name");
-    let items = |source: &Field, of: Option<String>| -> Vec<Placed> {
-        source.get("items").items().map(|item| (item.str("path").to_owned(), of.clone())).collect()
-    };
+    /// The paths of a source, and what is put there where that needs telling.
+    fn items<'v>(source: &Field<'_, 'v>, of: Option<String>) -> Vec<(&'v str, Option<String>)> {
+        source.get("items").items().map(|item| (item.str("path"), of.clone())).collect()
+    }
     for (field, called, named_by) in [
         ("configMap", "ConfigMap", "name"),
         ("secret", "Secret", "secretName"),
@@ -287,9 +244,9 @@ fn overlapping_paths(volume: &Field, warnings: &mut Vec<String>) {
     ] {
         let source = volume.get(field);
         let described = described(&source, called, named_by);
-        overlaps(name, &described, &mut Vec::new(), items(&source, None), warnings);
+        overlaps(name, &described, &mut Paths::default(), items(&source, None), warnings);
     }
-    let mut placed = Vec::new();
+    let mut placed = Paths::default();
     for source in volume.get("projected").get("sources").items() {
         if source.is_empty() {
             warnings.push(format!("volume {name:?} (Projected) has no sources provided"));
@@ -298,8 +255,7 @@ fn overlapping_paths(volume: &Field, warnings: &mut Vec<String>) {
             let projection = source.get(field);
             let of = Some(described(&projection, called, named_by));
             let path = projection.get("path");
-            let more =
-                if path.is_set() { vec![(path.text().to_owned(), of)] } else { items(&projection, of) };
+            let more = if path.is_set() { vec![(path.text(), of)] } else { items(&projection, of) };
             overlaps(name, "Projected", &mut placed, more, warnings);
         }
     }
@@ -318,26 +274,24 @@ fn described(source: &Field, called: &str, named_by: &str) -> String {
     if named_by.is_empty() { called.into() } else { format!("{called} {:?}", source.str(named_by)) }
 }
 
-fn overlaps(
+fn overlaps<'p>(
     volume: &str,
     kind: &str,
-    placed: &mut Vec<Placed>,
-    more: Vec<Placed>,
+    paths: &mut Paths<'p>,
+    more: Vec<(&'p str, Option<String>)>,
     warnings: &mut Vec<String>,
 ) {
-    let show = |(path, of): &Placed| match of {
-        Some(of) => format!("{path:?} ({of})"),
-        None => format!("{path:?}"),
-    };
-    let inside = |a: &str, b: &str| a == b || a.strip_prefix(b).is_some_and(|rest| rest.starts_with('/'));
-    for new in more {
-        let clashes: Vec<String> =
-            placed.iter().filter(|old| inside(&new.0, &old.0) || inside(&old.0, &new.0)).map(show).collect();
-        if !clashes.is_empty() {
-            let body = format!("{} with {}", show(&new), clashes.join(", "));
+    for (path, of) in more {
+        let shown = match of {
+            Some(of) => format!("{path:?} ({of})"),
+            None => format!("{path:?}"),
+        };
+        let clashes = paths.clashes(path);
+        if !clashes.is_empty() && warnings.len() < MOST_WARNINGS {
+            let body = format!("{shown} with {}", clashes.join(", "));
             warnings.push(format!("volume {volume:?} ({kind}): overlapping paths: {body}"));
         }
-        placed.push(new);
+        paths.add(path, shown);
     }
 }
 

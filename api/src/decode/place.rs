@@ -1,0 +1,58 @@
+//! Where in a document a value stands: a chain of borrowed steps, printed only for what is told.
+
+use std::fmt;
+
+use crate::schema::Embedded;
+
+/// Where in the document and in Go's types a value stands.
+pub(crate) enum Place<'a> {
+    /// The whole document.
+    Root,
+    /// A field of a struct.
+    Field { parent: &'a Place<'a>, owner: &'a str, embedded: &'a [Embedded], name: &'a str },
+    /// An item of a list.
+    Index { parent: &'a Place<'a>, index: usize },
+    /// An entry of a map.
+    Key { parent: &'a Place<'a>, key: &'a str },
+}
+
+impl Place<'_> {
+    /// Go's path: names of fields and of embedded structs, no indexes. Answers the struct that holds the last field.
+    fn go(&self, out: &mut String) -> &str {
+        match self {
+            Place::Root => "",
+            Place::Index { parent, .. } | Place::Key { parent, .. } => parent.go(out),
+            Place::Field { parent, owner, embedded, name } => {
+                parent.go(out);
+                for part in embedded.iter().map(|embedded| embedded.name).chain([*name]) {
+                    if !out.is_empty() {
+                        out.push('.');
+                    }
+                    out.push_str(part);
+                }
+                owner
+            }
+        }
+    }
+
+    /// What `of type` refers to in Go's errors.
+    pub(super) fn context(&self) -> String {
+        let mut path = String::new();
+        let owner = self.go(&mut path);
+        if path.is_empty() { "Go value".into() } else { format!("Go struct field {owner}.{path}") }
+    }
+}
+
+/// The path as unknown and repeated fields print it: `spec.containers[0].image`.
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Root => Ok(()),
+            Place::Index { parent, index } => write!(f, "{parent}[{index}]"),
+            Place::Field { parent, name, .. } | Place::Key { parent, key: name } => match parent {
+                Place::Root => f.write_str(name),
+                _ => write!(f, "{parent}.{name}"),
+            },
+        }
+    }
+}
