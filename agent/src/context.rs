@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use crate::claims::Claims;
 use crate::config::AgentConfig;
 use crate::env::{Facts, Lookup};
 use crate::images::Images;
@@ -35,6 +36,8 @@ pub struct Context {
     pub addresses: Addresses,
     /// Where volumes lie.
     pub places: Places,
+    /// What its pods ask for.
+    pub claims: Claims,
     /// Which images failed lately.
     pub images: Images,
     /// The tokens of its pods.

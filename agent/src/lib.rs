@@ -11,6 +11,7 @@
 //!
 //! Labels on containers are the only memory: an agent that is killed finds its pods again and goes on.
 
+mod claims;
 pub mod config;
 mod context;
 mod env;
@@ -140,6 +141,7 @@ async fn begin(client: Arc<dyn Client>, config: AgentConfig, clock: Clock) -> Re
         network,
         addresses: Addresses::new(slice),
         places,
+        claims: claims::Claims::new(&config.size),
         images: images::Images::default(),
         tokens: tokens::Tokens::default(),
         starts: Semaphore::new(STARTS_AT_ONCE),

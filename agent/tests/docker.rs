@@ -148,3 +148,52 @@ enum Ending {
     Signal(&'static str),
     Removed,
 }
+
+/// What the status says that a container may use was read back from the engine, which refuses some wishes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resize_is_applied_or_told_to_have_failed() {
+    let Some(bench) = Bench::new("resize").await else { return };
+    let spec = |resources: Value| {
+        let mut container = sleeper("c");
+        container["resources"] = resources;
+        json!({"containers": [container], "terminationGracePeriodSeconds": 0})
+    };
+    let small = json!({"requests": {"cpu": "100m", "memory": "32Mi"}, "limits": {"cpu": "100m"}});
+    let key = bench.create(pod("x", spec(small))).await;
+    let shown = |status: &Value| status["containerStatuses"][0]["resources"].clone();
+    bench.until(&key, "ready", |status| status["containerStatuses"][0]["ready"] == true).await;
+    let ask = async |resources: Value| {
+        let op = Op::merge(key.clone(), json!({"spec": spec(resources)}));
+        bench.client().write_one(op).await.unwrap();
+    };
+    let limits = async || bench.containers().await["x/c.0"].limits;
+    assert_eq!((limits().await.cpu_milli, limits().await.memory), (100, 0));
+
+    let larger = json!({"requests": {"cpu": "200m", "memory": "32Mi"}, "limits": {"cpu": "200m"}});
+    ask(larger.clone()).await;
+    bench.until(&key, "resized", |status| shown(status) == larger).await;
+    assert_eq!(
+        (limits().await.cpu_milli, limits().await.memory),
+        (200, 0),
+        "no limit of memory was asked for"
+    );
+
+    let refused =
+        json!({"requests": {"cpu": "200m", "memory": "1Mi"}, "limits": {"cpu": "200m", "memory": "1Mi"}});
+    ask(refused).await;
+    let error = |status: &Value| {
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.into_iter().find(|one| one["type"] == "PodResizeInProgress" && one["reason"] == "Error")
+    };
+    let status = bench.until(&key, "refused", |status| error(status).is_some()).await;
+    assert!(error(&status).unwrap()["message"].as_str().unwrap().contains("emory"), "{status:#}");
+    assert_eq!(shown(&status)["limits"], json!({"cpu": "200m"}), "{status:#}");
+
+    let limited =
+        json!({"requests": {"cpu": "200m", "memory": "32Mi"}, "limits": {"cpu": "200m", "memory": "64Mi"}});
+    ask(limited.clone()).await;
+    let done = |status: &Value| shown(status) == limited && error(status).is_none();
+    bench.until(&key, "resized", done).await;
+    assert_eq!((limits().await.cpu_milli, limits().await.memory), (200, 64 << 20));
+    bench.finish().await;
+}

@@ -6,8 +6,9 @@
 use k8s_openapi::api::core::v1::PodCondition;
 use serde_json::{Value, json};
 
+use super::resize::{self, Progress};
 use super::view::View;
-use super::{Observed, Role, rfc3339};
+use super::{Observed, Role, phase, rfc3339};
 
 /// A condition's word and text; no word means that all is as it should be.
 struct Verdict {
@@ -23,6 +24,11 @@ impl Verdict {
     }
 }
 
+/// That a resize has no room on the node.
+pub const RESIZE_PENDING: &str = "PodResizePending";
+/// That a resize is under way, or that the engine refuses it.
+pub const RESIZING: &str = "PodResizeInProgress";
+
 /// All conditions of the pod.
 pub fn conditions(observed: &Observed<'_>, views: &[View<'_>], phase: &str) -> Vec<Value> {
     let ready_to_start = observed.sandbox.is_some_and(|sandbox| sandbox.running);
@@ -36,10 +42,13 @@ pub fn conditions(observed: &Observed<'_>, views: &[View<'_>], phase: &str) -> V
     ];
     let old =
         observed.pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let theirs = old.iter().filter(|condition| ours.iter().all(|one| one.kind != condition.type_));
+    let resize = resizing(observed, phase);
+    let is_ours =
+        |kind: &str| [RESIZE_PENDING, RESIZING].contains(&kind) || ours.iter().any(|one| one.kind == kind);
+    let theirs = old.iter().filter(|condition| !is_ours(&condition.type_));
     let theirs: Vec<Value> =
         theirs.map(|condition| serde_json::to_value(condition).unwrap_or_default()).collect();
-    ours.iter().map(|verdict| written(observed, verdict, old)).chain(theirs).collect()
+    ours.iter().chain(&resize).map(|verdict| written(observed, verdict, old)).chain(theirs).collect()
 }
 
 /// A condition keeps the time of its last change.
@@ -63,6 +72,19 @@ fn written(observed: &Observed<'_>, verdict: &Verdict, old: &[PodCondition]) -> 
         condition["observedGeneration"] = generation.into();
     }
     condition
+}
+
+/// There is no such condition of a pod that has what it asks for.
+fn resizing(observed: &Observed<'_>, phase: &str) -> Option<Verdict> {
+    if phase::is_terminal(phase) || observed.deleted() {
+        return None;
+    }
+    match resize::progress(observed) {
+        Progress::Done => None,
+        Progress::Pending { reason, message } => Some(Verdict::new(RESIZE_PENDING, true, reason, message)),
+        Progress::Going => Some(Verdict::new(RESIZING, true, "", "")),
+        Progress::Failed(message) => Some(Verdict::new(RESIZING, true, "Error", message)),
+    }
 }
 
 fn names(names: &[&str]) -> String {

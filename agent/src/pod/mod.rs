@@ -14,6 +14,7 @@ mod hooks;
 pub mod hostname;
 pub mod phase;
 mod reporter;
+pub mod resize;
 pub mod start;
 mod status;
 pub mod step;
@@ -52,7 +53,7 @@ pub struct Record {
     pub state: State,
     /// Its last words, once it is over.
     pub message: String,
-    /// What it may use.
+    /// What it may use, as the engine shows it.
     pub limits: Limits,
     /// The signal that asks it to end.
     pub stop_signal: String,
@@ -122,6 +123,12 @@ pub struct Observed<'a> {
     pub busy: &'a BTreeMap<String, Busy>,
     /// What could not be done, by container name.
     pub failures: &'a BTreeMap<String, Failure>,
+    /// What the engine has granted containers while they ran, by id. One that cannot enforce it does not show it.
+    pub granted: &'a BTreeMap<String, Limits>,
+    /// What the engine has refused to grant, by container name.
+    pub refused: &'a BTreeMap<String, Failure>,
+    /// What the node has for requests.
+    pub room: resize::Room,
     /// What probes said, by container id.
     pub health: &'a BTreeMap<String, Health>,
     /// The pod's address.

@@ -8,6 +8,7 @@ use coracle_client::{Error, Op, Write};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
+use super::conditions;
 use crate::context::Context;
 use coracle_api::{Key, Revision};
 
@@ -93,7 +94,14 @@ async fn bring(
 }
 
 /// The conditions that a node answers for.
-const OURS: [&str; 4] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
+const OURS: [&str; 6] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    conditions::RESIZE_PENDING,
+    conditions::RESIZING,
+];
 
 /// The strategic merge patch from one status to another; `None` if they are equal. Conditions are told one by one, so
 /// that those of others, written meanwhile, stay.
@@ -110,7 +118,12 @@ fn difference(from: &Value, to: &Value) -> Option<Value> {
         let known = old.get("conditions").map(items).unwrap_or_default();
         let wanted = items(value);
         let ours = wanted.iter().filter(|item| OURS.iter().any(|kind| item["type"] == *kind));
-        let changed: Vec<Value> = ours.filter(|item| !known.contains(item)).map(explicit).collect();
+        let mut changed: Vec<Value> = ours.filter(|item| !known.contains(item)).map(explicit).collect();
+        let is_gone = |kind: &&&str| {
+            known.iter().any(|item| item["type"] == **kind)
+                && !wanted.iter().any(|item| item["type"] == **kind)
+        };
+        changed.extend(OURS.iter().filter(is_gone).map(|kind| json!({"$patch": "delete", "type": kind})));
         let order: Vec<Value> = wanted.iter().map(|item| json!({"type": item["type"]})).collect();
         changes.insert("$setElementOrder/conditions".into(), order.into());
         if !changed.is_empty() {

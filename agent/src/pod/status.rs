@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::view::{Shown, View};
-use super::{Observed, Record, Role, conditions, phase};
+use super::{Observed, Record, Role, conditions, phase, resize};
 use crate::runtime::State;
 
 /// A time as the API writes it: whole seconds.
@@ -43,22 +43,25 @@ pub fn status(observed: &Observed<'_>, views: &[View<'_>], verdict: &'static str
     }
     status.insert("startTime".into(), rfc3339(observed.accepted).into());
     let init = views.iter().filter(|view| matches!(view.role, Role::Init | Role::Sidecar));
-    let init: Vec<Value> = init.map(container_status).collect();
+    let init: Vec<Value> = init.map(|view| container_status(observed, view)).collect();
     if !init.is_empty() {
         status.insert("initContainerStatuses".into(), init.into());
     }
     let mut mains: Vec<&View<'_>> = views.iter().filter(|view| view.role == Role::Main).collect();
     mains.sort_by_key(|view| &view.container.name);
-    status.insert("containerStatuses".into(), mains.into_iter().map(container_status).collect());
+    status.insert(
+        "containerStatuses".into(),
+        mains.into_iter().map(|view| container_status(observed, view)).collect(),
+    );
     let beside = views.iter().filter(|view| view.role == Role::Ephemeral);
-    let beside: Vec<Value> = beside.map(container_status).collect();
+    let beside: Vec<Value> = beside.map(|view| container_status(observed, view)).collect();
     if !beside.is_empty() {
         status.insert("ephemeralContainerStatuses".into(), beside.into());
     }
     status.into()
 }
 
-fn container_status(view: &View<'_>) -> Value {
+fn container_status(observed: &Observed<'_>, view: &View<'_>) -> Value {
     let mut status = json!({
         "name": view.container.name,
         "state": state(&view.shown),
@@ -74,11 +77,16 @@ fn container_status(view: &View<'_>) -> Value {
     if let Some(record) = view.record {
         status["containerID"] = container_id(record).into();
     }
-    if let Some(resources) = &view.container.resources {
-        if let (Some(requests), true) = (&resources.requests, view.is_running()) {
-            status["allocatedResources"] = serde_json::to_value(requests).unwrap_or_default();
+    let (allocated, resources) = resize::shown(observed, view.container, view.record);
+    for (key, shown) in [
+        ("allocatedResources", serde_json::to_value(allocated)),
+        ("resources", serde_json::to_value(resources)),
+    ] {
+        if let Ok(shown) = shown
+            && !shown.is_null()
+        {
+            status[key] = shown;
         }
-        status["resources"] = serde_json::to_value(resources).unwrap_or_default();
     }
     status
 }

@@ -4,11 +4,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 pub use super::action::Action;
+use super::resize::{self, Progress};
 use super::view::{View, views};
-use super::{Busy, Observed, Record, Role, admission, backoff, containers, phase, restarts, status};
+use super::{
+    Busy, Observed, Record, Role, admission, backoff, conditions, containers, phase, restarts, status,
+};
 use crate::context::Tone;
 use crate::labels::SANDBOX;
-use crate::resources;
 use crate::runtime::State;
 
 /// What to do next.
@@ -26,6 +28,10 @@ pub struct Step {
 
 /// How many attempts of a container are kept: the present one, and the one before for its log.
 const KEPT: usize = 2;
+/// How long a resize that has no room waits for the next look.
+///
+/// Source: `initialRetryDelay` in `pkg/kubelet/allocation/allocation_manager.go`.
+const RESIZE_RETRY: SignedDuration = SignedDuration::from_secs(30);
 /// The shortest time in which a container may end: upstream grants it even to impatient people.
 const SHORTEST_GRACE: u64 = 2;
 
@@ -107,6 +113,7 @@ impl Plan<'_> {
             None => return self.start_sandbox(0),
         }
         self.stop_unhealthy();
+        self.tell_resize();
         let begun = containers(observed.spec())
             .any(|(container, role)| role == Role::Main && observed.current(&container.name).is_some());
         for view in views.iter().filter(|view| view.role == Role::Ephemeral && view.record.is_none()) {
@@ -162,7 +169,10 @@ impl Plan<'_> {
     fn resize(&mut self, view: &View<'_>, record: &Record) {
         let observed = self.observed;
         let (name, old) = (&view.container.name, &record.limits);
-        let new = resources::limits(observed.pod, view.container, 1);
+        let Some(new) = resize::wanted(observed, view.container, record) else { return };
+        if matches!(resize::progress(observed), Progress::Pending { .. }) {
+            return;
+        }
         let changed = [
             ("cpu", (old.cpu_shares, old.cpu_milli) != (new.cpu_shares, new.cpu_milli)),
             ("memory", old.memory != new.memory),
@@ -175,7 +185,7 @@ impl Plan<'_> {
         if changed.peek().is_none() || self.busy(name).is_some() {
             return;
         }
-        if let Some(failure) = observed.failures.get(name).filter(|failure| failure.until > observed.now) {
+        if let Some(failure) = observed.refused.get(name).filter(|failure| failure.until > observed.now) {
             return self.wake_at(failure.until);
         }
         if changed.any(|(resource, _)| restarts(resource)) {
@@ -183,6 +193,30 @@ impl Plan<'_> {
             return self.stop(name, record, message, self.grace());
         }
         self.actions.push(Action::Resize { name: name.clone(), id: record.id.clone(), limits: new });
+    }
+
+    /// Tells how far a resize is, each step of it once for each wish.
+    fn tell_resize(&mut self) {
+        let observed = self.observed;
+        let old = observed.pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let begun = old.into_iter().find(|one| one.type_ == conditions::RESIZING);
+        let mut tell = |tone, reason: &'static str, what: &str, error: Option<&str>| {
+            let wish = observed.pod.metadata.generation.unwrap_or_default();
+            let once = format!("{reason}/{wish}/{}", error.unwrap_or_default());
+            self.tell(&once, tone, reason, resize::message(observed, what, error));
+        };
+        match resize::progress(observed) {
+            Progress::Done if begun.is_some() => tell(Tone::Normal, "ResizeCompleted", "completed", None),
+            Progress::Done => {}
+            Progress::Going => tell(Tone::Normal, "ResizeStarted", "started", None),
+            Progress::Failed(error) => tell(Tone::Warning, "ResizeError", "error", Some(&error)),
+            Progress::Pending { reason, message } => {
+                let event = if reason == "Deferred" { "ResizeDeferred" } else { "ResizeInfeasible" };
+                tell(Tone::Warning, event, reason, Some(&message));
+                // Room may come: nobody tells this pod of another's end.
+                self.wake_at(observed.now + RESIZE_RETRY);
+            }
+        }
     }
 
     fn restart(&mut self, name: &str, record: &Record) {

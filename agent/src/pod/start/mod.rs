@@ -172,12 +172,9 @@ impl Start {
 
     /// Changes what a container may use while it runs.
     pub async fn resize(&self, name: &str, id: &str, limits: &Limits) -> Result<(), Failure> {
-        self.ctx.runtime().update(id, limits).await.map_err(|error| {
-            let message = format!("Error resizing container {name}: {error}");
-            self.ctx.tell(&self.pod, Some(name), Tone::Warning, "ResizeError", message.clone());
-            // Nothing is waiting for it: the container goes on as it was.
-            self.failure("", message)
-        })
+        // Nothing is waiting for it: the container goes on as it was.
+        let failed = |error| self.failure("", format!("failed to resize container {name:?}: {error}"));
+        self.ctx.runtime().update(id, limits).await.map_err(failed)
     }
 
     fn tell(&self, container: &Container, tone: Tone, reason: &str, message: String) {

@@ -61,6 +61,8 @@ pub struct Worker {
     probes: BTreeMap<(String, Purpose), AbortOnDropHandle<()>>,
     /// What containers were granted while they ran, by id: an engine that cannot enforce it does not show it.
     granted: BTreeMap<String, Limits>,
+    /// What the engine has refused to grant, by container name.
+    refused: BTreeMap<String, Failure>,
     /// What was told that is told only once.
     told: BTreeSet<String>,
     removing: BTreeSet<String>,
@@ -110,6 +112,7 @@ pub fn start(
         health: BTreeMap::new(),
         probes: BTreeMap::new(),
         granted: BTreeMap::new(),
+        refused: BTreeMap::new(),
         told: BTreeSet::new(),
         removing: BTreeSet::new(),
         refreshing: false,
@@ -175,6 +178,9 @@ impl Worker {
             containers: &self.containers,
             busy: &self.busy,
             failures: &self.failures,
+            granted: &self.granted,
+            refused: &self.refused,
+            room: self.ctx.claims.room(self.pod.metadata.uid.as_deref().unwrap_or_default()),
             health: &self.health,
             address: self.address,
             host: self.ctx.host(),
@@ -186,6 +192,7 @@ impl Worker {
     /// Decides, says, and sets to work.
     fn step(&mut self) -> Option<Timestamp> {
         self.keep_probes();
+        self.ctx.claims.note(&self.pod);
         let decided = step(&self.observed());
         let finish = decided.actions.contains(&Action::Finish);
         if let Some(wanted) = &self.wanted {
@@ -230,6 +237,10 @@ impl Worker {
                 let meta = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
                 let relabelled = meta(&pod) != meta(&self.pod);
                 self.ephemeral = pod.spec.as_ref().map(ephemeral).unwrap_or_default();
+                if pod.metadata.generation != self.pod.metadata.generation {
+                    // It may ask for something else now.
+                    self.refused.clear();
+                }
                 self.pod = pod;
                 if relabelled {
                     self.refresh();
@@ -280,6 +291,7 @@ impl Worker {
             }
         }
         self.release_address();
+        self.ctx.claims.forget(&uid);
         self.ctx.images.forget(&uid);
         self.ctx.tokens.forget(&uid);
         let places = self.ctx.places.clone();

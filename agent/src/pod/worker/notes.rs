@@ -87,7 +87,6 @@ impl Worker {
         if container.state.is_running() {
             self.adopt_health(&name, &container.id);
         }
-        let limits = self.granted.get(&container.id).copied().unwrap_or(container.limits);
         let record = Record {
             id: container.id,
             attempt: identity.attempt,
@@ -96,7 +95,7 @@ impl Worker {
             image_id: container.image_id,
             state: container.state,
             message,
-            limits,
+            limits: container.limits,
             stop_signal: container.stop_signal,
         };
         let over = record.state.is_exited();

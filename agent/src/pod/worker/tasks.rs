@@ -170,10 +170,10 @@ impl Worker {
                 self.end(&name);
                 match outcome {
                     Ok(limits) => {
-                        self.failures.remove(&name);
+                        self.refused.remove(&name);
                         self.granted.insert(id.clone(), limits);
                     }
-                    Err(failure) => drop(self.failures.insert(name, failure)),
+                    Err(failure) => drop(self.refused.insert(name, failure)),
                 }
                 self.look(&id, false).await;
             }

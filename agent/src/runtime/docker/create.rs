@@ -74,17 +74,23 @@ pub fn body(spec: &ContainerSpec, shields: bool) -> ContainerCreateBody {
     body
 }
 
-/// The body of the request that changes what a container may use. A limit that is gone is none: 0 would leave it as it is.
+/// The body of the request that changes what a container may use. What is not limited is left as it is: a resize adds
+/// limits and never takes one away, and the engine takes no word for "none".
 pub fn update(limits: &Limits) -> ContainerUpdateBody {
-    let memory = if limits.memory > 0 { limits.memory } else { -1 };
+    let quota = quota(limits.cpu_milli);
     ContainerUpdateBody {
-        cpu_shares: Some(limits.cpu_shares),
-        cpu_period: Some(CPU_PERIOD),
-        cpu_quota: Some(quota(limits.cpu_milli).unwrap_or(-1)),
-        memory: Some(memory),
-        memory_swap: Some(memory),
+        cpu_shares: positive(limits.cpu_shares),
+        cpu_period: quota.map(|_| CPU_PERIOD),
+        cpu_quota: quota,
+        memory: positive(limits.memory),
+        // The same figure for memory and swap together: no swap beyond the limit.
+        memory_swap: positive(limits.memory),
         ..Default::default()
     }
+}
+
+fn positive(number: i64) -> Option<i64> {
+    (number > 0).then_some(number)
 }
 
 /// How much processor time a container gets in a period; `None`: as much as there is.
@@ -94,7 +100,6 @@ fn quota(cpu_milli: i64) -> Option<i64> {
 
 fn host(spec: &ContainerSpec, shields: bool) -> HostConfig {
     let limits = &spec.limits;
-    let positive = |number: i64| (number > 0).then_some(number);
     let quota = quota(limits.cpu_milli);
     let security = &spec.security;
     let mut host = HostConfig {

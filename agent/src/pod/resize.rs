@@ -1,0 +1,171 @@
+//! Changing what a pod's containers may use while they run: whether the node has room for it, and what is said of it. Pure.
+//!
+//! ```text
+//!  asked for (spec) --fits?--> allocated (told in the status) --engine--> applied (read back from the engine)
+//! ```
+//!
+//! Source: `pkg/kubelet/allocation`, `pkg/kubelet/lifecycle/predicate.go` and `pkg/kubelet/events/resize_events.go`.
+
+use std::collections::BTreeMap;
+
+use coracle_api::quantity::Quantity;
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, PodSpec, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
+use serde_json::{Value, json};
+
+use super::{Observed, Record, Role, containers};
+use crate::resources::{self, Requests};
+use crate::runtime::Limits;
+
+/// What a node has for the requests of its pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// In all.
+    pub all: Requests,
+    /// What the other pods ask for.
+    pub others: Requests,
+}
+
+/// How far a resize is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// All is as it is asked for.
+    Done,
+    /// The node has no room for it: not now (`Deferred`), or never (`Infeasible`).
+    Pending {
+        /// Which of the two.
+        reason: &'static str,
+        /// What is missing.
+        message: String,
+    },
+    /// It is under way.
+    Going,
+    /// The engine refuses.
+    Failed(String),
+}
+
+/// How far the resize of a pod is.
+pub fn progress(observed: &Observed<'_>) -> Progress {
+    let resizable = containers(observed.spec()).filter(|(_, role)| *role != Role::Init);
+    let running = resizable.filter_map(|(container, _)| {
+        let record = observed.newest(&container.name).filter(|record| record.state.is_running())?;
+        Some((container, record))
+    });
+    let running: Vec<_> = running.collect();
+    if running.iter().any(|(container, _)| grows(container, told(observed, &container.name)))
+        && let Some(pending) = pending(observed)
+    {
+        return pending;
+    }
+    let differ = |(container, record): &&(&Container, &Record)| wanted(observed, container, record).is_some();
+    let Some((container, _)) = running.iter().find(differ) else { return Progress::Done };
+    match observed.refused.get(&container.name) {
+        Some(failure) => Progress::Failed(failure.message.clone()),
+        None => Progress::Going,
+    }
+}
+
+/// What a container is to be granted; `None` if it is granted that already.
+pub fn wanted(observed: &Observed<'_>, container: &Container, record: &Record) -> Option<Limits> {
+    let wanted = resources::limits(observed.pod, container, 1);
+    let granted = observed.granted.get(&record.id).unwrap_or(&record.limits);
+    let kernel = |limits: &Limits| Limits { oom_score_adj: 0, ..*limits };
+    (kernel(&wanted) != kernel(granted)).then_some(wanted)
+}
+
+/// What the status tells of a container so far.
+fn told<'a>(observed: &Observed<'a>, name: &str) -> Option<&'a ContainerStatus> {
+    let status = observed.pod.status.as_ref()?;
+    let lists = [&status.init_container_statuses, &status.container_statuses];
+    lists.into_iter().flatten().flatten().find(|one| one.name == name)
+}
+
+/// Whether a container asks for more than was allocated to it.
+fn grows(container: &Container, told: Option<&ContainerStatus>) -> bool {
+    let Some(allocated) = told.and_then(|told| told.allocated_resources.as_ref()) else { return false };
+    let asked = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    asked.into_iter().flatten().any(|(name, amount)| {
+        let parse = |amount: &Amount| amount.0.parse::<Quantity>().ok();
+        matches!(name.as_str(), "cpu" | "memory")
+            && parse(amount) > allocated.get(name).and_then(parse).or(Some(Quantity::ZERO))
+    })
+}
+
+/// Why a pod cannot have what it asks for, in upstream's words.
+fn pending(observed: &Observed<'_>) -> Option<Progress> {
+    let (asked, room) = (resources::requests(observed.spec()), observed.room);
+    let resources = [
+        ("cpu", asked.cpu_milli, room.others.cpu_milli, room.all.cpu_milli),
+        ("memory", asked.memory, room.others.memory, room.all.memory),
+    ];
+    // Of two that can never fit, memory is named.
+    if let Some((name, asked, _, all)) = resources.iter().rev().find(|(_, asked, _, all)| asked > all) {
+        let message =
+            format!("Node didn't have enough capacity: {name}, requested: {asked}, capacity: {all}");
+        return Some(Progress::Pending { reason: "Infeasible", message });
+    }
+    let short = resources.iter().find(|(_, asked, used, all)| asked.saturating_add(*used) > *all);
+    short.map(|(name, asked, used, all)| {
+        let message = format!(
+            "Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {all}"
+        );
+        Progress::Pending { reason: "Deferred", message }
+    })
+}
+
+/// What is allocated to a container, and what it may really use: the requests of its spec, or of its status as long as
+/// the node has no room for them; and the limits that the engine shows.
+pub fn shown(
+    observed: &Observed<'_>,
+    container: &Container,
+    record: Option<&Record>,
+) -> (Option<BTreeMap<String, Amount>>, Option<ResourceRequirements>) {
+    let asked = container.resources.clone();
+    let Some(record) = record.filter(|record| record.state.is_running()) else { return (None, asked) };
+    let is_pending = matches!(progress(observed), Progress::Pending { .. });
+    let old = told(observed, &container.name).filter(|_| is_pending);
+    let mut resources = match old.and_then(|old| old.resources.clone()) {
+        Some(before) => Some(before),
+        None => asked.clone(),
+    };
+    let allocated = match old {
+        Some(old) => old.allocated_resources.clone(),
+        None => asked.and_then(|asked| asked.requests),
+    };
+    let meant =
+        resources::limits(observed.pod, &Container { resources: resources.clone(), ..Default::default() }, 1);
+    let applied = &record.limits;
+    let mut apply = |name: &str, meant: i64, applied: i64, amount: String| {
+        if meant == applied {
+            return;
+        }
+        let limits = resources.get_or_insert_default().limits.get_or_insert_default();
+        match applied {
+            0 => drop(limits.remove(name)),
+            _ => drop(limits.insert(name.into(), Amount(amount))),
+        }
+    };
+    apply("cpu", meant.cpu_milli, applied.cpu_milli, Quantity::milli(applied.cpu_milli).to_string());
+    apply("memory", meant.memory, applied.memory, applied.memory.to_string());
+    (allocated, resources)
+}
+
+/// The text of an event about a resize.
+pub fn message(observed: &Observed<'_>, what: &str, error: Option<&str>) -> String {
+    let spec: &PodSpec = observed.spec();
+    let one = |container: &Container| json!({"name": container.name, "resources": container.resources.clone().unwrap_or_default()});
+    let of = |wanted: Role| -> Vec<Value> {
+        containers(spec).filter(|(_, role)| *role == wanted).map(|(container, _)| one(container)).collect()
+    };
+    let mut summary = serde_json::Map::new();
+    for (key, list) in [("initContainers", of(Role::Sidecar)), ("containers", of(Role::Main))] {
+        if !list.is_empty() {
+            summary.insert(key.into(), list.into());
+        }
+    }
+    summary.insert("generation".into(), observed.pod.metadata.generation.unwrap_or_default().into());
+    if let Some(error) = error {
+        summary.insert("error".into(), error.into());
+    }
+    format!("Pod resize {what}: {}", Value::Object(summary))
+}
