@@ -31,7 +31,7 @@ pub async fn register(ctx: &Context, slice: Subnet) -> Result<(), StartError> {
     let key = Key::new(&kinds::NODE, "", name);
     if ctx.client.get(&key).await?.is_none() {
         let op = Op::Create {
-            kind: &kinds::NODE,
+            kind: kinds::NODE.handle(),
             namespace: String::new(),
             sub: None,
             object: node(ctx, &info, slice),
@@ -264,7 +264,7 @@ async fn renew_lease(ctx: &Context) -> Result<(), Error> {
         },
         "spec": spec,
     });
-    let op = Op::Create { kind: &kinds::LEASE, namespace: LEASES.into(), sub: None, object: lease };
+    let op = Op::Create { kind: kinds::LEASE.handle(), namespace: LEASES.into(), sub: None, object: lease };
     ctx.client.write_one(by_us(op)).await.map(|_| ())
 }
 

@@ -87,7 +87,12 @@ async fn ask(ctx: &Context, pod: &Pod, request: &TokenRequest) -> Result<String,
             },
         }
     });
-    let op = Op::Create { kind: &kinds::SERVICE_ACCOUNT, namespace, sub: Some((account, "token")), object };
+    let op = Op::Create {
+        kind: kinds::SERVICE_ACCOUNT.handle(),
+        namespace,
+        sub: Some((account, "token")),
+        object,
+    };
     let failed = |why: &dyn std::fmt::Display| format!("failed to fetch token: {why}");
     let answer = ctx.client.write_one(op).await.map_err(|error| failed(&error))?;
     let value = answer.value().map_err(|error| failed(&error))?;

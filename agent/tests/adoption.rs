@@ -39,7 +39,7 @@ impl Node {
     async fn create(&self, name: &str) {
         let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "ns"},
             "spec": {"nodeName": "node-1", "containers": [{"name": "c", "image": "i"}]}});
-        let op = Op::Create { kind: &kinds::POD, namespace: "ns".into(), sub: None, object };
+        let op = Op::Create { kind: kinds::POD.handle(), namespace: "ns".into(), sub: None, object };
         let client: Arc<dyn Client> = Arc::new(self.cluster.clone());
         client.write_one(op).await.unwrap();
     }

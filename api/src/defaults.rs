@@ -29,7 +29,7 @@ static DEFAULTS: LazyLock<HashMap<&'static str, Vec<(&'static str, Value)>>> = L
 pub fn constants(value: &mut Value, schema: &Schema) {
     match (&schema.shape, value) {
         (Shape::Struct(fields), value @ Value::Object(_)) => {
-            for (name, default) in DEFAULTS.get(schema.name).into_iter().flatten() {
+            for (name, default) in DEFAULTS.get(&*schema.name).into_iter().flatten() {
                 let is_pointer = fields.field(name).is_some_and(|field| field.zero == Zero::Kept);
                 let fill = if is_pointer { fill_absent::<Value> } else { fill_empty };
                 fill(value, name, default.clone());

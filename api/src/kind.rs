@@ -1,51 +1,58 @@
 //! The table of kinds. Discovery, routes, tables, OpenAPI, decoding, defaulting and validation all derive from a row:
 //! adding a kind is adding a row (see `docs/adding-a-kind.md`).
 
+use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 
 use serde_json::Value;
 
 use crate::defaults::constants;
 use crate::field::Errors;
+use crate::handle::Handle;
 use crate::names;
-use crate::schema::Schema;
+use crate::schema::{Schema, SchemaRef};
 use crate::status::Details;
 use crate::table::Table;
 use crate::validate::metadata::{MetaRules, validate_metadata, validate_metadata_update};
 
-/// A row of the table. Rows made at run time (custom resources) are leaked once, so that every key is as cheap.
-pub type KindRef = &'static Kind;
+/// A row of the table: built in, or made at run time.
+pub type KindRef = Handle<Kind>;
+
+/// Text of a row: written in the program, or owned by a row made at run time.
+pub type Text = Cow<'static, str>;
 
 /// Everything that the server knows about one kind.
+///
+/// What names it is read through methods: [`Kind::group`], [`Kind::plural`] and so on.
 pub struct Kind {
     /// API group; empty for the core group.
-    pub group: &'static str,
+    pub group: Text,
     /// API version within the group, such as `v1`.
-    pub version: &'static str,
+    pub version: Text,
     /// `Pod`.
-    pub kind: &'static str,
+    pub kind: Text,
     /// `pods`.
-    pub plural: &'static str,
+    pub plural: Text,
     /// `pod`.
-    pub singular: &'static str,
-    /// `po`.
-    pub short_names: &'static [&'static str],
-    /// `all`.
-    pub categories: &'static [&'static str],
+    pub singular: Text,
+    /// Words with spaces between them: `po`.
+    pub short_names: Text,
+    /// Words with spaces between them: `all`.
+    pub categories: Text,
     /// Whether objects live in a namespace.
     pub namespaced: bool,
-    /// Name of the schema of the type, such as `io.k8s.api.core.v1.Pod`.
-    pub schema: &'static str,
+    /// The schema of the type, such as `io.k8s.api.core.v1.Pod`.
+    pub schema: SchemaRef,
     /// What may be done with the resource itself, sorted, as discovery shows it.
     pub verbs: &'static [&'static str],
     /// How `metadata.name` must look.
     pub name_rule: names::Rule,
     /// `status`, `scale` and the like, sorted.
-    pub subresources: &'static [Subresource],
+    pub subresources: Cow<'static, [Subresource]>,
     /// Fields that a field selector may name, beside `metadata.name` and `metadata.namespace`.
-    pub selectable: &'static [Selectable],
+    pub selectable: Cow<'static, [Selectable]>,
     /// What a client sees when it asks for a table.
-    pub table: &'static Table,
+    pub table: Handle<Table>,
     /// What happens to an object on its way in.
     pub strategy: &'static Strategy,
     /// Set where objects of this kind are kept as another kind, and this one is only how they are shown.
@@ -59,7 +66,7 @@ pub struct Kind {
 /// rules (which look at the stored form, too).
 pub struct View {
     /// The kind that is kept.
-    pub of: KindRef,
+    pub of: &'static Kind,
     /// From the shown form to the stored form.
     pub store: fn(Value) -> Value,
     /// From the stored form to the shown form.
@@ -67,10 +74,10 @@ pub struct View {
 }
 
 /// A field that a field selector may name, and where its value is read from an object.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Selectable {
     /// The name in the selector, such as `spec.nodeName`.
-    pub field: &'static str,
+    pub field: Text,
     /// Where the value stands, as JSON pointers; the first that is there and not empty counts.
     pub read: &'static [&'static str],
     /// What an absent field reads as: the zero value of its type, as text.
@@ -80,7 +87,12 @@ pub struct Selectable {
 impl Selectable {
     /// A field of text.
     pub const fn text(field: &'static str, read: &'static [&'static str]) -> Selectable {
-        Selectable { field, read, zero: "" }
+        Selectable { field: Cow::Borrowed(field), read, zero: "" }
+    }
+
+    /// A field that is `true` or `false`.
+    pub const fn switch(field: &'static str, read: &'static [&'static str]) -> Selectable {
+        Selectable { field: Cow::Borrowed(field), read, zero: "false" }
     }
 
     /// The value of the field in an object, as a selector compares it.
@@ -151,26 +163,80 @@ pub struct Strategy {
 }
 
 impl Kind {
+    /// The handle of a built-in row.
+    pub const fn handle(&'static self) -> KindRef {
+        Handle::Static(self)
+    }
+
+    /// API group; empty for the core group.
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// API version within the group, such as `v1`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// `Pod`.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// `pods`.
+    pub fn plural(&self) -> &str {
+        &self.plural
+    }
+
+    /// `pod`.
+    pub fn singular(&self) -> &str {
+        &self.singular
+    }
+
+    /// `po`.
+    pub fn short_names(&self) -> impl Iterator<Item = &str> {
+        self.short_names.split_whitespace()
+    }
+
+    /// `all`.
+    pub fn categories(&self) -> impl Iterator<Item = &str> {
+        self.categories.split_whitespace()
+    }
+
+    /// The schema of its objects.
+    pub fn schema(&self) -> &Schema {
+        self.schema.get()
+    }
+
+    /// Whether it has a subresource of this name.
+    pub fn has_subresource(&self, name: &str) -> bool {
+        self.subresource(name).is_some()
+    }
+
+    /// Its subresource of this name.
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|sub| sub.name == name)
+    }
+
     /// `deployments.apps`, or `pods`.
     pub fn qualified_resource(&self) -> String {
-        if self.group.is_empty() { self.plural.into() } else { format!("{}.{}", self.plural, self.group) }
+        qualified(&self.plural, &self.group)
     }
 
     /// `Deployment.apps`, or `Pod`.
     pub fn qualified_kind(&self) -> String {
-        if self.group.is_empty() { self.kind.into() } else { format!("{}.{}", self.kind, self.group) }
+        qualified(&self.kind, &self.group)
     }
 
     /// `apps/v1`, or `v1`.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.into() } else { format!("{}/{}", self.group, self.version) }
+        let (group, version) = (self.group(), self.version());
+        if group.is_empty() { version.into() } else { format!("{group}/{version}") }
     }
 
     /// Fills in what an object leaves open; a second time changes nothing.
     pub fn fill_in(&self, object: &mut Value) {
-        if let Some(schema) = Schema::of(self.schema) {
-            constants(object, schema);
-        }
+        constants(object, self.schema());
         (self.strategy.default)(object);
     }
 
@@ -220,8 +286,8 @@ impl Kind {
     pub fn details(&self, name: &str) -> Details {
         Details {
             name: name.into(),
-            group: self.group.into(),
-            kind: self.plural.into(),
+            group: self.group().into(),
+            kind: self.plural().into(),
             ..Details::default()
         }
     }
@@ -229,7 +295,11 @@ impl Kind {
 
 /// What tells kinds apart, in the order of groups.
 fn identity(kind: &Kind) -> (&str, &str, &str) {
-    (kind.group, kind.plural, kind.version)
+    (&kind.group, &kind.plural, &kind.version)
+}
+
+fn qualified(name: &str, group: &str) -> String {
+    if group.is_empty() { name.into() } else { format!("{name}.{group}") }
 }
 
 impl PartialEq for Kind {

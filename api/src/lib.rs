@@ -15,6 +15,7 @@ pub mod decode;
 pub mod defaults;
 pub mod document;
 pub mod field;
+pub mod handle;
 pub mod internal;
 pub mod kind;
 pub mod kinds;
@@ -33,6 +34,7 @@ pub mod table;
 pub mod validate;
 
 pub use field::{Errors, Field, FieldError, Path};
+pub use handle::Handle;
 pub use kind::{Kind, KindRef};
 pub use object::{Key, Object, Revision};
 pub use quantity::Quantity;

@@ -31,8 +31,8 @@ pub struct Key {
 
 impl Key {
     /// A key from its parts.
-    pub fn new(kind: KindRef, namespace: impl Into<String>, name: impl Into<String>) -> Key {
-        Key { kind, namespace: namespace.into(), name: name.into() }
+    pub fn new(kind: impl Into<KindRef>, namespace: impl Into<String>, name: impl Into<String>) -> Key {
+        Key { kind: kind.into(), namespace: namespace.into(), name: name.into() }
     }
 }
 

@@ -159,7 +159,7 @@ impl Status {
 
     /// 422: the object breaks rules. `message` drops repeated errors, `causes` keeps them, as upstream does.
     pub fn invalid(kind: &Kind, name: &str, errors: &Errors) -> Status {
-        Status::invalid_named(kind.group, kind.kind, name, errors)
+        Status::invalid_named(kind.group(), kind.kind(), name, errors)
     }
 
     /// The same for a type that is no kind of its own, such as `Scale`.

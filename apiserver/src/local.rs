@@ -57,7 +57,7 @@ impl LocalClient {
 #[async_trait]
 impl Client for LocalClient {
     async fn get(&self, key: &Key) -> Result<Option<Arc<Object>>, Error> {
-        if key.kind == &kinds::SECRET {
+        if key.kind == kinds::SECRET {
             node::may_read_secret(&self.registry, &self.user, &key.namespace, &key.name)?;
         }
         Ok(self.registry.get(key))
@@ -102,14 +102,14 @@ impl Client for LocalClient {
 
 /// Secrets are read one by one by nodes, as pods name them.
 fn may_read_many(user: &Identity, interest: &Interest) -> Result<(), Status> {
-    if node::node_of(user).is_some() && interest.kind == &kinds::SECRET {
-        return Err(Status::forbidden(interest.kind, "", "nodes read secrets one by one"));
+    if node::node_of(user).is_some() && interest.kind == kinds::SECRET {
+        return Err(Status::forbidden(&interest.kind, "", "nodes read secrets one by one"));
     }
     Ok(())
 }
 
 fn selection(interest: &Interest) -> Result<Selection, Status> {
-    Selection::parse(interest.kind, interest.namespace.clone(), &interest.labels, &interest.fields)
+    Selection::parse(&interest.kind, interest.namespace.clone(), &interest.labels, &interest.fields)
 }
 
 fn gone(expired: Expired) -> Error {

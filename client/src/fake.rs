@@ -134,7 +134,7 @@ impl State {
                 }
                 let key = Key::new(kind, namespace, object["metadata"]["name"].as_str().unwrap_or_default());
                 if self.objects.contains_key(&key) {
-                    return Err(Status::already_exists(kind, &key.name));
+                    return Err(Status::already_exists(&key.kind, &key.name));
                 }
                 object["metadata"]["uid"] = json!(format!("uid-{}", self.revision + 1));
                 Ok(self.store(key, object))
@@ -144,7 +144,7 @@ impl State {
                 let expected = &object["metadata"]["resourceVersion"];
                 if expected.is_string() && *expected != old["metadata"]["resourceVersion"] {
                     let why = "the object has been modified; please apply your changes to the latest version and try again";
-                    return Err(Status::conflict(key.kind, &key.name, why));
+                    return Err(Status::conflict(&key.kind, &key.name, why));
                 }
                 if let Some(part) = sub {
                     let status = object[part].take();
@@ -175,7 +175,7 @@ impl State {
     }
 
     fn current(&self, key: &Key) -> Result<Value, Status> {
-        let object = self.objects.get(key).ok_or_else(|| Status::not_found(key.kind, &key.name))?;
+        let object = self.objects.get(key).ok_or_else(|| Status::not_found(&key.kind, &key.name))?;
         object.value().map_err(Status::internal)
     }
 }

@@ -88,8 +88,8 @@ pub struct Interest {
 
 impl Interest {
     /// All objects of a kind.
-    pub fn all(kind: KindRef) -> Interest {
-        Interest { kind, namespace: None, labels: String::new(), fields: String::new() }
+    pub fn all(kind: impl Into<KindRef>) -> Interest {
+        Interest { kind: kind.into(), namespace: None, labels: String::new(), fields: String::new() }
     }
 
     /// The same, in one namespace only.

@@ -205,7 +205,7 @@ impl Runner {
             Some(Mark::Written(revision)) => revision,
             // The write, if it happened, is no younger than what the server says now.
             Some(Mark::Unknown) => {
-                let nothing = Interest::all(key.kind).where_fields("metadata.name=-");
+                let nothing = Interest::all(&key.kind).where_fields("metadata.name=-");
                 let (_, revision) = in_time(ANSWER, self.client.list(&nothing)).await?;
                 self.written.lock().insert(key.clone(), Mark::Written(revision));
                 revision
@@ -331,7 +331,7 @@ impl Ctx {
         let mut wrote = self.wrote.lock();
         wrote.revisions.push(object.revision);
         // What no store here shows completely need not be waited for.
-        if !self.informers.holds_all_of(object.key.kind) {
+        if !self.informers.holds_all_of(&object.key.kind) {
             return;
         }
         match &mut wrote.mark {

@@ -45,7 +45,7 @@ impl Bench {
 fn map(name: &str) -> Op {
     let object =
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "a", "name": name}});
-    Op::Create { kind: &kinds::CONFIG_MAP, namespace: "a".into(), sub: None, object }
+    Op::Create { kind: kinds::CONFIG_MAP.handle(), namespace: "a".into(), sub: None, object }
 }
 
 async fn next<T>(receive: &mut mpsc::UnboundedReceiver<T>) -> T {

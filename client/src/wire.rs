@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::{Key, KindRef, Object, Revision, Status, kinds};
+use coracle_api::{Key, Kind, KindRef, Object, Revision, Status, kinds};
 use coracle_proto::v1 as pb;
 use serde_json::Value;
 
@@ -39,8 +39,8 @@ impl From<WireError> for Error {
     }
 }
 
-fn resource(kind: KindRef) -> pb::Resource {
-    pb::Resource { group: kind.group.into(), version: kind.version.into(), plural: kind.plural.into() }
+fn resource(kind: &Kind) -> pb::Resource {
+    pb::Resource { group: kind.group().into(), version: kind.version().into(), plural: kind.plural().into() }
 }
 
 fn kind(resource: Option<pb::Resource>) -> Result<KindRef, WireError> {
@@ -51,7 +51,7 @@ fn kind(resource: Option<pb::Resource>) -> Result<KindRef, WireError> {
 
 /// A key as a message.
 pub fn key_out(key: &Key) -> pb::Key {
-    pb::Key { resource: Some(resource(key.kind)), namespace: key.namespace.clone(), name: key.name.clone() }
+    pb::Key { resource: Some(resource(&key.kind)), namespace: key.namespace.clone(), name: key.name.clone() }
 }
 
 /// A message as a key.
@@ -80,7 +80,7 @@ pub fn object_in(object: pb::Object) -> Result<Arc<Object>, WireError> {
 /// An interest as a message.
 pub fn interest_out(interest: &Interest) -> pb::Interest {
     pb::Interest {
-        resource: Some(resource(interest.kind)),
+        resource: Some(resource(&interest.kind)),
         namespace: interest.namespace.clone().unwrap_or_default(),
         label_selector: interest.labels.clone(),
         field_selector: interest.fields.clone(),
@@ -140,12 +140,11 @@ fn json_in(bytes: &[u8]) -> Result<Value, WireError> {
     Ok(serde_json::from_slice(bytes)?)
 }
 
-fn sub_in(kind: KindRef, name: &str) -> Result<Option<&'static str>, WireError> {
+fn sub_in(kind: &Kind, name: &str) -> Result<Option<&'static str>, WireError> {
     if name.is_empty() {
         return Ok(None);
     }
-    let known = kind.subresources.iter().find(|sub| sub.name == name);
-    known.map(|sub| Some(sub.name)).ok_or_else(|| WireError::UnknownSubresource(name.into()))
+    kind.subresource(name).map(|sub| Some(sub.name)).ok_or_else(|| WireError::UnknownSubresource(name.into()))
 }
 
 /// A write as a message.
@@ -198,17 +197,17 @@ pub fn write_in(write: pb::Write) -> Result<Write, WireError> {
     let op = match write.op.ok_or(WireError::Missing("op"))? {
         In::Create(create) => {
             let kind = kind(create.resource)?;
-            let sub = sub_in(kind, &create.subresource)?.map(|sub| (create.name, sub));
+            let sub = sub_in(&kind, &create.subresource)?.map(|sub| (create.name, sub));
             Op::Create { kind, namespace: create.namespace, sub, object: json_in(&create.json)? }
         }
         In::Update(update) => {
             let key = key_in(update.key)?;
-            let sub = sub_in(key.kind, &update.subresource)?;
+            let sub = sub_in(&key.kind, &update.subresource)?;
             Op::Update { key, sub, object: json_in(&update.json)? }
         }
         In::Patch(patch) => {
             let key = key_in(patch.key)?;
-            let sub = sub_in(key.kind, &patch.subresource)?;
+            let sub = sub_in(&key.kind, &patch.subresource)?;
             let form = PatchForm::from_media_type(&patch.r#type);
             let form = form.ok_or(WireError::UnknownWord { what: "patch type", word: patch.r#type })?;
             Op::Patch { key, sub, form, patch: json_in(&patch.json)? }
@@ -312,7 +311,7 @@ mod tests {
         let pod = Key::new(&kinds::POD, "a", "b");
         let ops = [
             Op::Create {
-                kind: &kinds::POD,
+                kind: kinds::POD.handle(),
                 namespace: "a".into(),
                 sub: None,
                 object: json!({"metadata": {"name": "b"}}),

@@ -177,7 +177,7 @@ impl Op {
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         });
         let sub = Some((pod.name.clone(), "binding"));
-        Op::Create { kind: pod.kind, namespace: pod.namespace.clone(), sub, object }
+        Op::Create { kind: pod.kind.clone(), namespace: pod.namespace.clone(), sub, object }
     }
 
     /// What is written to; a create with `generateName` has an empty name in it.

@@ -26,11 +26,11 @@ async fn a_set_scaled_to_a_hundred_thousand_and_back_to_one_makes_few_pods() {
     let set = json!({"metadata": {"name": "x", "namespace": "default", "generation": 1}, "spec": {
         "replicas": 100_000, "selector": {"matchLabels": {"app": "x"}}, "template": template}});
     let create =
-        Op::Create { kind: &kinds::REPLICA_SET, namespace: "default".into(), sub: None, object: set };
+        Op::Create { kind: kinds::REPLICA_SET.handle(), namespace: "default".into(), sub: None, object: set };
     cluster.write_one(create).await.expect("created");
 
     let writes = |verb: &str| {
-        let is_meant = |op: &Op| op.verb() == verb && op.key().kind == &kinds::POD;
+        let is_meant = |op: &Op| op.verb() == verb && op.key().kind == kinds::POD;
         seen.writes().iter().filter(|(_, write)| is_meant(&write.op)).count()
     };
     while writes("create") == 0 {
@@ -58,7 +58,7 @@ async fn a_large_set_gets_there_turn_by_turn() {
     let set = json!({"metadata": {"name": "x", "namespace": "default", "generation": 1}, "spec": {
         "replicas": 1_234, "selector": {"matchLabels": {"app": "x"}}, "template": template}});
     let create =
-        Op::Create { kind: &kinds::REPLICA_SET, namespace: "default".into(), sub: None, object: set };
+        Op::Create { kind: kinds::REPLICA_SET.handle(), namespace: "default".into(), sub: None, object: set };
     cluster.write_one(create).await.expect("created");
     let key = Key::new(&kinds::REPLICA_SET, "default", "x");
     for size in [1_234, 3] {

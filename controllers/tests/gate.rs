@@ -26,7 +26,8 @@ async fn a_closed_gate_shows_each_plan_and_lets_one_through_at_a_time() {
             "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c"}]}},
         },
     });
-    let create = Op::Create { kind: &kinds::DEPLOYMENT, namespace: "default".into(), sub: None, object };
+    let create =
+        Op::Create { kind: kinds::DEPLOYMENT.handle(), namespace: "default".into(), sub: None, object };
     client.write_one(create).await.expect("created");
     let count = async |kind| client.list(&Interest::all(kind)).await.expect("a list").0.len();
     // On paused time a sleep ends when nobody else has anything to do.

@@ -32,9 +32,9 @@ impl Cluster {
         self.client.write_one(op).await.expect("written");
     }
 
-    async fn create(&self, kind: coracle_api::KindRef, object: Value) {
+    async fn create(&self, kind: impl Into<coracle_api::KindRef>, object: Value) {
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
-        self.write(Op::Create { kind, namespace, sub: None, object }).await;
+        self.write(Op::Create { kind: kind.into(), namespace, sub: None, object }).await;
     }
 
     async fn add_node(&self, name: &str) {
@@ -61,7 +61,7 @@ impl Cluster {
         self.create(&kinds::POD, json!({"metadata": meta, "spec": spec, "status": status})).await;
     }
 
-    async fn get(&self, kind: coracle_api::KindRef, namespace: &str, name: &str) -> Option<Value> {
+    async fn get(&self, kind: impl Into<coracle_api::KindRef>, namespace: &str, name: &str) -> Option<Value> {
         let object = self.client.get(&Key::new(kind, namespace, name)).await.expect("an answer");
         object.map(|object| object.value().expect("JSON"))
     }
@@ -78,7 +78,7 @@ impl Cluster {
         }
     }
 
-    async fn ready(&self, kind: coracle_api::KindRef, namespace: &str, name: &str) -> String {
+    async fn ready(&self, kind: impl Into<coracle_api::KindRef>, namespace: &str, name: &str) -> String {
         let object = self.get(kind, namespace, name).await.unwrap_or_default();
         let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
         let ready = conditions.iter().find(|condition| condition["type"] == "Ready");

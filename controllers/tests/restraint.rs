@@ -60,11 +60,11 @@ impl Scene {
         scene
     }
 
-    async fn create(&self, kind: KindRef, mut object: Value) -> String {
+    async fn create(&self, kind: impl Into<KindRef>, mut object: Value) -> String {
         object["metadata"]["generation"] = json!(1);
         object["metadata"]["creationTimestamp"] = json!("2027-01-15T07:00:00Z");
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
-        let create = Op::Create { kind, namespace, sub: None, object };
+        let create = Op::Create { kind: kind.into(), namespace, sub: None, object };
         let stored = self.cluster.write_one(create).await.expect("created").value().expect("JSON");
         stored["metadata"]["uid"].as_str().expect("a uid").to_owned()
     }
@@ -175,7 +175,7 @@ fn class(write: &Write) -> String {
 }
 
 fn is_event(write: &Write) -> bool {
-    write.op.key().kind == &kinds::EVENT
+    write.op.key().kind == kinds::EVENT
 }
 
 fn refusals() -> Vec<Status> {

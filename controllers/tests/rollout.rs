@@ -66,10 +66,10 @@ impl Cluster {
     }
 
     /// Waits until the object called `name` is as it should be.
-    async fn until(&self, kind: KindRef, name: &str, holds: impl Fn(Option<&Value>) -> bool) {
+    async fn until(&self, kind: impl Into<KindRef>, name: &str, holds: impl Fn(Option<&Value>) -> bool) {
         let key = Key::new(kind, "default", name);
-        let (_, since) = self.client.list(&Interest::all(kind)).await.expect("a list");
-        let mut events = self.client.watch(vec![Interest::all(kind)], since).await.expect("a watch");
+        let (_, since) = self.client.list(&Interest::all(&key.kind)).await.expect("a list");
+        let mut events = self.client.watch(vec![Interest::all(&key.kind)], since).await.expect("a watch");
         let follow = async {
             let now =
                 self.client.get(&key).await.expect("an answer").map(|object| object.value().expect("JSON"));
@@ -128,7 +128,7 @@ fn is_rolled_out(object: Option<&Value>, replicas: i64) -> bool {
 async fn a_deployment_is_made_rolled_and_removed() {
     let cluster = Cluster::start().await;
     let create = Op::Create {
-        kind: &kinds::DEPLOYMENT,
+        kind: kinds::DEPLOYMENT.handle(),
         namespace: "default".into(),
         sub: None,
         object: deployment(4),

@@ -66,7 +66,7 @@ impl Bench {
     }
 
     pub async fn create(&self, pod: Value) -> Key {
-        let op = Op::Create { kind: &kinds::POD, namespace: "ns".into(), sub: None, object: pod };
+        let op = Op::Create { kind: kinds::POD.handle(), namespace: "ns".into(), sub: None, object: pod };
         self.client().write_one(op).await.unwrap().key.clone()
     }
 

@@ -70,10 +70,10 @@ fn element(items: &Schema, kind: &ListKind, item: &Value) -> Result<Element, Str
             let fields = items.fields();
             let mut found = Vec::with_capacity(keys.len());
             for key in keys {
-                let value = item.get(*key).filter(|value| !value.is_null()).cloned();
+                let value = item.get(key).filter(|value| !value.is_null()).cloned();
                 let value = value.or_else(|| fields?.field(key)?.default.clone());
                 if let Some(value) = value {
-                    found.push(((*key).to_owned(), Literal(value)));
+                    found.push((key.clone(), Literal(value)));
                 }
             }
             if found.is_empty() {

@@ -54,14 +54,13 @@ pub struct Target<'a> {
     /// Kind.
     pub kind: &'a str,
     /// The type's schema.
-    pub schema: &'static Schema,
+    pub schema: &'a Schema,
 }
 
 impl<'a> Target<'a> {
     /// The type of a kind's own objects.
     pub fn of(kind: &'a Kind) -> Target<'a> {
-        let schema = Schema::of(kind.schema).unwrap_or(&crate::schema::ANYTHING);
-        Target { group: kind.group, version: kind.version, kind: kind.kind, schema }
+        Target { group: kind.group(), version: kind.version(), kind: kind.kind(), schema: kind.schema() }
     }
 
     /// The type that a subresource reads, such as `autoscaling/v1 Scale`; nothing for one that has no schema.

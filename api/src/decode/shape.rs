@@ -293,7 +293,7 @@ impl Shaper {
                 self.strict("duplicate", place, &key);
             }
             let field = &fields.fields[at];
-            let here = Place::Field { parent: place, owner, embedded: &field.embedded, name: field.name };
+            let here = Place::Field { parent: place, owner, embedded: &field.embedded, name: &field.name };
             let given = raw != Raw::Null;
             if let Some(value) = self.value(raw, field.link.get(), field.go.as_deref(), &here) {
                 overlay(&mut slots[at], value);
@@ -332,7 +332,7 @@ fn assemble(fields: &Struct, slots: Vec<Option<Value>>, unknown: Option<Vec<(Str
             None if field.zero == Zero::Printed => zero(field.link.get()),
             None => continue,
         };
-        map.insert(field.name.to_owned(), value);
+        map.insert(field.name.clone().into_owned(), value);
     }
     map.extend(unknown.into_iter().flatten());
     Value::Object(map)

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::CORE;
 use super::strategy::PLAIN;
+use super::{Borrowed, CORE, Named, Static};
 use crate::field::{Errors, Field, Path};
 use crate::kind::{Kind, Strategy};
 use crate::names;
@@ -14,12 +14,12 @@ use crate::validate::rules::same;
 
 /// The row of `ConfigMap`.
 pub static CONFIG_MAP: Kind = Kind {
-    kind: "ConfigMap",
-    plural: "configmaps",
-    singular: "configmap",
-    short_names: &["cm"],
-    schema: "io.k8s.api.core.v1.ConfigMap",
-    table: &TABLE,
+    kind: Borrowed("ConfigMap"),
+    plural: Borrowed("configmaps"),
+    singular: Borrowed("configmap"),
+    short_names: Borrowed("cm"),
+    schema: Named("io.k8s.api.core.v1.ConfigMap"),
+    table: Static(&TABLE),
     strategy: &STRATEGY,
     ..CORE
 };

@@ -6,7 +6,7 @@ use super::strategy::{
     PLAIN, count_spec_changes, generation, keep, keep_all_but_status, set_generation, start_counting,
 };
 use super::workload::{self, POD_COLUMNS};
-use super::{CORE, SCALE, STATUS};
+use super::{Borrowed, CORE, Named, SCALE, STATUS, Static};
 use crate::defaults::fill_empty;
 use crate::field::{Errors, Field, is_zero};
 use crate::internal;
@@ -18,15 +18,15 @@ use crate::validate::rules::{self, Rule::*, check};
 
 /// The row of `Deployment`.
 pub static DEPLOYMENT: Kind = Kind {
-    group: "apps",
-    kind: "Deployment",
-    plural: "deployments",
-    singular: "deployment",
-    short_names: &["deploy"],
-    categories: &["all"],
-    schema: "io.k8s.api.apps.v1.Deployment",
-    subresources: &[SCALE, STATUS],
-    table: &TABLE,
+    group: Borrowed("apps"),
+    kind: Borrowed("Deployment"),
+    plural: Borrowed("deployments"),
+    singular: Borrowed("deployment"),
+    short_names: Borrowed("deploy"),
+    categories: Borrowed("all"),
+    schema: Named("io.k8s.api.apps.v1.Deployment"),
+    subresources: Borrowed(&[SCALE, STATUS]),
+    table: Static(&TABLE),
     strategy: &STRATEGY,
     ..CORE
 };

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::CORE;
 use super::strategy::{PLAIN, clear};
+use super::{Borrowed, CORE, Named, Static};
 use crate::field::{Errors, Field};
 use crate::kind::{Kind, Strategy};
 use crate::table::{Cell::Text, Column, Table};
@@ -11,12 +11,12 @@ use crate::validate::rules::{Rule::*, check};
 
 /// The row of `Lease`.
 pub static LEASE: Kind = Kind {
-    group: "coordination.k8s.io",
-    kind: "Lease",
-    plural: "leases",
-    singular: "lease",
-    schema: "io.k8s.api.coordination.v1.Lease",
-    table: &TABLE,
+    group: Borrowed("coordination.k8s.io"),
+    kind: Borrowed("Lease"),
+    plural: Borrowed("leases"),
+    singular: Borrowed("lease"),
+    schema: Named("io.k8s.api.coordination.v1.Lease"),
+    table: Static(&TABLE),
     strategy: &STRATEGY,
     ..CORE
 };

@@ -3,8 +3,12 @@
 //! What several kinds share stands beside them: [`strategy`] for the life of an object around its rules,
 //! `crate::table` for printing, `crate::validate` for metadata and pod templates.
 
+use std::borrow::Cow::Borrowed;
+
+use crate::handle::Handle::Static;
 use crate::kind::{Kind, KindRef, Subresource};
 use crate::names;
+use crate::schema::SchemaRef::Named;
 use crate::table::Table;
 
 pub mod strategy;
@@ -39,7 +43,7 @@ pub use {
 };
 
 /// Every kind, by group and then by name.
-static ALL: [KindRef; 12] = [
+static ALL: [&Kind; 12] = [
     &CONFIG_MAP,
     &EVENT,
     &NAMESPACE,
@@ -55,21 +59,21 @@ static ALL: [KindRef; 12] = [
 ];
 
 /// Rows that only show objects of another kind ([`Kind::view`]).
-static VIEWS: [KindRef; 1] = [&EVENT_V1];
+static VIEWS: [&Kind; 1] = [&EVENT_V1];
 
 /// Every kind that is kept, the core group first.
-pub fn all() -> &'static [KindRef] {
-    &ALL
+pub fn all() -> impl Iterator<Item = KindRef> {
+    ALL.iter().copied().map(Static)
 }
 
 /// Every kind that can be asked for: those that are kept, and those that only show them in another form.
 pub fn served() -> impl Iterator<Item = KindRef> {
-    ALL.iter().chain(&VIEWS).copied()
+    ALL.iter().chain(&VIEWS).copied().map(Static)
 }
 
 /// The kind that a path of the API names: `("apps", "v1", "deployments")`.
 pub fn by_resource(group: &str, version: &str, plural: &str) -> Option<KindRef> {
-    served().find(|k| (k.group, k.version, k.plural) == (group, version, plural))
+    served().find(|k| (k.group(), k.version(), k.plural()) == (group, version, plural))
 }
 
 /// The kind that an object names: `("apps/v1", "Deployment")`.
@@ -79,7 +83,7 @@ pub fn by_kind(api_version: &str, kind: &str) -> Option<KindRef> {
         Some(parts) => parts,
         None => ("", api_version),
     };
-    served().find(|k| (k.kind, k.group, k.version) == (kind, group, version))
+    served().find(|k| (k.kind(), k.group(), k.version()) == (kind, group, version))
 }
 
 /// The kind that a person names, by plural, singular or short name in any case, with its group where that is in doubt:
@@ -88,28 +92,31 @@ pub fn by_word(word: &str) -> Option<KindRef> {
     let word = word.to_ascii_lowercase();
     let (name, group) =
         word.split_once('.').map_or((word.as_str(), None), |(name, group)| (name, Some(group)));
-    let called = |k: &Kind| k.plural == name || k.singular == name || k.short_names.contains(&name);
+    let called =
+        |k: &Kind| k.plural() == name || k.singular() == name || k.short_names().any(|short| short == name);
     served().find(|k| {
-        called(k) && group.is_none_or(|g| g == k.group || g == format!("{}.{}", k.version, k.group))
+        called(k) && group.is_none_or(|g| g == k.group() || g == format!("{}.{}", k.version(), k.group()))
     })
 }
 
+static NO_COLUMNS: Table = Table::of(&[]);
+
 /// What most rows of the core group say: a row tells what differs.
 const CORE: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "",
-    plural: "",
-    singular: "",
-    short_names: &[],
-    categories: &[],
+    group: Borrowed(""),
+    version: Borrowed("v1"),
+    kind: Borrowed(""),
+    plural: Borrowed(""),
+    singular: Borrowed(""),
+    short_names: Borrowed(""),
+    categories: Borrowed(""),
     namespaced: true,
-    schema: "",
+    schema: Named(""),
     verbs: VERBS,
     name_rule: names::dns_subdomain,
-    subresources: &[],
-    selectable: &[],
-    table: &Table::of(&[]),
+    subresources: Borrowed(&[]),
+    selectable: Borrowed(&[]),
+    table: Static(&NO_COLUMNS),
     strategy: &strategy::PLAIN,
     view: None,
 };
@@ -168,9 +175,9 @@ mod tests {
     #[test]
     fn every_row_can_be_found_and_is_in_order() {
         for kind in served() {
-            assert_eq!(by_resource(kind.group, kind.version, kind.plural), Some(kind));
-            assert_eq!(by_kind(&kind.api_version(), kind.kind), Some(kind));
-            assert_eq!(by_word(&kind.qualified_resource()), Some(kind));
+            assert_eq!(by_resource(kind.group(), kind.version(), kind.plural()), Some(kind.clone()));
+            assert_eq!(by_kind(&kind.api_version(), kind.kind()), Some(kind.clone()));
+            assert_eq!(by_word(&kind.qualified_resource()), Some(kind.clone()));
             assert!(
                 kind.subresources.is_sorted_by_key(|s| s.name),
                 "{kind:?}: discovery shows subresources sorted"

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::strategy::{PLAIN, keep};
-use super::{CORE, STATUS};
+use super::{Borrowed, CORE, Named, STATUS, Static};
 use crate::defaults::map_at;
 use crate::field::{Errors, Field, Path};
 use crate::kind::{Change, Kind, Selectable, Strategy, Subresource};
@@ -13,20 +13,20 @@ use crate::table::{Cell::Text, Column, Table};
 
 /// The row of `Namespace`.
 pub static NAMESPACE: Kind = Kind {
-    kind: "Namespace",
-    plural: "namespaces",
-    singular: "namespace",
-    short_names: &["ns"],
+    kind: Borrowed("Namespace"),
+    plural: Borrowed("namespaces"),
+    singular: Borrowed("namespace"),
+    short_names: Borrowed("ns"),
     namespaced: false,
-    schema: "io.k8s.api.core.v1.Namespace",
+    schema: Named("io.k8s.api.core.v1.Namespace"),
     verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
     name_rule: names::dns_label,
-    subresources: &[
+    subresources: Borrowed(&[
         Subresource { name: "finalize", gvk: None, verbs: &["update"], change: Some(&FINALIZE) },
         STATUS,
-    ],
-    selectable: &[Selectable::text("status.phase", &["/status/phase"])],
-    table: &TABLE,
+    ]),
+    selectable: Borrowed(&[Selectable::text("status.phase", &["/status/phase"])]),
+    table: Static(&TABLE),
     strategy: &STRATEGY,
     ..CORE
 };

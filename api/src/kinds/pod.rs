@@ -1,19 +1,19 @@
 //! `Pod`.
 
 use super::strategy::PLAIN;
-use super::{CORE, PROXY_VERBS, STATUS, core, same};
+use super::{Borrowed, CORE, Named, PROXY_VERBS, STATUS, Static, core, same};
 use crate::kind::{Change, Kind, Selectable, Strategy, Subresource};
 use crate::pod;
 
 /// The row of `Pod`.
 pub static POD: Kind = Kind {
-    kind: "Pod",
-    plural: "pods",
-    singular: "pod",
-    short_names: &["po"],
-    categories: &["all"],
-    schema: "io.k8s.api.core.v1.Pod",
-    subresources: &[
+    kind: Borrowed("Pod"),
+    plural: Borrowed("pods"),
+    singular: Borrowed("pod"),
+    short_names: Borrowed("po"),
+    categories: Borrowed("all"),
+    schema: Named("io.k8s.api.core.v1.Pod"),
+    subresources: Borrowed(&[
         core("attach", "PodAttachOptions", &["create", "get"]),
         core("binding", "Binding", &["create"]),
         Subresource { change: Some(&EPHEMERAL), ..same("ephemeralcontainers") },
@@ -24,19 +24,19 @@ pub static POD: Kind = Kind {
         core("proxy", "PodProxyOptions", PROXY_VERBS),
         Subresource { change: Some(&RESIZE), ..same("resize") },
         STATUS,
-    ],
-    selectable: &[
+    ]),
+    selectable: Borrowed(&[
         Selectable::text("spec.nodeName", &["/spec/nodeName"]),
         Selectable::text("spec.restartPolicy", &["/spec/restartPolicy"]),
         Selectable::text("spec.schedulerName", &["/spec/schedulerName"]),
         Selectable::text("spec.serviceAccountName", &["/spec/serviceAccountName"]),
-        Selectable { field: "spec.hostNetwork", read: &["/spec/hostNetwork"], zero: "false" },
+        Selectable::switch("spec.hostNetwork", &["/spec/hostNetwork"]),
         Selectable::text("status.phase", &["/status/phase"]),
         Selectable::text("status.podIP", &["/status/podIP"]),
         Selectable::text("status.podIPs", &["/status/podIP"]),
         Selectable::text("status.nominatedNodeName", &["/status/nominatedNodeName"]),
-    ],
-    table: &crate::pod::table::TABLE,
+    ]),
+    table: Static(&crate::pod::table::TABLE),
     strategy: &STRATEGY,
     ..CORE
 };

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::strategy::{PLAIN, count_spec_changes, start_counting};
-use super::{CORE, STATUS};
+use super::{Borrowed, CORE, Named, STATUS, Static};
 use crate::field::{Errors, Field};
 use crate::internal;
 use crate::kind::{Kind, Strategy};
@@ -15,15 +15,15 @@ use crate::validate::rules::{self, Rule::*, check};
 
 /// The row of `PodDisruptionBudget`.
 pub static POD_DISRUPTION_BUDGET: Kind = Kind {
-    group: "policy",
-    kind: "PodDisruptionBudget",
-    plural: "poddisruptionbudgets",
-    singular: "poddisruptionbudget",
-    short_names: &["pdb"],
-    schema: "io.k8s.api.policy.v1.PodDisruptionBudget",
+    group: Borrowed("policy"),
+    kind: Borrowed("PodDisruptionBudget"),
+    plural: Borrowed("poddisruptionbudgets"),
+    singular: Borrowed("poddisruptionbudget"),
+    short_names: Borrowed("pdb"),
+    schema: Named("io.k8s.api.policy.v1.PodDisruptionBudget"),
     name_rule: names::path_segment,
-    subresources: &[STATUS],
-    table: &TABLE,
+    subresources: Borrowed(&[STATUS]),
+    table: Static(&TABLE),
     strategy: &STRATEGY,
     ..CORE
 };

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::strategy::{PLAIN, count_spec_changes, start_counting};
 use super::workload::{self, POD_COLUMNS};
-use super::{CORE, SCALE, STATUS};
+use super::{Borrowed, CORE, Named, SCALE, STATUS, Static};
 use crate::field::{Errors, Field};
 use crate::kind::{Kind, Strategy};
 use crate::table::{Cell::Number, Column, Table};
@@ -12,15 +12,15 @@ use crate::validate::rules::{Rule::NotNegative, check};
 
 /// The row of `ReplicaSet`.
 pub static REPLICA_SET: Kind = Kind {
-    group: "apps",
-    kind: "ReplicaSet",
-    plural: "replicasets",
-    singular: "replicaset",
-    short_names: &["rs"],
-    categories: &["all"],
-    schema: "io.k8s.api.apps.v1.ReplicaSet",
-    subresources: &[SCALE, STATUS],
-    table: &TABLE,
+    group: Borrowed("apps"),
+    kind: Borrowed("ReplicaSet"),
+    plural: Borrowed("replicasets"),
+    singular: Borrowed("replicaset"),
+    short_names: Borrowed("rs"),
+    categories: Borrowed("all"),
+    schema: Named("io.k8s.api.apps.v1.ReplicaSet"),
+    subresources: Borrowed(&[SCALE, STATUS]),
+    table: Static(&TABLE),
     strategy: &STRATEGY,
     ..CORE
 };

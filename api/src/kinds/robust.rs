@@ -121,7 +121,7 @@ proptest! {
             }
             let table = kind.table.print([&created, &changed, &filled], json!({}), form);
             prop_assert_eq!(table["rows"].as_array().map(Vec::len), Some(3));
-            for field in kind.selectable {
+            for field in &*kind.selectable {
                 let _ = field.value(&created);
             }
         }

@@ -4,9 +4,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
 
-use super::CORE;
 use super::configmap::{SIZE_MAX, decoded_size, frozen};
 use super::strategy::PLAIN;
+use super::{Borrowed, CORE, Named, Static};
 use crate::defaults::map_at;
 use crate::document::{Raw, UNTYPED_MAP, json};
 use crate::field::{Errors, Field};
@@ -19,12 +19,12 @@ use crate::validate::rules;
 
 /// The row of `Secret`.
 pub static SECRET: Kind = Kind {
-    kind: "Secret",
-    plural: "secrets",
-    singular: "secret",
-    schema: "io.k8s.api.core.v1.Secret",
-    selectable: &[Selectable::text("type", &["/type"])],
-    table: &TABLE,
+    kind: Borrowed("Secret"),
+    plural: Borrowed("secrets"),
+    singular: Borrowed("secret"),
+    schema: Named("io.k8s.api.core.v1.Secret"),
+    selectable: Borrowed(&[Selectable::text("type", &["/type"])]),
+    table: Static(&TABLE),
     strategy: &STRATEGY,
     ..CORE
 };

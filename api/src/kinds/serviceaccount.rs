@@ -1,24 +1,24 @@
 //! `ServiceAccount`.
 
-use super::CORE;
 use super::strategy::PLAIN;
+use super::{Borrowed, CORE, Named, Static};
 use crate::kind::{Kind, Strategy, Subresource};
 use crate::table::{Cell::Count, Column, Table};
 
 /// The row of `ServiceAccount`.
 pub static SERVICE_ACCOUNT: Kind = Kind {
-    kind: "ServiceAccount",
-    plural: "serviceaccounts",
-    singular: "serviceaccount",
-    short_names: &["sa"],
-    schema: "io.k8s.api.core.v1.ServiceAccount",
-    subresources: &[Subresource {
+    kind: Borrowed("ServiceAccount"),
+    plural: Borrowed("serviceaccounts"),
+    singular: Borrowed("serviceaccount"),
+    short_names: Borrowed("sa"),
+    schema: Named("io.k8s.api.core.v1.ServiceAccount"),
+    subresources: Borrowed(&[Subresource {
         name: "token",
         gvk: Some(("authentication.k8s.io", "v1", "TokenRequest")),
         verbs: &["create"],
         change: None,
-    }],
-    table: &TABLE,
+    }]),
+    table: Static(&TABLE),
     strategy: &STRATEGY,
     ..CORE
 };

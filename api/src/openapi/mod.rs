@@ -43,14 +43,14 @@ impl Documents {
             made.insert(path.to_owned(), OnceLock::new());
         }
         for kind in &kinds {
-            if kind.group.is_empty() {
-                made.insert(format!("api/{}", kind.version), OnceLock::new());
+            if kind.group().is_empty() {
+                made.insert(format!("api/{}", kind.version()), OnceLock::new());
             } else {
-                made.insert(format!("apis/{}", kind.group), OnceLock::new());
-                made.insert(format!("apis/{}/{}", kind.group, kind.version), OnceLock::new());
+                made.insert(format!("apis/{}", kind.group()), OnceLock::new());
+                made.insert(format!("apis/{}/{}", kind.group(), kind.version()), OnceLock::new());
             }
-            digest.update(format!("{}/{}/{} {VERSION} ", kind.group, kind.version, kind.plural));
-            digest.update(Schema::text(kind.schema).unwrap_or_default());
+            digest.update(format!("{}/{}/{} {VERSION} ", kind.group(), kind.version(), kind.plural()));
+            digest.update(Schema::text(kind.schema.name()).unwrap_or_default());
         }
         let hash = digest.finalize().iter().map(|byte| format!("{byte:02X}")).collect();
         Arc::new(Documents { kinds, made, v2: OnceLock::new(), hash })
@@ -99,8 +99,12 @@ impl Documents {
             _ => {
                 let (group, version) =
                     if parts[0] == "api" { ("", parts[1]) } else { (parts[1], *parts.last().unwrap_or(&"")) };
-                let kinds: Vec<KindRef> =
-                    self.kinds.iter().copied().filter(|k| k.group == group && k.version == version).collect();
+                let kinds: Vec<KindRef> = self
+                    .kinds
+                    .iter()
+                    .filter(|k| k.group() == group && k.version() == version)
+                    .cloned()
+                    .collect();
                 (operations::paths(group, version, &kinds), types_of(&kinds))
             }
         };
@@ -149,12 +153,13 @@ fn single(path: &str, id: &str, tag: &str) -> Map<String, Value> {
 /// All types of the packages that these kinds live in, and the general ones that their operations speak of.
 fn types_of(kinds: &[KindRef]) -> Vec<String> {
     let mut packages: Vec<&str> =
-        kinds.iter().filter_map(|kind| Some(kind.schema.rsplit_once('.')?.0)).collect();
+        kinds.iter().filter_map(|kind| Some(kind.schema.name().rsplit_once('.')?.0)).collect();
     packages.dedup();
     let general = ["APIResourceList", "DeleteOptions", "Patch", "Status", "WatchEvent"];
-    let of_subresources = kinds.iter().flat_map(|kind| kind.subresources).filter_map(|sub| {
+    let of_subresources = kinds.iter().flat_map(|kind| &*kind.subresources).filter_map(|sub| {
         let (group, version, name) = sub.gvk?;
-        crate::decode::Target::named(group, version, name).map(|target| target.schema.name.to_owned())
+        crate::decode::Target::named(group, version, name)
+            .map(|target| target.schema.name.clone().into_owned())
     });
     Schema::names()
         .filter(|name| name.rsplit_once('.').is_some_and(|(package, _)| packages.contains(&package)))
@@ -168,7 +173,7 @@ fn types_of(kinds: &[KindRef]) -> Vec<String> {
 
 /// Adds a type and everything that it refers to.
 fn collect(name: &str, out: &mut BTreeMap<&'static str, Value>) {
-    let Some(known) = Schema::of(name).map(|schema| schema.name) else { return };
+    let Some(known) = Schema::of(name).map(|schema| &*schema.name) else { return };
     if out.contains_key(known) {
         return;
     }

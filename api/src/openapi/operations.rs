@@ -57,8 +57,8 @@ impl Subject<'_> {
     /// `readAppsV1NamespacedDeploymentScale`
     fn id(&self, verb: &str, middle: &str) -> String {
         let scope = if self.kind.namespaced { "Namespaced" } else { "" };
-        let (group, version) = (camel(self.kind.group), capital(self.kind.version));
-        format!("{verb}{group}{version}{middle}{scope}{}{}", self.kind.kind, self.suffix)
+        let (group, version) = (camel(self.kind.group()), capital(self.kind.version()));
+        format!("{verb}{group}{version}{middle}{scope}{}{}", self.kind.kind(), self.suffix)
     }
 
     fn operation(
@@ -70,7 +70,7 @@ impl Subject<'_> {
         verb: &str,
     ) -> Value {
         let mut map = Map::new();
-        map.insert("tags".into(), json!([format!("{}_{}", tag(self.kind.group), self.kind.version)]));
+        map.insert("tags".into(), json!([format!("{}_{}", tag(self.kind.group()), self.kind.version())]));
         map.insert("operationId".into(), id.into());
         let parameters = parameters::of_verb(verb);
         if !parameters.is_empty() {
@@ -146,8 +146,8 @@ impl Subject<'_> {
     fn list(&self, all_namespaces: bool) -> Value {
         let list = format!("{}List", self.schema);
         let id = if all_namespaces {
-            let (group, version) = (camel(self.kind.group), capital(self.kind.version));
-            format!("list{group}{version}{}ForAllNamespaces", self.kind.kind)
+            let (group, version) = (camel(self.kind.group()), capital(self.kind.version()));
+            format!("list{group}{version}{}ForAllNamespaces", self.kind.kind())
         } else {
             self.id("list", "")
         };
@@ -164,8 +164,8 @@ impl Subject<'_> {
     /// A stream, such as `exec`.
     fn connect(&self, method: &str) -> Value {
         let scope = if self.kind.namespaced { "Namespaced" } else { "" };
-        let (group, version) = (camel(self.kind.group), capital(self.kind.version));
-        let id = format!("connect{group}{version}{method}{scope}{}{}", self.kind.kind, self.suffix);
+        let (group, version) = (camel(self.kind.group()), capital(self.kind.version()));
+        let id = format!("connect{group}{version}{method}{scope}{}{}", self.kind.kind(), self.suffix);
         let responses = json!({
             "200": {"description": "OK", "content": {"*/*": {"schema": {"type": "string"}}}},
             "401": {"description": "Unauthorized"},
@@ -198,13 +198,13 @@ pub(super) fn paths(group: &str, version: &str, kinds: &[KindRef]) -> Map<String
 }
 
 fn of_kind(kind: &Kind, root: &str, paths: &mut Map<String, Value>) {
-    let gvk = (kind.group, kind.version, kind.kind);
-    let subject = Subject { kind, gvk, schema: kind.schema.into(), suffix: String::new() };
+    let gvk = (kind.group(), kind.version(), kind.kind());
+    let subject = Subject { kind, gvk, schema: kind.schema.name().into(), suffix: String::new() };
     let may = |verb: &str| kind.verbs.contains(&verb);
     let home = if kind.namespaced {
-        format!("{root}/namespaces/{{namespace}}/{}", kind.plural)
+        format!("{root}/namespaces/{{namespace}}/{}", kind.plural())
     } else {
-        format!("{root}/{}", kind.plural)
+        format!("{root}/{}", kind.plural())
     };
     let mut collection = Map::new();
     let mut item = Map::new();
@@ -222,25 +222,25 @@ fn of_kind(kind: &Kind, root: &str, paths: &mut Map<String, Value>) {
         map.insert(method.into(), operation);
     }
     collection.insert("parameters".into(), parameters::of_path(None, kind.namespaced, false).into());
-    item.insert("parameters".into(), parameters::of_path(Some(kind.kind), kind.namespaced, false).into());
+    item.insert("parameters".into(), parameters::of_path(Some(kind.kind()), kind.namespaced, false).into());
     paths.insert(home.clone(), collection.into());
     paths.insert(format!("{home}/{{name}}"), item.into());
     if kind.namespaced && may("list") {
         let all = json!({"get": subject.list(true), "parameters": parameters::of_path(None, false, true)});
-        paths.insert(format!("{root}/{}", kind.plural), all);
+        paths.insert(format!("{root}/{}", kind.plural()), all);
     }
-    for subresource in kind.subresources {
+    for subresource in &*kind.subresources {
         paths.insert(format!("{home}/{{name}}/{}", subresource.name), of_subresource(kind, subresource));
     }
 }
 
 fn of_subresource(kind: &Kind, subresource: &Subresource) -> Value {
-    let gvk = subresource.gvk.unwrap_or((kind.group, kind.version, kind.kind));
+    let gvk = subresource.gvk.unwrap_or((kind.group(), kind.version(), kind.kind()));
     let schema = match subresource.gvk {
         Some((group, version, name)) => {
-            Target::named(group, version, name).map_or("", |target| target.schema.name)
+            Target::named(group, version, name).map_or("", |target| &target.schema.name)
         }
-        None => kind.schema,
+        None => kind.schema.name(),
     };
     let subject = Subject { kind, gvk, schema: schema.into(), suffix: capital(subresource.name) };
     let mut map = Map::new();
@@ -260,8 +260,8 @@ fn of_subresource(kind: &Kind, subresource: &Subresource) -> Value {
         };
         map.insert(method.into(), operation);
     }
-    let parameters = parameters::of_subresource(subresource.name, kind.kind, kind.namespaced)
-        .unwrap_or_else(|| parameters::of_path(Some(kind.kind), kind.namespaced, false));
+    let parameters = parameters::of_subresource(subresource.name, kind.kind(), kind.namespaced)
+        .unwrap_or_else(|| parameters::of_path(Some(kind.kind()), kind.namespaced, false));
     map.insert("parameters".into(), parameters.into());
     map.into()
 }

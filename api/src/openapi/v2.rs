@@ -11,15 +11,15 @@ pub(super) fn document(kinds: &[KindRef]) -> Value {
     let mut paths = Map::new();
     let mut done: Vec<(&str, &str)> = Vec::new();
     for kind in kinds {
-        let place = (kind.group, kind.version);
+        let place = (kind.group(), kind.version());
         if done.contains(&place) {
             continue;
         }
         done.push(place);
         let of_place: Vec<KindRef> =
-            kinds.iter().copied().filter(|k| (k.group, k.version) == place).collect();
+            kinds.iter().filter(|k| (k.group(), k.version()) == place).cloned().collect();
         paths.extend(
-            operations::paths(kind.group, kind.version, &of_place)
+            operations::paths(kind.group(), kind.version(), &of_place)
                 .into_iter()
                 .map(|(path, item)| (path, older_path(item))),
         );

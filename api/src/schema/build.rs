@@ -21,7 +21,7 @@ impl Entry {
     pub(super) fn schema(&'static self) -> &'static Schema {
         self.parsed.get_or_init(|| {
             let json: Value = serde_json::from_str(self.text).unwrap_or_default();
-            build(self.name, &json, self.order)
+            build(self, &json)
         })
     }
 }
@@ -54,23 +54,25 @@ fn package(name: &str) -> &str {
     name.rsplit('.').nth(1).unwrap_or("v1")
 }
 
-/// Data outlives everything: names read from it are kept for good, once a type.
-fn kept(text: &str) -> &'static str {
-    Box::leak(text.to_owned().into_boxed_str())
+/// The place of a word in a text that outlives it.
+fn within(text: &'static str, word: &str) -> Option<&'static str> {
+    let at = text.find(word)?;
+    text.get(at..at + word.len())
 }
 
-fn build(name: &'static str, json: &Value, order: &'static str) -> Schema {
+fn build(entry: &'static Entry, json: &Value) -> Schema {
+    let name = entry.name;
     let shape = match name.rsplit('.').next().unwrap_or("") {
         "Quantity" => Shape::Quantity,
         "IntOrString" => Shape::IntOrString,
         "MicroTime" => Shape::Text(Text::MicroTime),
         "Time" => Shape::Text(Text::Time),
         _ => match json.get("properties").and_then(Value::as_object) {
-            Some(properties) => fields(name, json, properties, order),
+            Some(properties) => fields(entry, json, properties),
             None => shape(json),
         },
     };
-    Schema { name, go: go_name(name), shape }
+    Schema { name: name.into(), go: go_name(name), shape }
 }
 
 fn target(json: &Value) -> Option<&'static str> {
@@ -86,7 +88,7 @@ fn link(json: &Value) -> Link {
         Some(name) => Link::Named(name, OnceLock::new()),
         None => {
             let shape = shape(json);
-            Link::Here(Box::new(Schema { name: "", go: describe(&shape), shape }))
+            Link::Here(Box::new(Schema { name: "".into(), go: describe(&shape), shape }))
         }
     }
 }
@@ -115,7 +117,7 @@ fn list_kind(json: &Value) -> ListKind {
         Some("set") => ListKind::Set,
         Some("map") => {
             let keys = json.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
-            ListKind::Map(keys.into_iter().flatten().filter_map(Value::as_str).map(kept).collect())
+            ListKind::Map(keys.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect())
         }
         _ => ListKind::Atomic,
     }
@@ -139,7 +141,7 @@ fn describe(shape: &Shape) -> String {
     }
 }
 
-fn fields(name: &'static str, json: &Value, properties: &Map<String, Value>, order: &'static str) -> Shape {
+fn fields(entry: &'static Entry, json: &Value, properties: &Map<String, Value>) -> Shape {
     let mut fields = Vec::with_capacity(properties.len());
     let required: Vec<&str> = json
         .get("required")
@@ -149,7 +151,7 @@ fn fields(name: &'static str, json: &Value, properties: &Map<String, Value>, ord
         .filter_map(Value::as_str)
         .collect();
     let mut embedded: Vec<Embedded> = Vec::new();
-    for mut word in order.split(' ').filter(|word| !word.is_empty()) {
+    for mut word in entry.order.split(' ').filter(|word| !word.is_empty()) {
         while let Some((outer, rest)) = word.split_once('{') {
             let (name, number) = outer.split_once('=').unwrap_or((outer, "0"));
             embedded.push(Embedded { name, number: number.parse().unwrap_or(0) });
@@ -158,7 +160,7 @@ fn fields(name: &'static str, json: &Value, properties: &Map<String, Value>, ord
         let plain = word.trim_end_matches('}');
         let (key, rest) = plain.split_once('=').unwrap_or((plain, ""));
         if let Some(property) = properties.get(key) {
-            fields.push(field(name, key, rest, property, embedded.clone(), required.contains(&key)));
+            fields.push(field(entry, key, rest, property, embedded.clone(), required.contains(&key)));
         }
         let closed = word.len() - plain.len();
         embedded.truncate(embedded.len().saturating_sub(closed));
@@ -169,7 +171,7 @@ fn fields(name: &'static str, json: &Value, properties: &Map<String, Value>, ord
 
 /// One word of `types.txt`, `NUMBER[:GoType][?|!|+]`, and the schema's property.
 fn field(
-    owner: &'static str,
+    owner: &'static Entry,
     name: &'static str,
     word: &'static str,
     property: &Value,
@@ -183,17 +185,21 @@ fn field(
         _ => (word, Zero::Kept),
     };
     let (number, go) = word.split_once(':').map_or((word, None), |(number, go)| (number, Some(go)));
-    let go = go.map(|go| if go.contains('.') { go.to_owned() } else { format!("{}.{go}", package(owner)) });
+    let go =
+        go.map(|go| if go.contains('.') { go.to_owned() } else { format!("{}.{go}", package(owner.name)) });
     let strategy = property.get("x-kubernetes-patch-strategy").and_then(Value::as_str).unwrap_or("");
     let has = |word: &str| strategy.split(',').any(|part| part == word);
     let patch = Strategy {
         merge: has("merge"),
         retain_keys: has("retainKeys"),
         replace: has("replace"),
-        key: property.get("x-kubernetes-patch-merge-key").and_then(Value::as_str).map(kept),
+        key: property
+            .get("x-kubernetes-patch-merge-key")
+            .and_then(Value::as_str)
+            .and_then(|key| within(owner.text, key)),
     };
     Field {
-        name,
+        name: name.into(),
         link: link(property),
         zero,
         number: number.parse().unwrap_or(0),

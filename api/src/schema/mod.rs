@@ -1,12 +1,14 @@
 //! The shape of every type, told once: `data/schemas.jsonl` (OpenAPI) and `data/types.txt` (order of fields, protobuf
 //! numbers, which zero values are kept). Decoding, printing, patches, apply and OpenAPI all read it.
 //!
-//! A type is parsed when it is first asked for and lives as long as the process, so a [`Schema`] is a `&'static`.
+//! A built-in type is parsed when it is first asked for and lives as long as the process. A type that is defined at run time
+//! is held by its kind's row ([`SchemaRef`]) and goes with it.
 
 mod build;
 mod registered;
 
-use std::sync::OnceLock;
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
@@ -16,7 +18,7 @@ pub use registered::{internal_package, is_registered};
 #[derive(Debug)]
 pub struct Schema {
     /// The type's name, such as `io.k8s.api.core.v1.Pod`; empty for a shape that has none.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What Go calls it in its errors: `v1.PodSpec`, `[]string`.
     pub go: String,
     /// What values may look like.
@@ -80,7 +82,7 @@ pub enum ListKind {
     /// As a set of scalars.
     Set,
     /// By the values of these fields.
-    Map(Vec<&'static str>),
+    Map(Vec<String>),
 }
 
 /// Fields in the order in which Go declares (and upstream prints) them.
@@ -100,7 +102,7 @@ pub struct Struct {
 #[derive(Debug)]
 pub struct Field {
     /// Its name in JSON.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its shape.
     pub link: Link,
     /// What becomes of its zero value.
@@ -166,7 +168,34 @@ pub enum Link {
 }
 
 /// What an unknown name, or a schema that says nothing, allows: anything.
-pub static ANYTHING: Schema = Schema { name: "", go: String::new(), shape: Shape::Any };
+pub static ANYTHING: Schema = Schema { name: Cow::Borrowed(""), go: String::new(), shape: Shape::Any };
+
+/// The schema that a kind's row holds.
+#[derive(Clone, Debug)]
+pub enum SchemaRef {
+    /// A built-in type, by its name.
+    Named(&'static str),
+    /// A type that was defined at run time.
+    Inline(Arc<Schema>),
+}
+
+impl SchemaRef {
+    /// The schema itself; of a name that is no type's, one that allows anything.
+    pub fn get(&self) -> &Schema {
+        match self {
+            SchemaRef::Named(name) => Schema::of(name).unwrap_or(&ANYTHING),
+            SchemaRef::Inline(schema) => schema,
+        }
+    }
+
+    /// The name of the type.
+    pub fn name(&self) -> &str {
+        match self {
+            SchemaRef::Named(name) => name,
+            SchemaRef::Inline(schema) => &schema.name,
+        }
+    }
+}
 
 impl Link {
     /// The shape.
@@ -181,13 +210,13 @@ impl Link {
 impl Struct {
     fn new(fields: Vec<Field>, atomic: bool, open: bool) -> Struct {
         let mut by_name: Vec<u16> = (0..u16::try_from(fields.len()).unwrap_or(u16::MAX)).collect();
-        by_name.sort_by_key(|&i| fields[usize::from(i)].name);
+        by_name.sort_by(|&a, &b| fields[usize::from(a)].name.cmp(&fields[usize::from(b)].name));
         Struct { fields, by_name, atomic, open }
     }
 
     /// The place of the field `name`.
     pub fn position(&self, name: &str) -> Option<usize> {
-        let found = self.by_name.binary_search_by_key(&name, |&i| self.fields[usize::from(i)].name).ok()?;
+        let found = self.by_name.binary_search_by(|&i| (*self.fields[usize::from(i)].name).cmp(name)).ok()?;
         Some(usize::from(self.by_name[found]))
     }
 
@@ -245,7 +274,7 @@ impl Schema {
     }
 
     /// The type's name without its package: `PodSpec`.
-    pub fn short_name(&self) -> &'static str {
+    pub fn short_name(&self) -> &str {
         self.name.rsplit('.').next().unwrap_or("")
     }
 }
@@ -286,13 +315,13 @@ mod tests {
             let Some(fields) = Schema::of(name).unwrap().fields() else { continue };
             structs += 1;
             let mut expected: Vec<&str> = properties.keys().map(String::as_str).collect();
-            let mut found: Vec<&str> = fields.fields.iter().map(|field| field.name).collect();
+            let mut found: Vec<&str> = fields.fields.iter().map(|field| &*field.name).collect();
             expected.sort_unstable();
             found.sort_unstable();
             assert_eq!(found, expected, "{name}: types.txt names the fields of the schema");
             for field in &fields.fields {
                 // What stands in for a type that is not there has no name.
-                let refers = properties[field.name].get("$ref").is_some();
+                let refers = properties[&*field.name].get("$ref").is_some();
                 let found = field.link.get();
                 assert!(!refers || !found.name.is_empty(), "{name}.{}: its type is not found", field.name);
             }
@@ -308,7 +337,7 @@ mod tests {
             let mut taken = std::collections::HashSet::new();
             for field in &fields.fields {
                 // In protobuf they stand in the envelope.
-                let of_envelope = matches!(field.name, "kind" | "apiVersion");
+                let of_envelope = matches!(&*field.name, "kind" | "apiVersion");
                 assert!(field.number > 0 || of_envelope, "{name}.{} has no number", field.name);
                 let path: Vec<u32> = field.embedded.iter().map(|e| e.number).chain([field.number]).collect();
                 assert!(

@@ -24,7 +24,7 @@ pub struct Admission<'a> {
     /// What else there is.
     pub registry: &'a Registry,
     /// The object's kind.
-    pub kind: KindRef,
+    pub kind: &'a KindRef,
     /// Its namespace; empty for cluster-scoped kinds.
     pub namespace: &'a str,
 }
@@ -57,7 +57,7 @@ pub fn admit_pod_update(new: &mut Value, old: &Value) {
 
 impl Admission<'_> {
     fn is_pod(&self) -> bool {
-        self.kind.group.is_empty() && self.kind.plural == "pods"
+        self.kind.group().is_empty() && self.kind.plural() == "pods"
     }
 
     fn forbid(&self, object: &Value, why: &str) -> Status {

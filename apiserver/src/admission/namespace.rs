@@ -39,7 +39,7 @@ pub(super) fn admit(admission: &Admission<'_>, object: &mut Value) -> Result<(),
 /// 403 for what the cluster cannot do without.
 pub fn admit_delete(key: &Key) -> Result<(), Status> {
     if *key.kind == kinds::NAMESPACE && PROTECTED.contains(&key.name.as_str()) {
-        return Err(Status::forbidden(key.kind, &key.name, "this namespace may not be deleted"));
+        return Err(Status::forbidden(&key.kind, &key.name, "this namespace may not be deleted"));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! Only said where the cluster's nodes are Coracle's: an API server alone does not know who acts on its objects, and
 //! must not speak for others. See `docs/adr/0010-warnings-for-what-is-not-done.md`.
 
-use coracle_api::{KindRef, kinds};
+use coracle_api::{Kind, kinds};
 use serde_json::Value;
 
 /// The fields, below a pod's `spec`; `*` is every item of a list, `=X` a value that begins so. One place, so that the list
@@ -62,7 +62,7 @@ const OF_CONTAINERS: &[&[&str]] = &[
 const CONTAINERS: [&str; 2] = ["initContainers", "containers"];
 
 /// The texts for an object.
-pub fn warnings(kind: KindRef, object: &Value) -> Vec<String> {
+pub fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
     let (spec, path) = if *kind == kinds::POD {
         (&object["spec"], "spec")
     } else if *kind == kinds::DEPLOYMENT || *kind == kinds::REPLICA_SET {

@@ -30,7 +30,7 @@ pub fn may_ask(request: &Attributes) -> bool {
 }
 
 fn is_secret(request: &Attributes) -> bool {
-    request.resource == kinds::SECRET.plural && request.group.is_empty()
+    request.resource == kinds::SECRET.plural() && request.group.is_empty()
 }
 
 /// Whether somebody may read what is asked for: a node reads only those secrets that a pod bound to it names.
@@ -141,16 +141,16 @@ pub fn judge(
     sub: Option<&str>,
     pods_node: &dyn Fn() -> Option<String>,
 ) -> Result<(), Status> {
-    let kind = key.kind;
+    let kind = &key.kind;
     let refuse = |why: String| Err(Status::forbidden(kind, &key.name, &why));
-    if kind == &kinds::NODE {
+    if *kind == kinds::NODE {
         return match (key.name == node, verb) {
             (true, "delete") => refuse(format!("node {node:?} is not allowed to delete node {:?}", key.name)),
             (true, _) => Ok(()),
             (false, _) => refuse(format!("node {node:?} is not allowed to modify node {:?}", key.name)),
         };
     }
-    if kind == &kinds::LEASE {
+    if *kind == kinds::LEASE {
         return match (key.namespace == "kube-node-lease", key.name == node) {
             (true, true) => Ok(()),
             (true, false) => {
@@ -159,7 +159,7 @@ pub fn judge(
             (false, _) => refuse("can only access leases in the \"kube-node-lease\" system namespace".into()),
         };
     }
-    if kind == &kinds::POD {
+    if *kind == kinds::POD {
         let mine = || pods_node().is_some_and(|bound| bound == node);
         return match (verb, sub) {
             ("delete", None) if mine() => Ok(()),
@@ -173,13 +173,13 @@ pub fn judge(
             _ => refuse(denied(node, verb, key, sub)),
         };
     }
-    if kind == &kinds::SERVICE_ACCOUNT && (verb, sub) == ("create", Some("token")) {
+    if *kind == kinds::SERVICE_ACCOUNT && (verb, sub) == ("create", Some("token")) {
         if pods_node().is_some_and(|bound| bound == node) {
             return Ok(());
         }
         return refuse("node requested token not bound to a pod".into());
     }
-    if kind.plural == kinds::EVENT.plural && verb != "delete" {
+    if kind.plural() == kinds::EVENT.plural() && verb != "delete" {
         return Ok(());
     }
     refuse(denied(node, verb, key, sub))
@@ -187,11 +187,11 @@ pub fn judge(
 
 fn denied(node: &str, verb: &str, key: &Key, sub: Option<&str>) -> String {
     let resource = match sub {
-        Some(sub) => format!("{}/{sub}", key.kind.plural),
-        None => key.kind.plural.to_owned(),
+        Some(sub) => format!("{}/{sub}", key.kind.plural()),
+        None => key.kind.plural().to_owned(),
     };
     let user = format!("{USER_PREFIX}{node}");
-    super::authorize::cannot(&user, verb, &resource, key.kind.group, &key.namespace)
+    super::authorize::cannot(&user, verb, &resource, key.kind.group(), &key.namespace)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Discovery in all its forms: one list of kinds, shown in three.
 
-use coracle_api::{KindRef, kinds};
+use coracle_api::{Kind, KindRef, kinds};
 use serde_json::{Map, Value, json};
 
 use crate::rest::accept::{Media, Shape};
@@ -27,24 +27,24 @@ const ORDER: [&str; 13] = [
 const BINDINGS: &str = "bindings";
 
 /// Every named group with its versions, the preferred first.
-pub fn groups_and_versions() -> Vec<(&'static str, Vec<&'static str>)> {
-    let mut groups: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
-    for kind in kinds::served().filter(|kind| !kind.group.is_empty()) {
-        match groups.iter_mut().find(|(group, _)| *group == kind.group) {
-            Some((_, versions)) if versions.contains(&kind.version) => {}
-            Some((_, versions)) => versions.push(kind.version),
-            None => groups.push((kind.group, vec![kind.version])),
+pub fn groups_and_versions() -> Vec<(String, Vec<String>)> {
+    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+    for kind in kinds::served().filter(|kind| !kind.group().is_empty()) {
+        match groups.iter_mut().find(|(group, _)| *group == kind.group()) {
+            Some((_, versions)) if versions.iter().any(|version| version == kind.version()) => {}
+            Some((_, versions)) => versions.push(kind.version().into()),
+            None => groups.push((kind.group().into(), vec![kind.version().into()])),
         }
     }
     let place = |group: &str| ORDER.iter().position(|g| *g == group).unwrap_or(ORDER.len());
-    groups.sort_by_key(|(group, _)| (place(group), *group));
+    groups.sort_by_cached_key(|(group, _)| (place(group), group.clone()));
     groups
 }
 
 /// `/api`.
 pub fn core_versions(media: &Media) -> Reply {
     if let Shape::Discovery(version) = &media.shape {
-        return aggregated(&[("", vec!["v1"])], version);
+        return aggregated(&[(String::new(), vec!["v1".into()])], version);
     }
     let document = json!({
         "kind": "APIVersions",
@@ -78,8 +78,9 @@ pub fn group(name: &str, media: &Media) -> Reply {
     Reply::value(200, &document, media)
 }
 
-fn group_document(group: &str, versions: &[&str]) -> Map<String, Value> {
-    let version = |version: &&str| json!({"groupVersion": format!("{group}/{version}"), "version": version});
+fn group_document(group: &str, versions: &[String]) -> Map<String, Value> {
+    let version =
+        |version: &String| json!({"groupVersion": format!("{group}/{version}"), "version": version});
     let mut map = Map::new();
     map.insert("name".into(), group.into());
     map.insert("versions".into(), versions.iter().map(version).collect());
@@ -92,24 +93,20 @@ pub fn resources(group: &str, version: &str, media: &Media) -> Reply {
     let mut list: Vec<(String, Value)> = Vec::new();
     for kind in of(group, version) {
         let mut row = json!({
-            "name": kind.plural,
-            "singularName": kind.singular,
+            "name": kind.plural(),
+            "singularName": kind.singular(),
             "namespaced": kind.namespaced,
-            "kind": kind.kind,
+            "kind": kind.kind(),
             "verbs": kind.verbs,
         });
-        if !kind.short_names.is_empty() {
-            row["shortNames"] = kind.short_names.into();
-        }
-        if !kind.categories.is_empty() {
-            row["categories"] = kind.categories.into();
-        }
-        list.push((kind.plural.into(), row));
-        for sub in kind.subresources {
-            let name = format!("{}/{}", kind.plural, sub.name);
+        words(kind.short_names(), "shortNames", &mut row);
+        words(kind.categories(), "categories", &mut row);
+        list.push((kind.plural().into(), row));
+        for sub in &*kind.subresources {
+            let name = format!("{}/{}", kind.plural(), sub.name);
             let mut row = json!({"name": name, "singularName": "", "namespaced": kind.namespaced});
-            let shown = sub.gvk.map_or(kind.kind, |(_, _, kind)| kind);
-            if let Some((g, v, _)) = sub.gvk.filter(|(g, v, _)| (*g, *v) != (kind.group, kind.version)) {
+            let shown = sub.gvk.map_or(kind.kind(), |(_, _, kind)| kind);
+            if let Some((g, v, _)) = sub.gvk.filter(|(g, v, _)| (*g, *v) != (kind.group(), kind.version())) {
                 row["group"] = g.into();
                 row["version"] = v.into();
             }
@@ -136,11 +133,19 @@ pub fn resources(group: &str, version: &str, media: &Media) -> Reply {
     Reply::value(200, &document, media)
 }
 
-fn of<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item = KindRef> + use<'a> {
-    kinds::served().filter(move |kind| kind.group == group && kind.version == version)
+/// Lists words under a name, if there are any.
+fn words<'a>(words: impl Iterator<Item = &'a str>, name: &str, row: &mut Value) {
+    let words: Vec<&str> = words.collect();
+    if !words.is_empty() {
+        row[name] = words.into();
+    }
 }
 
-fn aggregated(groups: &[(&str, Vec<&str>)], form: &str) -> Reply {
+fn of<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item = KindRef> + use<'a> {
+    kinds::served().filter(move |kind| kind.group() == group && kind.version() == version)
+}
+
+fn aggregated(groups: &[(String, Vec<String>)], form: &str) -> Reply {
     let items: Vec<Value> = groups
         .iter()
         .map(|(group, versions)| {
@@ -149,9 +154,9 @@ fn aggregated(groups: &[(&str, Vec<&str>)], form: &str) -> Reply {
                 .iter()
                 .map(|version| {
                     let mut rows: Vec<KindRef> = of(group, version).collect();
-                    rows.sort_by_key(|kind| kind.plural);
-                    let mut rows: Vec<Value> = rows.into_iter().map(aggregated_row).collect();
-                    if (*group, *version) == ("", "v1") {
+                    rows.sort_by(|a, b| a.plural().cmp(b.plural()));
+                    let mut rows: Vec<Value> = rows.iter().map(|kind| aggregated_row(kind)).collect();
+                    if (group.as_str(), version.as_str()) == ("", "v1") {
                         rows.insert(
                             0,
                             json!({
@@ -180,32 +185,28 @@ fn aggregated(groups: &[(&str, Vec<&str>)], form: &str) -> Reply {
     Reply { content_type, ..reply }
 }
 
-fn aggregated_row(kind: KindRef) -> Value {
+fn aggregated_row(kind: &Kind) -> Value {
     // Where group and version are the resource's own, upstream leaves them empty.
     let own = |name: &str| json!({"group": "", "version": "", "kind": name});
     let mut row = json!({
-        "resource": kind.plural,
-        "responseKind": own(kind.kind),
+        "resource": kind.plural(),
+        "responseKind": own(kind.kind()),
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
-        "singularResource": kind.singular,
+        "singularResource": kind.singular(),
         "verbs": kind.verbs,
     });
-    if !kind.short_names.is_empty() {
-        row["shortNames"] = kind.short_names.into();
-    }
-    if !kind.categories.is_empty() {
-        row["categories"] = kind.categories.into();
-    }
+    words(kind.short_names(), "shortNames", &mut row);
+    words(kind.categories(), "categories", &mut row);
     let subs: Vec<Value> = kind
         .subresources
         .iter()
         .map(|sub| {
             let shown = match sub.gvk {
-                Some((g, v, k)) if (g, v) != (kind.group, kind.version) => {
+                Some((g, v, k)) if (g, v) != (kind.group(), kind.version()) => {
                     json!({"group": g, "version": v, "kind": k})
                 }
                 Some((_, _, k)) => own(k),
-                None => own(kind.kind),
+                None => own(kind.kind()),
             };
             json!({"subresource": sub.name, "responseKind": shown, "verbs": sub.verbs})
         })

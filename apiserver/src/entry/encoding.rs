@@ -1,18 +1,18 @@
 //! The bytes of an object: how they are written, so that a revision can be put into them without decoding.
 
-use coracle_api::{KindRef, Object, Revision};
+use coracle_api::{Kind, Object, Revision};
 use serde_json::{Map, Value};
 
 use crate::store::Encoded;
 
 /// What every encoded object of a kind starts with. Items of a list leave it out, as upstream does.
-pub fn prefix(kind: KindRef) -> String {
-    format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", kind.kind, kind.api_version())
+pub fn prefix(kind: &Kind) -> String {
+    format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", kind.kind(), kind.api_version())
 }
 
 /// An object's bytes as an item of a list: without `kind` and `apiVersion`.
 pub fn without_kind(object: &Object) -> &[u8] {
-    object.json.get(prefix(object.key.kind).len()..).unwrap_or_default()
+    object.json.get(prefix(&object.key.kind).len()..).unwrap_or_default()
 }
 
 /// The fields of `metadata` in upstream's order. What stands before `resourceVersion` holds no nested map, so the
@@ -32,7 +32,7 @@ const BEHIND: [&str; 9] = [
 const REVISION: &str = "\"resourceVersion\":\"";
 
 /// Encodes an object, with a gap for its revision.
-pub fn encode(kind: KindRef, object: &Value) -> Encoded {
+pub fn encode(kind: &Kind, object: &Value) -> Encoded {
     let empty = Map::new();
     let object = object.as_object().unwrap_or(&empty);
     let meta = object.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
@@ -65,7 +65,7 @@ pub fn encode(kind: KindRef, object: &Value) -> Encoded {
 }
 
 /// Encodes an object that is not stored, such as a dry run's, with the revision it has or without one.
-pub fn encode_whole(kind: KindRef, object: &Value) -> Vec<u8> {
+pub fn encode_whole(kind: &Kind, object: &Value) -> Vec<u8> {
     let Encoded { mut head, tail } = encode(kind, object);
     match object["metadata"]["resourceVersion"].as_str() {
         Some(revision) if revision.bytes().all(|b| b.is_ascii_digit()) => {

@@ -5,7 +5,7 @@ pub mod encoding;
 use std::sync::{Arc, OnceLock};
 
 use coracle_api::kind::Selectable;
-use coracle_api::{Key, KindRef, Object};
+use coracle_api::{Key, Kind, KindRef, Object};
 use serde_json::Value;
 
 /// What selectors look at, read once when an object is written, so that no reader decodes an object to pass it over.
@@ -23,10 +23,10 @@ pub struct Summary {
 
 impl Summary {
     /// The summary of an object.
-    pub fn of(kind: KindRef, object: &Value) -> Summary {
+    pub fn of(kind: &Kind, object: &Value) -> Summary {
         let meta = &object["metadata"];
         let label = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
-        let field = |s: &Selectable| if is_in_key(s.field) { String::new() } else { s.value(object) };
+        let field = |s: &Selectable| if is_in_key(&s.field) { String::new() } else { s.value(object) };
         Summary {
             uid: meta["uid"].as_str().unwrap_or_default().into(),
             deleting: meta["deletionTimestamp"].is_string(),
@@ -67,7 +67,7 @@ impl Entry {
 
     /// Its summary.
     pub fn summary(&self) -> &Summary {
-        self.summary.get_or_init(|| Summary::of(self.object.key.kind, &self.value()))
+        self.summary.get_or_init(|| Summary::of(&self.object.key.kind, &self.value()))
     }
 
     /// The value of one of the kind's selectable fields; empty for any other.
@@ -85,8 +85,8 @@ impl Entry {
 }
 
 /// The kind that is kept where this one only shows it.
-pub fn stored(kind: KindRef) -> KindRef {
-    kind.view.map_or(kind, |view| view.of)
+pub fn stored(kind: &KindRef) -> KindRef {
+    kind.view.map_or_else(|| kind.clone(), |view| view.of.into())
 }
 
 /// Where an object stands among those of its kind: upstream sorts by this text, not by namespace and then name.

@@ -37,7 +37,7 @@ fn map(name: &str, data: Value) -> Value {
 
 fn create(name: &str) -> Op {
     let object = map(name, json!({"a": "1"}));
-    Op::Create { kind: &kinds::CONFIG_MAP, namespace: "default".into(), sub: None, object }
+    Op::Create { kind: kinds::CONFIG_MAP.handle(), namespace: "default".into(), sub: None, object }
 }
 
 fn key(name: &str) -> Key {
@@ -161,7 +161,7 @@ async fn strangers_are_refused_and_nodes_write_only_their_own() {
     let node = server.pki().credentials(&url, "system:node:n1", Some("system:nodes")).unwrap();
     let node: Arc<dyn Client> = Arc::new(Grpc::new(&node).unwrap());
     let make = |name: &str| Op::Create {
-        kind: &kinds::NODE,
+        kind: kinds::NODE.handle(),
         namespace: String::new(),
         sub: None,
         object: json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}),

@@ -27,7 +27,7 @@ pub struct App {
 
 /// Whether a path leads here.
 pub fn serves(target: &Target) -> bool {
-    target.kind == &kinds::POD
+    target.kind == kinds::POD
         && target.name.is_some()
         && matches!(target.sub.as_deref(), Some("log" | "exec" | "attach"))
 }

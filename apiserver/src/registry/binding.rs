@@ -26,7 +26,7 @@ impl Registry {
         }
         let node = node_of(&binding)?;
         for _ in 0..TRIES {
-            let old = self.entry(pod).ok_or_else(|| Status::not_found(pod.kind, &pod.name))?;
+            let old = self.entry(pod).ok_or_else(|| Status::not_found(&pod.kind, &pod.name))?;
             let value = old.value();
             check_uid(pod, text(&binding, "uid"), &value)?;
             let new = self.bound(pod, &value, &binding, node)?;
@@ -36,7 +36,7 @@ impl Registry {
                 Err(Failure::Conflict) => {}
             }
         }
-        Err(Status::conflict(pod.kind, &pod.name, STALE))
+        Err(Status::conflict(&pod.kind, &pod.name, STALE))
     }
 
     fn bound(&self, pod: &Key, old: &Value, binding: &Value, node: &str) -> Result<Value, Status> {

@@ -18,14 +18,15 @@ impl Registry {
         for (kind, namespace, body) in founding(address) {
             let name = body["metadata"]["name"].as_str().unwrap_or_default();
             // Looked for first: a second Service of that address would be refused before its name is.
-            if self.get(&Key::new(kind, namespace, name)).is_some() {
+            if self.get(&Key::new(&kind, namespace, name)).is_some() {
                 continue;
             }
+            let what = kind.qualified_kind();
             let operation =
                 Operation::Create { kind, namespace: namespace.into(), sub: None, body: Body::Tree(body) };
             match self.perform(&context, operation).await.result {
                 Ok(_) => {}
-                Err(status) => tracing::error!(kind = kind.kind, %status, "cannot found the cluster"),
+                Err(status) => tracing::error!(kind = what, %status, "cannot found the cluster"),
             }
         }
     }
@@ -34,7 +35,7 @@ impl Registry {
 fn founding(address: SocketAddr) -> Vec<(KindRef, &'static str, Value)> {
     let namespace = |name: &str| {
         let body = json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}});
-        (&kinds::NAMESPACE as KindRef, "", body)
+        (kinds::NAMESPACE.handle(), "", body)
     };
     let service = json!({
         "kind": "Service",
@@ -64,7 +65,7 @@ fn founding(address: SocketAddr) -> Vec<(KindRef, &'static str, Value)> {
         namespace("kube-system"),
         namespace("kube-public"),
         namespace("kube-node-lease"),
-        (&kinds::CONFIG_MAP as KindRef, "kube-system", authentication),
-        (&kinds::SERVICE as KindRef, "default", service),
+        (kinds::CONFIG_MAP.handle(), "kube-system", authentication),
+        (kinds::SERVICE.handle(), "default", service),
     ]
 }

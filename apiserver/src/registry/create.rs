@@ -17,7 +17,7 @@ impl Registry {
     pub(super) async fn create(
         &self,
         context: &Context,
-        kind: KindRef,
+        kind: &KindRef,
         namespace: &str,
         body: Body,
         warnings: &mut Vec<String>,
@@ -30,7 +30,7 @@ impl Registry {
     pub(super) async fn create_tree(
         &self,
         context: &Context,
-        kind: KindRef,
+        kind: &KindRef,
         namespace: &str,
         mut object: Value,
         warnings: &mut Vec<String>,
@@ -54,7 +54,7 @@ impl Registry {
     pub(super) async fn create_tracked(
         &self,
         context: &Context,
-        kind: KindRef,
+        kind: &KindRef,
         namespace: &str,
         mut object: Value,
         warnings: &mut Vec<String>,
@@ -94,7 +94,7 @@ impl Registry {
     async fn create_once(
         &self,
         context: &Context,
-        kind: KindRef,
+        kind: &KindRef,
         namespace: &str,
         mut object: Value,
         warnings: &mut Vec<String>,
@@ -104,11 +104,11 @@ impl Registry {
         (kind.strategy.prepare_create)(&mut object);
         let errors = kind.validate(&object);
         if !errors.is_empty() {
-            return Err((Failure::refused(Status::invalid(stored(kind), &name, &errors)), name));
+            return Err((Failure::refused(Status::invalid(&stored(kind), &name, &errors)), name));
         }
         warnings.extend(self.warnings(kind, &object, None));
         tidy(&mut object);
-        coracle_api::decode::in_order(Target::of(stored(kind)).schema, &mut object);
+        coracle_api::decode::in_order(Target::of(&stored(kind)).schema, &mut object);
         let key = Key::new(stored(kind), namespace, &name);
         if self.entry(&key).is_some() {
             return Err((Failure::Conflict, name));
@@ -117,8 +117,8 @@ impl Registry {
     }
 
     fn taken(&self, key: &Key, generated: bool) -> Status {
-        let mut status = Status::already_exists(key.kind, &key.name);
-        let place = Key { kind: stored(key.kind), ..key.clone() };
+        let mut status = Status::already_exists(&key.kind, &key.name);
+        let place = Key { kind: stored(&key.kind), ..key.clone() };
         let deleting =
             self.entry(&place).is_some_and(|e| e.value()["metadata"]["deletionTimestamp"].is_string());
         if deleting {
@@ -135,7 +135,7 @@ impl Registry {
 }
 
 /// The namespace of the path goes into the object; another one inside is an error.
-pub(super) fn settle_namespace(kind: KindRef, namespace: &str, object: &mut Value) -> Result<(), Status> {
+pub(super) fn settle_namespace(kind: &KindRef, namespace: &str, object: &mut Value) -> Result<(), Status> {
     let inside = text(object, "namespace");
     if !inside.is_empty() && inside != namespace && kind.namespaced {
         return Err(Status::bad_request(

@@ -1,7 +1,7 @@
 //! From the bytes of a request to a tree of the kind.
 
 use coracle_api::decode::{self, Decoded, Format, Target};
-use coracle_api::{KindRef, Status};
+use coracle_api::{Kind, Status};
 use serde_json::Value;
 
 use super::operation::{Body, Context};
@@ -9,7 +9,7 @@ use super::operation::{Body, Context};
 /// Reads an object of a kind: its shape, its fields, its defaults; in its stored form, if the kind is a view of another.
 pub fn object(
     context: &Context,
-    kind: KindRef,
+    kind: &Kind,
     body: Body,
     warnings: &mut Vec<String>,
 ) -> Result<Value, Status> {
@@ -18,7 +18,7 @@ pub fn object(
 }
 
 /// The stored form of a decoded object, with its defaults.
-pub fn settled(kind: KindRef, value: Value) -> Value {
+pub fn settled(kind: &Kind, value: Value) -> Value {
     let mut object = kind.view.map_or(value.clone(), |view| (view.store)(value));
     kind.fill_in(&mut object);
     object

@@ -39,7 +39,7 @@ impl Registry {
         options: &DeleteOptions,
     ) -> Result<Written, Status> {
         for _ in 0..TRIES {
-            let old = self.entry(key).ok_or_else(|| Status::not_found(key.kind, &key.name))?;
+            let old = self.entry(key).ok_or_else(|| Status::not_found(&key.kind, &key.name))?;
             let value = old.value();
             check_preconditions(key, &value, options)?;
             crate::admission::admit_delete(key)?;
@@ -60,7 +60,7 @@ impl Registry {
                 Err(Failure::Conflict) => {}
             }
         }
-        Err(Status::conflict(key.kind, &key.name, super::update::STALE))
+        Err(Status::conflict(&key.kind, &key.name, super::update::STALE))
     }
 
     async fn remove(
@@ -72,7 +72,7 @@ impl Registry {
     ) -> Result<Entry, Failure> {
         let entry = self.commit(context, key, Some(old), Verb::Delete, last).await?;
         if !context.dry_run {
-            self.release_service(key.kind, last);
+            self.release_service(&key.kind, last);
         }
         Ok(entry)
     }
@@ -91,7 +91,7 @@ impl Registry {
         let mark = self.change(context, key, Expected::At(old.object.revision), Verb::Update, new);
         let removal = self.change(context, key, Expected::Earlier, Verb::Delete, new);
         let made = self.commit_batch(Batch::Together(vec![mark, removal])).await?;
-        self.release_service(key.kind, new);
+        self.release_service(&key.kind, new);
         made.into_iter().next_back().map(|object| Entry::new(object, None)).ok_or_else(nothing_stored)
     }
 }
@@ -104,7 +104,7 @@ pub(super) fn check_preconditions(key: &Key, object: &Value, options: &DeleteOpt
     {
         // Namespaces have code of their own for this, and so a text of their own.
         let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
-        return Err(Status::conflict(key.kind, &key.name, &why));
+        return Err(Status::conflict(&key.kind, &key.name, &why));
     }
     if let Some(wanted) = options.uid.as_deref().filter(|uid| *uid != found) {
         let why = format!(
@@ -124,18 +124,18 @@ pub(super) fn check_preconditions(key: &Key, object: &Value, options: &DeleteOpt
 
 /// Here upstream names the kind where it names the resource elsewhere.
 fn conflict_of_kind(key: &Key, why: &str) -> Status {
-    let mut status = Status::conflict(key.kind, &key.name, why);
+    let mut status = Status::conflict(&key.kind, &key.name, why);
     status.message =
         format!("Operation cannot be fulfilled on {} \"{}\": {why}", key.kind.qualified_kind(), key.name);
     if let Some(details) = &mut status.details {
-        details.kind = key.kind.kind.into();
+        details.kind = key.kind.kind().into();
     }
     status
 }
 
 /// Decides. Pure.
 fn step(key: &Key, object: &Value, options: &DeleteOptions, now: Timestamp) -> Step {
-    if key.kind.group.is_empty() && key.kind.plural == "namespaces" {
+    if key.kind.group().is_empty() && key.kind.plural() == "namespaces" {
         return namespace_step(object, now);
     }
     let grace = grace_of(key, object, options);
@@ -206,7 +206,7 @@ fn namespace_step(object: &Value, now: Timestamp) -> Step {
 
 /// How long a pod may take; `None` for kinds that go at once. A pod that was never bound, or has ended, has nobody to wait for.
 fn grace_of(key: &Key, pod: &Value, options: &DeleteOptions) -> Option<i64> {
-    if !(key.kind.group.is_empty() && key.kind.plural == "pods") {
+    if !(key.kind.group().is_empty() && key.kind.plural() == "pods") {
         return None;
     }
     let own = pod["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(POD_GRACE);

@@ -64,7 +64,7 @@ impl Registry {
         options: DeleteOptions,
     ) -> Result<DeleteOptions, Status> {
         for _ in 0..TRIES {
-            let entry = self.entry(key).ok_or_else(|| Status::not_found(key.kind, &key.name))?;
+            let entry = self.entry(key).ok_or_else(|| Status::not_found(&key.kind, &key.name))?;
             let pod = entry.value();
             if goes_anyway(&pod) {
                 return Ok(options);
@@ -89,7 +89,7 @@ impl Registry {
                 Err(Failure::Conflict) => {}
             }
         }
-        Err(Status::conflict(key.kind, &key.name, STALE))
+        Err(Status::conflict(&key.kind, &key.name, STALE))
     }
 
     /// Writes into the pod's status why it goes, for whoever sees it go.
@@ -125,7 +125,7 @@ impl Registry {
                 Err(Failure::Conflict) => {}
             }
         }
-        Err(Status::conflict(key.kind, &key.name, STALE))
+        Err(Status::conflict(&key.kind, &key.name, STALE))
     }
 
     /// The budgets that count a pod.

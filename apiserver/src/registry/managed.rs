@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use coracle_api::apply::{Writer, keep_times, track_update};
 use coracle_api::decode::Target;
-use coracle_api::{KindRef, Status};
+use coracle_api::{Kind, Status};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -28,10 +28,10 @@ pub fn manager(context: &Context) -> String {
 }
 
 /// Fields that nobody comes to own by writing here, because the write does not touch them.
-fn ignored(kind: KindRef, sub: &str) -> &'static [&'static str] {
+fn ignored(kind: &Kind, sub: &str) -> &'static [&'static str] {
     match sub {
         "" if kind.subresources.iter().any(|s| s.name == "status") => &["status"],
-        "status" if kind.plural == "deployments" => &["spec", "metadata.labels"],
+        "status" if kind.plural() == "deployments" => &["spec", "metadata.labels"],
         "status" => &["spec"],
         _ => &[],
     }
@@ -40,7 +40,7 @@ fn ignored(kind: KindRef, sub: &str) -> &'static [&'static str] {
 /// Does something in the name of a writer.
 pub fn as_writer<T>(
     context: &Context,
-    kind: KindRef,
+    kind: &Kind,
     sub: &str,
     now: Timestamp,
     act: impl FnOnce(&Writer<'_>) -> T,
@@ -52,7 +52,7 @@ pub fn as_writer<T>(
 /// Notes in the new object that its writer now owns what it changed.
 pub fn track(
     context: &Context,
-    kind: KindRef,
+    kind: &Kind,
     old: Option<&Value>,
     new: Value,
     sub: &str,
@@ -72,7 +72,7 @@ pub fn track(
 /// What [`coracle_api::apply::apply`] says.
 pub fn apply(
     context: &Context,
-    kind: KindRef,
+    kind: &Kind,
     sub: &str,
     force: bool,
     live: Option<&Value>,

@@ -26,7 +26,7 @@ mod update;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use coracle_api::{Key, KindRef, Object, Revision, Status};
+use coracle_api::{Key, Kind, KindRef, Object, Revision, Status};
 use coracle_client::clock::Clock;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -152,7 +152,7 @@ impl Registry {
     }
 
     /// The changes after a revision, of one kind or of all, in order; and how far back they reach.
-    pub fn changes(&self, kind: Option<KindRef>, since: Revision) -> (Revision, Vec<Arc<Change>>) {
+    pub fn changes(&self, kind: Option<&Kind>, since: Revision) -> (Revision, Vec<Arc<Change>>) {
         self.state.changes(kind, since)
     }
 
@@ -224,7 +224,7 @@ impl Registry {
         node::may_write(self, &context.user, &operation)?;
         match operation {
             Operation::Create { kind, namespace, sub: None, body } => {
-                self.create(context, kind, &namespace, body, warnings).await
+                self.create(context, &kind, &namespace, body, warnings).await
             }
             Operation::Create { kind, namespace, sub: Some((name, sub)), body } => {
                 let key = Key::new(kind, namespace, name);
@@ -232,7 +232,7 @@ impl Registry {
                     "binding" => self.bind(context, &key, body, warnings).await,
                     "eviction" => self.evict(context, &key, body, warnings).await,
                     "token" => self.issue_token(context, &key, body, warnings),
-                    _ => Err(Status::not_found(kind, &key.name)),
+                    _ => Err(Status::not_found(&key.kind, &key.name)),
                 }
             }
             Operation::Update { key, sub, body } => {
@@ -246,7 +246,7 @@ impl Registry {
     }
 
     /// Texts for `Warning:` headers about an object that is accepted. (new, old if there is one)
-    fn warnings(&self, kind: KindRef, object: &Value, old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, kind: &KindRef, object: &Value, old: Option<&Value>) -> Vec<String> {
         let mut texts = (kind.strategy.warnings)(object, old);
         if self.has_agents.load(Ordering::Relaxed) {
             texts.extend(crate::admission::unserved::warnings(kind, object));
@@ -292,11 +292,11 @@ impl Registry {
             key: key.clone(),
             expected,
             verb,
-            body: encoding::encode(key.kind, object),
+            body: encoding::encode(&key.kind, object),
             actor: if context.actor.is_empty() { &context.user.user } else { &context.actor }.clone(),
             causes: context.causes.clone(),
             time: self.clock.now(),
-            summary: Summary::of(key.kind, object),
+            summary: Summary::of(&key.kind, object),
         }
     }
 
@@ -332,7 +332,7 @@ fn nothing_stored() -> Failure {
 /// An object that is only shown.
 fn unstored(key: &Key, object: &Value) -> Entry {
     let revision = object["metadata"]["resourceVersion"].as_str().and_then(|r| r.parse().ok());
-    let json = encoding::encode_whole(key.kind, object).into();
+    let json = encoding::encode_whole(&key.kind, object).into();
     let object = Object { key: key.clone(), revision: Revision(revision.unwrap_or_default()), json };
     Entry::new(Arc::new(object), None)
 }

@@ -28,21 +28,21 @@ impl Registry {
         if sub == Some("scale") {
             return self.patch_scale(context, key, form, &body, warnings).await;
         }
-        let place = Key { kind: stored(key.kind), ..key.clone() };
+        let place = Key { kind: stored(&key.kind), ..key.clone() };
         let change =
             Change { context, key, sub, tracked: matches!(form, PatchForm::Apply { .. }), precise: false };
         for _ in 0..TRIES {
             warnings.clear();
             let Some(old) = self.entry(&place) else {
                 let PatchForm::Apply { force } = form else {
-                    return Err(Status::not_found(key.kind, &key.name));
+                    return Err(Status::not_found(&key.kind, &key.name));
                 };
                 return self.apply_new(&change, force, &body, warnings).await;
             };
             let decoded = self.patched(&change, &old, form, &body)?;
             warnings.extend(decoded.warnings);
-            let mut new = decode::settled(key.kind, decoded.value);
-            settle_namespace(key.kind, &key.namespace, &mut new)?;
+            let mut new = decode::settled(&key.kind, decoded.value);
+            settle_namespace(&key.kind, &key.namespace, &mut new)?;
             check_name(key, &new)?;
             match self.replace(&change, &old, new, warnings).await {
                 Ok(written) => return Ok(written),
@@ -50,7 +50,7 @@ impl Registry {
                 Err(Failure::Conflict) => {}
             }
         }
-        Err(Status::conflict(key.kind, &key.name, STALE))
+        Err(Status::conflict(&key.kind, &key.name, STALE))
     }
 
     fn patched(
@@ -60,7 +60,7 @@ impl Registry {
         form: PatchForm,
         body: &[u8],
     ) -> Result<Decoded, Status> {
-        let (context, kind) = (change.context, change.key.kind);
+        let (context, kind) = (change.context, &change.key.kind);
         let live = kind.view.map_or(old.value(), |view| (view.show)(old.value()));
         let form = match form {
             PatchForm::Json => patch::Kind::Json,
@@ -84,20 +84,20 @@ impl Registry {
     ) -> Result<Written, Status> {
         let (context, key) = (change.context, change.key);
         if change.sub.is_some() {
-            return Err(Status::not_found(key.kind, &key.name));
+            return Err(Status::not_found(&key.kind, &key.name));
         }
-        let decoded = managed::apply(context, key.kind, "", force, None, body, self.clock().now())?;
+        let decoded = managed::apply(context, &key.kind, "", force, None, body, self.clock().now())?;
         warnings.extend(decoded.warnings);
-        let mut object = decode::settled(key.kind, decoded.value);
+        let mut object = decode::settled(&key.kind, decoded.value);
         check_name(key, &object)?;
         let uid = text(&object, "uid");
         if !uid.is_empty() {
             let why = format!(
                 "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             );
-            return Err(Status::conflict(key.kind, &key.name, &why));
+            return Err(Status::conflict(&key.kind, &key.name, &why));
         }
-        settle_namespace(key.kind, &key.namespace, &mut object)?;
-        self.create_tracked(context, key.kind, &key.namespace, object, warnings).await
+        settle_namespace(&key.kind, &key.namespace, &mut object)?;
+        self.create_tracked(context, &key.kind, &key.namespace, object, warnings).await
     }
 }

@@ -25,13 +25,13 @@ impl Registry {
         let wanted = decode::typed(context, &target()?, body, warnings)?;
         check_name(key, &wanted)?;
         for _ in 0..TRIES {
-            let old = self.entry(key).ok_or_else(|| Status::not_found(key.kind, &key.name))?;
+            let old = self.entry(key).ok_or_else(|| Status::not_found(&key.kind, &key.name))?;
             let new = self.scaled(context, key, &old, wanted.clone())?;
             if let Some(written) = self.rescale(context, key, &old, new).await? {
                 return Ok(written);
             }
         }
-        Err(Status::conflict(key.kind, &key.name, STALE))
+        Err(Status::conflict(&key.kind, &key.name, STALE))
     }
 
     pub(super) async fn patch_scale(
@@ -44,7 +44,7 @@ impl Registry {
     ) -> Result<Written, Status> {
         for _ in 0..TRIES {
             warnings.clear();
-            let old = self.entry(key).ok_or_else(|| Status::not_found(key.kind, &key.name))?;
+            let old = self.entry(key).ok_or_else(|| Status::not_found(&key.kind, &key.name))?;
             let form = match form {
                 PatchForm::Json => patch::Kind::Json,
                 PatchForm::Merge => patch::Kind::Merge,
@@ -66,7 +66,7 @@ impl Registry {
                 return Ok(written);
             }
         }
-        Err(Status::conflict(key.kind, &key.name, STALE))
+        Err(Status::conflict(&key.kind, &key.name, STALE))
     }
 
     /// The workload as a `Scale` wants it, its fields owned by way of the subresource.
@@ -75,7 +75,7 @@ impl Registry {
         check_uid(key, text(&wanted, "uid"), &value)?;
         let revision = text(&wanted, "resourceVersion");
         if !revision.is_empty() && revision != text(&value, "resourceVersion") {
-            return Err(Status::conflict(key.kind, &key.name, STALE));
+            return Err(Status::conflict(&key.kind, &key.name, STALE));
         }
         meta(&mut wanted).insert("namespace".into(), key.namespace.as_str().into());
         let errors = scale::validate(&wanted);
@@ -84,7 +84,7 @@ impl Registry {
         }
         let mut new = value.clone();
         scale::apply(&wanted, &mut new);
-        let mut new = managed::track(context, key.kind, Some(&value), new, SUB, self.clock().now());
+        let mut new = managed::track(context, &key.kind, Some(&value), new, SUB, self.clock().now());
         // Upstream notes no time for what is owned by way of a scale.
         for entry in
             new.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut).into_iter().flatten()
@@ -117,14 +117,14 @@ impl Registry {
         check_name(key, &wanted)?;
         let config = json!({
             "apiVersion": key.kind.api_version(),
-            "kind": key.kind.kind,
+            "kind": key.kind.kind(),
             "metadata": {"name": key.name, "namespace": key.namespace},
             "spec": {"replicas": wanted["spec"]["replicas"].as_i64().unwrap_or(0)},
         });
         let now = self.clock().now();
         let live = old.value();
         let config = config.to_string();
-        managed::apply(context, key.kind, SUB, force, Some(&live), config.as_bytes(), now)
+        managed::apply(context, &key.kind, SUB, force, Some(&live), config.as_bytes(), now)
             .map(|decoded| decoded.value)
     }
 

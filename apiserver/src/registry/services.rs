@@ -1,6 +1,6 @@
 //! Addresses and ports of services, handed out around every write of one.
 
-use coracle_api::{KindRef, Status, kinds};
+use coracle_api::{Kind, Status, kinds};
 use serde_json::Value;
 
 use super::Registry;
@@ -11,7 +11,7 @@ impl Registry {
     /// Gives a service what it needs, before it is validated. Other kinds pass.
     pub(super) fn allocate(
         &self,
-        kind: KindRef,
+        kind: &Kind,
         new: &mut Value,
         old: Option<&Value>,
         dry_run: bool,
@@ -39,14 +39,14 @@ impl Registry {
     }
 
     /// After a change of a service: what it held before and no longer holds is free.
-    pub(super) fn settle_service(&self, kind: KindRef, new: &Value, old: &Value) {
+    pub(super) fn settle_service(&self, kind: &Kind, new: &Value, old: &Value) {
         if *kind == kinds::SERVICE {
             self.allocations.lock().settle(new, old);
         }
     }
 
     /// After the end of a service: all that it held is free.
-    pub(super) fn release_service(&self, kind: KindRef, old: &Value) {
+    pub(super) fn release_service(&self, kind: &Kind, old: &Value) {
         if *kind == kinds::SERVICE {
             self.allocations.lock().release(old);
         }

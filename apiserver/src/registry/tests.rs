@@ -70,7 +70,8 @@ impl World {
         World { registry, store, left }
     }
 
-    async fn make(&self, kind: KindRef, body: Value) -> Result<Written, Status> {
+    async fn make(&self, kind: impl Into<KindRef>, body: Value) -> Result<Written, Status> {
+        let kind = kind.into();
         let namespace = if kind.namespaced { "default".to_string() } else { String::new() };
         self.perform(Operation::Create { kind, namespace, sub: None, body: Body::Tree(body) }).await
     }
@@ -90,7 +91,7 @@ impl World {
 
     async fn create(&self, name: &str, label: &str) -> Result<Written, Status> {
         let body = json!({"metadata": {"name": name, "labels": {"l": label}}});
-        let (kind, namespace) = (&kinds::CONFIG_MAP as KindRef, "default".to_string());
+        let (kind, namespace) = (kinds::CONFIG_MAP.handle(), "default".to_string());
         self.perform(Operation::Create { kind, namespace, sub: None, body: Body::Tree(body) }).await
     }
 

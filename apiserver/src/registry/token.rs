@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use coracle_api::decode::Target;
 use coracle_api::status::Details;
-use coracle_api::{Errors, Key, KindRef, Object, Path, Status, kinds};
+use coracle_api::{Errors, Key, Kind, Object, Path, Status, kinds};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ impl Registry {
             .ok_or_else(|| Status::internal("no schema for TokenRequest"))?;
         let mut request = decode::typed(context, &target, body, warnings)?;
         let Some(entry) = self.entry(account) else {
-            return Err(Status::not_found(account.kind, &account.name));
+            return Err(Status::not_found(&account.kind, &account.name));
         };
         let spec = &request["spec"];
         let seconds = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
@@ -80,7 +80,7 @@ impl Registry {
         let field = |name: &str| reference[name].as_str().unwrap_or_default();
         let (version, kind, name, wanted) = (field("apiVersion"), field("kind"), field("name"), field("uid"));
         let (group, version) = version.split_once('/').unwrap_or(("", version));
-        let (row, namespace): (KindRef, &str) = match (group, kind) {
+        let (row, namespace): (&'static Kind, &str) = match (group, kind) {
             ("", "Pod") => (&kinds::POD, &account.namespace),
             ("", "Secret") => (&kinds::SECRET, &account.namespace),
             ("", "Node") => (&kinds::NODE, ""),

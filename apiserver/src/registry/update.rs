@@ -41,13 +41,13 @@ impl Registry {
         if sub == Some("scale") {
             return self.update_scale(context, key, body, warnings).await;
         }
-        let mut object = decode::object(context, key.kind, body, warnings)?;
+        let mut object = decode::object(context, &key.kind, body, warnings)?;
         check_name(key, &object)?;
         if key.kind.namespaced {
             meta(&mut object).insert("namespace".into(), key.namespace.as_str().into());
         }
         let change = Change { context, key, sub, tracked: false, precise: true };
-        let place = Key { kind: stored(key.kind), ..key.clone() };
+        let place = Key { kind: stored(&key.kind), ..key.clone() };
         let found = warnings.len();
         for _ in 0..TRIES {
             warnings.truncate(found);
@@ -55,9 +55,9 @@ impl Registry {
                 // Whoever names a uid means an object that is gone, not one to be made.
                 check_uid(key, text(&object, "uid"), &Value::Null)?;
                 if key.kind.strategy.create_on_update && sub.is_none() {
-                    return self.create_tree(context, key.kind, &key.namespace, object, warnings).await;
+                    return self.create_tree(context, &key.kind, &key.namespace, object, warnings).await;
                 }
-                return Err(Status::not_found(key.kind, &key.name));
+                return Err(Status::not_found(&key.kind, &key.name));
             };
             match self.replace(&change, &old, object.clone(), warnings).await {
                 Ok(written) => return Ok(written),
@@ -65,7 +65,7 @@ impl Registry {
                 Err(Failure::Conflict) => {}
             }
         }
-        Err(Status::conflict(key.kind, &key.name, STALE))
+        Err(Status::conflict(&key.kind, &key.name, STALE))
     }
 
     /// Puts a whole new object, or a new status, in place of the old: everything behind decoding.
@@ -76,7 +76,7 @@ impl Registry {
         mut new: Value,
         warnings: &mut Vec<String>,
     ) -> Result<Written, Failure> {
-        let (context, key, kind) = (change.context, change.key, change.key.kind);
+        let (context, key, kind) = (change.context, change.key, &change.key.kind);
         let old = old_entry.value();
         if change.precise {
             check_uid(key, text(&new, "uid"), &old).map_err(Failure::refused)?;
@@ -84,7 +84,7 @@ impl Registry {
         check_revision(key, &old, &mut new).map_err(Failure::refused)?;
         fill_changed(&mut new, &old);
         drop_double_owners(&mut new, warnings);
-        if change.sub.is_none() && *kind == coracle_api::kinds::POD {
+        if change.sub.is_none() && **kind == coracle_api::kinds::POD {
             crate::admission::admit_pod_update(&mut new, &old);
         }
         let taken = match change.sub {
@@ -114,7 +114,7 @@ impl Registry {
         mut new: Value,
         warnings: &mut Vec<String>,
     ) -> Result<(Written, Value), Failure> {
-        let (context, key, kind) = (change.context, change.key, change.key.kind);
+        let (context, key, kind) = (change.context, change.key, &change.key.kind);
         let (prepare, check) = rules(change);
         prepare(&mut new, old);
         if !change.tracked {
@@ -131,11 +131,11 @@ impl Registry {
         }
         let errors = kind.validate_change(check, &new, old);
         if !errors.is_empty() {
-            return Err(Failure::refused(Status::invalid(stored(kind), &key.name, &errors)));
+            return Err(Failure::refused(Status::invalid(&stored(kind), &key.name, &errors)));
         }
         warnings.extend(self.warnings(kind, &new, Some(old)));
         tidy(&mut new);
-        coracle_api::decode::in_order(Target::of(stored(kind)).schema, &mut new);
+        coracle_api::decode::in_order(Target::of(&stored(kind)).schema, &mut new);
         let place = Key { kind: stored(kind), ..key.clone() };
         let written = self.settle(context, &place, old_entry, old, &new).await?;
         Ok((written, new))
@@ -153,7 +153,7 @@ impl Registry {
         if released(key, old, new) {
             // What watches see is the object as it stood; the writer sees what it wrote.
             self.commit(context, key, Some(old_entry), Verb::Delete, old).await?;
-            self.release_service(key.kind, old);
+            self.release_service(&key.kind, old);
             return Ok(Written { gone: true, ..Written::changed(unstored(key, new).object) });
         }
         if old == new {
@@ -223,7 +223,7 @@ fn check_revision(key: &Key, old: &Value, new: &mut Value) -> Result<(), Status>
             return Err(unversioned(key));
         }
     } else if revision != text(old, "resourceVersion") {
-        return Err(Status::conflict(key.kind, &key.name, STALE));
+        return Err(Status::conflict(&key.kind, &key.name, STALE));
     }
     meta(new).insert("resourceVersion".into(), old["metadata"]["resourceVersion"].clone());
     Ok(())
@@ -238,9 +238,10 @@ pub(super) fn check_uid(key: &Key, wanted: &str, old: &Value) -> Result<(), Stat
     let place = if key.namespace.is_empty() { String::new() } else { format!("{}/", key.namespace) };
     let why = format!(
         "StorageError: invalid object, Code: 4, Key: /registry/{}/{place}{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}",
-        key.kind.plural, key.name
+        key.kind.plural(),
+        key.name
     );
-    Err(Status::conflict(key.kind, &key.name, &why))
+    Err(Status::conflict(&key.kind, &key.name, &why))
 }
 
 /// 422: this kind is not overwritten blindly. Upstream names the resource where the kind should stand.
@@ -248,13 +249,13 @@ fn unversioned(key: &Key) -> Status {
     let mut errors = Errors::new();
     let metadata = Path::root("metadata");
     errors.invalid(&metadata.child("resourceVersion"), 0, "must be specified for an update");
-    let mut status = Status::invalid(key.kind, &key.name, &errors);
+    let mut status = Status::invalid(&key.kind, &key.name, &errors);
     let kind = key.kind.qualified_kind();
     if let Some(rest) = status.message.strip_prefix(&kind) {
         status.message = format!("{}{rest}", key.kind.qualified_resource());
     }
     if let Some(details) = &mut status.details {
-        details.kind = key.kind.plural.into();
+        details.kind = key.kind.plural().into();
     }
     status
 }

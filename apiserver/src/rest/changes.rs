@@ -48,7 +48,7 @@ fn changes(app: &App, asked: &Asked) -> Result<Value, Status> {
     let limit = number("limit")?.and_then(|n| usize::try_from(n).ok()).unwrap_or(MOST).min(MOST);
     let with_fields = query.flag("fields");
     let wanted = |name: &str, found: &str| query.get(name).is_none_or(|wanted| wanted == found);
-    let (floor, changes) = app.registry.changes(kind, since);
+    let (floor, changes) = app.registry.changes(kind.as_deref(), since);
     let items: Vec<Value> = changes
         .iter()
         .filter(|change| exact.is_none_or(|revision| change.revision == revision))
@@ -67,7 +67,7 @@ fn changes(app: &App, asked: &Asked) -> Result<Value, Status> {
                 "verb": change.verb.word(),
                 "key": {
                     "apiVersion": key.kind.api_version(),
-                    "kind": key.kind.kind,
+                    "kind": key.kind.kind(),
                     "resource": key.kind.qualified_resource(),
                     "namespace": key.namespace,
                     "name": key.name,

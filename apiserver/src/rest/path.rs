@@ -97,11 +97,11 @@ pub fn parse(path: &str) -> Route {
 }
 
 fn known(group: &str) -> bool {
-    !group.is_empty() && kinds::served().any(|kind| kind.group == group)
+    !group.is_empty() && kinds::served().any(|kind| kind.group() == group)
 }
 
 fn serves(group: &str, version: &str) -> bool {
-    kinds::served().any(|kind| kind.group == group && kind.version == version)
+    kinds::served().any(|kind| kind.group() == group && kind.version() == version)
 }
 
 fn resource(group: &str, version: &str, parts: &[&str], slash: bool) -> Route {

@@ -20,7 +20,7 @@ use crate::state::selection::Selection;
 /// The key of what a target names.
 pub fn key(target: &Target) -> Key {
     let name = target.name.clone().unwrap_or_default();
-    Key::new(stored(target.kind), target.namespace.clone().unwrap_or_default(), name)
+    Key::new(stored(&target.kind), target.namespace.clone().unwrap_or_default(), name)
 }
 
 /// `GET` of an object.
@@ -30,18 +30,18 @@ pub async fn get(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Sta
     let wanted =
         read_revision(asked.query.text("resourceVersion")).map_err(|text| Status::failure(500, "", text))?;
     app.registry.reach(wanted.unwrap_or_default()).await?;
-    let object = app.registry.get(&key).ok_or_else(|| Status::not_found(target.kind, &key.name))?;
-    shaped(app, asked, target.kind, 200, &object, &media)
+    let object = app.registry.get(&key).ok_or_else(|| Status::not_found(&target.kind, &key.name))?;
+    shaped(app, asked, &target.kind, 200, &object, &media)
 }
 
 /// `GET` of a subresource.
 pub async fn get_sub(app: &Arc<App>, asked: &Asked, target: &Target) -> Result<Reply, Status> {
     let media = media(asked, Offer::Objects)?;
     let key = key(target);
-    let object = app.registry.get(&key).ok_or_else(|| Status::not_found(target.kind, &key.name))?;
+    let object = app.registry.get(&key).ok_or_else(|| Status::not_found(&target.kind, &key.name))?;
     match target.sub.as_deref() {
         Some("status" | "ephemeralcontainers" | "resize") => {
-            shaped(app, asked, target.kind, 200, &object, &media)
+            shaped(app, asked, &target.kind, 200, &object, &media)
         }
         Some("scale") => {
             let scale = coracle_api::scale::of(&object.value().map_err(Status::internal)?);
@@ -68,7 +68,7 @@ pub fn media(asked: &Asked, offer: Offer) -> Result<Media, Status> {
 pub fn shaped(
     app: &App,
     asked: &Asked,
-    kind: KindRef,
+    kind: &KindRef,
     code: u16,
     object: &Object,
     media: &Media,
@@ -84,7 +84,7 @@ pub fn shaped(
 pub fn shape_one(
     app: &App,
     asked: &Asked,
-    kind: KindRef,
+    kind: &KindRef,
     value: Value,
     shape: &Shape,
 ) -> Result<Value, Status> {
@@ -108,13 +108,15 @@ pub fn form<'a>(app: &App, asked: &Asked, api_version: &'a str) -> Result<Form<'
     Ok(Form { api_version, include, headed: true, now: app.registry.clock().now() })
 }
 
-fn wrong_shape(asked: &str, is: &str, kind: KindRef, suffix: &str) -> Status {
-    let package = match kind.group.split('.').next().unwrap_or_default() {
+fn wrong_shape(asked: &str, is: &str, kind: &KindRef, suffix: &str) -> Status {
+    let package = match kind.group().split('.').next().unwrap_or_default() {
         "" => "core",
         first => first,
     };
-    let text =
-        format!("you requested {asked}, but the requested object is {is} (*{package}.{}{suffix})", kind.kind);
+    let text = format!(
+        "you requested {asked}, but the requested object is {is} (*{package}.{}{suffix})",
+        kind.kind()
+    );
     Status::failure(406, "NotAcceptable", text)
 }
 
@@ -129,7 +131,7 @@ pub async fn list(app: &Arc<App>, asked: &Asked, target: &Target) -> Result<Repl
     }
     let options = ListQuery::read(&asked.query, target.watch)?;
     let mut selection =
-        Selection::parse(target.kind, target.namespace.clone(), &options.labels, &options.fields)?;
+        Selection::parse(&target.kind, target.namespace.clone(), &options.labels, &options.fields)?;
     if let Some(name) = &target.name {
         if !options.fields.is_empty() && selection.fields.requires("metadata.name") != Some(name) {
             return Err(Status::bad_request("fieldSelector metadata.name doesn't match requested name"));
@@ -145,14 +147,14 @@ pub async fn list(app: &Arc<App>, asked: &Asked, target: &Target) -> Result<Repl
     let options = options.options()?;
     app.registry.reach(options.revision.unwrap_or_default()).await?;
     let listing = app.registry.list(&selection, &options)?;
-    render(app, asked, target.kind, listing, &media)
+    render(app, asked, &target.kind, listing, &media)
 }
 
 /// A list in the form that the client wants.
 pub fn render(
     app: &App,
     asked: &Asked,
-    kind: KindRef,
+    kind: &KindRef,
     listing: Listing,
     media: &Media,
 ) -> Result<Reply, Status> {
@@ -196,7 +198,7 @@ pub fn render(
                 }
             }
             let list = json!({
-                "kind": format!("{}List", kind.kind),
+                "kind": format!("{}List", kind.kind()),
                 "apiVersion": kind.api_version(),
                 "metadata": metadata,
                 "items": items,
@@ -207,12 +209,12 @@ pub fn render(
 }
 
 /// A list put together from bytes that are encoded already.
-fn joined(kind: KindRef, metadata: &Value, entries: &[Entry]) -> Vec<u8> {
+fn joined(kind: &KindRef, metadata: &Value, entries: &[Entry]) -> Vec<u8> {
     let size: usize = entries.iter().map(|entry| entry.object.json.len() + 1).sum();
     let mut out = Vec::with_capacity(size + 256);
     let head = format!(
         "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
-        kind.kind,
+        kind.kind(),
         kind.api_version()
     );
     out.extend_from_slice(head.as_bytes());

@@ -111,7 +111,7 @@ pub fn start(
     };
     let mut stream = Stream {
         app: app.clone(),
-        kind: target.kind,
+        kind: target.kind.clone(),
         shape,
         headed: true,
         beginning: None,
@@ -221,7 +221,7 @@ impl Stream {
     }
 
     fn shape_value(&mut self, value: Value) -> Value {
-        let shaped = read::shape_one(&self.app, &self.asked, self.kind, value, &self.shape);
+        let shaped = read::shape_one(&self.app, &self.asked, &self.kind, value, &self.shape);
         let mut shown = shaped.unwrap_or(Value::Null);
         if matches!(self.shape, Shape::Table(_)) {
             if !self.headed {
@@ -238,8 +238,8 @@ impl Stream {
             metadata["annotations"] = json!({ INITIAL_END: "true" });
         }
         let mut object =
-            json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata});
-        if let Value::Object(zero) = zero(self.kind)
+            json!({"kind": self.kind.kind(), "apiVersion": self.kind.api_version(), "metadata": metadata});
+        if let Value::Object(zero) = zero(&self.kind)
             && let Some(map) = object.as_object_mut()
         {
             map.extend(zero);
@@ -253,7 +253,7 @@ impl Stream {
 }
 
 /// What an object of this kind holds that nobody has filled in, beside its metadata.
-fn zero(kind: KindRef) -> Value {
+fn zero(kind: &KindRef) -> Value {
     let mut zero = coracle_api::decode::zero(Target::of(kind).schema);
     if let Some(map) = zero.as_object_mut() {
         map.retain(|name, _| !matches!(name.as_str(), "kind" | "apiVersion" | "metadata"));

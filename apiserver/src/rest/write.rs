@@ -28,7 +28,7 @@ pub async fn create(app: &App, asked: &Asked, target: &Target) -> Result<Reply, 
     let body = body(asked)?;
     let sub = target.name.clone().zip(target.sub.clone());
     let operation = Operation::Create {
-        kind: target.kind,
+        kind: target.kind.clone(),
         namespace: target.namespace.clone().unwrap_or_default(),
         sub,
         body,
@@ -42,7 +42,7 @@ pub async fn bind(app: &App, asked: &Asked, namespace: String) -> Result<Reply, 
     let binding: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
     let name = binding["metadata"]["name"].as_str().unwrap_or_default().to_string();
     let target = Target {
-        kind: &coracle_api::kinds::POD,
+        kind: coracle_api::kinds::POD.handle(),
         namespace: Some(namespace),
         name: Some(name),
         sub: Some("binding".into()),
@@ -87,11 +87,11 @@ pub async fn delete(app: &App, asked: &Asked, target: &Target) -> Result<Reply, 
     };
     let reply = if gone && !target.kind.strategy.delete_answers_object {
         let uid = object.value().ok().and_then(|v| v["metadata"]["uid"].as_str().map(str::to_string));
-        Reply::status(&deleted(target.kind, &object.key.name, &uid.unwrap_or_default()), &media)
+        Reply::status(&deleted(&target.kind, &object.key.name, &uid.unwrap_or_default()), &media)
     } else {
         // Who says `orphanDependents: false` is told that the deletion has only begun.
         let code = if !gone && orphans == Some(false) { 202 } else { 200 };
-        shaped(app, asked, target.kind, code, &object, &media)?
+        shaped(app, asked, &target.kind, code, &object, &media)?
     };
     Ok(reply.warning(answer.warnings))
 }
@@ -100,7 +100,7 @@ pub async fn delete(app: &App, asked: &Asked, target: &Target) -> Result<Reply, 
 pub async fn delete_collection(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
     let media = media(asked, Offer::Objects)?;
     let list = ListQuery::read(&asked.query, false)?;
-    let selection = Selection::parse(target.kind, target.namespace.clone(), &list.labels, &list.fields)?;
+    let selection = Selection::parse(&target.kind, target.namespace.clone(), &list.labels, &list.fields)?;
     let (options, dry_run) = delete_options(asked)?;
     let listed =
         app.registry.list(&selection, &ListOptions { limit: list.options()?.limit, ..list.options()? })?;
@@ -123,7 +123,7 @@ pub async fn delete_collection(app: &App, asked: &Asked, target: &Target) -> Res
     render(
         app,
         asked,
-        target.kind,
+        &target.kind,
         Listing { continue_token: String::new(), remaining: None, ..listed },
         &media,
     )
@@ -131,7 +131,7 @@ pub async fn delete_collection(app: &App, asked: &Asked, target: &Target) -> Res
 
 /// The key under the kind that was asked for: a view decodes and validates in its own form.
 fn shown_key(target: &Target) -> Key {
-    Key { kind: target.kind, ..key(target) }
+    Key { kind: target.kind.clone(), ..key(target) }
 }
 
 fn context(asked: &Asked, options: &WriteQuery) -> Context {
@@ -158,7 +158,7 @@ fn written(
         }
         Ok(Written { object, created, .. }) => {
             let code = if created { 201 } else { 200 };
-            let kind = if stored(target.kind) == object.key.kind { target.kind } else { object.key.kind };
+            let kind = if stored(&target.kind) == object.key.kind { &target.kind } else { &object.key.kind };
             shaped(app, asked, kind, code, &object, media)?
         }
         Err(status) => Reply::status(&status, media),

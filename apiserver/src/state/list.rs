@@ -120,8 +120,8 @@ impl Inner {
         if let Some(revision) = future {
             return Err(too_large(revision, self.revision));
         }
-        let Some(shelf) = self.shelves.get(selection.kind) else {
-            return Err(Status::not_found(selection.kind, ""));
+        let Some(shelf) = self.shelves.get(&selection.kind) else {
+            return Err(Status::not_found(&selection.kind, ""));
         };
         let (revision, floor) = (start.exact.unwrap_or(self.revision), shelf.feed().floor());
         if revision < floor {

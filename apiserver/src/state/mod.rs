@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::{Key, KindRef, Revision, Status, kinds};
+use coracle_api::{Key, Kind, KindRef, Revision, Status, kinds};
 use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::sync::{Notify, watch as progress};
@@ -52,7 +52,7 @@ struct Inner {
 impl State {
     /// Nothing yet.
     pub fn new(bounds: Bounds) -> State {
-        let shelves = kinds::all().iter().map(|kind| (*kind, Shelf::new(kind))).collect();
+        let shelves = kinds::all().map(|kind| (kind.clone(), Shelf::new(&kind))).collect();
         State {
             inner: RwLock::new(Inner { revision: Revision(0), shelves, count: 0, bytes: 0, bounds }),
             progress: progress::Sender::new(Revision(0)),
@@ -61,13 +61,14 @@ impl State {
 
     /// One object as it is now.
     pub fn get(&self, key: &Key) -> Option<Entry> {
-        self.inner.read().shelves.get(key.kind)?.get(&place(key)).cloned()
+        self.inner.read().shelves.get(&key.kind)?.get(&place(key)).cloned()
     }
 
     /// Every object of a kind in a namespace, or in all.
-    pub fn all(&self, kind: KindRef, namespace: Option<&str>) -> Vec<Entry> {
+    pub fn all(&self, kind: impl Into<KindRef>, namespace: Option<&str>) -> Vec<Entry> {
+        let kind = kind.into();
         let inner = self.inner.read();
-        let Some(shelf) = inner.shelves.get(kind) else { return Vec::new() };
+        let Some(shelf) = inner.shelves.get(&kind) else { return Vec::new() };
         let span = Span { namespace, behind: None };
         let nothing = Undone::new();
         shelf.entries_in(span, &Selection::all(kind, None), &nothing).cloned().collect()
@@ -89,10 +90,10 @@ impl State {
     }
 
     /// The changes after a revision, of one kind or of all, in order; and the revision behind which they are complete.
-    pub fn changes(&self, kind: Option<KindRef>, since: Revision) -> (Revision, Vec<Arc<Change>>) {
+    pub fn changes(&self, kind: Option<&Kind>, since: Revision) -> (Revision, Vec<Arc<Change>>) {
         let inner = self.inner.read();
         let shelves =
-            || inner.shelves.iter().filter(|(k, _)| kind.is_none_or(|kind| kind == **k)).map(|(_, s)| s);
+            || inner.shelves.iter().filter(|(k, _)| kind.is_none_or(|kind| **k == *kind)).map(|(_, s)| s);
         let floor = shelves().map(|shelf| shelf.feed().floor()).max().unwrap_or_default();
         let mut changes: Vec<Arc<Change>> =
             shelves().flat_map(|shelf| shelf.feed().since(since)).cloned().collect();
@@ -140,7 +141,7 @@ impl Follower for State {
             shelf.reset(loaded.floor);
         }
         for change in loaded.base {
-            if let Some(shelf) = inner.shelves.get_mut(change.object.key.kind) {
+            if let Some(shelf) = inner.shelves.get_mut(&change.object.key.kind) {
                 shelf.adopt(Entry::new(change.object, change.summary));
             }
         }
@@ -183,7 +184,7 @@ impl Inner {
     /// Plays one change.
     fn apply(&mut self, change: Committed, woken: &mut Vec<Arc<Notify>>) {
         self.revision = change.object.revision;
-        let Some(shelf) = self.shelves.get_mut(change.object.key.kind) else { return };
+        let Some(shelf) = self.shelves.get_mut(&change.object.key.kind) else { return };
         (self.count, self.bytes) = (self.count + 1, self.bytes + shelf.apply(change, woken));
         while self.count > self.bounds.count {
             self.forget(|shelf| shelf.feed().len());

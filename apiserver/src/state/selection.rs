@@ -21,8 +21,13 @@ pub struct Selection {
 
 impl Selection {
     /// Everything of a kind, in one namespace or in all.
-    pub fn all(kind: KindRef, namespace: Option<String>) -> Selection {
-        Selection { kind, namespace, labels: Selector::everything(), fields: FieldSelector::default() }
+    pub fn all(kind: impl Into<KindRef>, namespace: Option<String>) -> Selection {
+        Selection {
+            kind: kind.into(),
+            namespace,
+            labels: Selector::everything(),
+            fields: FieldSelector::default(),
+        }
     }
 
     /// Reads the selectors of a request.
@@ -30,23 +35,25 @@ impl Selection {
     /// # Errors
     /// 400, with upstream's text.
     pub fn parse(
-        kind: KindRef,
+        kind: impl Into<KindRef>,
         namespace: Option<String>,
         labels: &str,
         fields: &str,
     ) -> Result<Selection, Status> {
+        let kind = kind.into();
+        let stored = stored(&kind);
         let bad = |text: String| Status::bad_request(text);
         let labels = Selector::parse(labels).map_err(bad)?;
-        let mut fields = FieldSelector::parse(fields).map_err(bad)?.for_kind(kind).map_err(bad)?;
+        let mut fields = FieldSelector::parse(fields).map_err(bad)?.for_kind(&kind).map_err(bad)?;
         // A view names differently what stands in the same place.
         for term in &mut fields.0 {
             let place = kind.selectable.iter().find(|s| s.field == term.field).map(|s| s.read.first());
             let same = |s: &&Selectable| Some(s.read.first()) == place;
-            if let Some(own) = stored(kind).selectable.iter().find(same).filter(|_| kind.view.is_some()) {
-                term.field = own.field.into();
+            if let Some(own) = stored.selectable.iter().find(same).filter(|_| kind.view.is_some()) {
+                term.field = own.field.clone().into_owned();
             }
         }
-        Ok(Selection { kind: stored(kind), namespace, labels, fields })
+        Ok(Selection { kind: stored, namespace, labels, fields })
     }
 
     /// Whether it leaves anything out beside other namespaces.

@@ -5,7 +5,7 @@ use std::iter;
 use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
-use coracle_api::{KindRef, Revision};
+use coracle_api::{Kind, Revision};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
@@ -53,7 +53,7 @@ pub struct Span<'a> {
 
 impl Shelf {
     /// An empty one.
-    pub fn new(kind: KindRef) -> Shelf {
+    pub fn new(kind: &Kind) -> Shelf {
         let indexed = INDEXED.into_iter().filter(|field| kind.selectable.iter().any(|s| s.field == *field));
         Shelf {
             objects: BTreeMap::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use coracle_api::Object;
+use coracle_api::{Kind, Object};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ fn pod(write: Write) -> Key {
     Key::new(&kinds::POD, ["a", "a-b"][write.namespace], ["x", "y", "z"][write.name])
 }
 
-fn committed(kind: KindRef, key: Key, verb: Verb, revision: u64, object: &Value) -> Committed {
+fn committed(kind: &Kind, key: Key, verb: Verb, revision: u64, object: &Value) -> Committed {
     let json = encode(kind, object).at(Revision(revision));
     Committed {
         object: Arc::new(Object { key, revision: Revision(revision), json }),

@@ -73,7 +73,7 @@ impl State {
         let mut inner = self.inner.write();
         let mut news = Vec::with_capacity(selections.len());
         for selection in &selections {
-            let Some(shelf) = inner.shelves.get_mut(selection.kind) else { continue };
+            let Some(shelf) = inner.shelves.get_mut(&selection.kind) else { continue };
             let feed = shelf.follow(selection);
             if since < feed.floor() {
                 return Err(Expired { since, floor: feed.floor() });
@@ -119,7 +119,7 @@ impl Watcher {
         let mut changes: Vec<(usize, Arc<Change>)> = Vec::new();
         let mut end = inner.revision.max(self.seen);
         for (index, selection) in self.selections.iter().enumerate() {
-            let Some(shelf) = inner.shelves.get(selection.kind) else { continue };
+            let Some(shelf) = inner.shelves.get(&selection.kind) else { continue };
             let feed = shelf.feed_of(selection);
             if self.seen < feed.floor() {
                 return Err(Expired { since: self.seen, floor: feed.floor() });

@@ -12,7 +12,7 @@ use super::{Committed, Verb};
 
 /// The key of an object in the base: group, resource, namespace and name. Versions of one kind share a place.
 pub fn base_key(key: &Key) -> Vec<u8> {
-    format!("b{}/{}/{}/{}", key.kind.group, key.kind.plural, key.namespace, key.name).into_bytes()
+    format!("b{}/{}/{}/{}", key.kind.group(), key.kind.plural(), key.namespace, key.name).into_bytes()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,9 +48,9 @@ pub fn encode(change: &Committed, out: &mut Vec<u8>) {
         actor: Cow::Borrowed(&change.actor),
         causes: change.causes.clone(),
         verb: Cow::Borrowed(change.verb.word()),
-        group: Cow::Borrowed(key.kind.group),
-        version: Cow::Borrowed(key.kind.version),
-        resource: Cow::Borrowed(key.kind.plural),
+        group: Cow::Borrowed(key.kind.group()),
+        version: Cow::Borrowed(key.kind.version()),
+        resource: Cow::Borrowed(key.kind.plural()),
         namespace: Cow::Borrowed(&key.namespace),
         name: Cow::Borrowed(&key.name),
         bytes: json.len(),

@@ -133,8 +133,8 @@ impl Informers {
     }
 
     /// Whether all objects of a kind are in a store here, so that every write to it will be seen.
-    pub fn holds_all_of(&self, kind: KindRef) -> bool {
-        self.0.kinds.lock().get(&kind).is_some_and(|known| known.interest == Interest::all(kind))
+    pub fn holds_all_of(&self, kind: &KindRef) -> bool {
+        self.0.kinds.lock().get(kind).is_some_and(|known| known.interest == Interest::all(kind))
     }
 
     /// The revision up to which every change is in the stores.
@@ -264,7 +264,8 @@ impl Informers {
             };
             let Some((interest, sink)) = unlisted else { break };
             let listed = in_time(ANSWER, self.0.client.list(&interest)).await;
-            let (objects, revision) = listed.map_err(|error| about(error, "list", &[interest.kind]))?;
+            let (objects, revision) =
+                listed.map_err(|error| about(error, "list", std::slice::from_ref(&interest.kind)))?;
             sink.replace(&objects, revision);
             if let Some(known) = self.0.kinds.lock().get_mut(&interest.kind) {
                 known.listed = Some(revision);
@@ -283,7 +284,7 @@ impl Informers {
     /// Follows one watch for all kinds. `Ok` when a kind was added.
     async fn follow(&self, backoff: &mut Backoff) -> Result<(), Error> {
         let Some((interests, sinks)) = self.listed() else { return Ok(()) };
-        let kinds: Vec<KindRef> = interests.iter().map(|interest| interest.kind).collect();
+        let kinds: Vec<KindRef> = interests.iter().map(|interest| interest.kind.clone()).collect();
         let events = in_time(ANSWER, self.0.client.watch(interests, self.revision())).await;
         let mut events = events.map_err(|error| about(error, "watch", &kinds))?;
         self.note_recovery();
@@ -322,8 +323,10 @@ impl Informers {
     fn listed(&self) -> Option<(Vec<Interest>, Sinks)> {
         let kinds = self.0.kinds.lock();
         let interests = kinds.values().map(|known| known.interest.clone()).collect();
-        let sinks: Option<Sinks> =
-            kinds.iter().map(|(kind, known)| Some((*kind, (known.listed?, known.sink.clone())))).collect();
+        let sinks: Option<Sinks> = kinds
+            .iter()
+            .map(|(kind, known)| Some((kind.clone(), (known.listed?, known.sink.clone()))))
+            .collect();
         Some((interests, sinks?))
     }
 }
@@ -333,11 +336,7 @@ fn about(error: Error, verb: &str, kinds: &[KindRef]) -> Error {
     if !matches!(error, Error::Refused(_) | Error::Malformed(_)) {
         return error;
     }
-    let name = |kind: &KindRef| match kind.group {
-        "" => kind.plural.to_owned(),
-        group => format!("{}.{group}", kind.plural),
-    };
-    let names: Vec<String> = kinds.iter().map(name).collect();
+    let names: Vec<String> = kinds.iter().map(|kind| kind.qualified_resource()).collect();
     Error::NotSynced(format!("cannot {verb} {}: {error}", names.join(", ")))
 }
 

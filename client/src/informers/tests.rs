@@ -130,7 +130,7 @@ async fn who_comes_late_is_told_of_everything_present() {
 
 fn forbidden(interest: &Interest) -> Option<Error> {
     let refused = Status::failure(403, "Forbidden", format!("{} are forbidden", interest.kind.plural));
-    (interest.kind == &kinds::SECRET).then_some(Error::Refused(refused))
+    (interest.kind == kinds::SECRET).then_some(Error::Refused(refused))
 }
 
 #[tokio::test(start_paused = true)]

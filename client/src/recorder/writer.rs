@@ -175,7 +175,7 @@ impl Writer {
 
 fn create(event: Value) -> Op {
     let namespace = event["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
-    Op::Create { kind: &kinds::EVENT, namespace, sub: None, object: event }
+    Op::Create { kind: kinds::EVENT.handle(), namespace, sub: None, object: event }
 }
 
 /// Events about cluster-scoped objects live in `default`.

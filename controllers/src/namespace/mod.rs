@@ -55,7 +55,7 @@ impl Controller {
         };
         let mut left = vec![empty(ctx, key, Pod::kind()).await?];
         if left[0].objects.is_empty() {
-            for kind in kinds::all().iter().filter(|kind| kind.namespaced && **kind != Pod::kind()) {
+            for kind in kinds::all().filter(|kind| kind.namespaced && *kind != Pod::kind()) {
                 left.push(empty(ctx, key, kind).await?);
             }
         }
@@ -67,16 +67,16 @@ impl Controller {
 
 /// Asks everything of one kind to go that has not been asked yet, and tells what is left then.
 async fn empty(ctx: &Ctx, namespace: &Key, kind: KindRef) -> Result<Content, Error> {
-    let interest = Interest { namespace: Some(namespace.name.clone()), ..Interest::all(kind) };
+    let interest = Interest { namespace: Some(namespace.name.clone()), ..Interest::all(&kind) };
     let (objects, _) = ctx.client().list(&interest).await?;
     let going: Vec<Key> =
         objects.iter().filter(|object| !is_going(object)).map(|object| object.key.clone()).collect();
     if going.is_empty() {
-        return Ok(content(kind, &objects));
+        return Ok(content(&kind, &objects));
     }
     write_all(ctx, going.into_iter().map(Op::delete_key).collect()).await?;
     let (objects, _) = ctx.client().list(&interest).await?;
-    Ok(content(kind, &objects))
+    Ok(content(&kind, &objects))
 }
 
 #[derive(Deserialize)]
@@ -89,7 +89,7 @@ fn is_going(object: &Object) -> bool {
     object.decode::<Meta>().is_ok_and(|object| object.metadata.deletion_timestamp.is_some())
 }
 
-fn content(kind: KindRef, objects: &[Arc<Object>]) -> Content {
+fn content(kind: &KindRef, objects: &[Arc<Object>]) -> Content {
     let finalizers = |object: &Arc<Object>| {
         object.decode::<Meta>().ok().and_then(|o| o.metadata.finalizers).unwrap_or_default()
     };
@@ -98,11 +98,11 @@ fn content(kind: KindRef, objects: &[Arc<Object>]) -> Content {
         let seconds = pod.spec.and_then(|spec| spec.termination_grace_period_seconds)?;
         u64::try_from(seconds).ok().map(Duration::from_secs)
     };
-    let graces = objects.iter().filter(|_| kind == Pod::kind()).filter_map(grace);
+    let graces = objects.iter().filter(|_| *kind == Pod::kind()).filter_map(grace);
     Content {
-        group: kind.group.into(),
-        version: kind.version.into(),
-        resource: kind.plural.into(),
+        group: kind.group().into(),
+        version: kind.version().into(),
+        resource: kind.plural().into(),
         objects: objects.iter().map(finalizers).collect(),
         grace: graces.max().unwrap_or_default(),
     }

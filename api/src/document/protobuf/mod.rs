@@ -139,7 +139,7 @@ impl Reader {
         let schema = field.link.get();
         let mut wrong = |wire: &Wire<'_>| wrong_form(wire, &go_name(field));
         // A struct has few fields: looking through those that are there costs less than a map.
-        let place = entries.iter().position(|(key, _)| key == field.name);
+        let place = entries.iter().position(|(key, _)| *key == field.name);
         match &schema.shape {
             Shape::List { items, .. } => {
                 let item = self.value(wire, items.get(), depth, &mut wrong)?;
@@ -147,7 +147,7 @@ impl Reader {
                     Some(Raw::List(list)) => list.push(item),
                     _ => {
                         self.budget.value()?;
-                        entries.push((Cow::Borrowed(field.name), Raw::List(vec![item])));
+                        entries.push((field.name.clone(), Raw::List(vec![item])));
                     }
                 }
             }
@@ -158,7 +158,7 @@ impl Reader {
                     Some(Raw::Map(map)) => map.push(entry),
                     _ => {
                         self.budget.value()?;
-                        entries.push((Cow::Borrowed(field.name), Raw::Map(vec![entry])));
+                        entries.push((field.name.clone(), Raw::Map(vec![entry])));
                     }
                 }
             }
@@ -166,7 +166,7 @@ impl Reader {
                 let value = self.value(wire, schema, depth, &mut wrong)?;
                 match place {
                     Some(at) => entries[at].1 = value,
-                    None => entries.push((Cow::Borrowed(field.name), value)),
+                    None => entries.push((field.name.clone(), value)),
                 }
             }
         }

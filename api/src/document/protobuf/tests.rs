@@ -38,7 +38,7 @@ fn field(number: u32, value: &Value, schema: &Schema) -> Vec<u8> {
                 let inner = match (&values.get().shape, value) {
                     // A list in a map is a message of its own.
                     (Shape::List { items, .. }, Value::Array(_)) => {
-                        let list = Schema { name: "", go: String::new(), shape: list_of(items.get()) };
+                        let list = Schema { name: "".into(), go: String::new(), shape: list_of(items.get()) };
                         piece(2, &field(1, value, &list))
                     }
                     _ => field(2, value, values.get()),
@@ -76,7 +76,7 @@ fn list_of(items: &Schema) -> Shape {
         Shape::Text(text) => Shape::Text(*text),
         other => panic!("no type has a map of lists of {other:?}"),
     };
-    let items = Link::Here(Box::new(Schema { name: "", go: String::new(), shape: items }));
+    let items = Link::Here(Box::new(Schema { name: "".into(), go: String::new(), shape: items }));
     Shape::List { items, kind: crate::schema::ListKind::Atomic }
 }
 
@@ -93,7 +93,7 @@ fn message(map: &Map<String, Value>, fields: &Struct, inside: &[Embedded]) -> Ve
             }
             Some(_) => {}
             None => {
-                let value = map.get(of_struct.name).filter(|_| of_struct.number > 0);
+                let value = map.get(&*of_struct.name).filter(|_| of_struct.number > 0);
                 out.extend(value.into_iter().flat_map(|v| field(of_struct.number, v, of_struct.link.get())));
             }
         }
@@ -125,8 +125,9 @@ fn sample(schema: &Schema, depth: usize) -> Value {
             value => json!({"a.b/c": value}),
         },
         Shape::Struct(fields) if depth > 0 => {
-            let own = fields.fields.iter().filter(|field| !matches!(field.name, "kind" | "apiVersion"));
-            let values = own.map(|field| (field.name.to_owned(), sample(field.link.get(), depth - 1)));
+            let own = fields.fields.iter().filter(|field| !matches!(&*field.name, "kind" | "apiVersion"));
+            let values =
+                own.map(|field| (field.name.clone().into_owned(), sample(field.link.get(), depth - 1)));
             values.filter(|(_, value)| !value.is_null()).collect()
         }
         // In protobuf an empty one is none.

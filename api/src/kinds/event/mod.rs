@@ -4,8 +4,8 @@ mod table;
 
 use serde_json::Value;
 
-use super::CORE;
 use super::strategy::{PLAIN, clear};
+use super::{Borrowed, CORE, Named, Static};
 use crate::field::{Errors, Field, Path};
 use crate::kind::{Kind, Selectable, Strategy, View};
 use crate::names;
@@ -14,12 +14,12 @@ use crate::validate::rules;
 
 /// The row of `Event`.
 pub static EVENT: Kind = Kind {
-    kind: "Event",
-    plural: "events",
-    singular: "event",
-    short_names: &["ev"],
-    schema: "io.k8s.api.core.v1.Event",
-    selectable: &[
+    kind: Borrowed("Event"),
+    plural: Borrowed("events"),
+    singular: Borrowed("event"),
+    short_names: Borrowed("ev"),
+    schema: Named("io.k8s.api.core.v1.Event"),
+    selectable: Borrowed(&[
         Selectable::text("involvedObject.kind", &["/involvedObject/kind"]),
         Selectable::text("involvedObject.namespace", &["/involvedObject/namespace"]),
         Selectable::text("involvedObject.name", &["/involvedObject/name"]),
@@ -31,21 +31,21 @@ pub static EVENT: Kind = Kind {
         Selectable::text("reportingComponent", &["/reportingComponent"]),
         Selectable::text("source", &["/source/component", "/reportingComponent"]),
         Selectable::text("type", &["/type"]),
-    ],
-    table: &table::TABLE,
+    ]),
+    table: Static(&table::TABLE),
     strategy: &STRATEGY,
     ..CORE
 };
 
 /// The row of `Event` of `events.k8s.io`: the same objects, with other names for some fields and stricter rules.
 pub static EVENT_V1: Kind = Kind {
-    group: "events.k8s.io",
-    kind: "Event",
-    plural: "events",
-    singular: "event",
-    short_names: &["ev"],
-    schema: "io.k8s.api.events.v1.Event",
-    selectable: &[
+    group: Borrowed("events.k8s.io"),
+    kind: Borrowed("Event"),
+    plural: Borrowed("events"),
+    singular: Borrowed("event"),
+    short_names: Borrowed("ev"),
+    schema: Named("io.k8s.api.events.v1.Event"),
+    selectable: Borrowed(&[
         Selectable::text("regarding.kind", &["/involvedObject/kind"]),
         Selectable::text("regarding.namespace", &["/involvedObject/namespace"]),
         Selectable::text("regarding.name", &["/involvedObject/name"]),
@@ -56,8 +56,8 @@ pub static EVENT_V1: Kind = Kind {
         Selectable::text("reason", &["/reason"]),
         Selectable::text("reportingController", &["/reportingComponent"]),
         Selectable::text("type", &["/type"]),
-    ],
-    table: &table::TABLE,
+    ]),
+    table: Static(&table::TABLE),
     strategy: &STRATEGY_V1,
     view: Some(&View {
         of: &EVENT,

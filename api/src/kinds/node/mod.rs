@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::strategy::{PLAIN, keep};
-use super::{CORE, PROXY_VERBS, STATUS, core};
+use super::{Borrowed, CORE, Named, PROXY_VERBS, STATUS, Static, core};
 use crate::addresses;
 use crate::defaults::{each, fill_absent};
 use crate::field::{Errors, Fault, Field, Path, is_zero};
@@ -20,15 +20,15 @@ use crate::validate::rules::{Rule::*, check};
 
 /// The row of `Node`.
 pub static NODE: Kind = Kind {
-    kind: "Node",
-    plural: "nodes",
-    singular: "node",
-    short_names: &["no"],
+    kind: Borrowed("Node"),
+    plural: Borrowed("nodes"),
+    singular: Borrowed("node"),
+    short_names: Borrowed("no"),
     namespaced: false,
-    schema: "io.k8s.api.core.v1.Node",
-    subresources: &[core("proxy", "NodeProxyOptions", PROXY_VERBS), STATUS],
-    selectable: &[Selectable { field: "spec.unschedulable", read: &["/spec/unschedulable"], zero: "false" }],
-    table: &table::TABLE,
+    schema: Named("io.k8s.api.core.v1.Node"),
+    subresources: Borrowed(&[core("proxy", "NodeProxyOptions", PROXY_VERBS), STATUS]),
+    selectable: Borrowed(&[Selectable::switch("spec.unschedulable", &["/spec/unschedulable"])]),
+    table: Static(&table::TABLE),
     strategy: &STRATEGY,
     ..CORE
 };

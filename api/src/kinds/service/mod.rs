@@ -15,7 +15,7 @@ pub use validate::addresses as check_addresses;
 use serde_json::{Value, json};
 
 use super::strategy::{PLAIN, clear};
-use super::{CORE, PROXY_VERBS, STATUS, core};
+use super::{Borrowed, CORE, Named, PROXY_VERBS, STATUS, Static, core};
 use crate::addresses::{cidr_warnings, ip_warning};
 use crate::defaults::{each, fill_absent, fill_empty};
 use crate::kind::{Kind, Selectable, Strategy};
@@ -24,19 +24,19 @@ use crate::read::{int, list, text};
 
 /// The row of `Service`.
 pub static SERVICE: Kind = Kind {
-    kind: "Service",
-    plural: "services",
-    singular: "service",
-    short_names: &["svc"],
-    categories: &["all"],
-    schema: "io.k8s.api.core.v1.Service",
+    kind: Borrowed("Service"),
+    plural: Borrowed("services"),
+    singular: Borrowed("service"),
+    short_names: Borrowed("svc"),
+    categories: Borrowed("all"),
+    schema: Named("io.k8s.api.core.v1.Service"),
     name_rule: names::dns_label,
-    subresources: &[core("proxy", "ServiceProxyOptions", PROXY_VERBS), STATUS],
-    selectable: &[
+    subresources: Borrowed(&[core("proxy", "ServiceProxyOptions", PROXY_VERBS), STATUS]),
+    selectable: Borrowed(&[
         Selectable::text("spec.clusterIP", &["/spec/clusterIP"]),
         Selectable::text("spec.type", &["/spec/type"]),
-    ],
-    table: &table::TABLE,
+    ]),
+    table: Static(&table::TABLE),
     strategy: &STRATEGY,
     ..CORE
 };
