@@ -24,7 +24,7 @@ use crate::local::LocalClient;
 use crate::pki::{Pki, PkiError};
 use crate::registry::Registry;
 use crate::rest::{self, App};
-use crate::store::{Bounds, Embedded, StoreError};
+use crate::store::{Bounds, Embedded, Store, StoreError};
 use crate::verdicts::Verdicts;
 
 /// How long a client may take to shake hands.
@@ -118,13 +118,21 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Server, StartError> {
+        let store = Embedded::new(config.data_dir.join("data"), config.bounds, config.clock.clone());
+        Server::start_on(config, Box::new(store)).await
+    }
+
+    /// The same with another store.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_on(config: Config, store: Box<dyn Store>) -> Result<Server, StartError> {
         let io = |path: &std::path::Path| {
             let path = path.to_path_buf();
             move |source| StartError::Io { path, source }
         };
         std::fs::create_dir_all(&config.data_dir).map_err(io(&config.data_dir))?;
-        let store = Embedded::new(config.data_dir.join("data"), config.bounds, config.clock.clone());
-        let registry = Registry::open(Box::new(store), config.bounds, config.clock.clone()).await?;
+        let registry = Registry::open(store, config.bounds, config.clock.clone()).await?;
         let listening = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
@@ -185,6 +193,11 @@ impl Server {
     /// What it serves.
     pub fn registry(&self) -> Arc<Registry> {
         self.registry.clone()
+    }
+
+    /// Comes back, with what happened, only if the store has broken: then the process must end, in order and at once.
+    pub async fn broken(&self) -> String {
+        self.registry.broken().await
     }
 
     /// Lets open requests finish for a moment, then closes the store. Nothing acknowledged is lost either way.

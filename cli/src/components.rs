@@ -52,9 +52,12 @@ impl ApiServer {
         let server = wire::start_server(&cluster, listen, self.anonymous_auth).await?;
         write_credentials(&cluster, &server)?;
         tracing::info!(address = %server.address(), kubeconfig = %cluster.kubeconfig().display(), "serving");
-        until_told_to_end().await?;
+        let ended = tokio::select! {
+            told = until_told_to_end() => told,
+            why = server.broken() => Err(wire::store_broken(&why)),
+        };
         let _ = tokio::time::timeout(END_WITHIN, server.shutdown()).await;
-        Ok(())
+        ended
     }
 }
 

@@ -51,9 +51,9 @@ pub async fn run(cluster: Cluster, mut spec: Spec, _lock: File) -> Result<()> {
         control::listen(&host.cluster, sink, stop.clone())?;
         host.start_agents().await?;
         say(&Progress::Up);
-        host.serve(orders, detached).await?;
+        let served = host.serve(orders, detached).await;
         host.end().await;
-        Ok(())
+        served
     }
     .await;
     stop.cancel();
@@ -97,6 +97,7 @@ impl Host {
         loop {
             let (order, back) = tokio::select! {
                 Some(ordered) = orders.recv() => ordered,
+                broken = self.plane.broken() => return Err(broken),
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
                 _ = hangup.recv() => if detached { continue } else { return Ok(()) },

@@ -89,6 +89,11 @@ impl ControlPlane {
         self.server.address()
     }
 
+    /// Comes back only if a part without which there is no cluster has broken.
+    pub async fn broken(&self) -> anyhow::Error {
+        store_broken(&self.server.broken().await)
+    }
+
     /// Waits until all of these nodes are Ready. Holds nothing of `self` while it waits.
     pub fn nodes_ready(&self, names: Vec<String>) -> impl Future<Output = Result<()>> + Send + use<> {
         let client = self.client.clone();
@@ -151,6 +156,13 @@ fn controllers_timing(timing: Timing) -> coracle_controllers::Timing {
         Timing::Demo => coracle_controllers::Timing::demo(),
         Timing::Kubernetes => coracle_controllers::Timing::kubernetes(),
     }
+}
+
+/// What is said when the process ends because of its store.
+pub fn store_broken(why: &str) -> anyhow::Error {
+    anyhow::anyhow!(
+        "{why}; what was acknowledged is on disk: start again, and please report this with the log"
+    )
 }
 
 /// Starts an API server in the cluster's folder.

@@ -16,6 +16,8 @@ use kube::{Client, ResourceExt};
 /// How often a run kills.
 const KILLS: u32 = 30;
 const PODS: usize = 4;
+/// How long anything that is waited for may take.
+const WITHIN: Duration = Duration::from_secs(60);
 
 async fn connect(kubeconfig: &Path) -> Client {
     let config = kube::config::Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
@@ -81,13 +83,16 @@ async fn nothing_acknowledged_is_lost_and_no_container_is_restarted() {
             .await
             .expect("made");
     }
-    let before = loop {
-        let now = running(&pods).await;
-        if now.len() == PODS && now.values().all(|(id, _)| !id.is_empty()) {
-            break now;
+    let all_run = async {
+        loop {
+            let now = running(&pods).await;
+            if now.len() == PODS && now.values().all(|(id, _)| !id.is_empty()) {
+                return now;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     };
+    let before = tokio::time::timeout(WITHIN, all_run).await.expect("the pods run");
     let containers = cluster.containers();
 
     let seed = std::env::var("CORACLE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1_u64);
@@ -119,7 +124,8 @@ async fn nothing_acknowledged_is_lost_and_no_container_is_restarted() {
         assert!(killed.success());
         done.store(true, Ordering::Relaxed);
         for writer in writers {
-            writer.await.expect("no panic");
+            let ended = tokio::time::timeout(WITHIN, writer).await;
+            ended.expect("a writer whose server was killed gives up").expect("no panic");
         }
         cluster.up_again(&[]);
     }

@@ -185,6 +185,11 @@ impl Registry {
         &self.clock
     }
 
+    /// Comes back, with what happened, only if the store has broken for good and the process must end.
+    pub async fn broken(&self) -> String {
+        self.store.broken().await
+    }
+
     /// Whether writes are still possible; the text says why not.
     ///
     /// # Errors
@@ -305,6 +310,7 @@ impl Registry {
         let outcomes = self.store.commit(batch).await.map_err(|error| match error {
             StoreError::Conflict(_) => Failure::Conflict,
             StoreError::Busy => Failure::refused(busy()),
+            full @ StoreError::Full { .. } => Failure::refused(no_room(&full)),
             other => Failure::refused(Status::internal(other)),
         })?;
         let made: Vec<_> = outcomes.into_iter().collect::<Result<_, _>>().map_err(|_| Failure::Conflict)?;
@@ -335,6 +341,13 @@ fn unstored(key: &Key, object: &Value) -> Entry {
     let json = encoding::encode_whole(&key.kind, object).into();
     let object = Object { key: key.clone(), revision: Revision(revision.unwrap_or_default()), json };
     Entry::new(Arc::new(object), None)
+}
+
+/// 507: the disk is full. No reason of upstream's says so (etcd's full database comes as a 500 there), and a client is not told
+/// to try again soon: somebody has to act first.
+fn no_room(error: &StoreError) -> Status {
+    let advice = "objects can be read and deleted; other writes go on by themselves once there is room";
+    Status::failure(507, "InsufficientStorage", format!("{error}; {advice}"))
 }
 
 /// 429: the queue to the disk is full.

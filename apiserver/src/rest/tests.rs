@@ -3,16 +3,20 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use coracle_client::clock::Clock;
 use coracle_client::kubeconfig::Credentials;
 use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::server::{Config, Server};
+use crate::store::disk::faulty::Faulty;
+use crate::store::{Bounds, Embedded};
 
 async fn connect(server: &Server, user: Option<&Credentials>) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
@@ -43,8 +47,21 @@ async fn get_as_admin(server: &Server, path: &str) -> (u16, String) {
 }
 
 async fn get_as(server: &Server, path: &str, user: Option<&Credentials>) -> (u16, String) {
+    ask(server, user, "GET", path, "").await
+}
+
+async fn ask(
+    server: &Server,
+    user: Option<&Credentials>,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> (u16, String) {
     let mut stream = connect(server, user).await;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -90,5 +107,49 @@ async fn a_watch_from_the_future_is_told_so_after_a_while() {
         assert_eq!(status["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
         assert_eq!(status["details"]["retryAfterSeconds"], 1);
     }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_reads_and_deletes_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::new(dir.path(), SocketAddr::from(([127, 0, 0, 1], 0)));
+    let (disk, bounds) = (Faulty::new(1), Bounds { disk_bytes: 1 << 20, ..Bounds::default() });
+    let store = Embedded::on(Arc::new(disk.clone()), "/data", bounds, Clock::system());
+    let server = Server::start_on(config, Box::new(store)).await.unwrap();
+    let admin = server.pki().admin(&format!("https://{}", server.address())).unwrap();
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let create = async |name: &str| {
+        let body = json!({"metadata": {"name": name}, "data": {"a": "x".repeat(4000)}}).to_string();
+        ask(&server, Some(&admin), "POST", maps, &body).await
+    };
+    assert_eq!(create("first").await.0, 201);
+    assert_eq!(get(&server, "/readyz").await.0, 200);
+    disk.leave_room(0);
+    let refused = loop {
+        let (code, body) = create(&format!("m{}", rand::random::<u64>())).await;
+        if code != 201 {
+            break (code, body);
+        }
+    };
+    let status: serde_json::Value = serde_json::from_str(&refused.1).unwrap();
+    assert_eq!(
+        (refused.0, &status["reason"], &status["code"]),
+        (507, &json!("InsufficientStorage"), &json!(507))
+    );
+    let text = status["message"].as_str().unwrap();
+    assert!(
+        text.starts_with("no room is left on the disk for /data: ") && text.contains("deleted"),
+        "{text}"
+    );
+    let (code, page) = get(&server, "/readyz").await;
+    assert!(code == 500 && page.contains("[-]store failed: reason withheld"), "{code} {page}");
+    assert_eq!(get_as_admin(&server, &format!("{maps}/first")).await.0, 200, "reads go on");
+    let deleted = ask(&server, Some(&admin), "DELETE", &format!("{maps}/first"), "").await;
+    assert_eq!(deleted.0, 200, "{}", deleted.1);
+    disk.heal();
+    let ready = async { while get(&server, "/readyz").await.0 != 200 {} };
+    tokio::time::timeout(std::time::Duration::from_secs(10), ready).await.expect("ready by itself");
+    assert_eq!(create("first").await.0, 201);
     server.shutdown().await;
 }

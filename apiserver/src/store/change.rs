@@ -8,6 +8,9 @@ use jiff::Timestamp;
 
 use crate::entry::Summary;
 
+/// What a record of the log holds beside the object, in bytes, unless names and causes are uncommonly long.
+const BESIDE: usize = 512;
+
 /// Changes that are handed to the store in one call.
 #[derive(Debug)]
 pub enum Batch {
@@ -24,9 +27,14 @@ impl Batch {
         changes
     }
 
-    /// How many bytes of objects it brings.
+    /// About how many bytes it brings to the log: the objects, and what stands beside each.
     pub(super) fn bytes(&self) -> usize {
-        self.changes().iter().map(|change| change.body.len()).sum()
+        self.changes().iter().map(|change| change.body.len() + BESIDE).sum()
+    }
+
+    /// Whether it only takes away. Such a batch is let through on a disk that is nearly full.
+    pub(super) fn frees_room(&self) -> bool {
+        self.changes().iter().all(|change| change.verb == Verb::Delete)
     }
 }
 

@@ -12,15 +12,24 @@
 
 mod base;
 mod change;
+pub(crate) mod disk;
 mod embedded;
+mod folder;
+mod frame;
+mod health;
 mod ledger;
 mod log;
 mod memory;
+mod opening;
 mod record;
+mod writer;
+
+#[cfg(test)]
+mod histories;
 #[cfg(test)]
 mod suite;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -61,6 +70,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// The text.
     fn health(&self) -> Result<(), String>;
+
+    /// Comes back, with what happened, only if a part of the store has come to an end that it should not have, such as by
+    /// a panic. The process then ends in order: half a store must not go on.
+    async fn broken(&self) -> String {
+        std::future::pending().await
+    }
 
     /// Takes what is queued to the disk and lets go of it.
     async fn close(&self);
@@ -119,9 +134,33 @@ pub enum StoreError {
     /// It was not loaded, or was closed.
     #[error("the store is closed: the server is starting or going down")]
     Closed,
-    /// A write failed; nothing more is written until the store is opened again, so that memory and disk agree.
+    /// There is no room on the disk, and nothing was written. What only takes away may still be let through.
+    #[error("no room is left on the disk for {path}: {why}")]
+    Full {
+        /// The data directory.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// The disk fails, and nothing was written.
+    #[error("cannot write to {path}: {why}; nothing was changed")]
+    Unwritten {
+        /// The data directory.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// A write failed. Whether it is on disk may show only when the store is opened again.
     #[error("cannot write: {0}")]
     Disk(String),
+    /// The disk does not let it be opened.
+    #[error("cannot open {path}: {why}")]
+    Open {
+        /// What was to be opened.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
     /// Another process has the directory open.
     #[error("{path} is in use by another process")]
     InUse {
@@ -144,4 +183,14 @@ pub enum StoreError {
         /// The first thing wrong.
         why: String,
     },
+}
+
+impl StoreError {
+    fn open(path: &Path, error: std::io::Error) -> StoreError {
+        StoreError::Open { path: path.into(), why: error.to_string() }
+    }
+
+    fn damaged(path: &Path, why: String) -> StoreError {
+        StoreError::Damaged { path: path.into(), why }
+    }
 }

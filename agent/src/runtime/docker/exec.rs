@@ -128,8 +128,7 @@ impl Command {
         if matches!(here, Ok(Ok(killed)) if killed > 0) {
             return Ok(());
         }
-        let job = Job::Kill { pid, container: container.id };
-        helper::run(&self.runtime, &container.labels, &job).await.map(|_| ())
+        helper::run(&self.runtime, &container.labels, &Job::Kill { pid, container: container.id }).await
     }
 }
 

@@ -1,0 +1,128 @@
+//! The disk of this machine.
+
+use std::any::Any;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::{Barrier, Disk, DiskFile};
+use crate::store::StoreError;
+use crate::store::base::{self, Base};
+
+/// How much of a file is read and written again at a time.
+const CHUNK: usize = 1 << 20;
+
+/// See the module.
+#[derive(Clone, Default)]
+pub struct Machine {
+    /// Is told, in order, what was brought to the disk and what was removed.
+    #[cfg(test)]
+    pub told: Option<std::sync::Arc<dyn Fn(Done, &Path) + Send + std::marker::Sync>>,
+}
+
+/// What was done with a file or a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// It was synced.
+    Synced,
+    /// It was removed.
+    Removed,
+}
+
+impl Machine {
+    /// Brings a file or a folder to the disk, its metadata, too.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn sync(&self, path: &Path, file: &File) -> io::Result<()> {
+        file.sync_all()?;
+        self.tell(Done::Synced, path);
+        Ok(())
+    }
+
+    /// Writes again what a file holds, so that it is the system's to bring to the disk once more.
+    fn rewrite(&self, path: &Path) -> io::Result<()> {
+        let file = File::options().read(true).write(true).open(path)?;
+        let (mut chunk, mut at) = (vec![0; CHUNK], 0);
+        loop {
+            let count = file.read_at(&mut chunk, at)?;
+            if count == 0 {
+                return self.sync(path, &file);
+            }
+            file.write_all_at(&chunk[..count], at)?;
+            at += count as u64;
+        }
+    }
+
+    #[cfg(test)]
+    fn tell(&self, done: Done, path: &Path) {
+        if let Some(told) = &self.told {
+            told(done, path);
+        }
+    }
+
+    #[cfg(not(test))]
+    fn tell(&self, _: Done, _: &Path) {}
+}
+
+impl Disk for Machine {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut paths = fs::read_dir(dir)?.map(|e| e.map(|e| e.path())).collect::<io::Result<Vec<_>>>()?;
+        paths.sort();
+        Ok(paths)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(File::options().write(true).create_new(true).open(path)?))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(File::options().write(true).open(path)?))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)?;
+        self.tell(Done::Removed, path);
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path, _: Barrier) -> io::Result<()> {
+        self.sync(dir, &File::open(dir)?)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send>> {
+        let file = File::options().write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn open_base(&self, dir: &Path) -> Result<Box<dyn Base>, StoreError> {
+        base::open_sled(self, dir)
+    }
+
+    fn rewrite_base(&self, dir: &Path, _: Barrier) -> io::Result<()> {
+        base::files(dir)?.iter().try_for_each(|path| self.rewrite(path))
+    }
+}
+
+impl DiskFile for File {
+    fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        FileExt::write_at(self, bytes, at)
+    }
+
+    fn sync(&mut self, _: Barrier) -> io::Result<()> {
+        self.sync_data()
+    }
+}

@@ -1,0 +1,140 @@
+//! Folds the oldest files of the log into the base, off the path of writers.
+//!
+//! ```text
+//!  full files of the log --oldest first, once past the bounds--> batches into the base, synced --> the file goes
+//! ```
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use coracle_client::clock::Clock;
+
+use super::base::Base;
+use super::disk::{Barrier, Disk};
+use super::health::Health;
+use super::log::Sealed;
+use super::{Bounds, frame, opening, record};
+
+/// How much is folded at a time, but for the rest of a frame: sled takes many times the size of a batch in memory, and keeps
+/// it.
+const BATCH_BYTES: usize = 512 << 10;
+/// How long to wait after a failure, at first and at most.
+const WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// The state of the thread that folds.
+pub struct Folder {
+    /// Where everything is.
+    pub disk: Arc<dyn Disk>,
+    /// The data directory.
+    pub path: PathBuf,
+    /// Where files of the log go. None after a failure: what that has left is not known, so the base is opened again.
+    pub base: Option<Box<dyn Base>>,
+    /// How much of the log stays.
+    pub bounds: Bounds,
+    /// Tells how old it is.
+    pub clock: Clock,
+    /// The full files, oldest first.
+    pub sealed: VecDeque<Sealed>,
+    /// Where failures are told.
+    pub health: Arc<Health>,
+}
+
+impl Folder {
+    /// Works until nobody can send full files any more. `None` means: look at the clock.
+    pub fn run(mut self, full: &Receiver<Option<Sealed>>) {
+        let mut wait = WAIT;
+        loop {
+            let folded = self.fold_due();
+            let until = folded.is_err().then(|| Instant::now() + wait);
+            wait = if folded.is_err() { (wait * 2).min(LONGEST_WAIT) } else { WAIT };
+            loop {
+                let next = match until {
+                    None => full.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                    Some(until) => full.recv_timeout(until.saturating_duration_since(Instant::now())),
+                };
+                match next {
+                    Ok(more) => self.sealed.extend(more),
+                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Timeout) => break,
+                }
+                if until.is_none() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Folds what is past the bounds.
+    ///
+    /// # Errors
+    /// What went wrong, which is also told to whoever looks after health.
+    pub fn fold_due(&mut self) -> Result<(), String> {
+        let folded = self.try_fold_due();
+        if folded.is_err() {
+            self.base = None;
+        }
+        self.health
+            .set_fold(folded.clone().err().map(|why| format!("cannot fold the log into the base: {why}")));
+        folded
+    }
+
+    fn try_fold_due(&mut self) -> Result<(), String> {
+        let oldest_kept = self.clock.now().as_second().saturating_sub(self.bounds.age_seconds);
+        let mut bytes: u64 = self.sealed.iter().map(|sealed| sealed.bytes).sum();
+        while let Some(oldest) = self.sealed.front() {
+            if bytes <= self.bounds.disk_bytes && oldest.newest.as_second() >= oldest_kept {
+                break;
+            }
+            let base = match &mut self.base {
+                Some(base) => base,
+                none => none.insert(opening::open_base(&*self.disk, &self.path).map_err(|e| e.to_string())?),
+            };
+            fold(&*self.disk, &mut **base, oldest)?;
+            bytes -= oldest.bytes;
+            self.sealed.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// Takes a file of the log into the base, then removes it. A crash in between only means going on from the floor.
+fn fold(disk: &dyn Disk, base: &mut dyn Base, sealed: &Sealed) -> Result<(), String> {
+    let told = |e: std::io::Error| format!("{}: {e}", sealed.path.display());
+    let bytes = disk.read(&sealed.path).map_err(told)?;
+    let (mut latest, mut size, mut last) = (HashMap::new(), 0, base.floor());
+    // Behind its last change may stand a frame that does not count.
+    for frame in frame::frames(&bytes) {
+        let mut changes = Vec::new();
+        frame.read(&mut |change| {
+            changes.push(change);
+            Ok(())
+        })?;
+        // What stands behind the last change is of a write that failed.
+        if changes.last().is_none_or(|change| change.object.revision > sealed.last) {
+            break;
+        }
+        for change in changes.into_iter().filter(|change| change.object.revision > base.floor()) {
+            last = change.object.revision;
+            size += change.object.json.len();
+            latest.insert(record::base_key(&change.object.key), change);
+        }
+        // Only at the end of a frame: the log goes on from there.
+        if size >= BATCH_BYTES {
+            base.take_in(std::mem::take(&mut latest), last)?;
+            size = 0;
+        }
+    }
+    if last < sealed.last {
+        return Err(format!("{} ends at {last}, not at {}", sealed.path.display(), sealed.last));
+    }
+    if !latest.is_empty() {
+        base.take_in(latest, last)?;
+    }
+    base.sync(Barrier::Folded)?;
+    // Not synced: a file that comes back is folded again, which changes nothing.
+    disk.remove(&sealed.path).map_err(told)
+}
