@@ -29,4 +29,4 @@ pub mod verdicts;
 pub use identity::Identity;
 pub use local::LocalClient;
 pub use registry::Registry;
-pub use server::{Config, Server, StartError};
+pub use server::{Config, EVENT_TTL, Server, StartError};

@@ -146,8 +146,8 @@ impl Follow {
 
 fn step(event: watch::Event) -> Event {
     match event {
-        watch::Event::Added(object) => Event::Added(object),
-        watch::Event::Modified(object) => Event::Modified(object),
-        watch::Event::Deleted(object) => Event::Deleted(object),
+        watch::Event::Added(entry) => Event::Added(entry.object),
+        watch::Event::Modified(entry) => Event::Modified(entry.object),
+        watch::Event::Deleted(entry) => Event::Deleted(entry.object),
     }
 }

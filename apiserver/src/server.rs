@@ -10,6 +10,7 @@ use coracle_client::clock::Clock;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use jiff::SignedDuration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -22,7 +23,7 @@ use crate::identity::Identity;
 use crate::lines::Lines;
 use crate::local::LocalClient;
 use crate::pki::{Pki, PkiError};
-use crate::registry::Registry;
+use crate::registry::{Registry, expiry};
 use crate::rest::{self, App};
 use crate::store::{Bounds, Embedded, Store, StoreError};
 use crate::verdicts::Verdicts;
@@ -58,7 +59,12 @@ pub struct Config {
     pub names: Vec<String>,
     /// Whether requests without credentials are those of `system:anonymous`, rather than refused.
     pub anonymous_auth: bool,
+    /// How long events are kept after they were last written.
+    pub event_ttl: Duration,
 }
+
+/// How long events are kept unless told otherwise: as long as upstream keeps them.
+pub const EVENT_TTL: Duration = Duration::from_secs(3600);
 
 impl Config {
     /// The defaults for a directory.
@@ -70,6 +76,7 @@ impl Config {
             bounds: Bounds::default(),
             names: Vec::new(),
             anonymous_auth: false,
+            event_ttl: EVENT_TTL,
         }
     }
 }
@@ -159,6 +166,8 @@ impl Server {
         });
         let router = faces::with_bus(router, registry.clone(), verdicts.clone(), lines.clone(), pki.clone());
         tasks.spawn(forget(registry.clone(), stop.clone()));
+        let event_ttl = SignedDuration::try_from(config.event_ttl).unwrap_or(SignedDuration::MAX);
+        tasks.spawn(expiry::run(registry.clone(), event_ttl, stop.clone()));
         tasks.spawn(accept(listener, TlsAcceptor::from(tls), router, stop.clone(), tasks.clone()));
         Ok(Server { address, registry, verdicts, lines, pki, stop, tasks })
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -40,6 +41,9 @@ pub struct Asked {
     /// Let requests without credentials in as system:anonymous, who may do next to nothing, instead of answering 401
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub anonymous_auth: Option<bool>,
+    /// How long events are kept after they were last written, 1h where it is not given
+    #[arg(long, value_name = "TIME", value_parser = crate::verbs::duration)]
+    pub event_ttl: Option<Duration>,
 }
 
 /// A cluster file.
@@ -96,6 +100,7 @@ impl Asked {
                 timing: Timing::default(),
                 parts: Parts::ALL,
                 anonymous_auth: false,
+                event_ttl: coracle_apiserver::EVENT_TTL,
                 nodes: match &file {
                     Some(file) => file.nodes.clone(),
                     None => self.equal_nodes(),
@@ -107,6 +112,7 @@ impl Asked {
         spec.timing = self.timing.unwrap_or(spec.timing);
         spec.parts = self.parts.unwrap_or(spec.parts);
         spec.anonymous_auth = self.anonymous_auth.unwrap_or(spec.anonymous_auth);
+        spec.event_ttl = self.event_ttl.unwrap_or(spec.event_ttl);
         if let Some(file) = file {
             spec.scheduler = file.scheduler;
         }
@@ -160,6 +166,7 @@ impl Asked {
         add("timing", self.timing.map(clap_name));
         add("port", self.port.map(|port| port.to_string()));
         add("parts", self.parts.map(|parts| parts.to_string()));
+        add("event-ttl", self.event_ttl.map(|ttl| ttl.as_secs().to_string()));
         add("anonymous-auth", self.anonymous_auth.map(|yes| yes.to_string()));
         if let Some(file) = &self.config {
             arguments.extend(["--config".into(), std::path::absolute(file)?.into()]);
@@ -220,13 +227,19 @@ mod tests {
         let first = first.expect("a cluster");
         assert_eq!((first.nodes.len(), first.nodes[1].name.as_str()), (2, "node-2"));
         assert_eq!(asked(&[]).spec("c", Some(first.clone())).expect("the same"), first);
-        let changed =
-            asked(&["--timing", "demo", "--parts", "apiserver", "--anonymous-auth=false", "--port", "7"]);
+        let changed = asked(&[
+            "--timing=demo",
+            "--parts=apiserver",
+            "--anonymous-auth=false",
+            "--port=7",
+            "--event-ttl=5m",
+        ]);
         let changed = changed.spec("c", Some(first.clone())).expect("changed");
         let expected = Spec {
             timing: Timing::Demo,
             parts: "apiserver".parse().expect("parts"),
             anonymous_auth: false,
+            event_ttl: Duration::from_secs(300),
             port: 7,
             ..first.clone()
         };
@@ -246,7 +259,7 @@ mod tests {
         for flags in [
             &[][..],
             &["--nodes=5", "--node-size=4cpu,8Gi", "--runtime=sim", "--timing=kubernetes"],
-            &["--port=0", "--parts=apiserver,controllers", "--anonymous-auth=false"],
+            &["--port=0", "--parts=apiserver,controllers", "--anonymous-auth=false", "--event-ttl=1h30m"],
         ] {
             let told = asked(flags).arguments().expect("arguments");
             let again: Vec<&str> = told.iter().filter_map(|a| a.to_str()).collect();

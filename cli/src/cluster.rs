@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use coracle_api::names;
@@ -54,11 +55,18 @@ pub struct Spec {
     /// Whether requests without credentials are those of `system:anonymous`.
     #[serde(default)]
     pub anonymous_auth: bool,
+    /// How long events are kept after they were last written.
+    #[serde(default = "event_ttl")]
+    pub event_ttl: Duration,
     /// The nodes whose agents run here.
     pub nodes: Vec<NodeSpec>,
     /// How the scheduler chooses among them.
     #[serde(default)]
     pub scheduler: coracle_scheduler::Config,
+}
+
+fn event_ttl() -> Duration {
+    coracle_apiserver::EVENT_TTL
 }
 
 /// What runs the containers.

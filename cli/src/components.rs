@@ -35,6 +35,9 @@ pub struct ApiServer {
     /// Let requests without credentials in as system:anonymous, who may do next to nothing, instead of answering 401
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     anonymous_auth: bool,
+    /// How long events are kept after they were last written
+    #[arg(long, value_name = "TIME", value_parser = crate::verbs::duration, default_value = "1h")]
+    event_ttl: Duration,
 }
 
 impl ApiServer {
@@ -49,7 +52,7 @@ impl ApiServer {
             bail!("another process uses {}", cluster.dir.display());
         };
         let listen = SocketAddr::new(self.bind, self.port);
-        let server = wire::start_server(&cluster, listen, self.anonymous_auth).await?;
+        let server = wire::start_server(&cluster, listen, self.anonymous_auth, self.event_ttl).await?;
         write_credentials(&cluster, &server)?;
         tracing::info!(address = %server.address(), kubeconfig = %cluster.kubeconfig().display(), "serving");
         let ended = tokio::select! {

@@ -55,7 +55,7 @@ impl ControlPlane {
     /// Starts them; returns when the API server answers.
     pub async fn start(cluster: &Cluster, spec: &Spec) -> Result<ControlPlane> {
         let listen = SocketAddr::from(([127, 0, 0, 1], spec.port));
-        let server = start_server(cluster, listen, spec.anonymous_auth).await?;
+        let server = start_server(cluster, listen, spec.anonymous_auth, spec.event_ttl).await?;
         let runtime = if spec.parts.agents { Some(runtime(spec.runtime).await?) } else { None };
         if let Some(runtime) = &runtime {
             // Once, before the agents look for it all at the same time.
@@ -166,8 +166,14 @@ pub fn store_broken(why: &str) -> anyhow::Error {
 }
 
 /// Starts an API server in the cluster's folder.
-pub async fn start_server(cluster: &Cluster, listen: SocketAddr, anonymous_auth: bool) -> Result<Server> {
-    Ok(Server::start(Config { anonymous_auth, ..Config::new(&cluster.dir, listen) }).await?)
+pub async fn start_server(
+    cluster: &Cluster,
+    listen: SocketAddr,
+    anonymous_auth: bool,
+    event_ttl: Duration,
+) -> Result<Server> {
+    let config = Config::new(&cluster.dir, listen);
+    Ok(Server::start(Config { anonymous_auth, event_ttl, ..config }).await?)
 }
 
 /// A running agent.

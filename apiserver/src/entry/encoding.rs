@@ -1,9 +1,59 @@
 //! The bytes of an object: how they are written, so that a revision can be put into them without decoding.
 
+use bytes::Bytes;
 use coracle_api::{Kind, Object, Revision};
 use serde_json::{Map, Value};
 
-use crate::store::Encoded;
+/// An encoded object with a gap where its revision, which only the store knows, will stand.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// Everything before the digits of the revision.
+    pub head: Vec<u8>,
+    /// Everything behind them.
+    pub tail: Vec<u8>,
+}
+
+/// The line of a watch's event, and within it, in the same memory, the object that it tells of.
+#[derive(Clone, Debug)]
+pub struct Framed {
+    /// `{"type":"ADDED","object":{...}}` and a newline.
+    pub line: Bytes,
+    /// The object.
+    pub json: Bytes,
+}
+
+impl Encoded {
+    /// The object at a revision.
+    pub fn at(&self, revision: Revision) -> Bytes {
+        let digits = revision.to_string();
+        [&self.head[..], digits.as_bytes(), &self.tail].concat().into()
+    }
+
+    /// The same as the event of a watch, so that all watches send the same bytes.
+    pub fn framed(&self, event: &str, revision: Revision) -> Framed {
+        let digits = revision.to_string();
+        framed(event, &[&self.head, digits.as_bytes(), &self.tail])
+    }
+
+    /// Its length without the revision.
+    pub fn len(&self) -> usize {
+        self.head.len() + self.tail.len()
+    }
+
+    /// Whether nothing was encoded.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Puts an object, given in parts, into the line of an event.
+pub fn framed(event: &str, parts: &[&[u8]]) -> Framed {
+    let before = [b"{\"type\":\"".as_slice(), event.as_bytes(), b"\",\"object\":"].concat();
+    let after = b"}\n".as_slice();
+    let line: Bytes = [&[&before[..]], parts, &[after]].concat().concat().into();
+    let json = line.slice(before.len()..line.len() - after.len());
+    Framed { line, json }
+}
 
 /// What every encoded object of a kind starts with. Items of a list leave it out, as upstream does.
 pub fn prefix(kind: &Kind) -> String {
@@ -87,18 +137,15 @@ pub fn encode_whole(kind: &Kind, object: &Value) -> Vec<u8> {
     head
 }
 
-/// The same object with another revision in it.
-pub fn renumbered(object: &Object, revision: Revision) -> Object {
+/// The same object with another revision in it, as the event of a watch.
+pub fn renumbered(event: &str, object: &Object, revision: Revision) -> (Object, Bytes) {
     let json = &object.json;
-    let found = find(json, REVISION.as_bytes()).map(|at| at + REVISION.len());
-    let Some(start) = found else { return object.clone() };
+    let start = find(json, REVISION.as_bytes()).map(|at| at + REVISION.len());
+    let start = start.unwrap_or(json.len());
     let end = start + json[start..].iter().take_while(|b| b.is_ascii_digit()).count();
-    let digits = revision.to_string();
-    let mut bytes = Vec::with_capacity(json.len() + 2);
-    bytes.extend_from_slice(&json[..start]);
-    bytes.extend_from_slice(digits.as_bytes());
-    bytes.extend_from_slice(&json[end..]);
-    Object { key: object.key.clone(), revision, json: bytes.into() }
+    let digits = if start < json.len() { revision.to_string() } else { String::new() };
+    let Framed { line, json } = framed(event, &[&json[..start], digits.as_bytes(), &json[end..]]);
+    (Object { key: object.key.clone(), revision, json }, line)
 }
 
 fn find(text: &[u8], part: &[u8]) -> Option<usize> {
@@ -130,7 +177,10 @@ mod tests {
             let key = Key::new(&kinds::CONFIG_MAP, "", "x");
             let at_12 = Object { key, revision: Revision(12), json: bytes };
             assert_eq!(at_12.value().unwrap()["metadata"]["resourceVersion"], "12", "{object}");
-            let at_345 = renumbered(&at_12, Revision(345)).value().unwrap();
+            let (at_345, line) = renumbered("DELETED", &at_12, Revision(345));
+            let line: Value = serde_json::from_slice(&line).unwrap();
+            let at_345 = at_345.value().unwrap();
+            assert_eq!((&line["type"], &line["object"]), (&"DELETED".into(), &at_345));
             assert_eq!(at_345["metadata"]["resourceVersion"], "345", "{object}");
             assert_eq!(at_345["metadata"]["name"], object["metadata"]["name"]);
         }

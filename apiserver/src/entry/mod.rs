@@ -4,8 +4,10 @@ pub mod encoding;
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use coracle_api::kind::Selectable;
 use coracle_api::{Key, Kind, KindRef, Object};
+use jiff::Timestamp;
 use serde_json::Value;
 
 /// What selectors look at, read once when an object is written, so that no reader decodes an object to pass it over.
@@ -45,19 +47,51 @@ fn is_in_key(field: &str) -> bool {
     matches!(field, "metadata.name" | "metadata.namespace")
 }
 
-/// An object with its summary.
+/// An object, and beside it what is known of it without reading it.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The object.
     pub object: Arc<Object>,
+    beside: Arc<Beside>,
+}
+
+#[derive(Debug, Default)]
+struct Beside {
     /// Made when it is first asked for: what is read from disk at a start is often never looked at.
-    summary: Arc<OnceLock<Summary>>,
+    summary: OnceLock<Summary>,
+    written: Option<Timestamp>,
+    line: Option<(&'static str, Bytes)>,
 }
 
 impl Entry {
-    /// An object with the summary that its writer made, if there was one.
-    pub fn new(object: Arc<Object>, summary: Option<Summary>) -> Entry {
-        Entry { object, summary: Arc::new(summary.map_or_else(OnceLock::new, OnceLock::from)) }
+    /// An object of which nothing more is known.
+    pub fn new(object: Arc<Object>) -> Entry {
+        Entry { object, beside: Arc::default() }
+    }
+
+    /// An object as a change left it.
+    pub fn committed(object: Arc<Object>, summary: Option<Summary>, written: Timestamp) -> Entry {
+        let summary = summary.map_or_else(OnceLock::new, OnceLock::from);
+        Entry { object, beside: Arc::new(Beside { summary, written: Some(written), line: None }) }
+    }
+
+    /// With the line that tells watches of an event of some type.
+    #[must_use]
+    pub fn with_line(mut self, event: &'static str, line: Option<Bytes>) -> Entry {
+        if let Some(beside) = Arc::get_mut(&mut self.beside) {
+            beside.line = line.map(|line| (event, line));
+        }
+        self
+    }
+
+    /// When it was written, if it is one that is kept.
+    pub fn written(&self) -> Option<Timestamp> {
+        self.beside.written
+    }
+
+    /// The line that tells watches of an event of this type, if it was made beforehand.
+    pub fn line(&self, event: &str) -> Option<&Bytes> {
+        self.beside.line.as_ref().filter(|(of, _)| *of == event).map(|(_, line)| line)
     }
 
     /// The object as a tree. The registry only holds what it has itself encoded, so this does not fail.
@@ -67,7 +101,7 @@ impl Entry {
 
     /// Its summary.
     pub fn summary(&self) -> &Summary {
-        self.summary.get_or_init(|| Summary::of(&self.object.key.kind, &self.value()))
+        self.beside.summary.get_or_init(|| Summary::of(&self.object.key.kind, &self.value()))
     }
 
     /// The value of one of the kind's selectable fields; empty for any other.

@@ -92,7 +92,7 @@ impl Registry {
         let removal = self.change(context, key, Expected::Earlier, Verb::Delete, new);
         let made = self.commit_batch(Batch::Together(vec![mark, removal])).await?;
         self.release_service(&key.kind, new);
-        made.into_iter().next_back().map(|object| Entry::new(object, None)).ok_or_else(nothing_stored)
+        made.into_iter().next_back().map(Entry::new).ok_or_else(nothing_stored)
     }
 }
 

@@ -5,6 +5,7 @@
 //!     ^ REST, gRPC and components in the same process come in here, as an Operation
 //! ```
 
+pub mod expiry;
 pub mod meta;
 pub mod operation;
 mod token;
@@ -281,7 +282,7 @@ impl Registry {
         let change = self.change(context, key, expected, verb, object);
         let mut made = self.commit_batch(Batch::Together(vec![change])).await?;
         let object = made.pop().ok_or_else(nothing_stored)?;
-        Ok(Entry::new(object, None))
+        Ok(Entry::new(object))
     }
 
     /// A change of one object, as the store takes it.
@@ -340,7 +341,7 @@ fn unstored(key: &Key, object: &Value) -> Entry {
     let revision = object["metadata"]["resourceVersion"].as_str().and_then(|r| r.parse().ok());
     let json = encoding::encode_whole(&key.kind, object).into();
     let object = Object { key: key.clone(), revision: Revision(revision.unwrap_or_default()), json };
-    Entry::new(Arc::new(object), None)
+    Entry::new(Arc::new(object))
 }
 
 /// 507: the disk is full. No reason of upstream's says so (etcd's full database comes as a 500 there), and a client is not told

@@ -12,6 +12,7 @@ pub mod reply;
 mod changes;
 mod difference;
 pub mod health;
+mod items;
 mod read;
 mod watch;
 mod write;

@@ -7,12 +7,12 @@ use coracle_api::{Key, KindRef, Object, Revision, Status};
 use serde_json::{Value, json};
 
 use super::accept::{Media, Offer, Shape, negotiate};
+use super::items::Items;
 use super::path::Target;
 use super::query::{ListQuery, read_revision};
 use super::reply::Reply;
 use super::{App, Asked, pretty, watch};
 use crate::entry::Entry;
-use crate::entry::encoding::without_kind;
 use crate::registry::stored;
 use crate::state::list::Listing;
 use crate::state::selection::Selection;
@@ -161,7 +161,15 @@ pub fn render(
     let metadata = list_metadata(listing.revision, &listing.continue_token, listing.remaining);
     let entries = &listing.entries;
     match &media.shape {
-        Shape::Whole if kind.view.is_none() => Ok(Reply::json(200, joined(kind, &metadata, entries), media)),
+        Shape::Whole if kind.view.is_none() => {
+            let items = Items::new(kind, &metadata, listing.entries);
+            // Only what is sent as it is can be sent piece by piece.
+            Ok(if media.yaml || media.pretty {
+                Reply::json(200, items.whole(), media)
+            } else {
+                Reply::pieces(items)
+            })
+        }
         Shape::Table(version) => {
             let values: Vec<Value> = entries.iter().map(Entry::value).collect();
             let api_version = format!("meta.k8s.io/{version}");
@@ -206,27 +214,6 @@ pub fn render(
             Ok(Reply::value(200, &list, media))
         }
     }
-}
-
-/// A list put together from bytes that are encoded already.
-fn joined(kind: &KindRef, metadata: &Value, entries: &[Entry]) -> Vec<u8> {
-    let size: usize = entries.iter().map(|entry| entry.object.json.len() + 1).sum();
-    let mut out = Vec::with_capacity(size + 256);
-    let head = format!(
-        "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
-        kind.kind(),
-        kind.api_version()
-    );
-    out.extend_from_slice(head.as_bytes());
-    for (index, entry) in entries.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        out.push(b'{');
-        out.extend_from_slice(without_kind(&entry.object));
-    }
-    out.extend_from_slice(b"]}");
-    out
 }
 
 fn list_metadata(revision: Revision, token: &str, remaining: Option<usize>) -> Value {

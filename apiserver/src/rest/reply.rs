@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::Value;
 
 use super::accept::Media;
+use super::items::Items;
 
 /// An answer.
 pub struct Reply {
@@ -53,7 +54,7 @@ impl Reply {
         } else if media.pretty {
             ("application/json", Body::from(prettied(&json)))
         } else {
-            // A list is the only owner of its bytes: they need not be copied for the sake of the newline.
+            // The only owner of its bytes need not have them copied for the sake of the newline.
             let mut bytes = json.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
             bytes.extend_from_slice(b"\n");
             ("application/json", Body::from(bytes.freeze()))
@@ -62,6 +63,18 @@ impl Reply {
             code,
             content_type: content_type.into(),
             body,
+            warnings: Vec::new(),
+            retry_after: None,
+            location: None,
+        }
+    }
+
+    /// A list that is sent piece by piece.
+    pub fn pieces(items: Items) -> Reply {
+        Reply {
+            code: 200,
+            content_type: "application/json".into(),
+            body: Body::new(items),
             warnings: Vec::new(),
             retry_after: None,
             location: None,

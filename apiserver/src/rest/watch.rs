@@ -18,6 +18,7 @@ use super::path;
 use super::query::{ListQuery, read_revision};
 use super::reply::Reply;
 use super::{App, Asked, read};
+use crate::entry::encoding::framed;
 use crate::state::list::{ListOptions, expired};
 use crate::state::selection::Selection;
 use crate::state::watch::{Event, Watcher};
@@ -194,7 +195,7 @@ impl Stream {
             };
             since = listing.revision;
             for entry in listing.entries {
-                self.ready.push_back(Ready::Event(Event::Added(entry.object)));
+                self.ready.push_back(Ready::Event(Event::Added(entry)));
             }
             if tell_end {
                 self.ready.push_back(Ready::Bookmark(since, true));
@@ -209,7 +210,7 @@ impl Stream {
     fn bytes(&mut self, ready: Ready) -> Bytes {
         match ready {
             Ready::Event(event) if self.shape == Shape::Whole && self.kind.view.is_none() => {
-                line(event.word(), &event.object().json)
+                event.line().cloned().unwrap_or_else(|| line(event.word(), &event.object().json))
             }
             Ready::Event(event) => {
                 let shown = self.shape_value(event.object().value().unwrap_or_default());
@@ -262,11 +263,5 @@ fn zero(kind: &KindRef) -> Value {
 }
 
 fn line(word: &str, json: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(json.len() + 40);
-    out.extend_from_slice(b"{\"type\":\"");
-    out.extend_from_slice(word.as_bytes());
-    out.extend_from_slice(b"\",\"object\":");
-    out.extend_from_slice(json);
-    out.extend_from_slice(b"}\n");
-    out.into()
+    framed(word, &[json]).line
 }

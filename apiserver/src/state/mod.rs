@@ -142,7 +142,7 @@ impl Follower for State {
         }
         for change in loaded.base {
             if let Some(shelf) = inner.shelves.get_mut(&change.object.key.kind) {
-                shelf.adopt(Entry::new(change.object, change.summary));
+                shelf.adopt(Entry::committed(change.object, change.summary, change.time));
             }
         }
         inner.revision = loaded.floor;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
-use coracle_api::{Object, Revision};
+use coracle_api::Revision;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
@@ -32,7 +32,7 @@ pub struct Change {
     /// The object before it.
     pub before: Option<Entry>,
     /// What a watch sees whose selector the change made the object leave: the old object, at the new revision.
-    pub(super) left: OnceLock<Arc<Object>>,
+    pub(super) left: OnceLock<Entry>,
 }
 
 impl Change {
@@ -43,9 +43,13 @@ impl Change {
     }
 
     /// The old object at the revision of the change, made once for all watches.
-    pub fn left(&self) -> Arc<Object> {
-        let old = self.before.as_ref().unwrap_or(&self.entry);
-        self.left.get_or_init(|| Arc::new(renumbered(&old.object, self.revision))).clone()
+    pub fn left(&self) -> &Entry {
+        self.left.get_or_init(|| {
+            let old = self.before.as_ref().unwrap_or(&self.entry);
+            let event = Verb::Delete.event();
+            let (object, line) = renumbered(event, &old.object, self.revision);
+            Entry::committed(Arc::new(object), None, self.time).with_line(event, Some(line))
+        })
     }
 }
 

@@ -83,9 +83,9 @@ impl Shelf {
 
     /// Plays one change; says what it holds in memory.
     pub fn apply(&mut self, change: Committed, woken: &mut Vec<Arc<Notify>>) -> usize {
-        let Committed { object, time, actor, causes, verb, summary } = change;
+        let Committed { object, time, actor, causes, verb, summary, line } = change;
         let (revision, place) = (object.revision, place(&object.key));
-        let entry = Entry::new(object, summary);
+        let entry = Entry::committed(object, summary, time).with_line(verb.event(), line);
         let before = match verb {
             Verb::Delete => self.objects.remove(&place),
             Verb::Create | Verb::Update => self.objects.insert(place.clone(), entry.clone()),

@@ -39,6 +39,7 @@ fn committed(kind: &Kind, key: Key, verb: Verb, revision: u64, object: &Value) -
         causes: Vec::new(),
         verb,
         summary: Some(Summary::of(kind, object)),
+        line: None,
     }
 }
 

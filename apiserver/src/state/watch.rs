@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use coracle_api::{Object, Revision};
 use futures::future::select_all;
 use tokio::sync::Notify;
@@ -11,6 +12,7 @@ use tokio::sync::Notify;
 use super::State;
 use super::past::Change;
 use super::selection::Selection;
+use crate::entry::Entry;
 use crate::store::Verb;
 
 /// The most changes that one look takes, so that nobody holds the lock for long.
@@ -20,28 +22,42 @@ const LOOK: usize = 1000;
 #[derive(Clone, Debug)]
 pub enum Event {
     /// An object came to be, or came into the selection.
-    Added(Arc<Object>),
+    Added(Entry),
     /// It changed.
-    Modified(Arc<Object>),
+    Modified(Entry),
     /// It is gone, or left the selection: its last state inside, with the revision of the change.
-    Deleted(Arc<Object>),
+    Deleted(Entry),
 }
 
 impl Event {
     /// `ADDED`, `MODIFIED`, `DELETED`.
     pub fn word(&self) -> &'static str {
         match self {
-            Event::Added(_) => "ADDED",
-            Event::Modified(_) => "MODIFIED",
-            Event::Deleted(_) => "DELETED",
+            Event::Added(_) => Verb::Create.event(),
+            Event::Modified(_) => Verb::Update.event(),
+            Event::Deleted(_) => Verb::Delete.event(),
         }
     }
 
     /// The object.
     pub fn object(&self) -> &Arc<Object> {
-        match self {
-            Event::Added(object) | Event::Modified(object) | Event::Deleted(object) => object,
-        }
+        &self.entry().object
+    }
+
+    /// The line that says all this, if it was made beforehand: the same bytes for every watch.
+    pub fn line(&self) -> Option<&Bytes> {
+        self.entry().line(self.word())
+    }
+
+    /// Whether the object is gone, or no longer selected.
+    pub fn is_end(&self) -> bool {
+        matches!(self, Event::Deleted(_))
+    }
+
+    /// The object with what is known of it.
+    pub fn entry(&self) -> &Entry {
+        let (Event::Added(entry) | Event::Modified(entry) | Event::Deleted(entry)) = self;
+        entry
     }
 }
 
@@ -147,9 +163,9 @@ fn event(selection: &Selection, change: &Change) -> Option<Event> {
     let is = change.verb != Verb::Delete && selection.matches(&change.entry);
     match (was, is) {
         (false, false) => None,
-        (false, true) => Some(Event::Added(change.entry.object.clone())),
-        (true, true) => Some(Event::Modified(change.entry.object.clone())),
-        (true, false) if change.verb == Verb::Delete => Some(Event::Deleted(change.entry.object.clone())),
-        (true, false) => Some(Event::Deleted(change.left())),
+        (false, true) => Some(Event::Added(change.entry.clone())),
+        (true, true) => Some(Event::Modified(change.entry.clone())),
+        (true, false) if change.verb == Verb::Delete => Some(Event::Deleted(change.entry.clone())),
+        (true, false) => Some(Event::Deleted(change.left().clone())),
     }
 }

@@ -7,6 +7,7 @@ use coracle_api::{Key, Object, Revision};
 use jiff::Timestamp;
 
 use crate::entry::Summary;
+use crate::entry::encoding::{Encoded, Framed};
 
 /// What a record of the log holds beside the object, in bytes, unless names and causes are uncommonly long.
 const BESIDE: usize = 512;
@@ -61,9 +62,10 @@ pub struct Change {
 
 impl Change {
     pub(super) fn numbered(self, revision: Revision) -> Committed {
-        let object = Object { key: self.key, revision, json: self.body.at(revision) };
-        let Change { actor, causes, verb, time, summary, .. } = self;
-        Committed { object: Arc::new(object), time, actor, causes, verb, summary: Some(summary) }
+        let Change { key, body, actor, causes, verb, time, summary, .. } = self;
+        let Framed { line, json } = body.framed(verb.event(), revision);
+        let object = Arc::new(Object { key, revision, json });
+        Committed { object, time, actor, causes, verb, summary: Some(summary), line: Some(line) }
     }
 }
 
@@ -81,32 +83,6 @@ pub enum Expected {
 impl From<Option<Revision>> for Expected {
     fn from(revision: Option<Revision>) -> Expected {
         revision.map_or(Expected::Absent, Expected::At)
-    }
-}
-
-/// An encoded object with a gap where its revision, which only the store knows, will stand.
-#[derive(Clone, Debug)]
-pub struct Encoded {
-    /// Everything before the digits of the revision.
-    pub head: Vec<u8>,
-    /// Everything behind them.
-    pub tail: Vec<u8>,
-}
-
-impl Encoded {
-    /// The object at a revision.
-    pub fn at(&self, revision: Revision) -> Bytes {
-        let digits = revision.to_string();
-        let mut bytes = Vec::with_capacity(self.len() + digits.len());
-        bytes.extend_from_slice(&self.head);
-        bytes.extend_from_slice(digits.as_bytes());
-        bytes.extend_from_slice(&self.tail);
-        bytes.into()
-    }
-
-    /// Its length without the revision.
-    pub(super) fn len(&self) -> usize {
-        self.head.len() + self.tail.len()
     }
 }
 
@@ -130,6 +106,15 @@ impl Verb {
             Verb::Delete => "delete",
         }
     }
+
+    /// The type of the event that a watch without selectors sees.
+    pub fn event(self) -> &'static str {
+        match self {
+            Verb::Create => "ADDED",
+            Verb::Update => "MODIFIED",
+            Verb::Delete => "DELETED",
+        }
+    }
 }
 
 /// A change that is durable.
@@ -147,6 +132,8 @@ pub struct Committed {
     pub verb: Verb,
     /// The summary of the [`Change`]; absent for what was read from disk.
     pub summary: Option<Summary>,
+    /// The line that tells watches of it, which holds the object's bytes; absent for what was read from disk.
+    pub line: Option<Bytes>,
 }
 
 /// Somebody wrote first. Read again and plan again; never overwrite.

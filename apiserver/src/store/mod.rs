@@ -35,7 +35,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use coracle_api::Revision;
 
-pub use change::{Batch, Change, Committed, Conflict, Encoded, Expected, Outcome, Verb};
+pub use change::{Batch, Change, Committed, Conflict, Expected, Outcome, Verb};
 pub use embedded::Embedded;
 pub use memory::Memory;
 

@@ -85,6 +85,14 @@ pub fn decode(bytes: &[u8]) -> Result<(Committed, usize), String> {
         json: Bytes::copy_from_slice(json),
     };
     let (actor, causes) = (head.actor.into_owned(), head.causes);
-    let change = Committed { object: Arc::new(object), time: head.time, actor, causes, verb, summary: None };
+    let change = Committed {
+        object: Arc::new(object),
+        time: head.time,
+        actor,
+        causes,
+        verb,
+        summary: None,
+        line: None,
+    };
     Ok((change, end + head.bytes + 2))
 }
