@@ -42,7 +42,7 @@ pub struct Asked {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub anonymous_auth: Option<bool>,
     /// How long events are kept after they were last written, 1h where it is not given
-    #[arg(long, value_name = "TIME", value_parser = crate::verbs::duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::print::time::duration)]
     pub event_ttl: Option<Duration>,
 }
 

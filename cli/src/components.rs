@@ -36,7 +36,7 @@ pub struct ApiServer {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     anonymous_auth: bool,
     /// How long events are kept after they were last written
-    #[arg(long, value_name = "TIME", value_parser = crate::verbs::duration, default_value = "1h")]
+    #[arg(long, value_name = "TIME", value_parser = crate::print::time::duration, default_value = "1h")]
     event_ttl: Duration,
 }
 
