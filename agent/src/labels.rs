@@ -63,11 +63,16 @@ impl Owner {
         Owner { cluster: cluster.into(), node: Some(node.into()) }
     }
 
-    /// The labels that say so, as `key=value` filters.
+    /// The labels that say so.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let mut labels = BTreeMap::from([(CLUSTER.to_owned(), self.cluster.clone())]);
+        labels.extend(self.node.iter().map(|node| (NODE.to_owned(), node.clone())));
+        labels
+    }
+
+    /// The same, as `key=value` filters.
     pub fn filters(&self) -> Vec<String> {
-        let mut filters = vec![format!("{CLUSTER}={}", self.cluster)];
-        filters.extend(self.node.iter().map(|node| format!("{NODE}={node}")));
-        filters
+        self.labels().iter().map(|(key, value)| format!("{key}={value}")).collect()
     }
 }
 

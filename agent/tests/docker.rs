@@ -197,3 +197,28 @@ async fn a_resize_is_applied_or_told_to_have_failed() {
     assert_eq!((limits().await.cpu_milli, limits().await.memory), (200, 64 << 20));
     bench.finish().await;
 }
+
+/// A pod whose volume on disk grows beyond its limit is ended, in upstream's words.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_larger_than_its_limit_evicts_its_pod() {
+    let Some(bench) = Bench::new("limit").await else { return };
+    // Where only root can read it: an agent that is not root has it measured.
+    let script =
+        "mkdir -m 700 /d/private; dd if=/dev/zero of=/d/private/file bs=1024 count=$SIZE; sleep 3600";
+    let writer = |kib: &str| {
+        json!({"name": "c", "image": IMAGE, "command": ["sh", "-c", script],
+               "env": [{"name": "SIZE", "value": kib}], "volumeMounts": [{"name": "d", "mountPath": "/d"}]})
+    };
+    let spec = |kib: &str| {
+        let volume = json!({"name": "d", "emptyDir": {"sizeLimit": "5Mi"}});
+        json!({"containers": [writer(kib)], "volumes": [volume], "terminationGracePeriodSeconds": 0})
+    };
+    let small = bench.create(pod("small", spec("1024"))).await;
+    let large = bench.create(pod("large", spec("20480"))).await;
+    let status = bench.until(&large, "evicted", |status| status["phase"] == "Failed").await;
+    assert_eq!(status["reason"], "Evicted", "{status:#}");
+    assert_eq!(status["message"], "Usage of EmptyDir volume \"d\" exceeds the limit \"5Mi\". ");
+    let status = bench.until(&small, "ready", |status| status["containerStatuses"][0]["ready"] == true).await;
+    assert_eq!(status["phase"], "Running");
+    bench.finish().await;
+}

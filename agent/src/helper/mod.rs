@@ -8,8 +8,10 @@
 pub mod empty;
 pub mod kill;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
+
+use crate::volumes::usage;
 
 /// The verb of this program under which a helper runs.
 pub const VERB: &str = "helper";
@@ -29,7 +31,17 @@ pub enum Job {
         /// The folder.
         folder: PathBuf,
     },
+    /// Add up how much room a folder takes, until that is more than a limit.
+    Measure {
+        /// The folder.
+        folder: PathBuf,
+        /// Bytes.
+        limit: u64,
+    },
 }
+
+/// What a helper writes behind the answer of a job that is done.
+const DONE: &str = "done";
 
 impl Job {
     /// The job as arguments of `coracle helper`.
@@ -37,6 +49,9 @@ impl Job {
         match self {
             Job::Kill { pid, container } => vec!["kill".into(), pid.to_string(), container.clone()],
             Job::Empty { folder } => vec!["empty".into(), folder.to_string_lossy().into_owned()],
+            Job::Measure { folder, limit } => {
+                vec!["measure".into(), folder.to_string_lossy().into_owned(), limit.to_string()]
+            }
         }
     }
 
@@ -47,15 +62,26 @@ impl Job {
                 Some(Job::Kill { pid: pid.parse().ok()?, container: container.clone() })
             }
             [verb, folder] if verb == "empty" => Some(Job::Empty { folder: folder.into() }),
+            [verb, folder, limit] if verb == "measure" => {
+                Some(Job::Measure { folder: folder.into(), limit: limit.parse().ok()? })
+            }
             _ => None,
         }
     }
 
-    fn run(&self) -> io::Result<()> {
+    /// Does it. Answers how many processes were killed, or how many bytes are taken.
+    fn run(&self) -> io::Result<u64> {
         match self {
-            Job::Kill { pid, container } => kill::tree(*pid, container).map(|_| ()),
-            Job::Empty { folder } => empty::empty(folder),
+            Job::Kill { pid, container } => kill::tree(*pid, container).map(|killed| killed as u64),
+            Job::Empty { folder } => empty::empty(folder).map(|()| 0),
+            Job::Measure { folder, limit } => usage::of(folder, *limit).map(|usage| usage.bytes),
         }
+    }
+
+    /// Reads what a helper has written; what is no answer is its error.
+    pub fn answer(output: &str) -> Result<u64, String> {
+        let answer = output.trim_end().strip_suffix(DONE).and_then(|text| text.trim().parse().ok());
+        answer.ok_or_else(|| output.trim().to_owned())
     }
 }
 
@@ -65,7 +91,9 @@ impl Job {
 /// The words are no job, or it cannot be done.
 pub fn main(words: &[String]) -> io::Result<()> {
     let job = Job::read(words);
-    job.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "this is no job for a helper"))?.run()
+    let job =
+        job.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "this is no job for a helper"))?;
+    writeln!(io::stdout(), "{} {DONE}", job.run()?)
 }
 
 #[cfg(test)]
@@ -77,9 +105,14 @@ mod tests {
         let jobs = [
             Job::Kill { pid: 7, container: "0a1b".into() },
             Job::Empty { folder: "/a folder/with spaces".into() },
+            Job::Measure { folder: "/f".into(), limit: 5 << 20 },
         ];
         for job in jobs {
             assert_eq!(Job::read(&job.words()), Some(job));
+        }
+        assert_eq!(Job::answer("12 done\n"), Ok(12));
+        for cut in ["", "12", "coracle: no such folder"] {
+            assert_eq!(Job::answer(cut), Err(cut.to_owned()));
         }
         for words in [&["kill", "x", "c"][..], &["empty"], &[]] {
             let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();

@@ -129,6 +129,8 @@ pub struct Observed<'a> {
     pub refused: &'a BTreeMap<String, Failure>,
     /// What the node has for requests.
     pub room: resize::Room,
+    /// Why the pod is evicted, if it is.
+    pub evicted: Option<&'a str>,
     /// What probes said, by container id.
     pub health: &'a BTreeMap<String, Health>,
     /// The pod's address.

@@ -13,7 +13,7 @@ pub fn verdict(observed: &Observed<'_>, views: &[View<'_>]) -> &'static str {
         Some("Failed") => return "Failed",
         _ => {}
     }
-    if deadline_passed(observed) {
+    if deadline_passed(observed) || observed.evicted.is_some() {
         return "Failed";
     }
     let policy = observed.spec().restart_policy.as_deref().unwrap_or("Always");
@@ -90,6 +90,9 @@ pub fn shown(observed: &Observed<'_>, verdict: &'static str) -> &'static str {
 pub fn is_terminal(phase: &str) -> bool {
     matches!(phase, "Succeeded" | "Failed")
 }
+
+/// The word for a pod that its node ends because it takes too much.
+pub const EVICTED: &str = "Evicted";
 
 /// What is said of a pod that has run for longer than its spec allows.
 pub const DEADLINE: (&str, &str) =

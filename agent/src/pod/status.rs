@@ -22,7 +22,11 @@ pub fn status(observed: &Observed<'_>, views: &[View<'_>], verdict: &'static str
     }
     status.insert("phase".into(), phase.into());
     status.insert("conditions".into(), conditions::conditions(observed, views, phase).into());
-    if phase == "Failed" && phase::deadline_passed(observed) {
+    let was_over = old.and_then(|old| old.phase.as_deref()).is_some_and(phase::is_terminal);
+    if let Some(why) = observed.evicted.filter(|_| phase == "Failed" && !was_over) {
+        status.insert("message".into(), why.into());
+        status.insert("reason".into(), phase::EVICTED.into());
+    } else if phase == "Failed" && phase::deadline_passed(observed) {
         status.insert("message".into(), phase::DEADLINE.1.into());
         status.insert("reason".into(), phase::DEADLINE.0.into());
     } else if let Some(old) = old {

@@ -50,6 +50,9 @@ pub fn step(observed: &Observed<'_>) -> Step {
     if phase::deadline_passed(observed) {
         plan.tell(phase::DEADLINE.0, Tone::Normal, phase::DEADLINE.0, phase::DEADLINE.1.into());
     }
+    if let Some(why) = observed.evicted {
+        plan.tell(phase::EVICTED, Tone::Warning, phase::EVICTED, why.into());
+    }
     if ending {
         plan.wind_down();
     } else {
@@ -355,6 +358,9 @@ impl Plan<'_> {
 
     /// How long the pod's containers may take to end.
     fn grace(&self) -> u64 {
+        if self.observed.evicted.is_some() {
+            return SHORTEST_GRACE;
+        }
         let asked = self.observed.pod.metadata.deletion_grace_period_seconds;
         let own = self.observed.spec().termination_grace_period_seconds.unwrap_or(30);
         u64::try_from(asked.filter(|_| self.observed.deleted()).unwrap_or(own)).unwrap_or(0)

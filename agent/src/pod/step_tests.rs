@@ -31,6 +31,7 @@ struct World {
     granted: BTreeMap<String, Limits>,
     refused: BTreeMap<String, Failure>,
     room: Room,
+    evicted: Option<&'static str>,
     now: Timestamp,
 }
 
@@ -47,6 +48,7 @@ impl World {
             granted: BTreeMap::new(),
             refused: BTreeMap::new(),
             room: Room { all: Requests { cpu_milli: 2000, memory: 1 << 30 }, others: Requests::default() },
+            evicted: None,
             now: at(0),
         }
     }
@@ -92,6 +94,7 @@ impl World {
             granted: &self.granted,
             refused: &self.refused,
             room: self.room,
+            evicted: self.evicted,
             address: Some(Ipv4Addr::new(10, 88, 0, 2)),
             host: Ipv4Addr::new(10, 88, 0, 1),
             accepted: at(-100),
@@ -170,6 +173,8 @@ fn what_is_done_next() {
     let late = late.with("a", running());
     let mut over = World::new(never()).with("a", ended(0)).with("b", ended(0));
     over.sandbox = None;
+    let mut too_large = World::new(two()).with("a", running()).with("b", running());
+    too_large.evicted = Some("why");
     let mut given_up = World::new(two()).with("a", running()).with("b", running());
     given_up.health.insert("b-0".into(), Health { given_up: Some("liveness"), ..Default::default() });
     let cases: Vec<(&str, World, &[&str])> = vec![
@@ -219,6 +224,7 @@ fn what_is_done_next() {
             &["tell ResizeStarted", "stop a"],
         ),
         ("out of time", late, &["tell DeadlineExceeded", "stop a"]),
+        ("too large", too_large, &["tell Evicted", "stop a", "stop b"]),
         ("who gave up is stopped", given_up, &["stop b"]),
         ("sidecars start first", World::new(with_init()), &["start s.0"]),
         ("then init containers", World::new(with_init()).with("s", running()), &["start i.0"]),
@@ -540,4 +546,21 @@ fn a_resize_tells_what_is_applied() {
         told.iter().any(|one| matches!(one, Action::Tell { message, .. } if *message == text)),
         "{told:?}"
     );
+}
+
+#[test]
+fn an_evicted_pod_has_failed_and_says_why() {
+    let mut world = World::new(two()).with("a", ended(137)).with("b", ended(137));
+    world.evicted = Some("Usage of EmptyDir volume \"d\" exceeds the limit \"5Mi\". ");
+    world.sandbox.as_mut().unwrap().running = false;
+    let told = |status: &Value| {
+        ["phase", "reason", "message"].map(|key| status[key].as_str().unwrap_or_default().to_owned())
+    };
+    let status = world.step().status;
+    assert_eq!(told(&status), ["Failed", "Evicted", world.evicted.unwrap()]);
+    // What is told stays, also after the agent has begun anew.
+    world.pod.status = serde_json::from_value(status).unwrap();
+    world.evicted = None;
+    let again = world.step().status;
+    assert_eq!(told(&again)[..2], ["Failed", "Evicted"]);
 }

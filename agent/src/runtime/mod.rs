@@ -18,6 +18,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::io::AsyncWrite;
 
+use crate::helper::Job;
 use crate::labels::{Mark, Owner};
 pub use spec::{
     ContainerSpec, HostPort, Limits, Mount, MountSource, NetworkMode, Propagation, Seccomp, Security, Share,
@@ -99,6 +100,9 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Makes an image from a tar of its root folder. `changes` are lines such as `ENTRYPOINT [..]`.
     async fn import(&self, reference: &str, tar: Bytes, changes: &[String]) -> Result<(), Error>;
+
+    /// Has a job done as root, for an owner, where this process may not do it.
+    async fn help(&self, owner: &Owner, job: &Job) -> Result<u64, Error>;
 
     /// Removes every container, network and volume of an owner and answers what was removed.
     ///

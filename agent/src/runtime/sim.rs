@@ -28,6 +28,7 @@ use super::{
     Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, Limits, LogLine, LogOptions,
     Network, NetworkMode, Removed, Runtime, Session, State, Streams,
 };
+use crate::helper::Job;
 use crate::labels::{self, Mark, Owner};
 
 /// How many events a listener may lag behind before it has to look at everything.
@@ -325,6 +326,10 @@ impl Runtime for SimRuntime {
 
     async fn import(&self, _: &str, _: Bytes, _: &[String]) -> Result<(), Error> {
         Ok(())
+    }
+
+    async fn help(&self, _: &Owner, _: &Job) -> Result<u64, Error> {
+        Err(Error::Refused("a simulated engine does nothing as root".into()))
     }
 
     async fn clean_up(&self, owner: &Owner, _authority: &str) -> Result<Removed, Error> {

@@ -6,6 +6,7 @@ mod atomic;
 mod hosts;
 pub mod payload;
 mod places;
+pub mod usage;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -113,6 +114,42 @@ fn one(
         return Ok(Prepared { source: MountSource::Path(folder), read_only: false });
     }
     Err("this kind of volume is not supported".into())
+}
+
+/// A pod's `emptyDir`s on disk that may not grow without limit.
+pub fn limited(places: &Places, pod: &Pod) -> Vec<LimitedVolume> {
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let limited = volumes.filter_map(|volume| {
+        let source = volume.empty_dir.as_ref()?;
+        // What lies in memory is kept to its limit by the kernel.
+        let on_disk = source.medium.as_deref().unwrap_or_default().is_empty();
+        let text = source.size_limit.as_ref().filter(|_| on_disk)?.0.clone();
+        let limit = u64::try_from(text.parse::<Quantity>().ok()?.value()).ok().filter(|limit| *limit > 0)?;
+        let folder = places.pod(uid).join("volumes").join(&volume.name);
+        Some(LimitedVolume { name: volume.name.clone(), folder, limit, text })
+    });
+    limited.collect()
+}
+
+/// A volume that may not grow without limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitedVolume {
+    /// Its name.
+    pub name: String,
+    /// Where it lies.
+    pub folder: PathBuf,
+    /// Bytes.
+    pub limit: u64,
+    /// The limit as the pod says it.
+    pub text: String,
+}
+
+impl LimitedVolume {
+    /// Why its pod is evicted, in upstream's words.
+    pub fn exceeded(&self) -> String {
+        format!("Usage of EmptyDir volume {:?} exceeds the limit {:?}. ", self.name, self.text)
+    }
 }
 
 fn labels_cluster(labels: &BTreeMap<String, String>) -> &str {

@@ -52,6 +52,7 @@ impl Bench {
         let mut config =
             AgentConfig::new(&self.name, "node-1", self.runtime.clone(), self.root.path().into());
         config.sandbox_image = IMAGE.into();
+        config.timing.refresh = Duration::from_millis(500);
         config.lines = Some(Arc::new(self.line.clone()));
         let stop = CancellationToken::new();
         let agent = coracle_agent::start(self.client(), config, Clock::system(), stop.clone());

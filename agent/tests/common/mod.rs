@@ -8,7 +8,7 @@ use coracle_agent::docker::{self, DockerRuntime};
 use coracle_agent::runtime::Runtime;
 
 /// A static busybox with its usual names; without a command it waits for SIGTERM.
-pub const IMAGE: &str = "coracle-test/busybox:2";
+pub const IMAGE: &str = "coracle-test/busybox:3";
 
 /// The engine, with [`IMAGE`]. `None`, said aloud, where there is no engine or no static busybox; a failure where an
 /// engine is required.
@@ -44,7 +44,7 @@ fn root_folder(busybox: &[u8]) -> Vec<u8> {
     std::fs::write(bin.join("busybox"), busybox).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(bin.join("busybox"), mode).unwrap();
-    for name in ["sh", "sleep", "cat", "echo", "kill", "pause", "tail"] {
+    for name in ["sh", "sleep", "cat", "echo", "kill", "pause", "tail", "mkdir", "dd"] {
         std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
     }
     let script = "#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 3600 & wait; done\n";

@@ -2,6 +2,7 @@
 //!
 //! Everything slow runs in tasks of its own; the worker only ever waits for the next thing to happen.
 
+mod measure;
 mod notes;
 mod probes;
 mod tasks;
@@ -27,6 +28,7 @@ use crate::labels::SANDBOX;
 use crate::probe::Purpose;
 use crate::probe::task::Opinion;
 use crate::runtime::{Container, ContainerEvent, Limits};
+use measure::Measuring;
 use tasks::{Done, Task};
 
 /// How many messages wait for a worker. Its own tasks wait for room; nobody else is held up.
@@ -67,6 +69,7 @@ pub struct Worker {
     told: BTreeSet<String>,
     removing: BTreeSet<String>,
     refreshing: bool,
+    measuring: Measuring,
     /// Whether nothing will be started any more.
     ending: bool,
     gone: bool,
@@ -116,6 +119,7 @@ pub fn start(
         told: BTreeSet::new(),
         removing: BTreeSet::new(),
         refreshing: false,
+        measuring: Measuring::default(),
         ending: false,
         gone: false,
         turns: 0,
@@ -159,7 +163,10 @@ impl Worker {
                 Some(done) = done.recv() => self.finish(done).await,
                 Some(opinion) = opinions.recv() => self.weigh(&opinion),
                 () = tokio::time::sleep(wait) => {}
-                _ = refresh.tick() => self.refresh(),
+                _ = refresh.tick() => {
+                    self.refresh();
+                    self.measure();
+                }
             }
             while let Ok(message) = inbox.try_recv() {
                 self.hear(message).await;
@@ -181,6 +188,7 @@ impl Worker {
             granted: &self.granted,
             refused: &self.refused,
             room: self.ctx.claims.room(self.pod.metadata.uid.as_deref().unwrap_or_default()),
+            evicted: self.measuring.exceeded.as_deref(),
             health: &self.health,
             address: self.address,
             host: self.ctx.host(),

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
+use super::measure::Measured;
 use crate::context::Tone;
 use crate::labels::SANDBOX;
 use crate::pod::start::{Start, Started};
@@ -21,6 +22,7 @@ pub(super) enum Done {
     Stopped { name: String, turn: u64 },
     Removed { name: String, id: String },
     Refreshed,
+    Measured(Measured),
 }
 
 /// A task that is under way.
@@ -193,6 +195,7 @@ impl Worker {
                 tracing::trace!(container = name, "removed");
             }
             Done::Refreshed => self.refreshing = false,
+            Done::Measured(measured) => self.note_measured(measured),
         }
     }
 

@@ -128,7 +128,8 @@ impl Command {
         if matches!(here, Ok(Ok(killed)) if killed > 0) {
             return Ok(());
         }
-        helper::run(&self.runtime, &container.labels, &Job::Kill { pid, container: container.id }).await
+        let job = Job::Kill { pid, container: container.id };
+        helper::run(&self.runtime, &container.labels, &job).await.map(|_| ())
     }
 }
 

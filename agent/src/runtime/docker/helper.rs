@@ -4,41 +4,55 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use futures::StreamExt;
+
 use super::DockerRuntime;
 use crate::helper::{Job, VERB};
 use crate::image::{self, PAUSE_IMAGE};
 use crate::labels::{CLUSTER, NODE};
 use crate::runtime::{
-    ContainerSpec, Error, Mount, MountSource, NetworkMode, Propagation, Runtime, Security, Share,
+    ContainerSpec, Error, Mount, MountSource, NetworkMode, Propagation, Runtime, Security, Share, Streams,
 };
 
 /// How long a helper may take. Folders of many files are removed by it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Has a job done and returns when the helper is over. What came of it has to be looked at: the engine removes a helper
-/// as soon as it has ended, so that none is left behind by an agent that was killed meanwhile.
+/// Has a job done and answers what came of it. The engine removes a helper as soon as it has ended, so that none is left
+/// behind by an agent that was killed meanwhile.
 ///
 /// # Errors
-/// The helper cannot be made or does not end.
-pub async fn run(runtime: &DockerRuntime, labels: &BTreeMap<String, String>, job: &Job) -> Result<(), Error> {
+/// The helper cannot be made, does not end, or cannot do its job.
+pub async fn run(
+    runtime: &DockerRuntime,
+    labels: &BTreeMap<String, String>,
+    job: &Job,
+) -> Result<u64, Error> {
     image::ensure(runtime).await.map_err(|error| Error::Refused(error.to_string()))?;
     let (runtime, spec) = (runtime.clone(), describe(labels, job));
     // On a task of its own: it is seen to its end, whoever asked for it.
     let done = tokio::spawn(async move {
         let id = runtime.create(&spec).await?;
-        if let Err(error) = runtime.start(&id).await {
+        let late = || Error::Refused(format!("a helper did not end within {} s", PATIENCE.as_secs()));
+        let output = tokio::time::timeout(PATIENCE, output(&runtime, &id)).await;
+        let output = output.unwrap_or_else(|_| Err(late()));
+        if output.is_err() {
             let _ = runtime.remove(&id).await;
-            return Err(error);
         }
-        match tokio::time::timeout(PATIENCE, runtime.ended(&id)).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                runtime.remove(&id).await?;
-                Err(Error::Refused(format!("a helper did not end within {} s", PATIENCE.as_secs())))
-            }
-        }
+        Job::answer(&output?).map_err(|why| Error::Refused(format!("a helper failed: {why}")))
     });
     done.await.map_err(|error| Error::Refused(error.to_string()))?
+}
+
+/// Starts a helper and reads what it writes. It is listened to before it starts: once it has ended it is gone.
+async fn output(runtime: &DockerRuntime, id: &str) -> Result<String, Error> {
+    let streams = Streams { stdout: true, stderr: true, ..Streams::default() };
+    let mut session = runtime.attach(id, streams).await?;
+    runtime.start(id).await?;
+    let mut written = Vec::new();
+    while let Some(piece) = session.output.next().await {
+        written.extend_from_slice(&piece?.data);
+    }
+    Ok(String::from_utf8_lossy(&written).into_owned())
 }
 
 /// The helper of a job. It may do what the job takes and nothing else.
@@ -47,11 +61,11 @@ fn describe(labels: &BTreeMap<String, String>, job: &Job) -> ContainerSpec {
     let cluster = labels.get(CLUSTER).map_or("none", String::as_str);
     let (capabilities, pid, mounts): (&[&str], _, _) = match job {
         Job::Kill { .. } => (&["KILL"], Share::Host, Vec::new()),
-        Job::Empty { folder } => {
+        Job::Empty { folder } | Job::Measure { folder, .. } => {
             let mount = Mount {
                 source: MountSource::Path(folder.clone()),
                 target: folder.to_string_lossy().into_owned(),
-                read_only: false,
+                read_only: matches!(job, Job::Measure { .. }),
                 propagation: Propagation::Private,
             };
             (&["DAC_OVERRIDE", "FOWNER"], Share::Own, vec![mount])

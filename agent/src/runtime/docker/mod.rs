@@ -22,6 +22,7 @@ use super::{
     Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, Limits, LogLine, LogOptions,
     Network, Removed, Runtime, Session, Streams,
 };
+use crate::helper::Job;
 use crate::labels::{self, Mark, Owner};
 
 /// A connection to a Docker engine.
@@ -225,6 +226,10 @@ impl Runtime for DockerRuntime {
 
     async fn import(&self, reference: &str, tar: Bytes, changes: &[String]) -> Result<(), Error> {
         images::import(&self.docker, reference, tar, changes).await
+    }
+
+    async fn help(&self, owner: &Owner, job: &Job) -> Result<u64, Error> {
+        helper::run(self, &owner.labels(), job).await
     }
 
     async fn clean_up(&self, owner: &Owner, authority: &str) -> Result<Removed, Error> {
