@@ -1,21 +1,69 @@
-//! Removing what belongs to no pod any more.
+//! Removing what belongs to no pod any more. Nothing is removed because somebody forgot it: only what the API says is
+//! gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use coracle_api::{Object, kinds};
+use coracle_client::{Error, Interest};
 
 use crate::context::Context;
-use crate::runtime::Container;
+use crate::labels::{Identity, Owner};
+use crate::runtime::{self, Container};
 
-/// Removes containers whose pod the API does not know.
+/// Containers by the uid of their pod.
+pub type ByPod = BTreeMap<String, Vec<Container>>;
+
+/// The node's containers by the uid of their pod.
+pub async fn owned(ctx: &Context) -> Result<ByPod, runtime::Error> {
+    let owner = Owner::node(&ctx.config.cluster, &ctx.config.node);
+    let mut found = ByPod::new();
+    for container in ctx.runtime().containers(&owner).await? {
+        if let Some(identity) = Identity::read(&container.labels) {
+            found.entry(identity.uid).or_default().push(container);
+        }
+    }
+    Ok(found)
+}
+
+/// Which pods the agent answers for.
+pub fn interest(ctx: &Context) -> Interest {
+    Interest { fields: format!("spec.nodeName={}", ctx.config.node), ..Interest::all(&kinds::POD) }
+}
+
+/// The uids of listed pods, those of pods that cannot be read among them.
+pub fn uids(pods: &[Arc<Object>]) -> BTreeSet<String> {
+    let uid = |object: &Arc<Object>| object.value().ok()?["metadata"]["uid"].as_str().map(str::to_owned);
+    pods.iter().filter_map(uid).collect()
+}
+
+/// Of pods whose containers were found, those that the API does not know any more.
+///
+/// The list is asked for after the containers were found: a container is made only for a pod that was bound here before,
+/// so what a later list leaves out is gone for good.
+pub async fn gone(ctx: &Context, found: impl Iterator<Item = &String>) -> Result<BTreeSet<String>, Error> {
+    let found: Vec<&String> = found.collect();
+    if found.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let (pods, _) = ctx.client.list(&interest(ctx)).await?;
+    let known = uids(&pods);
+    Ok(found.into_iter().filter(|uid| !known.contains(*uid)).cloned().collect())
+}
+
+/// Removes containers whose pod is gone.
 pub async fn remove(ctx: &Context, orphans: Vec<Container>) {
     for orphan in orphans {
         tracing::info!(container = orphan.id, "removing what belongs to no pod");
         if let Err(error) = ctx.runtime().remove(&orphan.id).await {
-            tracing::warn!(container = orphan.id, %error, "cannot remove");
+            tracing::warn!(container = orphan.id, %error, "cannot remove; the next look tries again");
         }
     }
 }
 
 /// Removes the files of pods that are not there any more.
-pub async fn sweep_files(ctx: &Context, uids: &[String]) {
-    let (places, uids) = (ctx.places.clone(), uids.to_vec());
+pub async fn sweep_files(ctx: &Context, uids: &BTreeSet<String>) {
+    let (places, uids) = (ctx.places.clone(), uids.clone());
     let sweep = move || {
         for uid in places.known().into_iter().filter(|uid| !uids.contains(uid)) {
             if let Err(error) = places.remove(&uid) {

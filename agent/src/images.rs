@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::{Context, Tone};
 use crate::pod::Failure;
 use crate::runtime::{Error, Image};
+use crate::times::later;
 
 /// Waits after a failed pull, in seconds: the first, and the longest.
 const FIRST_WAIT: i64 = 10;
@@ -41,7 +42,7 @@ impl Images {
     fn note(&self, key: (String, String), now: Timestamp, error: &str) -> Timestamp {
         let mut failed = self.failed.lock();
         let wait = failed.get(&key).map_or(FIRST_WAIT, |known| (known.wait * 2).min(LONGEST_WAIT));
-        let until = now.checked_add(SignedDuration::from_secs(wait)).unwrap_or(now);
+        let until = later(now, SignedDuration::from_secs(wait));
         failed.insert(key, Failed { wait, until, error: error.into() });
         until
     }
@@ -95,7 +96,7 @@ impl Wanted<'_> {
     }
 
     fn in_seconds(&self, seconds: i64) -> Timestamp {
-        self.ctx.clock.now().checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+        later(self.ctx.clock.now(), SignedDuration::from_secs(seconds))
     }
 
     fn soon(&self) -> Timestamp {

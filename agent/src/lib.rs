@@ -29,6 +29,7 @@ mod resources;
 pub mod runtime;
 mod security;
 mod streams;
+mod times;
 mod tokens;
 mod volumes;
 

@@ -1,39 +1,80 @@
 //! All pods of the node: follows the API's pods and the runtime's events, and gives each to its worker.
+//!
+//! Pods come from one watch, which starts at a list and is resumed where it broke off. Containers come from the
+//! runtime's events; a survey of all containers, now and then and after each gap, catches what an event missed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::{Object, Revision, kinds};
+use coracle_api::{Object, Revision};
 use coracle_client::backoff::Backoff;
-use coracle_client::{Error, Event, Interest, Typed as _};
+use coracle_client::{Error, Event, Typed as _};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::context::Context;
-use crate::labels::{self, Identity, Owner};
+use crate::gc::{self, ByPod};
+use crate::labels::{self, Owner};
 use crate::pod::phase;
-use crate::pod::worker::{self, Message};
-use crate::runtime::{self, Container, ContainerEvent};
+use crate::pod::worker::{self, Sender};
+use crate::runtime::{Container, ContainerEvent};
 
-/// How many messages wait for one worker. A worker that is so far behind looks at everything once it comes to it.
-const INBOX: usize = 256;
+/// How long the engine may take to show all containers.
+const SURVEY: Duration = Duration::from_secs(120);
+/// Waits before a worker that panicked is replaced: the first, and the longest.
+const REPLACE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
-/// The workers of a node.
+/// The workers of a node. Dropped, it takes every task of the node with it: nothing is started after that.
 struct Manager {
     ctx: Arc<Context>,
-    workers: HashMap<String, mpsc::Sender<Message>>,
-    tasks: JoinSet<String>,
-    /// Containers that were found before their pod was heard of.
-    found: HashMap<String, Vec<Container>>,
+    pods: BTreeMap<String, Managed>,
+    workers: JoinSet<()>,
+    /// Whose worker a task is, by uid.
+    worker_of: HashMap<task::Id, String>,
+    /// Removals of containers whose pods are gone.
+    removals: JoinSet<()>,
+    survey: Survey,
+}
+
+/// A pod and the way to its worker.
+struct Managed {
+    pod: Arc<Pod>,
+    revision: Revision,
+    gone: bool,
+    inbox: Sender,
+    /// How long to wait when its worker panics.
+    replace: Backoff,
+}
+
+/// A look at all containers, which may take a while: at most one at a time.
+#[derive(Default)]
+struct Survey {
+    running: Option<AbortOnDropHandle<Option<Seen>>>,
+    /// Another is wanted: something may have happened since this one began.
+    again: bool,
+}
+
+/// What a survey saw.
+struct Seen {
+    found: ByPod,
+    gone: BTreeSet<String>,
 }
 
 /// Runs the node's pods until it stops. What runs then goes on running.
 pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
-    let mut manager = Manager { ctx, workers: HashMap::new(), tasks: JoinSet::new(), found: HashMap::new() };
+    let mut manager = Manager {
+        ctx,
+        pods: BTreeMap::new(),
+        workers: JoinSet::new(),
+        worker_of: HashMap::new(),
+        removals: JoinSet::new(),
+        survey: Survey::default(),
+    };
     stop.run_until_cancelled(manager.keep()).await;
 }
 
@@ -42,7 +83,7 @@ impl Manager {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
         let (events, mut heard) = mpsc::channel(1024);
         let listener = tokio::spawn(listen(self.ctx.clone(), events));
-        let _listener = tokio_util::task::AbortOnDropHandle::new(listener);
+        let _listener = AbortOnDropHandle::new(listener);
         let mut since = None;
         loop {
             let broken = self.follow(&mut since, &mut heard, &mut backoff).await;
@@ -62,15 +103,10 @@ impl Manager {
         heard: &mut mpsc::Receiver<Option<ContainerEvent>>,
         backoff: &mut Backoff,
     ) -> Result<(), Error> {
-        let node = &self.ctx.config.node;
-        let interest = Interest { fields: format!("spec.nodeName={node}"), ..Interest::all(&kinds::POD) };
+        let interest = gc::interest(&self.ctx);
         let from = match *since {
             Some(revision) => revision,
-            None => {
-                let (pods, revision) = self.ctx.client.list(&interest).await?;
-                self.adopt(&pods).await?;
-                revision
-            }
+            None => self.adopt().await?,
         };
         *since = Some(from);
         let mut events = self.ctx.client.watch(vec![interest], from).await?;
@@ -78,59 +114,79 @@ impl Manager {
         resync.reset();
         loop {
             tokio::select! {
+                biased;
                 event = events.next() => {
                     let event = event.unwrap_or_else(|| Err(Error::Unreachable("the watch ended".into())))?;
                     backoff.reset();
                     *since = Some(event.revision());
                     match event {
                         Event::Added(object) | Event::Modified(object) => {
-                            self.decoded(&object).into_iter().for_each(|pod| self.take(pod));
+                            self.decoded(&object).into_iter().for_each(|pod| self.take(pod, object.revision, Vec::new()));
                         }
                         Event::Deleted(object) => self.gone(&object),
                         Event::Bookmark(_) => {}
                     }
                 }
                 Some(event) = heard.recv() => match event {
-                    Some(event) => self.send(&event.uid.clone(), Message::Event(event)),
-                    None => self.look_everywhere().await,
-                },
-                Some(ended) = self.tasks.join_next() => {
-                    if let Ok(uid) = ended {
-                        self.workers.remove(&uid);
+                    Some(event) => {
+                        if let Some(pod) = self.pods.get(&event.uid) {
+                            pod.inbox.event(event);
+                        }
                     }
-                }
-                _ = resync.tick() => self.look_everywhere().await,
+                    None => self.look_everywhere(),
+                },
+                Some(ended) = self.workers.join_next_with_id() => self.worker_ended(ended),
+                Some(_) = self.removals.join_next() => {}
+                seen = self.survey.seen() => self.take_survey(seen),
+                _ = resync.tick() => self.look_everywhere(),
             }
         }
     }
 
-    /// Takes over what is there: pods of the API, containers of the runtime. What belongs to no pod is removed. Without a
-    /// look at the containers nothing begins: pods that run would be started twice.
-    async fn adopt(&mut self, pods: &[Arc<Object>]) -> Result<(), Error> {
-        let unseen = |error: runtime::Error| {
-            tracing::warn!(%error, "cannot see the containers; trying again");
-            Error::Unreachable(error.to_string())
+    /// Takes over what is there: pods of the API, containers of the runtime. Answers the revision to follow from. Called
+    /// at the start, and whenever the watch cannot be resumed; what runs is kept by the same rules both times.
+    async fn adopt(&mut self) -> Result<Revision, Error> {
+        let unseen = |why: &dyn std::fmt::Display| {
+            tracing::warn!(error = %why, "cannot see the containers; trying again");
+            Error::Unreachable(why.to_string())
         };
-        self.found = self.owned().await.map_err(unseen)?;
-        let pods: Vec<Pod> = pods.iter().filter_map(|object| self.decoded(object)).collect();
+        // The containers first: one whose pod a later list does not know has no pod any more.
+        let found = tokio::time::timeout(SURVEY, gc::owned(&self.ctx)).await.map_err(|late| unseen(&late))?;
+        let mut found = found.map_err(|error| unseen(&error))?;
+        let (objects, revision) = self.ctx.client.list(&gc::interest(&self.ctx)).await?;
+        let mut known = gc::uids(&objects);
+        let pods: Vec<(Pod, Revision)> =
+            objects.iter().filter_map(|object| Some((self.decoded(object)?, object.revision))).collect();
         // Before any worker asks for an address, all that are in use must be known.
-        self.claim_addresses(&pods);
-        let uids: Vec<String> = pods.iter().filter_map(|pod| pod.metadata.uid.clone()).collect();
-        for pod in pods {
-            self.take(pod);
+        self.claim_addresses(&found, pods.iter().map(|(pod, _)| pod));
+        for (pod, at) in pods {
+            let own = pod.metadata.uid.as_ref().and_then(|uid| found.remove(uid)).unwrap_or_default();
+            self.take(pod, at, own);
         }
-        let missing: Vec<String> = self.workers.keys().filter(|uid| !uids.contains(uid)).cloned().collect();
-        for uid in missing {
-            self.send(&uid, Message::Gone);
+        for (uid, managed) in &mut self.pods {
+            // A list from before what is known of a pod says nothing about it.
+            if !known.contains(uid) && managed.revision <= revision {
+                managed.gone = true;
+                managed.inbox.gone();
+            }
         }
-        let orphans: Vec<Container> = std::mem::take(&mut self.found).into_values().flatten().collect();
-        crate::gc::remove(&self.ctx, orphans).await;
-        crate::gc::sweep_files(&self.ctx, &uids).await;
-        Ok(())
+        known.extend(self.pods.keys().cloned());
+        found.retain(|uid, _| !known.contains(uid));
+        self.remove(found);
+        gc::sweep_files(&self.ctx, &known).await;
+        Ok(revision)
+    }
+
+    fn remove(&mut self, orphans: ByPod) {
+        let orphans: Vec<Container> = orphans.into_values().flatten().collect();
+        if !orphans.is_empty() {
+            let ctx = self.ctx.clone();
+            self.removals.spawn(async move { gc::remove(&ctx, orphans).await });
+        }
     }
 
     /// Notes the addresses of sandboxes that are there, then those of pods whose sandbox will come again.
-    fn claim_addresses(&self, pods: &[Pod]) {
+    fn claim_addresses<'a>(&self, found: &ByPod, pods: impl Iterator<Item = &'a Pod>) {
         let of_sandbox = |container: &Container| {
             container
                 .labels
@@ -146,35 +202,46 @@ impl Manager {
                 .filter(|status| !status.phase.as_deref().is_some_and(phase::is_terminal))?;
             status.pod_ip.as_deref()?.parse().ok().zip(pod.metadata.uid.clone())
         };
-        let sandboxes = self.found.values().flatten().filter_map(of_sandbox);
-        for (address, uid) in sandboxes.chain(pods.iter().filter_map(of_pod)) {
+        let sandboxes = found.values().flatten().filter_map(of_sandbox);
+        for (address, uid) in sandboxes.chain(pods.filter_map(of_pod)) {
             self.ctx.addresses.claim(address, &uid);
         }
     }
 
-    /// The node's containers by the uid of their pod.
-    async fn owned(&self) -> Result<HashMap<String, Vec<Container>>, runtime::Error> {
-        let owner = Owner::node(&self.ctx.config.cluster, &self.ctx.config.node);
-        let containers = self.ctx.runtime().containers(&owner).await?;
-        let mut found: HashMap<String, Vec<Container>> = HashMap::new();
-        for container in containers {
-            if let Some(identity) = Identity::read(&container.labels) {
-                found.entry(identity.uid).or_default().push(container);
-            }
+    /// Has all containers looked at.
+    fn look_everywhere(&mut self) {
+        if self.survey.running.is_some() {
+            self.survey.again = true;
+            return;
         }
-        Ok(found)
+        let ctx = self.ctx.clone();
+        let workers: BTreeSet<String> = self.pods.keys().cloned().collect();
+        let survey = async move {
+            let found = gc::owned(&ctx)
+                .await
+                .inspect_err(|error| tracing::warn!(%error, "cannot see the containers"))
+                .ok()?;
+            let without = found.keys().filter(|uid| !workers.contains(*uid));
+            // While the API cannot be asked nothing is gone.
+            let gone = gc::gone(&ctx, without).await.unwrap_or_default();
+            Some(Seen { found, gone })
+        };
+        let survey = async move { tokio::time::timeout(SURVEY, survey).await.ok().flatten() };
+        self.survey.running = Some(AbortOnDropHandle::new(tokio::spawn(survey)));
     }
 
-    async fn look_everywhere(&mut self) {
-        let mut found = match self.owned().await {
-            Ok(found) => found,
-            Err(error) => return tracing::warn!(%error, "cannot see the containers"),
-        };
-        for uid in self.workers.keys() {
-            let ids = found.remove(uid).into_iter().flatten().map(|container| container.id).collect();
-            self.send(uid, Message::Look(ids));
+    fn take_survey(&mut self, seen: Option<Seen>) {
+        if let Some(Seen { mut found, gone }) = seen {
+            for (uid, managed) in &self.pods {
+                let ids = found.remove(uid).into_iter().flatten().map(|container| container.id);
+                managed.inbox.look(ids);
+            }
+            found.retain(|uid, _| gone.contains(uid));
+            self.remove(found);
         }
-        crate::gc::remove(&self.ctx, found.into_values().flatten().collect()).await;
+        if std::mem::take(&mut self.survey.again) {
+            self.look_everywhere();
+        }
     }
 
     fn decoded(&self, object: &Object) -> Option<Pod> {
@@ -187,38 +254,66 @@ impl Manager {
         }
     }
 
-    fn take(&mut self, pod: Pod) {
+    /// A pod as the API has it at a revision, and containers of it that were found.
+    fn take(&mut self, pod: Pod, revision: Revision, found: Vec<Container>) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
-        if self.workers.contains_key(&uid) {
-            return self.send(&uid, Message::Pod(Arc::new(pod)));
+        let pod = Arc::new(pod);
+        if let Some(managed) = self.pods.get_mut(&uid) {
+            managed.pod = pod.clone();
+            managed.revision = revision;
+            managed.inbox.pod(pod);
+            if !found.is_empty() {
+                managed.inbox.look(found.into_iter().map(|container| container.id));
+            }
+            return;
         }
-        let (sender, inbox) = mpsc::channel(INBOX);
-        let found = self.found.remove(&uid).unwrap_or_default();
-        let work = worker::start(self.ctx.clone(), Arc::new(pod), found, inbox);
-        self.workers.insert(uid.clone(), sender);
-        self.tasks.spawn(async move {
-            work.await;
-            uid
-        });
+        let (sender, inbox) = worker::inbox();
+        let replace = Backoff::new(REPLACE.0, REPLACE.1);
+        let work = worker::run(self.ctx.clone(), pod.clone(), found, inbox);
+        self.pods.insert(uid.clone(), Managed { pod, revision, gone: false, inbox: sender, replace });
+        let task = self.workers.spawn(work);
+        self.worker_of.insert(task.id(), uid);
     }
 
     fn gone(&mut self, object: &Object) {
         let Some(pod) = self.decoded(object) else { return };
-        let Some(uid) = pod.metadata.uid.clone() else { return };
-        self.send(&uid, Message::Pod(Arc::new(pod)));
-        self.send(&uid, Message::Gone);
+        let Some(managed) = pod.metadata.uid.as_ref().and_then(|uid| self.pods.get_mut(uid)) else { return };
+        managed.pod = Arc::new(pod);
+        managed.revision = object.revision;
+        managed.gone = true;
+        managed.inbox.pod(managed.pod.clone());
+        managed.inbox.gone();
     }
 
-    /// A full inbox must not hold up the other pods: the message is lost, and the next resync makes up for it. The
-    /// pod's own changes are never lost: a task waits with them.
-    fn send(&self, uid: &str, message: Message) {
-        let Some(worker) = self.workers.get(uid) else { return };
-        if let Err(mpsc::error::TrySendError::Full(message)) = worker.try_send(message) {
-            let worker = worker.clone();
-            tokio::spawn(async move {
-                let _ = worker.send(message).await;
-            });
+    /// A worker's end is its pod's end on this node, unless it panicked: then another one takes over its containers.
+    fn worker_ended(&mut self, ended: Result<(task::Id, ()), JoinError>) {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+        let Some(uid) = self.worker_of.remove(&id) else { return };
+        let Some(managed) = self.pods.get_mut(&uid) else { return };
+        if ended.is_ok() {
+            self.pods.remove(&uid);
+            return;
         }
+        let wait = managed.replace.next_wait();
+        tracing::error!(pod = %Context::key(&managed.pod), ?wait, "a pod's worker panicked; another takes over");
+        let (sender, inbox) = worker::inbox();
+        if managed.gone {
+            sender.gone();
+        }
+        managed.inbox = sender;
+        let work = worker::replace(self.ctx.clone(), managed.pod.clone(), wait, inbox);
+        let task = self.workers.spawn(work);
+        self.worker_of.insert(task.id(), uid);
+    }
+}
+
+impl Survey {
+    /// Waits for the survey that is under way; for ever, if there is none.
+    async fn seen(&mut self) -> Option<Seen> {
+        let Some(running) = &mut self.running else { return std::future::pending().await };
+        let seen = running.await;
+        self.running = None;
+        seen.unwrap_or_default()
     }
 }
 

@@ -29,7 +29,7 @@ pub fn limits(pod: &Pod, container: &Container, node_memory: i64) -> Limits {
     let memory_limit = read(&limits, "memory").map_or(0, |quantity| quantity.value());
     let memory_request = read(&requests, "memory").map_or(memory_limit, |quantity| quantity.value());
     Limits {
-        cpu_shares: (cpu_request * 1024 / 1000).clamp(MIN_SHARES, MAX_SHARES),
+        cpu_shares: (cpu_request.saturating_mul(1024) / 1000).clamp(MIN_SHARES, MAX_SHARES),
         cpu_milli: cpu_limit,
         memory: memory_limit,
         oom_score_adj: oom_score_adj(pod, memory_request, node_memory),
@@ -83,7 +83,7 @@ fn oom_score_adj(pod: &Pod, memory_request: i64, node_memory: i64) -> i64 {
         Some("Guaranteed") => -997,
         Some("BestEffort") | None => 1000,
         _ => {
-            let score = 1000 - 1000 * memory_request / node_memory.max(1);
+            let score = 1000 - memory_request.saturating_mul(1000) / node_memory.max(1);
             score.clamp(3, 999)
         }
     }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::context::Context;
+use crate::times::later;
 use crate::volumes::payload::{self, TokenRequest};
 
 /// A token is asked for anew when four fifths of its time are over, or when it is a day old.
@@ -43,7 +44,7 @@ impl Tokens {
 
     fn keep(&self, uid: &str, request: TokenRequest, text: String, now: Timestamp) {
         let wait = SignedDuration::from_secs(request.seconds.saturating_mul(4) / 5).min(OLDEST);
-        let until = now.checked_add(wait).unwrap_or(now);
+        let until = later(now, wait);
         self.known.lock().insert((uid.to_owned(), request), Token { text, until });
     }
 }

@@ -147,7 +147,7 @@ impl Host {
                 if let Err(error) = self.start_node(&name) {
                     self.spec.nodes.retain(|known| known.name != name);
                     if let Some(agent) = self.agents.remove(&name) {
-                        agent.kill();
+                        agent.kill().await;
                     }
                     return Err(error);
                 }
@@ -164,7 +164,7 @@ impl Host {
             }
             Order::NodeKill { name } => {
                 // The agent first, and at once: it must not see its containers go and report it.
-                self.take_agent(&name)?.kill();
+                self.take_agent(&name)?.kill().await;
                 let gone = self.plane.remove_containers(&self.cluster, &name).await?;
                 self.set_running(&name, false)?;
                 Reply::Done(format!("{name} lost power: its agent and {gone} containers are gone"))

@@ -213,10 +213,12 @@ impl Agent {
         }
     }
 
-    /// Ends it at once.
-    pub fn kill(self) {
+    /// Ends it at once, with everything that it has begun; returns when that is so.
+    pub async fn kill(self) {
         self.task.abort();
         self.stop.cancel();
+        // An aborted task ends with an error that says so.
+        let _ = self.task.await;
     }
 }
 

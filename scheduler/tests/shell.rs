@@ -155,7 +155,7 @@ async fn room_that_a_deleted_pod_leaves_is_given_at_once() {
     cluster.bound("first").await;
     cluster.pod("second", "1", 0).await;
     assert!(cluster.refused("second").await.contains("No preemption victims found for incoming pod"));
-    cluster.client.write_one(Op::delete_key(key("first"))).await.expect("deleted");
+    cluster.client.write_one(Op::delete_key(key("first")).with_grace(0)).await.expect("deleted");
     cluster.bound("second").await;
 }
 
@@ -178,7 +178,7 @@ async fn a_lost_binding_is_made_again_and_a_doubtful_one_is_not() {
 async fn room_is_given_within_two_seconds_however_it_appears_and_however_often_a_pod_was_refused() {
     let node = |name: &str| Key::new(&kinds::NODE, "", name);
     let ways = [
-        ("a pod is deleted", Op::delete_key(key("first"))),
+        ("a pod is deleted", Op::delete_key(key("first")).with_grace(0)),
         ("a pod ends", Op::merge_status(key("first"), json!({ "status": { "phase": "Succeeded" } }))),
         (
             "a node grows",

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Record;
 use crate::runtime::State;
+use crate::times::seconds_later;
 
 /// The wait after the second end; the first restart is at once.
 const FIRST: u64 = 10;
@@ -17,7 +18,7 @@ const FORGOTTEN: SignedDuration = SignedDuration::from_secs(2 * LONGEST as i64);
 pub fn due(record: &Record) -> Option<(Timestamp, u64)> {
     let State::Exited { finished, .. } = record.state else { return None };
     let wait = if forgotten(record, finished) { 0 } else { record.backoff };
-    Some((finished.checked_add(SignedDuration::from_secs(wait as i64)).unwrap_or(Timestamp::MAX), wait))
+    Some((seconds_later(finished, wait), wait))
 }
 
 /// The wait that will follow the end of the container that comes after this one.
@@ -26,7 +27,7 @@ pub fn next(record: &Record) -> u64 {
     match record.backoff {
         _ if forgotten(record, finished) => FIRST,
         0 => FIRST,
-        wait => (2 * wait).min(LONGEST),
+        wait => wait.saturating_mul(2).min(LONGEST),
     }
 }
 

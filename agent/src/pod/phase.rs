@@ -4,6 +4,7 @@
 
 use super::view::{Shown, View, exit_code};
 use super::{Observed, Role, restarts};
+use crate::times::later;
 
 /// The phase that the containers' states add up to; terminal also while a sidecar still has to be stopped.
 pub fn verdict(observed: &Observed<'_>, views: &[View<'_>]) -> &'static str {
@@ -107,5 +108,5 @@ pub fn deadline_passed(observed: &Observed<'_>) -> bool {
 /// When the pod has run for as long as its spec allows.
 pub fn deadline(observed: &Observed<'_>) -> Option<jiff::Timestamp> {
     let seconds = observed.spec().active_deadline_seconds?;
-    observed.accepted.checked_add(jiff::SignedDuration::from_secs(seconds)).ok()
+    Some(later(observed.accepted, jiff::SignedDuration::from_secs(seconds)))
 }

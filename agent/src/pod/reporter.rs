@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use coracle_client::backoff::Backoff;
 use coracle_client::{Error, Op, Write};
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
@@ -22,15 +23,13 @@ pub struct Wanted {
 }
 
 /// Keeps the API's copy of one pod's status as the worker wants it, until the worker is gone.
-pub async fn report(
-    ctx: Arc<Context>,
-    key: Key,
-    uid: String,
-    cause: Option<Revision>,
-    known: Value,
-    mut wanted: watch::Receiver<Wanted>,
-) {
-    let mut known = known;
+pub async fn report(ctx: Arc<Context>, pod: Arc<Pod>, mut wanted: watch::Receiver<Wanted>) {
+    let key = Context::key(&pod);
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    // What the agent met first, the binding: all that it reports of the pod comes of it.
+    let cause = pod.metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).map(Revision);
+    let known = pod.status.as_ref().map(|status| serde_json::to_value(status).unwrap_or_default());
+    let mut known = known.unwrap_or_default();
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
     let mut finished = false;
     while wanted.changed().await.is_ok() {

@@ -12,6 +12,7 @@ use super::{
 use crate::context::Tone;
 use crate::labels::SANDBOX;
 use crate::runtime::State;
+use crate::times::{later, seconds_later};
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
@@ -217,7 +218,7 @@ impl Plan<'_> {
                 let event = if reason == "Deferred" { "ResizeDeferred" } else { "ResizeInfeasible" };
                 tell(Tone::Warning, event, reason, Some(&message));
                 // Room may come: nobody tells this pod of another's end.
-                self.wake_at(observed.now + RESIZE_RETRY);
+                self.wake_at(later(observed.now, RESIZE_RETRY));
             }
         }
     }
@@ -375,14 +376,10 @@ impl Plan<'_> {
 
     /// Stops a container, unless that is under way and ends no later.
     fn stop(&mut self, name: &str, record: &Record, message: String, grace: u64) {
-        let deadline =
-            self.observed.now.checked_add(SignedDuration::from_secs(grace.max(SHORTEST_GRACE) as i64));
-        let deadline = deadline.unwrap_or(Timestamp::MAX);
+        let deadline = seconds_later(self.observed.now, grace.max(SHORTEST_GRACE));
         match self.busy(name) {
             Some(Busy::Starting | Busy::Resizing) => return,
-            Some(Busy::Stopping { deadline: known }) if *known <= deadline + SignedDuration::from_secs(1) => {
-                return;
-            }
+            Some(Busy::Stopping { deadline: known }) if *known <= seconds_later(deadline, 1) => return,
             _ => {}
         }
         self.actions.push(Action::Stop { name: name.into(), id: record.id.clone(), message, grace });

@@ -1,20 +1,24 @@
-//! Ending a container: its preStop hook, its stop signal, and at the deadline the kill.
+//! Ending a container: its preStop hook, its stop signal, and at the deadline the kill. Each once.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::hooks;
 use crate::context::{Context, Tone};
+use crate::times::instant_later;
 
 /// What a container gets after its hook, even if that used up all of the grace.
-const SHORTEST: Duration = Duration::from_secs(2);
-/// How long the engine may take to report the end of what was killed.
+pub const SHORTEST: Duration = Duration::from_secs(2);
+/// How long the engine may take to report the end of what was killed, before it is killed again.
 const AFTER_KILL: Duration = Duration::from_secs(15);
+/// The pause before a signal that the engine did not take is sent again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A container that is to end.
 pub struct Stop {
@@ -30,42 +34,64 @@ pub struct Stop {
     pub signal: String,
     /// The pod's address.
     pub address: Ipv4Addr,
-    /// How long it may take.
-    pub grace: Duration,
+    /// When patience ends. May be moved while the stop is under way: hook and signal are not repeated.
+    pub deadline: watch::Receiver<Instant>,
     /// Set when it has ended.
     pub ended: CancellationToken,
-    /// Set when another, shorter stop takes over.
-    pub cancel: CancellationToken,
 }
 
 impl Stop {
-    /// Ends the container.
-    pub async fn run(self) {
-        let end = async {
-            let begun = Instant::now();
-            self.hook().await;
-            let left = self.grace.saturating_sub(begun.elapsed()).max(SHORTEST);
-            self.signal(&self.signal).await;
-            tokio::time::sleep(left).await;
-            self.signal("SIGKILL").await;
-            tokio::time::sleep(AFTER_KILL).await;
-            tracing::warn!(container = self.id, "a killed container did not end");
-        };
-        tokio::select! {
-            () = end => {}
-            () = self.ended.cancelled() => {}
-            () = self.cancel.cancelled() => {}
+    /// Ends the container; returns when it has ended.
+    pub async fn run(mut self) {
+        let ended = self.ended.clone();
+        ended.run_until_cancelled(self.end()).await;
+    }
+
+    async fn end(&mut self) {
+        self.hook().await;
+        let least = Instant::now() + SHORTEST;
+        while !self.signal(&self.signal).await && Instant::now() < *self.deadline.borrow() {
+            tokio::time::sleep(AGAIN).await;
+        }
+        self.wait_for_deadline(least).await;
+        loop {
+            let pause = if self.signal("SIGKILL").await { AFTER_KILL } else { AGAIN };
+            tokio::time::sleep(pause).await;
+            match self.ctx.runtime().inspect(&self.id).await {
+                Ok(Some(found)) if found.state.is_running() => {
+                    tracing::warn!(container = self.id, "a killed container has not ended yet");
+                }
+                Ok(_) => return,
+                Err(error) => tracing::warn!(container = self.id, %error, "cannot look at what was killed"),
+            }
         }
     }
 
-    async fn hook(&self) {
-        let hook = self.container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
-        let Some(hook) = hook.filter(|_| !self.grace.is_zero()) else { return };
-        let run = hooks::run(&self.ctx, &self.container, &self.id, hook, self.address);
-        let error = match tokio::time::timeout(self.grace, run).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error,
-            Err(_) => "it took longer than the grace period".into(),
+    /// Waits for the deadline, wherever it is moved, but not beyond the shortest time.
+    async fn wait_for_deadline(&mut self, least: Instant) {
+        loop {
+            let at = (*self.deadline.borrow_and_update()).max(least);
+            tokio::select! {
+                biased;
+                Ok(()) = self.deadline.changed() => {}
+                () = tokio::time::sleep_until(at) => return,
+            }
+        }
+    }
+
+    async fn hook(&mut self) {
+        let hook = self.container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.clone());
+        let no_time = *self.deadline.borrow() <= Instant::now();
+        let Some(hook) = hook.filter(|_| !no_time) else { return };
+        let (ctx, container, id) = (self.ctx.clone(), self.container.clone(), self.id.clone());
+        let run = hooks::run(&ctx, &container, &id, &hook, self.address);
+        let error = tokio::select! {
+            biased;
+            () = self.wait_for_deadline(Instant::now()) => "it took longer than the grace period".into(),
+            outcome = run => match outcome {
+                Ok(()) => return,
+                Err(error) => error,
+            },
         };
         tracing::info!(
             pod = super::full_name(&self.pod),
@@ -77,10 +103,13 @@ impl Stop {
         self.ctx.tell(&self.pod, name, Tone::Warning, "FailedPreStopHook", "PreStopHook failed");
     }
 
-    async fn signal(&self, signal: &str) {
-        if let Err(error) = self.ctx.runtime().kill(&self.id, signal).await {
+    /// Whether the engine took it.
+    async fn signal(&self, signal: &str) -> bool {
+        let sent = self.ctx.runtime().kill(&self.id, signal).await;
+        if let Err(error) = &sent {
             tracing::warn!(container = self.id, signal, %error, "cannot signal");
         }
+        sent.is_ok()
     }
 }
 
@@ -104,7 +133,8 @@ pub async fn signal_and_wait(ctx: &Context, id: &str, grace: u64) {
         if let Err(error) = runtime.kill(id, signal).await {
             tracing::warn!(container = id, signal, %error, "cannot signal");
         }
-        if tokio::time::timeout(patience, ended()).await.is_ok() {
+        let until = instant_later(Instant::now(), patience);
+        if tokio::time::timeout_at(until, ended()).await.is_ok() {
             return;
         }
     }

@@ -57,9 +57,9 @@ async fn stores_follow_the_cluster_and_tell_each_change_once() {
     write(&fake, make("Pod", "new")).await;
     let old = Key::new(&kinds::POD, "a", "old");
     write(&fake, Op::merge(old.clone(), json!({"spec": {"nodeName": "n1"}}))).await;
-    let revision = write(&fake, Op::delete_key(old)).await;
+    let revision = write(&fake, Op::delete_key(old).with_grace(0)).await;
     reach(&informers, revision).await;
-    assert_eq!(*log.lock(), ["+old", "+new", "~old", "-old"]);
+    assert_eq!(*log.lock(), ["+old", "+new", "~old", "~old", "-old"], "marked, then gone");
     assert_eq!(pods.owned_by("owner").len(), 1, "the index follows as well");
     assert!(pods.get("a", "new").is_some() && pods.get("a", "old").is_none());
 }

@@ -16,6 +16,7 @@ use crate::context::{Context, Tone};
 use crate::images;
 use crate::labels::Identity;
 use crate::runtime::{ContainerSpec, Error, Limits};
+use crate::times::later;
 pub use files::message_file;
 
 /// How long a start that failed for want of something waits for the next try. Upstream: its sync period.
@@ -70,7 +71,7 @@ impl Start {
     }
 
     fn failure(&self, reason: &str, message: impl Into<String>) -> Failure {
-        let until = self.ctx.clock.now().checked_add(RETRY).unwrap_or(Timestamp::MAX);
+        let until = later(self.ctx.clock.now(), RETRY);
         Failure { reason: reason.into(), message: message.into(), until }
     }
 

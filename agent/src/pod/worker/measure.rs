@@ -9,8 +9,11 @@ use super::tasks::Done;
 use crate::context::Context;
 use crate::helper::Job;
 use crate::labels::Owner;
+use crate::times::instant_later;
 use crate::volumes::{LimitedVolume, limited, usage};
 
+/// The name of the task that measures volumes: no container can be called so.
+pub(super) const MEASURE: &str = "MEASURE";
 /// Measuring takes at most one part in so many of the time: a volume of a million files is looked at less often.
 const SHARE: u32 = 100;
 
@@ -43,8 +46,8 @@ impl Worker {
             return;
         }
         self.measuring.under_way = true;
-        let (ctx, done) = (self.ctx.clone(), self.done.clone());
-        tokio::spawn(async move {
+        let ctx = self.ctx.clone();
+        self.spawn(MEASURE, 0, async move {
             let begun = Instant::now();
             let mut exceeded = None;
             for volume in volumes {
@@ -53,14 +56,19 @@ impl Worker {
                     break;
                 }
             }
-            let _ = done.send(Done::Measured(Measured { took: begun.elapsed(), exceeded })).await;
+            Done::Measured(Measured { took: begun.elapsed(), exceeded })
         });
+    }
+
+    /// The next try is as soon as the next beat.
+    pub(super) fn measuring_panicked(&mut self) {
+        self.measuring.under_way = false;
     }
 
     pub(super) fn note_measured(&mut self, measured: Measured) {
         self.measuring = Measuring {
             under_way: false,
-            not_before: Some(Instant::now() + measured.took * SHARE),
+            not_before: Some(instant_later(Instant::now(), measured.took.saturating_mul(SHARE))),
             exceeded: measured.exceeded,
         };
     }

@@ -2,6 +2,7 @@
 //!
 //! Everything slow runs in tasks of its own; the worker only ever waits for the next thing to happen.
 
+mod inbox;
 mod measure;
 mod notes;
 mod probes;
@@ -16,36 +17,26 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-use coracle_api::Revision;
+use coracle_client::backoff::Backoff;
 
 use super::reporter::{self, Wanted};
 use super::step::{Action, step};
 use super::{Busy, Failure, Health, Observed, Record, Sandbox, ephemeral, full_name};
 use crate::context::Context;
-use crate::labels::SANDBOX;
+use crate::labels::{Owner, SANDBOX};
 use crate::probe::Purpose;
 use crate::probe::task::Opinion;
-use crate::runtime::{Container, ContainerEvent, Limits};
+use crate::runtime::{Container, Limits};
+use inbox::Heard;
+pub use inbox::{Inbox, Sender, inbox};
 use measure::Measuring;
 use tasks::{Done, Task};
 
-/// How many messages wait for a worker. Its own tasks wait for room; nobody else is held up.
-const INBOX: usize = 64;
-
-/// What a worker is told from outside.
-#[derive(Clone, Debug)]
-pub enum Message {
-    /// The pod has changed.
-    Pod(Arc<Pod>),
-    /// The API has forgotten the pod.
-    Gone,
-    /// Something happened to one of its containers.
-    Event(ContainerEvent),
-    /// Events may have been missed: look at everything, at these containers too.
-    Look(Vec<String>),
-}
+/// How many opinions of probes wait for a worker. Its probes wait for room; nobody else is held up.
+const OPINIONS: usize = 64;
 
 /// One pod's worker.
 pub struct Worker {
@@ -58,6 +49,8 @@ pub struct Worker {
     containers: BTreeMap<String, Vec<Record>>,
     busy: BTreeMap<String, Busy>,
     tasks: BTreeMap<String, Task>,
+    /// What is being done, beside the worker. It ends with the worker: a killed node does nothing more.
+    work: JoinSet<Done>,
     failures: BTreeMap<String, Failure>,
     health: BTreeMap<String, Health>,
     probes: BTreeMap<(String, Purpose), AbortOnDropHandle<()>>,
@@ -75,75 +68,72 @@ pub struct Worker {
     gone: bool,
     turns: u64,
     wanted: Option<watch::Sender<Wanted>>,
-    done: mpsc::Sender<Done>,
+    /// Writes what is wanted into the API.
+    _reporter: AbortOnDropHandle<()>,
     opinions: mpsc::Sender<Opinion>,
 }
 
-/// Starts a worker for a pod with the containers that it has already. Its end is the pod's end on this node.
-pub fn start(
-    ctx: Arc<Context>,
-    pod: Arc<Pod>,
-    found: Vec<Container>,
-    inbox: mpsc::Receiver<Message>,
-) -> impl Future<Output = ()> {
-    let (done, done_inbox) = mpsc::channel(INBOX);
-    let (opinions, opinion_inbox) = mpsc::channel(INBOX);
-    let (wanted, wanted_inbox) = watch::channel(Wanted::default());
-    let known = pod.status.as_ref().map(|status| serde_json::to_value(status).unwrap_or_default());
-    let uid = pod.metadata.uid.clone().unwrap_or_default();
-    // What the agent met first, the binding: all that it reports of the pod comes of it.
-    let cause = pod.metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).map(Revision);
-    tokio::spawn(reporter::report(
-        ctx.clone(),
-        Context::key(&pod),
-        uid,
-        cause,
-        known.unwrap_or_default(),
-        wanted_inbox,
-    ));
-    let since = pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
-    let accepted = since.unwrap_or_else(|| ctx.clock.now());
-    let mut worker = Worker {
-        accepted,
-        ephemeral: pod.spec.as_ref().map(ephemeral).unwrap_or_default(),
-        sandbox: None,
-        address: None,
-        containers: BTreeMap::new(),
-        busy: BTreeMap::new(),
-        tasks: BTreeMap::new(),
-        failures: BTreeMap::new(),
-        health: BTreeMap::new(),
-        probes: BTreeMap::new(),
-        granted: BTreeMap::new(),
-        refused: BTreeMap::new(),
-        told: BTreeSet::new(),
-        removing: BTreeSet::new(),
-        refreshing: false,
-        measuring: Measuring::default(),
-        ending: false,
-        gone: false,
-        turns: 0,
-        wanted: Some(wanted),
-        done,
-        opinions,
-        ctx,
-        pod,
-    };
-    async move {
-        for container in found {
-            worker.take(container).await;
-        }
-        worker.run(inbox, done_inbox, opinion_inbox).await;
+/// The work on a pod with the containers that it has already. Its end is the pod's end on this node.
+pub async fn run(ctx: Arc<Context>, pod: Arc<Pod>, found: Vec<Container>, mut inbox: Inbox) {
+    let (opinions, mut opinion_inbox) = mpsc::channel(OPINIONS);
+    let mut worker = Worker::new(ctx, pod, opinions);
+    for container in found {
+        worker.take(container).await;
     }
+    worker.keep(&mut inbox, &mut opinion_inbox).await;
+}
+
+/// The same in place of a worker that panicked: after a wait, with the containers that are there by then.
+pub async fn replace(ctx: Arc<Context>, pod: Arc<Pod>, wait: Duration, inbox: Inbox) {
+    tokio::time::sleep(wait).await;
+    let owner = Owner::node(&ctx.config.cluster, &ctx.config.node);
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    let found = loop {
+        match ctx.runtime().of_pod(&owner, &uid).await {
+            Ok(found) => break found,
+            Err(error) => tracing::warn!(pod = full_name(&pod), %error, "cannot see the pod's containers"),
+        }
+        tokio::time::sleep(backoff.next_wait()).await;
+    };
+    run(ctx, pod, found, inbox).await;
 }
 
 impl Worker {
-    async fn run(
-        &mut self,
-        mut inbox: mpsc::Receiver<Message>,
-        mut done: mpsc::Receiver<Done>,
-        mut opinions: mpsc::Receiver<Opinion>,
-    ) {
+    fn new(ctx: Arc<Context>, pod: Arc<Pod>, opinions: mpsc::Sender<Opinion>) -> Worker {
+        let (wanted, wanted_inbox) = watch::channel(Wanted::default());
+        let reporter = tokio::spawn(reporter::report(ctx.clone(), pod.clone(), wanted_inbox));
+        let since = pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
+        Worker {
+            accepted: since.unwrap_or_else(|| ctx.clock.now()),
+            ephemeral: pod.spec.as_ref().map(ephemeral).unwrap_or_default(),
+            sandbox: None,
+            address: None,
+            containers: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            work: JoinSet::new(),
+            failures: BTreeMap::new(),
+            health: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            granted: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            told: BTreeSet::new(),
+            removing: BTreeSet::new(),
+            refreshing: false,
+            measuring: Measuring::default(),
+            ending: false,
+            gone: false,
+            turns: 0,
+            wanted: Some(wanted),
+            _reporter: AbortOnDropHandle::new(reporter),
+            opinions,
+            ctx,
+            pod,
+        }
+    }
+
+    async fn keep(&mut self, inbox: &mut Inbox, opinions: &mut mpsc::Receiver<Opinion>) {
         let mut refresh = tokio::time::interval(self.ctx.config.timing.refresh);
         refresh.reset();
         loop {
@@ -155,12 +145,13 @@ impl Worker {
             let wait =
                 wait.map_or(Duration::MAX / 4, |wait| Duration::try_from(wait).unwrap_or(Duration::ZERO));
             tokio::select! {
-                message = inbox.recv() => match message {
-                    Some(message) => self.hear(message).await,
+                biased;
+                heard = inbox.next() => match heard {
+                    Some(heard) => self.hear(heard).await,
                     // The node stops; the containers do not.
                     None => return,
                 },
-                Some(done) = done.recv() => self.finish(done).await,
+                Some(done) = self.work.join_next() => self.finish(done).await,
                 Some(opinion) = opinions.recv() => self.weigh(&opinion),
                 () = tokio::time::sleep(wait) => {}
                 _ = refresh.tick() => {
@@ -168,11 +159,8 @@ impl Worker {
                     self.measure();
                 }
             }
-            while let Ok(message) = inbox.try_recv() {
-                self.hear(message).await;
-            }
-            while let Ok(one) = done.try_recv() {
-                self.finish(one).await;
+            while let Some(done) = self.work.try_join_next() {
+                self.finish(done).await;
             }
         }
     }
@@ -239,46 +227,51 @@ impl Worker {
         }
     }
 
-    async fn hear(&mut self, message: Message) {
-        match message {
-            Message::Pod(pod) => {
-                let meta = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
-                let relabelled = meta(&pod) != meta(&self.pod);
-                self.ephemeral = pod.spec.as_ref().map(ephemeral).unwrap_or_default();
-                if pod.metadata.generation != self.pod.metadata.generation {
-                    // It may ask for something else now.
-                    self.refused.clear();
-                }
-                self.pod = pod;
-                if relabelled {
-                    self.refresh();
-                }
+    async fn hear(&mut self, heard: Heard) {
+        if let Some(pod) = heard.pod {
+            let meta = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
+            let relabelled = meta(&pod) != meta(&self.pod);
+            self.ephemeral = pod.spec.as_ref().map(ephemeral).unwrap_or_default();
+            if pod.metadata.generation != self.pod.metadata.generation {
+                // It may ask for something else now.
+                self.refused.clear();
             }
-            Message::Gone => {
-                self.gone = true;
-                // Nobody is left to tell.
-                self.wanted = None;
-                if self.pod.metadata.deletion_timestamp.is_none() {
-                    let mut pod = Pod::clone(&self.pod);
-                    pod.metadata.deletion_timestamp = Some(Time(self.ctx.clock.now()));
-                    pod.metadata.deletion_grace_period_seconds = Some(0);
-                    self.pod = Arc::new(pod);
-                }
+            self.pod = pod;
+            if relabelled {
+                self.refresh();
             }
+        }
+        if heard.gone {
+            self.pod_is_gone();
+        }
+        for event in heard.events {
             // What is being started is looked at once that is over.
-            Message::Event(event) if !self.knows(&event.id) && self.is_starting() => {}
-            Message::Event(event) => self.look(&event.id, event.removed).await,
-            Message::Look(found) => {
-                let mut ids: BTreeSet<String> =
-                    self.containers.values().flatten().map(|record| record.id.clone()).collect();
-                ids.extend(self.sandbox.as_ref().map(|sandbox| sandbox.id.clone()));
-                if !self.is_starting() {
-                    ids.extend(found);
-                }
-                for id in ids {
-                    self.look(&id, false).await;
-                }
+            if self.knows(&event.id) || !self.is_starting() {
+                self.look(&event.id, event.removed).await;
             }
+        }
+        if let Some(found) = heard.look {
+            let mut ids: BTreeSet<String> =
+                self.containers.values().flatten().map(|record| record.id.clone()).collect();
+            ids.extend(self.sandbox.as_ref().map(|sandbox| sandbox.id.clone()));
+            if !self.is_starting() {
+                ids.extend(found);
+            }
+            for id in ids {
+                self.look(&id, false).await;
+            }
+        }
+    }
+
+    fn pod_is_gone(&mut self) {
+        self.gone = true;
+        // Nobody is left to tell.
+        self.wanted = None;
+        if self.pod.metadata.deletion_timestamp.is_none() {
+            let mut pod = Pod::clone(&self.pod);
+            pod.metadata.deletion_timestamp = Some(Time(self.ctx.clock.now()));
+            pod.metadata.deletion_grace_period_seconds = Some(0);
+            self.pod = Arc::new(pod);
         }
     }
 

@@ -30,6 +30,11 @@ impl Worker {
             self.sandbox = None;
             self.release_address();
         }
+        for (name, all) in &self.containers {
+            if all.iter().any(|record| record.id == id) {
+                self.stop_is_over(name, id);
+            }
+        }
         for all in self.containers.values_mut() {
             all.retain(|record| record.id != id);
         }
@@ -87,6 +92,7 @@ impl Worker {
         if container.state.is_running() {
             self.adopt_health(&name, &container.id);
         }
+        let id = container.id.clone();
         let record = Record {
             id: container.id,
             attempt: identity.attempt,
@@ -107,8 +113,8 @@ impl Worker {
                 all.sort_by_key(|record| (record.attempt, record.created));
             }
         }
-        if over && let Some(task) = self.tasks.get(&name) {
-            task.ended.cancel();
+        if over {
+            self.stop_is_over(&name, &id);
         }
     }
 }

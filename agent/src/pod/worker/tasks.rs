@@ -1,43 +1,61 @@
 //! What a worker has done beside itself: each thing in a task of its own, which says what it came to.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use futures::FutureExt;
+use jiff::SignedDuration;
+use tokio::sync::watch;
+use tokio::task::JoinError;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
-use super::measure::Measured;
+use super::measure::{MEASURE, Measured};
 use crate::context::Tone;
 use crate::labels::SANDBOX;
 use crate::pod::start::{Start, Started};
-use crate::pod::stop::Stop;
-use crate::pod::{Busy, Failure, find};
+use crate::pod::stop::{SHORTEST, Stop};
+use crate::pod::{Busy, Failure, find, full_name};
 use crate::runtime::Limits;
+use crate::times::{instant_later, later, seconds_later};
+
+/// The name of the task that refreshes volumes: no container can be called so.
+const REFRESH: &str = "REFRESH";
+/// How long what a panic ended waits for its next try.
+const AFTER_PANIC: SignedDuration = SignedDuration::from_secs(5);
 
 /// What a task of the worker came to.
 pub(super) enum Done {
     Sandbox(Result<Started, Failure>),
     Started { name: String, outcome: Result<String, Failure> },
     Resized { name: String, id: String, outcome: Result<Limits, Failure> },
-    Stopped { name: String, turn: u64 },
+    Stopped { name: String, id: String, turn: u64 },
     Removed { name: String, id: String },
     Refreshed,
     Measured(Measured),
+    Panicked { name: String, turn: u64 },
 }
 
 /// A task that is under way.
 pub(super) struct Task {
     pub(super) cancel: CancellationToken,
-    pub(super) ended: CancellationToken,
     turn: u64,
+    stop: Option<Stopping>,
+}
+
+/// The stop of one container: a look at any other, an earlier attempt say, has no say in it.
+struct Stopping {
+    id: String,
+    ended: CancellationToken,
+    deadline: watch::Sender<Instant>,
 }
 
 impl Worker {
     /// Notes that something is being done, and gives what the doing needs.
     fn begin(&mut self, name: &str, busy: Busy) -> (Start, u64) {
         self.turns += 1;
-        let task =
-            Task { cancel: CancellationToken::new(), ended: CancellationToken::new(), turn: self.turns };
+        let task = Task { cancel: CancellationToken::new(), turn: self.turns, stop: None };
         let start = Start {
             ctx: self.ctx.clone(),
             pod: self.pod.clone(),
@@ -48,6 +66,7 @@ impl Worker {
         self.busy.insert(name.to_owned(), busy);
         if let Some(old) = self.tasks.insert(name.to_owned(), task) {
             old.cancel.cancel();
+            old.stop.inspect(|stop| stop.ended.cancel());
         }
         (start, self.turns)
     }
@@ -57,23 +76,26 @@ impl Worker {
         self.tasks.remove(name);
     }
 
+    /// Does something beside the worker. A panic in it ends that alone.
+    pub(super) fn spawn(&mut self, name: &str, turn: u64, work: impl Future<Output = Done> + Send + 'static) {
+        let name = name.to_owned();
+        let work = AssertUnwindSafe(work).catch_unwind();
+        self.work.spawn(async move { work.await.unwrap_or(Done::Panicked { name, turn }) });
+    }
+
     pub(super) fn start_sandbox(&mut self, attempt: u32) {
-        let (start, _) = self.begin(SANDBOX, Busy::Starting);
-        let done = self.done.clone();
-        tokio::spawn(async move {
-            let _ = done.send(Done::Sandbox(start.sandbox(attempt).await)).await;
-        });
+        let (start, turn) = self.begin(SANDBOX, Busy::Starting);
+        self.spawn(SANDBOX, turn, async move { Done::Sandbox(start.sandbox(attempt).await) });
     }
 
     pub(super) fn start_container(&mut self, name: String, attempt: u32, backoff: u64) {
         let (Some(sandbox), Some(address)) = (&self.sandbox, self.address) else { return };
         let sandbox = Started { id: sandbox.id.clone(), address };
-        let (mut start, _) = self.begin(&name, Busy::Starting);
+        let (mut start, turn) = self.begin(&name, Busy::Starting);
         start.target = self.target_of(&name);
-        let done = self.done.clone();
-        tokio::spawn(async move {
+        self.spawn(&name.clone(), turn, async move {
             let outcome = start.container(&name, attempt, backoff, &sandbox).await;
-            let _ = done.send(Done::Started { name, outcome }).await;
+            Done::Started { name, outcome }
         });
     }
 
@@ -88,46 +110,60 @@ impl Worker {
             .map(|record| record.id.clone())
     }
 
+    /// Ends a container within the grace. While that is under way, another call for it moves only the deadline: the hook
+    /// runs once, and the signal is sent once.
     pub(super) fn stop(&mut self, name: String, id: String, message: String, grace: u64) {
         let spec = self.pod.spec.clone().unwrap_or_default();
-        let record = self.containers.get(&name).and_then(|all| all.last());
-        let signal = record.map(|record| record.stop_signal.clone()).unwrap_or_else(|| "SIGTERM".into());
         let Some((container, _)) = find(&spec, &name) else { return };
-        let again = matches!(self.busy.get(&name), Some(Busy::Stopping { .. }));
-        if !again {
-            self.ctx.tell(&self.pod, Some(&name), Tone::Normal, "Killing", message);
+        let timer = instant_later(Instant::now(), Duration::from_secs(grace));
+        let deadline = seconds_later(self.ctx.clock.now(), grace.max(SHORTEST.as_secs()));
+        let under_way =
+            self.tasks.get(&name).and_then(|task| task.stop.as_ref()).filter(|stop| stop.id == id);
+        if let Some(stop) = under_way {
+            stop.deadline.send_replace(timer);
+            self.busy.insert(name, Busy::Stopping { deadline });
+            return;
         }
-        let patience = SignedDuration::from_secs(i64::try_from(grace.max(2)).unwrap_or(i64::MAX / 2));
-        let deadline = self.ctx.clock.now().checked_add(patience).unwrap_or(Timestamp::MAX);
+        self.ctx.tell(&self.pod, Some(&name), Tone::Normal, "Killing", message);
         let (_, turn) = self.begin(&name, Busy::Stopping { deadline });
-        let Some(task) = self.tasks.get(&name) else { return };
+        let Some(task) = self.tasks.get_mut(&name) else { return };
+        let (mover, timer) = watch::channel(timer);
+        let ended = CancellationToken::new();
+        task.stop = Some(Stopping { id: id.clone(), ended: ended.clone(), deadline: mover });
+        let record = self.containers.get(&name).into_iter().flatten().find(|record| record.id == id);
+        let signal = record.map(|record| record.stop_signal.clone()).unwrap_or_else(|| "SIGTERM".into());
         let lifecycle = container.lifecycle.as_ref();
         let own_signal =
             lifecycle.and_then(|lifecycle| lifecycle.stop_signal.clone()).filter(|own| !own.is_empty());
         let stop = Stop {
             ctx: self.ctx.clone(),
             pod: self.pod.clone(),
-            container: container.clone(),
-            id,
+            container,
+            id: id.clone(),
             signal: own_signal.unwrap_or(signal),
             address: self.address.unwrap_or(self.ctx.host()),
-            grace: Duration::from_secs(grace),
-            ended: task.ended.clone(),
-            cancel: task.cancel.clone(),
+            deadline: timer,
+            ended,
         };
-        let done = self.done.clone();
-        tokio::spawn(async move {
+        self.spawn(&name.clone(), turn, async move {
             stop.run().await;
-            let _ = done.send(Done::Stopped { name, turn }).await;
+            Done::Stopped { name, id, turn }
         });
     }
 
+    /// A container is over: so is its stop.
+    pub(super) fn stop_is_over(&self, name: &str, id: &str) {
+        let stop = self.tasks.get(name).and_then(|task| task.stop.as_ref());
+        if let Some(stop) = stop.filter(|stop| stop.id == id) {
+            stop.ended.cancel();
+        }
+    }
+
     pub(super) fn resize(&mut self, name: String, id: String, limits: Limits) {
-        let (start, _) = self.begin(&name, Busy::Resizing);
-        let done = self.done.clone();
-        tokio::spawn(async move {
+        let (start, turn) = self.begin(&name, Busy::Resizing);
+        self.spawn(&name.clone(), turn, async move {
             let outcome = start.resize(&name, &id, &limits).await.map(|()| limits);
-            let _ = done.send(Done::Resized { name, id, outcome }).await;
+            Done::Resized { name, id, outcome }
         });
     }
 
@@ -135,17 +171,20 @@ impl Worker {
         if !self.removing.insert(id.clone()) {
             return;
         }
-        let (ctx, done) = (self.ctx.clone(), self.done.clone());
-        tokio::spawn(async move {
-            if let Err(error) = ctx.runtime().remove(&id).await {
-                tracing::warn!(container = id, %error, "cannot remove");
+        let ctx = self.ctx.clone();
+        self.work.spawn(async move {
+            let removed = AssertUnwindSafe(ctx.runtime().remove(&id)).catch_unwind().await;
+            if !matches!(removed, Ok(Ok(()))) {
+                tracing::warn!(container = id, ?removed, "cannot remove");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            let _ = done.send(Done::Removed { name, id }).await;
+            Done::Removed { name, id }
         });
     }
 
-    pub(super) async fn finish(&mut self, done: Done) {
+    pub(super) async fn finish(&mut self, done: Result<Done, JoinError>) {
+        // Cannot fail: a panic is caught in the task, and nobody aborts it while the worker lives.
+        let Ok(done) = done else { return };
         match done {
             Done::Sandbox(outcome) => {
                 self.end(SANDBOX);
@@ -179,15 +218,11 @@ impl Worker {
                 }
                 self.look(&id, false).await;
             }
-            Done::Stopped { name, turn } => {
+            Done::Stopped { name, id, turn } => {
                 if self.tasks.get(&name).is_some_and(|task| task.turn == turn) {
                     self.end(&name);
-                    let id =
-                        self.containers.get(&name).and_then(|all| all.last()).map(|record| record.id.clone());
-                    if let Some(id) = id {
-                        self.look(&id, false).await;
-                    }
                 }
+                self.look(&id, false).await;
             }
             Done::Removed { name, id } => {
                 self.removing.remove(&id);
@@ -196,6 +231,19 @@ impl Worker {
             }
             Done::Refreshed => self.refreshing = false,
             Done::Measured(measured) => self.note_measured(measured),
+            Done::Panicked { name, turn } => {
+                tracing::error!(pod = full_name(&self.pod), name, "a task of the pod's worker panicked");
+                self.refreshing &= name != REFRESH;
+                if name == MEASURE {
+                    self.measuring_panicked();
+                }
+                if self.tasks.get(&name).is_some_and(|task| task.turn == turn) {
+                    self.end(&name);
+                    let until = later(self.ctx.clock.now(), AFTER_PANIC);
+                    let message = "the agent failed; see its log".to_owned();
+                    self.failures.insert(name, Failure { reason: String::new(), message, until });
+                }
+            }
         }
     }
 
@@ -221,12 +269,12 @@ impl Worker {
             target: None,
             cancel: CancellationToken::new(),
         };
-        let (address, done) = (self.address, self.done.clone());
-        tokio::spawn(async move {
+        let address = self.address;
+        self.spawn(REFRESH, 0, async move {
             if let Err(failure) = start.mount_volumes(address).await {
                 tracing::debug!(message = failure.message, "cannot refresh volumes");
             }
-            let _ = done.send(Done::Refreshed).await;
+            Done::Refreshed
         });
     }
 }
