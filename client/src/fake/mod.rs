@@ -134,8 +134,9 @@ impl Fake {
     pub fn let_events_through(&self) {
         let mut state = self.0.lock();
         let held = state.held_back.take().unwrap_or(state.log.len());
-        for change in state.log[held..].to_vec() {
-            state.deliver(&change);
+        let late: Vec<Change> = state.log.iter().skip(held).cloned().collect();
+        for change in &late {
+            state.deliver(change);
         }
     }
 }
