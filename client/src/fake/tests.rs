@@ -27,7 +27,7 @@ async fn value(client: &Arc<dyn Client>, name: &str) -> Value {
 async fn code(client: &Arc<dyn Client>, op: Op) -> u16 {
     match client.write_one(op).await {
         Ok(_) => 0,
-        Err(Error::Refused(status)) => u16::try_from(status.code).unwrap(),
+        Err(Error::Refused(status)) => status.code,
         Err(other) => panic!("{other}"),
     }
 }
