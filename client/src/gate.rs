@@ -8,7 +8,8 @@ use coracle_api::Key;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::{Error, Op};
+use crate::Error;
+use crate::controller::Action;
 
 /// One gate for all controllers of a process. Cheap to clone.
 #[derive(Clone)]
@@ -25,20 +26,20 @@ struct State {
     closed: bool,
     /// Plans that may pass although the gate is closed.
     permits: usize,
-    held: BTreeMap<(String, Key), Vec<Op>>,
+    held: BTreeMap<(String, Key), Vec<Action>>,
     /// Keys whose plans were held when the gate opened, until their controllers fetch them.
     released: BTreeSet<(String, Key)>,
 }
 
-/// What a controller would write if the gate were open.
+/// What a controller would do if the gate were open.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub struct Held {
     /// Whose plan.
     pub controller: String,
     /// The key that it looked at.
     pub key: Key,
-    /// What it would write, in order.
-    pub writes: Vec<Op>,
+    /// What it would do, in order.
+    pub actions: Vec<Action>,
 }
 
 impl Default for Gate {
@@ -88,12 +89,12 @@ impl Gate {
     }
 
     /// The plans on hold, by controller and key.
-    pub fn held(&self) -> Vec<Plan> {
+    pub fn held(&self) -> Vec<Held> {
         let state = self.0.state.lock();
-        let plan = |((controller, key), writes): (&(String, Key), &Vec<Op>)| Plan {
+        let plan = |((controller, key), actions): (&(String, Key), &Vec<Action>)| Held {
             controller: controller.clone(),
             key: key.clone(),
-            writes: writes.clone(),
+            actions: actions.clone(),
         };
         state.held.iter().map(plan).collect()
     }
@@ -102,11 +103,11 @@ impl Gate {
     ///
     /// # Errors
     /// [`Error::Held`].
-    pub fn pass(&self, controller: &str, key: &Key, writes: &[Op]) -> Result<(), Error> {
+    pub fn pass(&self, controller: &str, key: &Key, actions: &[Action]) -> Result<(), Error> {
         let mut state = self.0.state.lock();
         let slot = (controller.to_owned(), key.clone());
         if state.closed && state.permits == 0 {
-            state.held.insert(slot, writes.to_vec());
+            state.held.insert(slot, actions.to_vec());
             return Err(Error::Held);
         }
         state.permits = state.permits.saturating_sub(1);

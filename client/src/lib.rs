@@ -10,6 +10,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod controller;
 pub mod deadline;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
@@ -23,7 +24,6 @@ pub mod kubeconfig;
 pub mod line;
 pub mod queue;
 pub mod recorder;
-pub mod runner;
 pub mod typed;
 pub mod wire;
 pub mod write;
@@ -36,11 +36,11 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 
 pub use clock::Clock;
+pub use controller::{Action, Controller, Ctx, Plan, Refusal, Requeue, Runner, Told, Wakes};
 pub use gate::Gate;
 pub use informers::{Change, Health, Index, Informers, Store};
 pub use queue::Queue;
 pub use recorder::EventRecorder;
-pub use runner::{Ctx, Requeue, Runner};
 pub use typed::Typed;
 pub use write::{Op, PatchForm, Propagation, Write};
 

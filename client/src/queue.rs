@@ -92,6 +92,11 @@ impl<K: Clone + Eq + Hash + Send> Queue<K> {
         self.changed.notify_one();
     }
 
+    /// Gives a key causes back that it was handed out with, without asking for a look.
+    pub fn remember(&self, key: &K, causes: Vec<Revision>) {
+        self.state.lock().causes.entry(key.clone()).or_default().extend(causes);
+    }
+
     /// Asks for a look later, unless an earlier one is already planned.
     pub fn add_after(&self, key: K, wait: Duration) {
         if wait.is_zero() {

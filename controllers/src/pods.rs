@@ -2,8 +2,15 @@
 
 use std::time::Duration;
 
+use coracle_client::{Index, Store};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use serde_json::{Value, json};
+
+use crate::conditions;
+
+/// The condition of a pod that goes for a reason outside itself.
+pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
 
 /// The pod's phase; `Pending` where it has none yet.
 pub fn phase(pod: &Pod) -> &str {
@@ -27,8 +34,7 @@ pub fn is_terminating(pod: &Pod) -> bool {
 
 /// One of the pod's conditions.
 pub fn condition<'a>(pod: &'a Pod, of_type: &str) -> Option<&'a PodCondition> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    conditions.iter().find(|condition| condition.type_ == of_type)
+    conditions::find(pod.status.as_ref()?.conditions.as_ref()?, of_type)
 }
 
 /// Whether its condition `Ready` is true.
@@ -66,8 +72,6 @@ pub fn with_condition(
     message: &str,
     now: Timestamp,
 ) -> Vec<PodCondition> {
-    let old = condition(pod, of_type);
-    let since = old.filter(|old| old.status == "True").and_then(|old| old.last_transition_time.clone());
     let new = PodCondition {
         type_: of_type.into(),
         status: "True".into(),
@@ -75,12 +79,22 @@ pub fn with_condition(
         message: Some(message.into()),
         observed_generation: pod.metadata.generation,
         last_probe_time: None,
-        last_transition_time: since.or_else(|| Some(crate::time::seconds(now))),
+        last_transition_time: None,
     };
-    let mut conditions = pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
-    match conditions.iter_mut().find(|condition| condition.type_ == of_type) {
-        Some(condition) => *condition = new,
-        None => conditions.push(new),
-    }
-    conditions
+    let mut all = pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+    conditions::put(&mut all, new, now);
+    all
+}
+
+/// A merge patch of the pod's conditions, if it has not changed meanwhile.
+pub fn conditions_patch(pod: &Pod, conditions: &[PodCondition]) -> Value {
+    json!({
+        "metadata": {"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version},
+        "status": {"conditions": conditions},
+    })
+}
+
+/// Pods by the node that they are bound to.
+pub fn by_node(pods: &Store<Pod>) -> Index<Pod> {
+    pods.index(|pod| pod.spec.iter().filter_map(|spec| spec.node_name.clone()).collect())
 }

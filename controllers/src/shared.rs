@@ -4,10 +4,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use coracle_api::Key;
-use coracle_client::{Client, Clock, Ctx, Error, EventRecorder, Gate, Informers, Op, Requeue, Runner};
+use coracle_client::{
+    Client, Clock, Controller, Ctx, Error, EventRecorder, Gate, Informers, Op, Requeue, Runner,
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::Config;
+use crate::config::Config;
 
 /// One door to the cluster, one copy of its objects, one clock and one gate for all controllers.
 #[derive(Clone)]
@@ -29,6 +31,12 @@ impl Shared {
     pub fn runner(&self, name: &'static str) -> Runner {
         Runner::new(name, self.informers.clone(), self.client.clone(), self.clock.clone())
             .gate(self.gate.clone())
+    }
+
+    /// Lets a controller look at its keys until `stop`.
+    pub async fn drive<C: Controller>(self, controller: C, stop: CancellationToken) {
+        let events = self.events(C::REPORTS_AS);
+        self.runner(C::NAME).drive(Arc::new(controller), events, stop).await;
     }
 
     /// A recorder of events in this component's name.

@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use coracle_client::{Action, Controller, Op};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::owner::{name, uid};
+use crate::deployment::Deployments;
+use crate::labels::selector;
+use crate::replicaset::ReplicaSets;
 use crate::testing::{merged, time};
+use crate::workload::{name, uid};
 use crate::{deployment, pods, replicaset};
 
 /// The cluster.
@@ -27,79 +31,81 @@ impl Sim {
     }
 
     /// One run of the Deployment's controller. Returns what it did.
-    pub fn sync_deployment(&mut self) -> Vec<deployment::Action> {
-        let sets: Vec<_> = self.sets.values().cloned().collect();
-        let pods: Vec<_> = self.pods.values().cloned().collect();
-        let taken: BTreeSet<String> = self.sets.keys().cloned().collect();
-        let deployment = self.deployment.clone();
-        let observed =
-            deployment::Observed { deployment: &deployment, sets: &sets, pods: &pods, taken: &taken };
-        let actions = deployment::plan(&observed, time(self.clock).0).actions;
-        for action in &actions {
-            self.apply(action);
-        }
+    pub fn sync_deployment(&mut self) -> Vec<Action> {
+        let deployment = Arc::new(self.deployment.clone());
+        let observed = deployment::Observed {
+            selector: Arc::new(selector(deployment.spec.as_ref().map(|spec| &spec.selector))),
+            sets: self.sets.values().cloned().collect(),
+            pods: self.pods.values().cloned().collect(),
+            taken: self.sets.keys().cloned().collect(),
+            deployment,
+        };
+        let actions = Deployments::plan(&observed, time(self.clock).0).actions;
+        actions.iter().for_each(|action| self.apply(action));
         actions
     }
 
-    fn apply(&mut self, action: &deployment::Action) {
-        use deployment::Action;
-        match action {
-            Action::Create(set) => {
-                let mut set = ReplicaSet::clone(set);
+    /// One run of the ReplicaSets' controller for the set of this name. Returns what it did.
+    pub fn sync_set(&mut self, set: &str) -> Vec<Action> {
+        let Some(set) = self.sets.get(set).cloned() else { return Vec::new() };
+        let pods: Vec<_> = self.pods.values().cloned().collect();
+        let observed = replicaset::Observed {
+            selector: Arc::new(selector(set.spec.as_ref().map(|spec| &spec.selector))),
+            set,
+            related: pods.clone(),
+            pods,
+        };
+        let actions = ReplicaSets::plan(&observed, time(self.clock).0).actions;
+        actions.iter().for_each(|action| self.apply(action));
+        actions
+    }
+
+    fn apply(&mut self, action: &Action) {
+        for _ in 0..action.times() {
+            action.op().into_iter().for_each(|op| self.write(op));
+        }
+        action.follow_ups().iter().for_each(|action| self.apply(action));
+    }
+
+    fn write(&mut self, op: &Op) {
+        let key = op.key();
+        match (op, key.kind.kind()) {
+            (Op::Create { object, .. }, "ReplicaSet") => {
+                let mut set: ReplicaSet = serde_json::from_value(object.clone()).expect("a set");
                 set.metadata.uid = Some(format!("{}-uid", name(&set.metadata)));
                 set.metadata.creation_timestamp = Some(time(self.clock));
                 set.metadata.generation = Some(1);
                 let taken = self.sets.insert(name(&set.metadata).to_owned(), Arc::new(set));
                 assert!(taken.is_none(), "made twice");
             }
-            Action::Update { set, patch, .. }
-            | Action::Adopt { set, patch }
-            | Action::Release { set, patch } => {
-                let old = &self.sets[&set.name];
+            (Op::Create { object, .. }, _) => self.create_pod(object.clone()),
+            (Op::Patch { patch, .. }, "Deployment") => self.deployment = merged(&self.deployment, patch),
+            (Op::Patch { patch, .. }, "ReplicaSet") => {
+                let old = &self.sets[&key.name];
                 let mut new: ReplicaSet = merged(&**old, patch);
                 if new.spec != old.spec {
                     new.metadata.generation = Some(old.metadata.generation.unwrap_or(0) + 1);
                 }
-                self.sets.insert(set.name.clone(), Arc::new(new));
+                self.sets.insert(key.name, Arc::new(new));
             }
-            Action::Delete { set, .. } => {
-                self.sets.remove(&set.name).expect("what is deleted is there");
+            (Op::Patch { patch, .. }, _) => {
+                let new = merged(&*self.pods[&key.name], patch);
+                self.pods.insert(key.name, Arc::new(new));
             }
-            Action::Status { patch } => self.deployment = merged(&self.deployment, patch),
-            Action::SelectsEverything => {}
+            (Op::Delete { .. }, "ReplicaSet") => {
+                self.sets.remove(&key.name).expect("what is deleted is there");
+            }
+            (Op::Delete { .. }, _) => {
+                self.pods.remove(&key.name).expect("what is deleted is there");
+            }
+            (Op::Update { .. }, _) => unreachable!("neither controller replaces objects"),
         }
     }
 
-    /// One run of the ReplicaSets' controller for the set of this name. Returns what it did.
-    pub fn sync_set(&mut self, set: &str) -> Vec<replicaset::Action> {
-        use replicaset::Action;
-        let Some(set) = self.sets.get(set).cloned() else { return Vec::new() };
-        let pods: Vec<_> = self.pods.values().cloned().collect();
-        let observed = replicaset::Observed { set: &set, pods: &pods, related: &pods };
-        let actions = replicaset::plan(&observed, time(self.clock).0);
-        for action in &actions {
-            match action {
-                Action::Create { count } => (0..*count).for_each(|_| self.create_pod(&set)),
-                Action::Delete { pods } => pods.iter().for_each(|(key, _)| {
-                    self.pods.remove(&key.name).expect("what is deleted is there");
-                }),
-                Action::Adopt { pod, patch } | Action::Release { pod, patch } => {
-                    let new = merged(&*self.pods[&pod.name], patch);
-                    self.pods.insert(pod.name.clone(), Arc::new(new));
-                }
-                Action::Status(status) => {
-                    let new = ReplicaSet { status: Some((**status).clone()), ..ReplicaSet::clone(&set) };
-                    self.sets.insert(name(&set.metadata).to_owned(), Arc::new(new));
-                }
-            }
-        }
-        actions
-    }
-
-    fn create_pod(&mut self, set: &ReplicaSet) {
+    fn create_pod(&mut self, mut value: Value) {
         self.made += 1;
-        let name = format!("{}-{}", name(&set.metadata), self.made);
-        let mut value = replicaset::new_pod(set);
+        let prefix = value["metadata"]["generateName"].as_str().expect("a prefix");
+        let name = format!("{prefix}{}", self.made);
         value["metadata"]["name"] = json!(name);
         value["metadata"]["uid"] = json!(format!("{name}-uid"));
         value["status"] = json!({"phase": "Pending"});
@@ -177,7 +183,7 @@ impl Sim {
     /// The uids of the sets that own pods.
     pub fn owners(&self) -> BTreeSet<String> {
         let owner =
-            |pod: &Arc<Pod>| crate::owner::controller_of(&pod.metadata).map(|owner| owner.uid.clone());
+            |pod: &Arc<Pod>| crate::workload::controller_of(&pod.metadata).map(|owner| owner.uid.clone());
         self.pods.values().filter_map(owner).collect()
     }
 

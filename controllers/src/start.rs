@@ -8,17 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::shared::Shared;
 use crate::{
-    Timing, deployment, disruption, garbage, namespace, node_lifecycle, podgc, replicaset, serviceaccount,
+    Config, deployment, disruption, garbage, namespace, node_lifecycle, podgc, replicaset, serviceaccount,
+    taint_eviction,
 };
-
-/// What the controllers have to be told.
-#[derive(Clone, Debug, Default)]
-pub struct Config {
-    /// How patient they are.
-    pub timing: Timing,
-    /// The certificate authority that pods are to trust, as PEM; published in every namespace.
-    pub ca_pem: String,
-}
 
 /// Runs all controllers on this client until `stop`. The handle ends when all of them have ended.
 pub fn start(
@@ -42,14 +34,15 @@ pub fn start_gated(
     let shared = Shared { client, informers: informers.clone(), clock, gate, config: Arc::new(config) };
     tokio::spawn(async move {
         let mut tasks = JoinSet::new();
-        tasks.spawn(deployment::run(shared.clone(), stop.clone()));
-        tasks.spawn(replicaset::run(shared.clone(), stop.clone()));
-        tasks.spawn(disruption::run(shared.clone(), stop.clone()));
+        tasks.spawn(shared.clone().drive(deployment::Deployments::new(&shared), stop.clone()));
+        tasks.spawn(shared.clone().drive(replicaset::ReplicaSets::new(&shared), stop.clone()));
+        tasks.spawn(shared.clone().drive(disruption::Budgets::new(&shared), stop.clone()));
         tasks.spawn(garbage::run(shared.clone(), stop.clone()));
         tasks.spawn(namespace::run(shared.clone(), stop.clone()));
-        tasks.spawn(serviceaccount::run(shared.clone(), stop.clone()));
-        tasks.spawn(node_lifecycle::run(shared.clone(), stop.clone()));
-        tasks.spawn(podgc::run(shared.clone(), stop.clone()));
+        tasks.spawn(shared.clone().drive(serviceaccount::NamespaceContents::new(&shared), stop.clone()));
+        tasks.spawn(shared.clone().drive(node_lifecycle::NodeLifecycle::new(&shared), stop.clone()));
+        tasks.spawn(shared.clone().drive(podgc::PodCollector::new(&shared), stop.clone()));
+        tasks.spawn(shared.clone().drive(taint_eviction::TaintEviction::new(&shared), stop.clone()));
         tasks.spawn(async move { informers.run(stop).await });
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {

@@ -1,6 +1,6 @@
 //! Short ways to make objects for the tests beside the plans.
 
-use coracle_client::Typed;
+use coracle_client::{Action, Op, Typed};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde_json::{Value, json};
@@ -132,6 +132,14 @@ pub fn deployment(name: &str) -> Make {
     workload("Deployment", name)
         .spec("progressDeadlineSeconds", json!(600))
         .spec("revisionHistoryLimit", json!(10))
+}
+
+/// The object that an action makes or replaces.
+pub fn object_of<K: Typed>(action: &Action) -> K {
+    let Some(Op::Create { object, .. } | Op::Update { object, .. }) = action.op() else {
+        panic!("{action} writes no whole object");
+    };
+    K::from_json(object.to_string().as_bytes()).expect("an object of its type")
 }
 
 /// Applies a merge patch to an object.

@@ -21,7 +21,7 @@ async fn a_closed_gate_shows_each_plan_and_lets_one_through_at_a_time() {
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": "web", "namespace": "default", "generation": 1},
         "spec": {
-            "replicas": 2,
+            "replicas": 10,
             "selector": {"matchLabels": {"app": "web"}},
             "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c"}]}},
         },
@@ -38,15 +38,19 @@ async fn a_closed_gate_shows_each_plan_and_lets_one_through_at_a_time() {
     let held = gate.held();
     let shown: Vec<_> = held.iter().map(|plan| (plan.controller.as_str(), plan.key.to_string())).collect();
     assert_eq!(shown, [("deployment-controller", "deployments.apps/default/web".to_owned())]);
-    assert_eq!(held[0].writes[0].verb(), "create");
+    let actions: Vec<String> = held[0].actions.iter().map(ToString::to_string).collect();
+    assert!(actions[0].starts_with("create replicasets.apps/default/web-"), "{actions:?}");
 
     gate.step(1);
     rest().await;
     assert_eq!((count(&kinds::REPLICA_SET).await, count(&kinds::POD).await), (1, 0), "one plan and no more");
-    assert!(gate.held().iter().any(|plan| plan.controller == "replicaset-controller"));
+    let of_set =
+        gate.held().into_iter().find(|plan| plan.controller == "replicaset-controller").expect("held");
+    let actions: Vec<String> = of_set.actions.iter().map(ToString::to_string).collect();
+    assert_eq!(actions, ["create 10 pods"], "the plan as a whole");
 
     gate.reopen();
     rest().await;
-    assert_eq!(count(&kinds::POD).await, 2);
+    assert_eq!(count(&kinds::POD).await, 10);
     stop.cancel();
 }

@@ -1,6 +1,6 @@
 //! A typed copy of every object of one kind, kept by the informers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -99,6 +99,15 @@ impl<K: Typed> Store<K> {
         let start = Bound::Included((namespace.to_owned(), String::new()));
         let within = objects.range((start, Bound::Unbounded)).take_while(|((ns, _), _)| ns == namespace);
         within.map(|(_, entry)| entry.object.clone()).collect()
+    }
+
+    /// The names in a namespace that begin like this.
+    pub fn names(&self, namespace: &str, prefix: &str) -> BTreeSet<String> {
+        let objects = self.0.objects.read();
+        let start = Bound::Included((namespace.to_owned(), prefix.to_owned()));
+        let alike = |(ns, name): &&NsName| ns == namespace && name.starts_with(prefix);
+        let range = objects.range((start, Bound::Unbounded));
+        range.map(|(key, _)| key).take_while(alike).map(|(_, name)| name.clone()).collect()
     }
 
     /// The objects that name an owner with this uid, by namespace and name.

@@ -3,6 +3,8 @@
 use k8s_openapi::api::apps::v1::{Deployment, RollingUpdateDeployment};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::workload::{Round, whole};
+
 /// How a Deployment replaces its pods, in whole pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -30,8 +32,9 @@ impl Limits {
         let default = RollingUpdateDeployment::default();
         let update = strategy.and_then(|strategy| strategy.rolling_update.as_ref()).unwrap_or(&default);
         let quarter = IntOrString::String("25%".into());
-        let surge = scaled(update.max_surge.as_ref().unwrap_or(&quarter), replicas, true);
-        let unavailable = scaled(update.max_unavailable.as_ref().unwrap_or(&quarter), replicas, false);
+        let surge = whole(update.max_surge.as_ref().unwrap_or(&quarter), replicas, Round::Up).max(0);
+        let unavailable =
+            whole(update.max_unavailable.as_ref().unwrap_or(&quarter), replicas, Round::Down).max(0);
         let unavailable = if surge == 0 && unavailable == 0 { 1 } else { unavailable };
         Limits { replicas, surge, unavailable: unavailable.min(replicas), rolling }
     }
@@ -45,18 +48,6 @@ impl Limits {
     pub fn least_available(self) -> i32 {
         self.replicas - self.unavailable
     }
-}
-
-fn scaled(value: &IntOrString, total: i32, up: bool) -> i32 {
-    let percent = match value {
-        IntOrString::Int(count) => return (*count).max(0),
-        IntOrString::String(text) => {
-            text.strip_suffix('%').and_then(|text| text.parse::<i64>().ok()).unwrap_or(0)
-        }
-    };
-    let hundredths = percent.max(0).saturating_mul(i64::from(total));
-    let whole = if up { hundredths.saturating_add(99) / 100 } else { hundredths / 100 };
-    i32::try_from(whole).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]

@@ -2,148 +2,106 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use coracle_api::Key;
-use coracle_client::Typed;
+use coracle_api::selector::Selector;
+use coracle_client::{Action, Op, Plan, Refusal, Told, Typed};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::conditions::{self, PROGRESSING};
-use super::draft::Draft;
+use super::progress::{self, PROGRESSING};
 use super::revision::REVISION;
-use super::{rollout, scale, status};
-use crate::owner::{self, Claim, claim, controller_of, uid};
-use crate::{labels, patch};
+use super::rollout::Rollout;
+use super::{scale, status, steps};
+use crate::workload::{claim_all, controller_of};
+use crate::{conditions, patch};
 
 /// All that `plan` may look at.
-pub struct Observed<'a> {
+pub struct Observed {
     /// The Deployment.
-    pub deployment: &'a Deployment,
+    pub deployment: Arc<Deployment>,
+    /// Its selector.
+    pub selector: Arc<Selector>,
     /// ReplicaSets that carry its uid as their controller, and those of its namespace without a controller.
-    pub sets: &'a [Arc<ReplicaSet>],
+    pub sets: Vec<Arc<ReplicaSet>>,
     /// Pods that these sets control.
-    pub pods: &'a [Arc<Pod>],
-    /// The names of all ReplicaSets in the namespace.
-    pub taken: &'a BTreeSet<String>,
+    pub pods: Vec<Arc<Pod>>,
+    /// The names in the namespace that a set of this Deployment could have, and that some set has.
+    pub taken: BTreeSet<String>,
 }
 
-/// What to do, and when to look again even if nothing changes.
-#[derive(Debug, Default, PartialEq)]
-pub struct Plan {
-    /// In this order.
-    pub actions: Vec<Action>,
-    /// When a rollout that gets no further is to be called stuck.
-    pub look_again: Option<Duration>,
-}
-
-/// One thing to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Take a set that matches and has no controller.
-    Adopt {
-        /// Which.
-        set: Key,
-        /// A merge patch.
-        patch: Value,
-    },
-    /// Let a set go that no longer matches.
-    Release {
-        /// Which.
-        set: Key,
-        /// A merge patch.
-        patch: Value,
-    },
-    /// Make the set of a new version.
-    Create(Box<ReplicaSet>),
-    /// Change a set's size or annotations.
-    Update {
-        /// Which.
-        set: Key,
-        /// A merge patch.
-        patch: Value,
-        /// Its size before and after, if that changes.
-        scaled: Option<(i32, i32)>,
-    },
-    /// Remove a set whose version is beyond the history limit.
-    Delete {
-        /// Which.
-        set: Key,
-        /// And no namesake.
-        uid: String,
-    },
-    /// Tell what is there, and the number of the version.
-    Status {
-        /// A merge patch.
-        patch: Value,
-    },
-    /// Warn that the Deployment selects every pod, and do nothing else.
-    SelectsEverything,
-}
-
-/// Decides and does nothing else: same input, same output, and `[]` once converged.
-pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
-    let deployment = observed.deployment;
-    let spec = deployment.spec.as_ref();
-    let selector = labels::selector(spec.map(|spec| &spec.selector));
-    if selector.is_everything() {
-        return selects_everything(deployment);
+/// Decides and does nothing else: same input, same output, and no actions once converged.
+pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
+    let deployment = &*observed.deployment;
+    if observed.selector.is_everything() {
+        return Plan::of(selects_everything(deployment));
     }
-    let mut actions = Vec::new();
-    let sets = claim_sets(observed, &mut actions);
-    let mut draft = Draft::new(observed, sets, now);
+    let claimed = claim_all(deployment, &observed.selector, &observed.sets, |_| true);
+    let sets = claimed.mine.iter().map(|set| ReplicaSet::clone(set)).collect();
+    let mut rollout = Rollout::new(deployment, sets, &observed.taken, now);
     let leaving = deployment.metadata.deletion_timestamp.is_some();
-    let paused = spec.and_then(|spec| spec.paused).unwrap_or(false);
+    let paused = deployment.spec.as_ref().and_then(|spec| spec.paused).unwrap_or(false);
     if !leaving {
-        note_pause(&mut draft, paused);
+        note_pause(&mut rollout, paused);
     }
-    draft.sync_revision();
+    rollout.sync_revision();
     let status = if leaving {
-        status::counted(&draft)
-    } else if paused || scale::is_due(&draft) {
-        scale::scale(&mut draft);
+        status::counted(&rollout)
+    } else if paused || scale::is_due(&rollout) {
+        scale::scale(&mut rollout);
         if paused {
-            rollout::clean_up(&mut draft);
+            steps::clean_up(&mut rollout);
         }
-        status::counted(&draft)
+        status::counted(&rollout)
     } else {
-        if draft.limits.rolling {
-            rollout::rolling(&mut draft);
+        if rollout.limits.rolling {
+            steps::rolling(&mut rollout);
         } else {
-            rollout::recreate(&mut draft, &controlled(observed.pods));
+            steps::recreate(&mut rollout, &controlled(&observed.pods));
         }
-        status::of_rollout(&draft)
+        status::of_rollout(&rollout)
     };
-    let look_again = if leaving || paused { None } else { status::look_again(&draft, &status) };
-    let told = status_patch(deployment, &status, draft.revision.as_deref());
-    actions.extend(draft.actions());
-    actions.extend(told.map(|patch| Action::Status { patch }));
-    Plan { actions, look_again }
+    let look_again = if leaving || paused { None } else { status::look_again(&rollout, &status) };
+    let told = status_patch(deployment, &status, rollout.revision.as_deref());
+    let mut actions = claimed.actions;
+    let mut on_sets = rollout.actions();
+    match told.map(|patch| Action::write(Op::merge_status(deployment.key(), patch))) {
+        // The status must not tell of a set that could not be made: it comes after it.
+        Some(told) if on_sets.first().is_some_and(makes) => {
+            let create = on_sets.remove(0).then(told);
+            actions.push(create);
+            actions.extend(on_sets);
+        }
+        told => actions.extend(on_sets.into_iter().chain(told)),
+    }
+    Plan::of(actions).and_look_again(look_again)
 }
 
-/// Sorts the sets into the Deployment's own and others', and notes which to take and which to drop.
-fn claim_sets(observed: &Observed<'_>, actions: &mut Vec<Action>) -> Vec<ReplicaSet> {
-    let deployment = observed.deployment;
-    let selector = labels::selector(deployment.spec.as_ref().map(|spec| &spec.selector));
-    let mut mine = Vec::new();
-    for set in observed.sets {
-        match claim(&deployment.metadata, &set.metadata, labels::matches(&selector, &set.metadata)) {
-            Claim::Mine => mine.push(ReplicaSet::clone(set)),
-            Claim::Adopt => {
-                let patch = owner::adoption(&set.metadata, &owner::controller_reference(deployment));
-                actions.push(Action::Adopt { set: set.key(), patch });
-                mine.push(ReplicaSet::clone(set));
-            }
-            Claim::Release => {
-                let patch = owner::release(&set.metadata, &[uid(&deployment.metadata)]);
-                actions.push(Action::Release { set: set.key(), patch });
-            }
-            Claim::Foreign => {}
-        }
+fn makes(action: &Action) -> bool {
+    matches!(action.op(), Some(Op::Create { .. }))
+}
+
+/// What the status says when a set could not be made: people wait for it. A name that is taken is no such case, for the
+/// next plan makes another.
+pub fn failed(observed: &Observed, refusals: &[Refusal], now: Timestamp) -> Vec<Action> {
+    let deployment = &*observed.deployment;
+    let counts = |refusal: &&Refusal| {
+        makes(&refusal.action) && !matches!(refusal.status.reason.as_str(), "AlreadyExists" | "Conflict")
+    };
+    let Some(refusal) = refusals.iter().find(counts) else { return Vec::new() };
+    let set = refusal.action.op().map(|op| op.key().name).unwrap_or_default();
+    let message = format!("Failed to create new replica set \"{set}\": {}", refusal.status);
+    let warning = Action::tell(Told::warning(deployment, "ReplicaSetCreateError", message.clone()));
+    let before = deployment.status.clone().and_then(|status| status.conditions).unwrap_or_default();
+    let mut conditions = before.clone();
+    let new = progress::condition(PROGRESSING, "False", "ReplicaSetCreateError", message, now);
+    progress::set(&mut conditions, new);
+    if conditions == before {
+        return vec![warning];
     }
-    mine
+    let patch = json!({"metadata": {"uid": deployment.metadata.uid}, "status": {"conditions": conditions}});
+    vec![warning, Action::write(Op::merge_status(deployment.key(), patch))]
 }
 
 /// Pods with the uid of the set that controls each.
@@ -153,31 +111,34 @@ fn controlled(pods: &[Arc<Pod>]) -> Vec<(String, &Pod)> {
 }
 
 /// A paused Deployment makes no progress that could be missed; one that was already stuck stays so.
-fn note_pause(draft: &mut Draft<'_>, paused: bool) {
-    if draft.deadline().is_none() {
+fn note_pause(rollout: &mut Rollout<'_>, paused: bool) {
+    if rollout.deadline().is_none() {
         return;
     }
-    match conditions::reason(&draft.conditions, PROGRESSING) {
+    match conditions::reason(&rollout.conditions, PROGRESSING) {
         "ProgressDeadlineExceeded" => {}
         "DeploymentPaused" if !paused => {
-            draft.progress("Unknown", "DeploymentResumed", "Deployment is resumed".into());
+            rollout.progress("Unknown", "DeploymentResumed", "Deployment is resumed".into());
         }
         "DeploymentPaused" => {}
-        _ if paused => draft.progress("Unknown", "DeploymentPaused", "Deployment is paused".into()),
+        _ if paused => rollout.progress("Unknown", "DeploymentPaused", "Deployment is paused".into()),
         _ => {}
     }
 }
 
-fn selects_everything(deployment: &Deployment) -> Plan {
+/// A Deployment that selects every pod does nothing but warn of that.
+fn selects_everything(deployment: &Deployment) -> Vec<Action> {
     let mut status = deployment.status.clone().unwrap_or_default();
     let generation = deployment.metadata.generation;
-    let mut actions = vec![];
-    if status.observed_generation != generation {
-        status.observed_generation = generation;
-        actions.push(Action::SelectsEverything);
-        actions.extend(status_patch(deployment, &status, None).map(|patch| Action::Status { patch }));
+    if status.observed_generation == generation {
+        return Vec::new();
     }
-    Plan { actions, look_again: None }
+    status.observed_generation = generation;
+    let message = "This deployment is selecting all pods. A non-empty selector is required.";
+    let warning = Action::tell(Told::warning(deployment, "SelectingAll", message));
+    let told = status_patch(deployment, &status, None);
+    let told = told.map(|patch| Action::write(Op::merge_status(deployment.key(), patch)));
+    [warning].into_iter().chain(told).collect()
 }
 
 /// What has to change in the Deployment's status and in the number of its version, if anything.

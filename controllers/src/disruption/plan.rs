@@ -5,46 +5,75 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use coracle_client::{Action, Op, Plan, Told, Typed};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::json;
 
-use crate::owner::{controller_of, uid};
-use crate::{pods, time};
+use crate::workload::{Round, controller_of, uid, whole};
+use crate::{conditions, patch, pods, time};
 
 /// An evicted pod that is still there after this long was not evicted after all.
 const EVICTION: SignedDuration = SignedDuration::from_secs(2 * 60);
 
 /// All that `plan` may look at.
-pub struct Observed<'a> {
+pub struct Observed {
     /// The budget.
-    pub budget: &'a PodDisruptionBudget,
+    pub budget: Arc<PodDisruptionBudget>,
     /// The pods that it selects.
-    pub pods: &'a [Arc<Pod>],
+    pub pods: Vec<Arc<Pod>>,
     /// Those who may have made them, of the same namespace.
-    pub deployments: &'a [Arc<Deployment>],
+    pub deployments: Vec<Arc<Deployment>>,
     /// The same.
-    pub sets: &'a [Arc<ReplicaSet>],
+    pub sets: Vec<Arc<ReplicaSet>>,
 }
 
-/// What to write, and when to look again.
-pub struct Plan {
+/// What is found out about a budget.
+struct Count {
     /// The status as it should be.
-    pub status: PodDisruptionBudgetStatus,
+    status: PodDisruptionBudgetStatus,
     /// Some pods could not be counted, because nobody says how many of them there are to be.
-    pub unmanaged: bool,
+    unmanaged: bool,
     /// When the first eviction that did not happen is forgotten.
-    pub look_again: Option<Timestamp>,
+    look_again: Option<Timestamp>,
 }
 
-/// Decides and does nothing else.
-pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
+/// Decides and does nothing else: same input, same output, and no actions once converged.
+pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
+    let budget = &*observed.budget;
+    let Count { status, unmanaged, look_again } = count(observed, now);
+    let mut actions = Vec::new();
+    let old = json!(budget.status.clone().unwrap_or_default());
+    if let Some(change) = patch::difference(&old, &json!(status)) {
+        // An eviction that has counted itself meanwhile must not be forgotten.
+        let meta = json!({"uid": budget.metadata.uid, "resourceVersion": budget.metadata.resource_version});
+        let patch = json!({"metadata": meta, "status": change});
+        actions.extend(hints(observed, unmanaged));
+        actions.push(Action::write(Op::merge_status(budget.key(), patch)));
+    }
+    Plan::of(actions).and_look_again(look_again.map(|at| time::until(at, now)))
+}
+
+/// What the author of a budget may not have meant.
+fn hints(observed: &Observed, unmanaged: bool) -> Vec<Action> {
+    let budget = &*observed.budget;
+    let text = "Pods selected by this PodDisruptionBudget have no controller that says how many there are to be: \
+        set .spec.minAvailable to a whole number to count them";
+    let hints = [
+        (observed.pods.is_empty(), Told::normal(budget, "NoPods", "No matching pods found")),
+        (unmanaged, Told::warning(budget, "UnmanagedPods", text)),
+    ];
+    hints.into_iter().filter(|(holds, _)| *holds).map(|(_, told)| Action::tell(told)).collect()
+}
+
+fn count(observed: &Observed, now: Timestamp) -> Count {
     let old = observed.budget.status.clone().unwrap_or_default();
     let (expected, desired, unmanaged) = bounds(observed);
-    let evicted = evicted(observed.pods, &old, now);
+    let evicted = evicted(&observed.pods, &old, now);
     let healthy = observed.pods.iter().filter(|pod| {
         let going = pod.metadata.deletion_timestamp.is_some()
             || pod.metadata.name.as_ref().is_some_and(|name| evicted.contains_key(name));
@@ -63,45 +92,33 @@ pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
         expected_pods: Some(expected),
         observed_generation: generation,
     };
-    Plan { status, unmanaged, look_again }
+    Count { status, unmanaged, look_again }
 }
 
 /// How many pods there are to be, how many of them must stay, and whether any could not be counted.
-fn bounds(observed: &Observed<'_>) -> (i32, i32, bool) {
+fn bounds(observed: &Observed) -> (i32, i32, bool) {
     let spec = observed.budget.spec.clone().unwrap_or_default();
     match (spec.max_unavailable, spec.min_available) {
         (Some(most), _) => {
             let (expected, unmanaged) = wanted(observed);
-            (expected, expected.saturating_sub(share(&most, expected)).max(0), unmanaged)
+            (expected, expected.saturating_sub(whole(&most, expected, Round::Up)).max(0), unmanaged)
         }
         (None, Some(IntOrString::Int(least))) => {
             (i32::try_from(observed.pods.len()).unwrap_or(i32::MAX), least, false)
         }
         (None, Some(least)) => {
             let (expected, unmanaged) = wanted(observed);
-            (expected, share(&least, expected), unmanaged)
+            (expected, whole(&least, expected, Round::Up), unmanaged)
         }
         (None, None) => (0, 0, false),
     }
 }
 
-/// A number, or so many per cent of `whole`, rounded up.
-fn share(bound: &IntOrString, whole: i32) -> i32 {
-    match bound {
-        IntOrString::Int(number) => *number,
-        IntOrString::String(text) => {
-            let percent: i64 = text.strip_suffix('%').and_then(|number| number.parse().ok()).unwrap_or(0);
-            let hundredths = i64::from(whole).saturating_mul(percent).saturating_add(99);
-            i32::try_from(hundredths / 100).unwrap_or(i32::MAX)
-        }
-    }
-}
-
 /// What all the controllers of the pods ask for together; and whether a pod has none that says.
-fn wanted(observed: &Observed<'_>) -> (i32, bool) {
+fn wanted(observed: &Observed) -> (i32, bool) {
     let mut asked: BTreeMap<String, i32> = BTreeMap::new();
     let mut unmanaged = false;
-    for pod in observed.pods {
+    for pod in &observed.pods {
         match scale(pod, observed) {
             Some((uid, replicas)) => drop(asked.insert(uid, replicas)),
             None => unmanaged = true,
@@ -111,7 +128,7 @@ fn wanted(observed: &Observed<'_>) -> (i32, bool) {
 }
 
 /// The uid of whoever decides how many pods there are of this one's kind, and how many that is.
-fn scale(pod: &Pod, observed: &Observed<'_>) -> Option<(String, i32)> {
+fn scale(pod: &Pod, observed: &Observed) -> Option<(String, i32)> {
     let owner = controller_of(&pod.metadata)?;
     let set = observed.sets.iter().find(|set| uid(&set.metadata) == owner.uid)?;
     let deployment = controller_of(&set.metadata)
@@ -144,23 +161,17 @@ fn with_condition(
     now: Timestamp,
 ) -> Vec<Condition> {
     let (status, reason) = if allowed { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
-    let mut conditions = old.conditions.clone().unwrap_or_default();
-    let at = conditions.iter().position(|condition| condition.type_ == "DisruptionAllowed");
-    let since = at.map(|at| &conditions[at]).filter(|old| old.status == status);
+    let mut all = old.conditions.clone().unwrap_or_default();
     let new = Condition {
         type_: "DisruptionAllowed".into(),
         status: status.into(),
         reason: reason.into(),
         message: String::new(),
         observed_generation: generation,
-        last_transition_time: since
-            .map_or_else(|| time::seconds(now), |old| old.last_transition_time.clone()),
+        last_transition_time: time::seconds(now),
     };
-    match at {
-        Some(at) => conditions[at] = new,
-        None => conditions.push(new),
-    }
-    conditions
+    conditions::put(&mut all, new, now);
+    all
 }
 
 #[cfg(test)]
@@ -184,10 +195,10 @@ mod tests {
             let pod = pod(name).owned("ReplicaSet", "s", "s");
             Arc::new(if index < ready { pod.ready(0).build() } else { pod.build() })
         });
-        let (budget, pods) = (budget(spec, status), pods.collect::<Vec<_>>());
-        let (deployments, sets) = ([Arc::new(Make(deployment).build())], [Arc::new(Make(set).build())]);
-        let observed = Observed { budget: &budget, pods: &pods, deployments: &deployments, sets: &sets };
-        plan(&observed, time(10).0).status
+        let budget = Arc::new(budget(spec, status));
+        let (deployments, sets) =
+            (vec![Arc::new(Make(deployment).build())], vec![Arc::new(Make(set).build())]);
+        count(&Observed { budget, pods: pods.collect(), deployments, sets }, time(10).0).status
     }
 
     #[test]
@@ -233,14 +244,14 @@ mod tests {
 
     #[test]
     fn pods_that_nobody_makes_count_only_by_number() {
-        let pods = [Arc::new(pod("a").ready(0).build())];
         for (spec, expected) in
             [(json!({"maxUnavailable": 1}), (0, true)), (json!({"minAvailable": 1}), (1, false))]
         {
-            let budget = budget(spec, json!(null));
-            let observed = Observed { budget: &budget, pods: &pods, deployments: &[], sets: &[] };
-            let plan = plan(&observed, time(0).0);
-            assert_eq!((plan.status.expected_pods, plan.unmanaged), (Some(expected.0), expected.1));
+            let pods = vec![Arc::new(pod("a").ready(0).build())];
+            let budget = Arc::new(budget(spec, json!(null)));
+            let observed = Observed { budget, pods, deployments: Vec::new(), sets: Vec::new() };
+            let count = count(&observed, time(0).0);
+            assert_eq!((count.status.expected_pods, count.unmanaged), (Some(expected.0), expected.1));
         }
     }
 }

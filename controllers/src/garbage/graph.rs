@@ -6,7 +6,7 @@ use std::sync::Arc;
 use coracle_api::{Key, kinds};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use crate::owner::uid;
+use crate::workload::uid;
 
 /// The finalizer of an object whose dependents are to stay.
 pub const ORPHAN: &str = "orphan";

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::graph::{Graph, Node, Target, target};
 use self::plan::{Dependent, Observed, Owner, plan};
-use crate::owner::uid;
+use crate::workload::uid;
 use crate::{Shared, drive, write_all};
 
 /// Calls a macro with the types of all kinds that can own or be owned. Events are left out: there are many, and they die of age.

@@ -7,7 +7,7 @@ use coracle_client::{Op, Propagation};
 use serde_json::{Value, json};
 
 use super::graph::{FOREGROUND, Node, ORPHAN};
-use crate::owner::{self, uid};
+use crate::workload::{release as release_patch, uid};
 
 /// What stands behind a reference to an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +168,7 @@ fn delete(node: &Node, revision: Option<Revision>, propagation: Propagation) -> 
 }
 
 fn release(node: &Node, uids: &[&str]) -> Action {
-    Action::Release { key: node.key.clone(), patch: owner::release(&node.meta, uids) }
+    Action::Release { key: node.key.clone(), patch: release_patch(&node.meta, uids) }
 }
 
 fn unblock(node: &Node) -> Action {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::graph::{FOREGROUND, Graph, Node, ORPHAN, Target, target};
 use super::plan::{Action, Dependent, Observed, Owner, plan};
-use crate::owner::uid;
+use crate::workload::uid;
 
 fn key(name: &str) -> Key {
     Key::new(&kinds::CONFIG_MAP, "n", name)

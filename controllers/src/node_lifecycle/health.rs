@@ -3,19 +3,24 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 
-use crate::time;
+use crate::{conditions, time};
 
 /// The conditions that nobody but the node itself can vouch for.
 const VOUCHED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 
 /// The node's condition of a type.
 pub fn condition<'a>(node: &'a Node, of_type: &str) -> Option<&'a NodeCondition> {
-    node.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == of_type)
+    conditions::find(node.status.as_ref()?.conditions.as_ref()?, of_type)
 }
 
 /// `True`, `False`, `Unknown`; `None` for a node that has yet to say.
 pub fn ready(node: &Node) -> Option<&str> {
     condition(node, "Ready").map(|ready| ready.status.as_str())
+}
+
+/// Whether it is known not to be ready.
+pub fn has_failed(node: &Node) -> bool {
+    matches!(ready(node), Some("False" | "Unknown"))
 }
 
 /// The conditions of a node that is no longer heard of; `None` if they say so already.

@@ -1,235 +1,169 @@
-//! Notices nodes that fall silent, taints them, and moves their pods away.
+//! Notices nodes that fall silent, says so in their conditions, and taints them.
 //!
 //! ```text
 //! [Lease] [Node] --watch--> silent for too long? --> conditions Unknown
 //!            conditions --> taints (NoExecute only as fast as the zone's health allows)
-//! [Node] [Pod]  --watch--> NoExecute not tolerated (any more)? --> condition DisruptionTarget, delete
 //! ```
+//!
+//! What the taints do to pods is [`taint_eviction`](crate::taint_eviction)'s part.
 
-mod evict;
-mod eviction;
 mod health;
+mod plan;
 mod taints;
 mod zones;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use coracle_api::Key;
 use coracle_client::recorder::reference;
-use coracle_client::{Ctx, Error, EventRecorder, Index, Op, Requeue, Store, Typed};
+use coracle_client::{
+    Change, Clock, Controller, Ctx, Error, EventRecorder, Index, Plan, Store, Typed, Wakes,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
+use self::plan::Observed;
 use self::zones::{Pace, Zones, zone};
-use crate::owner::{name, uid};
-use crate::{Shared, Timing, drive, pods, time};
+use crate::workload::name;
+use crate::{Shared, Timing, pods};
 
 /// Where nodes renew their leases.
 const LEASES: &str = "kube-node-lease";
 
-/// Labels that old clients look for, and the ones that they follow.
-const OLD_LABELS: [(&str, &str); 2] =
-    [("kubernetes.io/arch", "beta.kubernetes.io/arch"), ("kubernetes.io/os", "beta.kubernetes.io/os")];
-
-struct Controller {
+/// The controller's stores, and what it remembers.
+pub struct NodeLifecycle {
     nodes: Store<Node>,
     pods: Index<Pod>,
-    /// When each node was last heard of, by our own clock: the nodes' clocks may be wrong.
-    heard: Arc<Mutex<HashMap<String, Timestamp>>>,
+    zones: Arc<Mutex<Zones>>,
     pace: Mutex<Pace>,
+    /// When each node was last heard of, by our own clock: the nodes' clocks may be wrong.
+    heard: Mutex<HashMap<String, Timestamp>>,
     timing: Timing,
+    clock: Clock,
     events: EventRecorder,
 }
 
-/// Pods by the node that they are bound to.
-fn by_node(pods: &Store<Pod>) -> Index<Pod> {
-    pods.index(|pod| pod.spec.iter().filter_map(|spec| spec.node_name.clone()).collect())
-}
+impl NodeLifecycle {
+    /// Over the stores of this process.
+    pub fn new(shared: &Shared) -> NodeLifecycle {
+        let nodes = shared.informers.store::<Node>();
+        let zones = Arc::new(Mutex::new(Zones::default()));
+        let kept = zones.clone();
+        nodes.on_change(move |change| kept.lock().note(change.old.map(|n| &**n), change.new.map(|n| &**n)));
+        NodeLifecycle {
+            nodes,
+            pods: pods::by_node(&shared.informers.store()),
+            zones,
+            pace: Mutex::default(),
+            heard: Mutex::default(),
+            timing: shared.config.timing.clone(),
+            clock: shared.clock.clone(),
+            events: shared.events(NodeLifecycle::REPORTS_AS),
+        }
+    }
 
-/// Runs the controller until `stop`.
-pub async fn run(shared: Shared, stop: CancellationToken) {
-    tokio::join!(watch_over_nodes(shared.clone(), stop.clone()), eviction::run(shared, stop));
-}
-
-async fn watch_over_nodes(shared: Shared, stop: CancellationToken) {
-    let nodes = shared.informers.store::<Node>();
-    let heard = Arc::new(Mutex::new(HashMap::new()));
-    let controller = Arc::new(Controller {
-        nodes: nodes.clone(),
-        pods: by_node(&shared.informers.store()),
-        heard: heard.clone(),
-        pace: Mutex::default(),
-        timing: shared.config.timing.clone(),
-        events: shared.events("node-controller"),
-    });
-    let key = |name: &str| Key::new(Node::kind(), "", name);
-    let (hears, clock) = (heard.clone(), shared.clock.clone());
-    let events = shared.events("node-controller");
-    let runner = shared.runner("node-lifecycle-controller").workers(2).watches::<Node>(move |change| {
+    /// Notes a sign of life, and whom a change of one node concerns.
+    fn on_node(&self, change: &Change<'_, Node>) -> Vec<Key> {
         let name = name(&change.object().metadata);
         match (change.old, change.new) {
             (None, Some(new)) => {
                 let created = new.metadata.creation_timestamp.as_ref().map(|time| time.0);
                 let silent = health::ready(new).is_none();
-                let since = created.filter(|_| silent).unwrap_or_else(|| clock.now());
-                hears.lock().insert(name.to_owned(), since);
-                let message = format!("Node {name} event: Registered Node {name} in Controller");
-                tell(&events, new, "RegisteredNode", message);
+                let since = created.filter(|_| silent).unwrap_or_else(|| self.clock.now());
+                self.heard.lock().insert(name.to_owned(), since);
+                self.tell(new, "RegisteredNode", &format!("Registered Node {name} in Controller"));
             }
             (Some(old), Some(new)) if health::is_sign_of_life(old, new) => {
-                hears.lock().insert(name.to_owned(), clock.now());
+                self.heard.lock().insert(name.to_owned(), self.clock.now());
             }
             (Some(old), None) => {
-                hears.lock().remove(name);
-                let message = format!("Node {name} event: Removing Node {name} from Controller");
-                tell(&events, old, "RemovingNode", message);
+                self.heard.lock().remove(name);
+                self.tell(old, "RemovingNode", &format!("Removing Node {name} from Controller"));
             }
             _ => {}
         }
-        // How fast a zone may lose nodes depends on how the others are.
         let turned = change.old.map(|node| health::ready(node)) != change.new.map(|node| health::ready(node));
-        let others = if turned { nodes.list() } else { Vec::new() };
-        let waiting = others.iter().filter(|node| matches!(health::ready(node), Some("False" | "Unknown")));
-        std::iter::once(change.object().key()).chain(waiting.map(|node| node.key())).collect()
-    });
-    let (clock, last) = (shared.clock.clone(), heard);
-    let runner = runner.watches::<Lease>(move |change| {
+        let mut keys = vec![change.object().key()];
+        if turned {
+            // How fast a zone may lose nodes depends on how the others are.
+            keys.extend(self.zones.lock().failed().map(|name| Key::new(Node::kind(), "", name.clone())));
+        }
+        keys
+    }
+
+    fn tell(&self, node: &Node, reason: &str, what: &str) {
+        let about = ObjectReference { resource_version: None, ..reference(node) };
+        let message = format!("Node {} event: {what}", name(&node.metadata));
+        self.events.emit(about, "Normal", reason, "", message);
+    }
+
+    fn on_lease(&self, change: &Change<'_, Lease>) {
         let renewed = |lease: &Arc<Lease>| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
         let meta = &change.object().metadata;
         if meta.namespace.as_deref() == Some(LEASES)
             && change.old.and_then(renewed) != change.new.and_then(renewed)
         {
-            last.lock().insert(name(meta).to_owned(), clock.now());
+            self.heard.lock().insert(name(meta).to_owned(), self.clock.now());
         }
-        Vec::new()
-    });
-    // A pod that says it is ready on a node that is not.
-    let of = shared.informers.store::<Node>();
-    let runner = runner.watches::<Pod>(move |change| {
-        let ready = change.new.filter(|pod| pods::is_ready(pod));
-        let node = ready.and_then(|pod| of.get("", pod.spec.as_ref()?.node_name.as_deref()?));
-        let failed = node.filter(|node| matches!(health::ready(node), Some("False" | "Unknown")));
-        failed.map(|node| key(name(&node.metadata))).into_iter().collect()
-    });
-    drive(runner, controller, stop, |it, ctx, key| Box::pin(it.reconcile(ctx, key))).await;
+    }
+
+    /// The failed node of a pod that says it is ready.
+    fn contradicted(&self, pod: &Pod) -> Option<Key> {
+        let node = self.nodes.get("", pod.spec.as_ref()?.node_name.as_deref()?)?;
+        (pods::is_ready(pod) && health::has_failed(&node)).then(|| node.key())
+    }
+
+    /// Whether a node may lose its pods now, and when to ask again if not.
+    fn eviction(&self, node: &Node, now: Timestamp) -> (taints::Eviction, Option<std::time::Duration>) {
+        if !health::has_failed(node) {
+            return (taints::Eviction::Later, None);
+        }
+        let zone = zone(node);
+        let rate = self.zones.lock().rate(&zone, &self.timing);
+        if taints::awaits_eviction(node) {
+            return self.pace.lock().ask(zone, name(&node.metadata), rate, now);
+        }
+        (if rate.is_none() { taints::Eviction::Off } else { taints::Eviction::Later }, None)
+    }
 }
 
-impl Controller {
-    #[tracing::instrument(skip_all, fields(%key))]
-    async fn reconcile(&self, ctx: &Ctx, key: &Key) -> Result<Requeue, Error> {
-        let Some(node) = self.nodes.get_key(key) else { return Ok(Requeue::Done) };
+impl Controller for NodeLifecycle {
+    const NAME: &'static str = "node-lifecycle-controller";
+    const REPORTS_AS: &'static str = "node-controller";
+    const WORKERS: usize = 2;
+    type Observed = Observed;
+
+    fn wakes(self: &Arc<Self>, wakes: Wakes) -> Wakes {
+        let (of_nodes, of_leases, of_pods) = (self.clone(), self.clone(), self.clone());
+        wakes
+            .on::<Node>(move |change| of_nodes.on_node(change))
+            .on::<Lease>(move |change| {
+                of_leases.on_lease(change);
+                Vec::new()
+            })
+            .on::<Pod>(move |change| {
+                change.new.and_then(|pod| of_pods.contradicted(pod)).into_iter().collect()
+            })
+    }
+
+    async fn observe(&self, ctx: &Ctx, key: &Key) -> Result<Option<Observed>, Error> {
+        let Some(node) = self.nodes.get_key(key) else { return Ok(None) };
         let now = ctx.now();
         let heard = self.heard.lock().get(&key.name).copied().unwrap_or(now);
-        let unsaid = health::ready(&node).is_none();
-        let grace = if unsaid { self.timing.node_startup_grace } else { self.timing.node_grace };
-        let silent_at = heard.checked_add(grace).unwrap_or(Timestamp::MAX);
-        if silent_at <= now
-            && let Some(conditions) = health::silenced(&node, now)
-        {
-            let patch = json!({"metadata": {"uid": node.metadata.uid, "resourceVersion": node.metadata.resource_version},
-                "status": {"conditions": conditions}});
-            ctx.write_one(Op::merge_status(key.clone(), patch)).await?;
-            if health::ready(&node) == Some("True") {
-                let message = format!("Node {} status is now: NodeNotReady", key.name);
-                tell(&self.events, &node, "NodeNotReady", message);
-            }
-            // Taints and pods follow from the conditions, which wake us.
-            return Ok(Requeue::Done);
+        let (eviction, ask_again) = self.eviction(&node, now);
+        let mut pods = Vec::new();
+        if health::has_failed(&node) {
+            pods = self.pods.find(&key.name);
+            pods.retain(|pod| pods::is_ready(pod));
         }
-        let (ops, wait) = self.plan(&node, now);
-        let marked = self.unready_pods(&node, now);
-        let told = marked.len();
-        let ops = ops.into_iter().chain(marked.iter().map(|(_, op)| op.clone())).collect::<Vec<_>>();
-        let first_pod = ops.len() - told;
-        for (number, outcome) in ctx.write(ops).await?.into_iter().enumerate() {
-            match outcome {
-                Err(status) if status.code == 404 => {}
-                Err(status) => return Err(Error::Refused(status)),
-                Ok(_) if number >= first_pod => {
-                    let (pod, _) = &marked[number - first_pod];
-                    self.events.warning(&**pod, "NodeNotReady", "Node is not ready");
-                }
-                Ok(_) => {}
-            }
-        }
-        let until_silent = time::until(silent_at, now);
-        let quiet = silent_at <= now;
-        let wait = wait.into_iter().chain((!quiet).then_some(until_silent)).min();
-        Ok(wait.map_or(Requeue::Done, |wait| Requeue::After(wait.max(Duration::from_millis(10)))))
+        let timing = self.timing.clone();
+        Ok(Some(Observed { node, heard, eviction, ask_again, unready: pods, timing }))
     }
 
-    /// What has to change on the node itself, and when to ask again for leave to evict its pods.
-    fn plan(&self, node: &Node, now: Timestamp) -> (Vec<Op>, Option<Duration>) {
-        let rate = |zone: &zones::Zone| Zones::of(&self.nodes.list()).rate(zone, &self.timing);
-        let (eviction, wait) = if taints::awaits_eviction(node) {
-            let zone = zone(node);
-            let rate = rate(&zone);
-            self.pace.lock().ask(zone, rate, now)
-        } else if matches!(health::ready(node), Some("False" | "Unknown")) && rate(&zone(node)).is_none() {
-            (taints::Eviction::Off, None)
-        } else {
-            (taints::Eviction::Later, None)
-        };
-        let mut patch = json!({});
-        if let Some(taints) = taints::wanted(node, eviction, now) {
-            patch["spec"]["taints"] = if taints.is_empty() { Value::Null } else { json!(taints) };
-            // The list is replaced whole: whoever has changed it meanwhile must not lose that.
-            patch["metadata"]["resourceVersion"] = json!(node.metadata.resource_version);
-        }
-        let labels = old_labels(node);
-        if !labels.is_empty() {
-            patch["metadata"]["labels"] = json!(labels);
-        }
-        let ops = if patch == json!({}) { Vec::new() } else { vec![Op::merge(node.key(), patch)] };
-        (ops, wait)
+    fn plan(observed: &Observed, now: Timestamp) -> Plan {
+        plan::plan(observed, now)
     }
-
-    /// The pods of a failed node that still say that they are ready, and the writes that say they are not.
-    fn unready_pods(&self, node: &Node, now: Timestamp) -> Vec<(Arc<Pod>, Op)> {
-        if !matches!(health::ready(node), Some("False" | "Unknown")) {
-            return Vec::new();
-        }
-        let pods = self.pods.find(name(&node.metadata)).into_iter().filter(|pod| pods::is_ready(pod));
-        let mark = |pod: Arc<Pod>| {
-            let mut conditions =
-                pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
-            for ready in conditions.iter_mut().filter(|condition| condition.type_ == "Ready") {
-                ready.status = "False".into();
-                ready.last_transition_time = Some(time::seconds(now));
-            }
-            let op = Op::merge_status(pod.key(), conditions_patch(&pod, &json!(conditions)));
-            (pod, op)
-        };
-        pods.map(mark).collect()
-    }
-}
-
-/// An event about a node, whatever its version.
-fn tell(events: &EventRecorder, node: &Node, reason: &str, message: String) {
-    let about = ObjectReference { resource_version: None, ..reference(node) };
-    events.emit(about, "Normal", reason, "", message);
-}
-
-/// A merge patch of a pod's conditions, if it has not changed meanwhile.
-fn conditions_patch(pod: &Pod, conditions: &Value) -> Value {
-    json!({
-        "metadata": {"uid": uid(&pod.metadata), "resourceVersion": pod.metadata.resource_version},
-        "status": {"conditions": conditions},
-    })
-}
-
-/// The old labels that do not follow the new ones.
-fn old_labels(node: &Node) -> BTreeMap<&'static str, &str> {
-    let Some(labels) = &node.metadata.labels else { return BTreeMap::new() };
-    let follow = OLD_LABELS.iter().filter_map(|(new, old)| {
-        let value = labels.get(*new)?;
-        (labels.get(*old) != Some(value)).then_some((*old, value.as_str()))
-    });
-    follow.collect()
 }

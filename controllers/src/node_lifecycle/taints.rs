@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Taint};
 
-use super::health::{condition, ready};
+use super::health::{condition, has_failed, ready};
 use crate::time;
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -35,8 +35,7 @@ pub enum Eviction {
 
 /// Whether the node's pods should be evicted and are not yet asked to go: then `Eviction` decides.
 pub fn awaits_eviction(node: &Node) -> bool {
-    matches!(ready(node), Some("False" | "Unknown"))
-        && !of(node).iter().any(|taint| taint.effect == NO_EXECUTE && is_ours(taint))
+    has_failed(node) && !of(node).iter().any(|taint| taint.effect == NO_EXECUTE && is_ours(taint))
 }
 
 /// All taints of the node as they should be; `None` if they are so.

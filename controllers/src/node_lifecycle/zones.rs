@@ -1,14 +1,16 @@
 //! How fast nodes may lose their pods: slowly, so that a fault of ours does not empty the cluster.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+#[cfg(test)]
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Node;
 
-use super::health::ready;
+use super::health::{has_failed, ready};
 use super::taints::Eviction;
+use crate::workload::name;
 use crate::{Timing, time};
 
 /// Region and zone of a node.
@@ -30,26 +32,50 @@ struct Count {
     failed: usize,
 }
 
-/// The zones' health, counted.
-pub struct Zones(BTreeMap<Zone, Count>);
+/// The zones' health, counted node by node as they change.
+#[derive(Default)]
+pub struct Zones {
+    counts: BTreeMap<Zone, Count>,
+    /// The nodes that say, or of which it is said, that they are not ready.
+    failed: BTreeSet<String>,
+}
 
 impl Zones {
-    /// Counts all nodes.
-    pub fn of(nodes: &[Arc<Node>]) -> Zones {
-        let mut zones: BTreeMap<Zone, Count> = BTreeMap::new();
-        for node in nodes {
-            let count = zones.entry(zone(node)).or_default();
-            if ready(node) == Some("True") { count.ready += 1 } else { count.failed += 1 }
+    /// Counts all of these nodes.
+    #[cfg(test)]
+    fn of(nodes: &[Arc<Node>]) -> Zones {
+        let mut zones = Zones::default();
+        nodes.iter().for_each(|node| zones.note(None, Some(node)));
+        zones
+    }
+
+    /// Takes in a change of one node.
+    pub fn note(&mut self, old: Option<&Node>, new: Option<&Node>) {
+        if let Some(old) = old {
+            self.failed.remove(name(&old.metadata));
+            let count = self.counts.entry(zone(old)).or_default();
+            if ready(old) == Some("True") { count.ready -= 1 } else { count.failed -= 1 }
         }
-        Zones(zones)
+        if let Some(new) = new {
+            if has_failed(new) {
+                self.failed.insert(name(&new.metadata).to_owned());
+            }
+            let count = self.counts.entry(zone(new)).or_default();
+            if ready(new) == Some("True") { count.ready += 1 } else { count.failed += 1 }
+        }
+    }
+
+    /// The nodes that are known not to be ready.
+    pub fn failed(&self) -> impl Iterator<Item = &String> {
+        self.failed.iter()
     }
 
     /// How many nodes a second may lose their pods in a zone; `None` if no node is ready anywhere.
     pub fn rate(&self, zone: &Zone, timing: &Timing) -> Option<f64> {
-        if self.0.values().all(|count| count.ready == 0) {
+        if self.counts.values().all(|count| count.ready == 0) {
             return None;
         }
-        let Count { ready, failed } = self.0.get(zone).copied().unwrap_or_default();
+        let Count { ready, failed } = self.counts.get(zone).copied().unwrap_or_default();
         let share = failed as f64 / (ready + failed).max(1) as f64;
         if ready == 0 || failed <= 2 || share < timing.unhealthy_zone {
             return Some(timing.eviction_rate);
@@ -58,26 +84,34 @@ impl Zones {
     }
 }
 
-/// When each zone last lost a node.
+/// When each zone last lost a node, and which.
 #[derive(Debug, Default)]
-pub struct Pace(HashMap<Zone, Timestamp>);
+pub struct Pace(BTreeMap<Zone, (Timestamp, String)>);
 
 /// How long to wait for a zone that may not lose any node now.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 impl Pace {
-    /// Whether a node of this zone may lose its pods at this rate, which counts as a loss if it may; else when to ask again.
-    pub fn ask(&mut self, zone: Zone, rate: Option<f64>, now: Timestamp) -> (Eviction, Option<Duration>) {
+    /// Whether this node of a zone may lose its pods at this rate, which counts as a loss if it may; else when to ask again.
+    /// A node that was given leave and asks again, because its taint could not be written, keeps it.
+    pub fn ask(
+        &mut self,
+        zone: Zone,
+        node: &str,
+        rate: Option<f64>,
+        now: Timestamp,
+    ) -> (Eviction, Option<Duration>) {
         let Some(rate) = rate else { return (Eviction::Off, None) };
         if rate <= 0.0 {
             return (Eviction::Later, Some(ASK_AGAIN));
         }
         let interval = SignedDuration::try_from_secs_f64(1.0 / rate).unwrap_or(SignedDuration::MAX);
-        let next = self.0.get(&zone).and_then(|last| last.checked_add(interval).ok());
+        let last = self.0.get(&zone).filter(|(_, lost)| lost != node);
+        let next = last.and_then(|(at, _)| at.checked_add(interval).ok());
         match next.filter(|next| *next > now) {
             Some(next) => (Eviction::Later, Some(time::until(next, now))),
             None => {
-                self.0.insert(zone, now);
+                self.0.insert(zone, (now, node.to_owned()));
                 (Eviction::Allowed, None)
             }
         }
@@ -123,9 +157,11 @@ mod tests {
     fn one_node_at_a_time() {
         let zone = (String::new(), String::new());
         let mut pace = Pace::default();
-        assert_eq!(pace.ask(zone.clone(), Some(0.1), testing::time(0).0), (Eviction::Allowed, None));
-        let wait = Some(Duration::from_secs(6));
-        assert_eq!(pace.ask(zone.clone(), Some(0.1), testing::time(4).0), (Eviction::Later, wait));
-        assert_eq!(pace.ask(zone, Some(0.1), testing::time(10).0), (Eviction::Allowed, None));
+        assert_eq!(pace.ask(zone.clone(), "a", Some(0.1), testing::time(0).0), (Eviction::Allowed, None));
+        let again = pace.ask(zone.clone(), "a", Some(0.1), testing::time(1).0);
+        assert_eq!(again, (Eviction::Allowed, None), "its taint could not be written");
+        let wait = Some(Duration::from_secs(7));
+        assert_eq!(pace.ask(zone.clone(), "b", Some(0.1), testing::time(4).0), (Eviction::Later, wait));
+        assert_eq!(pace.ask(zone, "b", Some(0.1), testing::time(11).0), (Eviction::Allowed, None));
     }
 }

@@ -10,18 +10,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use coracle_api::Key;
-use coracle_client::{Ctx, Error, Op, Requeue, Store, Typed};
+use coracle_client::{Controller, Ctx, Error, Plan, Store, Typed, Wakes};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use parking_lot::Mutex;
-use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
-use self::plan::{Observed, Reason, plan};
-use crate::owner::uid;
-use crate::{BATCH, Shared, Timing, drive, pods, write_all};
+use self::plan::Observed;
+use crate::{Shared, Timing};
 
-struct Controller {
+/// The controller's stores, and what it remembers.
+pub struct PodCollector {
     pods: Store<Pod>,
     nodes: Store<Node>,
     /// Since when a node is missing that pods are bound to.
@@ -29,30 +27,15 @@ struct Controller {
     timing: Timing,
 }
 
-/// Runs the controller until `stop`.
-pub async fn run(shared: Shared, stop: CancellationToken) {
-    let controller = Arc::new(Controller {
-        pods: shared.informers.store(),
-        nodes: shared.informers.store(),
-        missing: Mutex::default(),
-        timing: shared.config.timing.clone(),
-    });
-    let runner = shared.runner("pod-garbage-collector");
-    // One key for all pods, looked at by the clock and not by change.
-    runner.queue().add(Key::new(Pod::kind(), "", ""), None);
-    drive(runner, controller, stop, |it, ctx, _| Box::pin(it.reconcile(ctx))).await;
-}
-
-impl Controller {
-    #[tracing::instrument(skip_all)]
-    async fn reconcile(&self, ctx: &Ctx) -> Result<Requeue, Error> {
-        let pods = self.pods.list();
-        let missing = self.missing(ctx, &pods).await?;
-        let going = plan(&Observed { pods: &pods, missing: &missing }, &self.timing, ctx.now());
-        for batch in going.chunks(BATCH) {
-            remove(ctx, batch).await?;
+impl PodCollector {
+    /// Over the stores of this process.
+    pub fn new(shared: &Shared) -> PodCollector {
+        PodCollector {
+            pods: shared.informers.store(),
+            nodes: shared.informers.store(),
+            missing: Mutex::default(),
+            timing: shared.config.timing.clone(),
         }
-        Ok(Requeue::After(self.timing.pod_check))
     }
 
     /// Brings up to date since when which nodes are missing; before one counts, the server itself is asked.
@@ -70,21 +53,22 @@ impl Controller {
     }
 }
 
-/// A pod that has not ended is told to have failed first: whoever counts it must see why it went.
-async fn remove(ctx: &Ctx, going: &[(Arc<Pod>, Reason)]) -> Result<(), Error> {
-    let unfinished = |(pod, _): &&(Arc<Pod>, Reason)| !pods::is_finished(pod);
-    let fail = |(pod, reason): &(Arc<Pod>, Reason)| {
-        let mut status = json!({"phase": "Failed", "observedGeneration": pod.metadata.generation});
-        if *reason == Reason::Orphaned {
-            let message = "PodGC: node no longer exists";
-            let of_type = "DisruptionTarget";
-            status["conditions"] =
-                json!(pods::with_condition(pod, of_type, "DeletionByPodGC", message, ctx.now()));
-        }
-        let meta = json!({"uid": uid(&pod.metadata), "resourceVersion": pod.metadata.resource_version});
-        Op::merge_status(pod.key(), json!({"metadata": meta, "status": status}))
-    };
-    write_all(ctx, going.iter().filter(unfinished).map(fail).collect()).await?;
-    let delete = |(pod, _): &(Arc<Pod>, Reason)| Op::delete(&**pod).with_grace(0);
-    write_all(ctx, going.iter().map(delete).collect()).await
+impl Controller for PodCollector {
+    const NAME: &'static str = "pod-garbage-collector";
+    type Observed = Observed;
+
+    /// One key for all pods, looked at by the clock and not by change.
+    fn wakes(self: &Arc<Self>, wakes: Wakes) -> Wakes {
+        wakes.from_the_start(Key::new(Pod::kind(), "", ""))
+    }
+
+    async fn observe(&self, ctx: &Ctx, _: &Key) -> Result<Option<Observed>, Error> {
+        let pods = self.pods.list();
+        let missing = self.missing(ctx, &pods).await?;
+        Ok(Some(Observed { pods, missing, timing: self.timing.clone() }))
+    }
+
+    fn plan(observed: &Observed, now: Timestamp) -> Plan {
+        plan::plan(observed, now)
+    }
 }

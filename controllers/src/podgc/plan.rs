@@ -3,17 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use coracle_client::{Action, Op, Plan, Typed};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
 
-use crate::{Timing, pods};
+use crate::Timing;
+use crate::pods::{self, DISRUPTION_TARGET};
 
 /// All that `plan` may look at.
-pub struct Observed<'a> {
+pub struct Observed {
     /// All pods.
-    pub pods: &'a [Arc<Pod>],
+    pub pods: Vec<Arc<Pod>>,
     /// Names of nodes that pods are bound to and that are not there, with the time since when.
-    pub missing: &'a BTreeMap<String, Timestamp>,
+    pub missing: BTreeMap<String, Timestamp>,
+    /// How patient the controller is.
+    pub timing: Timing,
 }
 
 /// Why a pod goes.
@@ -27,13 +32,36 @@ pub enum Reason {
     Finished,
 }
 
-/// Decides and does nothing else: which pods go, and why.
-pub fn plan(observed: &Observed<'_>, timing: &Timing, now: Timestamp) -> Vec<(Arc<Pod>, Reason)> {
+/// Decides and does nothing else. It always looks again after a while: no change says that a node stays away.
+pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
+    let remove = |(pod, reason): (Arc<Pod>, Reason)| {
+        let delete = Action::write(Op::delete(&*pod).with_grace(0));
+        // A pod that has not ended is told to have failed first: whoever counts it must see why it went.
+        if pods::is_finished(&pod) { delete } else { Action::write(fail(&pod, reason, now)).then(delete) }
+    };
+    let actions = going(observed, now).into_iter().map(remove).collect();
+    Plan::of(actions).and_look_again(Some(observed.timing.pod_check))
+}
+
+fn fail(pod: &Pod, reason: Reason, now: Timestamp) -> Op {
+    let mut status = json!({"phase": "Failed", "observedGeneration": pod.metadata.generation});
+    if reason == Reason::Orphaned {
+        let message = "PodGC: node no longer exists";
+        let conditions = pods::with_condition(pod, DISRUPTION_TARGET, "DeletionByPodGC", message, now);
+        status["conditions"] = json!(conditions);
+    }
+    let meta = json!({"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version});
+    Op::merge_status(pod.key(), json!({"metadata": meta, "status": status}))
+}
+
+/// Which pods go, and why.
+fn going(observed: &Observed, now: Timestamp) -> Vec<(Arc<Pod>, Reason)> {
+    let timing = &observed.timing;
     let quarantine = SignedDuration::try_from(timing.orphan_quarantine).unwrap_or(SignedDuration::MAX);
     let released = |since: &Timestamp| since.checked_add(quarantine).is_ok_and(|end| end <= now);
     let mut going = Vec::new();
     let mut finished = Vec::new();
-    for pod in observed.pods {
+    for pod in &observed.pods {
         let deleted = pod.metadata.deletion_timestamp.is_some();
         // It has been asked to go at once; only a finalizer holds it.
         if deleted && pod.metadata.deletion_grace_period_seconds == Some(0) {
@@ -80,8 +108,9 @@ mod tests {
             ("one that has ended", pod("a").node("n").phase("Failed"), None),
         ];
         for (name, pod, expected) in cases {
-            let pods = [Arc::new(pod.build())];
-            let got = plan(&Observed { pods: &pods, missing: &missing }, &timing, time(45).0);
+            let pods = vec![Arc::new(pod.build())];
+            let (missing, timing) = (missing.clone(), timing.clone());
+            let got = going(&Observed { pods, missing, timing }, time(45).0);
             assert_eq!(got.first().map(|(_, reason)| *reason), expected, "case: {name}");
         }
     }
@@ -92,7 +121,7 @@ mod tests {
         let pods: Vec<Arc<Pod>> = [("a", 5), ("b", 1)]
             .map(|(n, at)| Arc::new(pod(n).created(at).phase("Succeeded").build()))
             .into();
-        let got = plan(&Observed { pods: &pods, missing: &BTreeMap::new() }, &timing, time(9).0);
+        let got = going(&Observed { pods, missing: BTreeMap::new(), timing }, time(9).0);
         let names: Vec<_> = got.iter().map(|(pod, reason)| (pod.metadata.name.as_deref(), *reason)).collect();
         assert_eq!(names, [(Some("b"), Reason::Finished)]);
     }

@@ -1,129 +1,121 @@
 //! What a ReplicaSet has to do, decided from one snapshot.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use coracle_api::Key;
-use coracle_client::Typed;
+use coracle_api::selector::Selector;
+use coracle_client::{Action, Op, Plan, Refusal, Told, Typed};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::Value;
+use serde_json::json;
 
-use super::status::status;
+use super::status::{self, Failure, status};
 use super::victims::victims;
-use crate::owner::{self, Claim, claim, uid};
-use crate::{labels, pods};
+use crate::workload::{claim_all, name, new_pod};
+use crate::{patch, pods, time};
 
 /// How many pods a set makes or removes in one turn, as upstream's `BurstReplicas`: then it looks again, for somebody may
 /// have asked for another number meanwhile.
 pub const BURST: usize = 500;
 
 /// All that `plan` may look at.
-pub struct Observed<'a> {
+pub struct Observed {
     /// The set.
-    pub set: &'a ReplicaSet,
+    pub set: Arc<ReplicaSet>,
+    /// Its selector.
+    pub selector: Arc<Selector>,
     /// Pods that carry its uid as their controller, and those of its namespace without a controller.
-    pub pods: &'a [Arc<Pod>],
+    pub pods: Vec<Arc<Pod>>,
     /// Pods of all sets that the same Deployment owns, its own included.
-    pub related: &'a [Arc<Pod>],
-}
-
-/// One thing to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Take a pod that matches and has no controller.
-    Adopt {
-        /// Which.
-        pod: Key,
-        /// A merge patch.
-        patch: Value,
-    },
-    /// Let a pod go that no longer matches.
-    Release {
-        /// Which.
-        pod: Key,
-        /// A merge patch.
-        patch: Value,
-    },
-    /// Make pods from the template.
-    Create {
-        /// How many.
-        count: usize,
-    },
-    /// Remove these pods, cheapest loss first.
-    Delete {
-        /// Key and uid of each.
-        pods: Vec<(Key, String)>,
-    },
-    /// Tell what is there.
-    Status(Box<ReplicaSetStatus>),
+    pub related: Vec<Arc<Pod>>,
 }
 
 /// The pods that are the set's, once it has taken and dropped what it should.
-pub struct Claimed {
+struct Claimed {
     /// They count as replicas.
-    pub active: Vec<Arc<Pod>>,
+    active: Vec<Arc<Pod>>,
     /// How many are on their way out.
-    pub terminating: usize,
+    terminating: usize,
+    /// What takes and drops the others.
+    actions: Vec<Action>,
 }
 
-/// Decides and does nothing else: same input, same output, and `[]` once converged.
-pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Vec<Action> {
-    let set = observed.set;
-    let mut actions = Vec::new();
-    let claimed = claim_pods(observed, &mut actions);
-    if set.metadata.deletion_timestamp.is_none()
-        && let Some(action) = manage(observed, &claimed.active, now)
-    {
+/// Decides and does nothing else: same input, same output, and no actions once converged.
+pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
+    let set = &*observed.set;
+    let Claimed { active, terminating, mut actions } = claim_pods(observed);
+    let missing = replicas(set).abs_diff(active.len());
+    if missing > 0 && set.metadata.deletion_timestamp.is_none() {
         // The pods' own changes wake the set again: then the status is told, once instead of twice.
-        actions.push(action);
-        return actions;
+        actions.extend(manage(observed, &active, now));
+        return Plan::of(actions).and_look_again((missing > BURST).then_some(Duration::ZERO));
     }
-    let new = status(set, &claimed.active, claimed.terminating, None, now);
-    if set.status.as_ref() != Some(&new) {
-        actions.push(Action::Status(Box::new(new)));
-    }
-    actions
+    actions.extend(tell(set, &status(set, &active, terminating, None, now)));
+    let next = status::next_available(set, &active, now);
+    Plan::of(actions).and_look_again(next.map(|at| time::until(at, now)))
 }
 
-/// Sorts the pods into the set's own and others', and notes which to take and which to drop.
-pub fn claim_pods(observed: &Observed<'_>, actions: &mut Vec<Action>) -> Claimed {
-    let set = observed.set;
-    let selector = labels::selector(set.spec.as_ref().map(|spec| &spec.selector));
-    let mut claimed = Claimed { active: Vec::new(), terminating: 0 };
-    for pod in observed.pods.iter().filter(|pod| !pods::is_finished(pod)) {
-        let claim = claim(&set.metadata, &pod.metadata, labels::matches(&selector, &pod.metadata));
-        match claim {
-            Claim::Mine if pods::is_terminating(pod) => claimed.terminating += 1,
-            Claim::Mine => claimed.active.push(pod.clone()),
-            Claim::Adopt => {
-                let patch = owner::adoption(&pod.metadata, &owner::controller_reference(set));
-                actions.push(Action::Adopt { pod: pod.key(), patch });
-                claimed.active.push(pod.clone());
-            }
-            Claim::Release if pods::is_active(pod) => {
-                let patch = owner::release(&pod.metadata, &[uid(&set.metadata)]);
-                actions.push(Action::Release { pod: pod.key(), patch });
-            }
-            Claim::Release | Claim::Foreign => {}
-        }
-    }
-    claimed
+/// The status that tells of pods that could not be made or removed.
+pub fn failed(observed: &Observed, refusals: &[Refusal], now: Timestamp) -> Vec<Action> {
+    let failure = refusals.iter().find_map(|refusal| {
+        let reason = match refusal.action.op()? {
+            Op::Create { .. } => "FailedCreate",
+            Op::Delete { .. } => "FailedDelete",
+            Op::Update { .. } | Op::Patch { .. } => return None,
+        };
+        Some(Failure { reason, message: refusal.status.to_string() })
+    });
+    let Some(failure) = failure else { return Vec::new() };
+    let Claimed { active, terminating, .. } = claim_pods(observed);
+    let set = &*observed.set;
+    tell(set, &status(set, &active, terminating, Some(&failure), now)).into_iter().collect()
 }
 
-fn manage(observed: &Observed<'_>, active: &[Arc<Pod>], now: Timestamp) -> Option<Action> {
-    let want = replicas(observed.set);
+/// Sorts the pods into the set's own and others'.
+fn claim_pods(observed: &Observed) -> Claimed {
+    let living: Vec<Arc<Pod>> = observed.pods.iter().filter(|pod| !pods::is_finished(pod)).cloned().collect();
+    let claimed = claim_all(&*observed.set, &observed.selector, &living, pods::is_active);
+    let (terminating, active): (Vec<_>, Vec<_>) =
+        claimed.mine.into_iter().partition(|pod| pods::is_terminating(pod));
+    Claimed { active, terminating: terminating.len(), actions: claimed.actions }
+}
+
+/// What brings the set to its size, or nearer to it.
+fn manage(observed: &Observed, active: &[Arc<Pod>], now: Timestamp) -> Vec<Action> {
+    let set = &*observed.set;
+    let want = replicas(set);
     if active.len() < want {
-        return Some(Action::Create { count: (want - active.len()).min(BURST) });
-    }
-    if active.len() == want {
-        return None;
+        return vec![create(set, (want - active.len()).min(BURST))];
     }
     let excess = (active.len() - want).min(BURST);
-    let chosen = victims(active, observed.related, excess, now);
-    Some(Action::Delete {
-        pods: chosen.iter().map(|pod| (pod.key(), uid(&pod.metadata).to_owned())).collect(),
-    })
+    victims(active, &observed.related, excess, now).iter().map(|pod| delete(set, pod)).collect()
+}
+
+fn create(set: &ReplicaSet, count: usize) -> Action {
+    let op = Op::Create {
+        kind: Pod::kind(),
+        namespace: set.metadata.namespace.clone().unwrap_or_default(),
+        sub: None,
+        object: new_pod(set, set.spec.as_ref().and_then(|spec| spec.template.as_ref())),
+    };
+    Action::create_many(op, count)
+        .told(Told::normal(set, "SuccessfulCreate", "Created pod: {name}"))
+        .told_if_refused(Told::warning(set, "FailedCreate", "Error creating: {refusal}"))
+}
+
+fn delete(set: &ReplicaSet, pod: &Pod) -> Action {
+    let told = Told::normal(set, "SuccessfulDelete", format!("Deleted pod: {}", name(&pod.metadata)));
+    let refused = Told::warning(set, "FailedDelete", "Error deleting: {refusal}");
+    Action::write(Op::delete(pod)).told(told).told_if_refused(refused)
+}
+
+/// The write of what has to change in the set's status, if anything.
+fn tell(set: &ReplicaSet, new: &ReplicaSetStatus) -> Option<Action> {
+    let old = json!(set.status.clone().unwrap_or_default());
+    let status = patch::difference(&old, &json!(new))?;
+    let patch = json!({"metadata": {"uid": set.metadata.uid}, "status": status});
+    Some(Action::write(Op::merge_status(set.key(), patch)))
 }
 
 /// How many pods the set wants.

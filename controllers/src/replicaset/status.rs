@@ -8,8 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::pods;
-use crate::time::seconds;
+use crate::{conditions, pods};
 
 /// The condition of a set that cannot make or remove pods.
 const REPLICA_FAILURE: &str = "ReplicaFailure";
@@ -72,23 +71,22 @@ fn conditions(
     failure: Option<&Failure>,
     now: Timestamp,
 ) -> Option<Vec<ReplicaSetCondition>> {
-    let old = set.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
-    let stands = old.iter().any(|condition| condition.type_ == REPLICA_FAILURE);
-    let conditions = match failure {
-        Some(_) if stands => old,
+    let mut all = set.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+    match failure {
+        Some(_) if conditions::find(&all, REPLICA_FAILURE).is_some() => {}
         Some(failure) => {
             let new = ReplicaSetCondition {
                 type_: REPLICA_FAILURE.into(),
                 status: "True".into(),
                 reason: Some(failure.reason.into()),
                 message: Some(failure.message.clone()),
-                last_transition_time: Some(seconds(now)),
+                last_transition_time: None,
             };
-            old.into_iter().chain([new]).collect()
+            conditions::put(&mut all, new, now);
         }
-        None => old.into_iter().filter(|condition| condition.type_ != REPLICA_FAILURE).collect(),
-    };
-    Some(conditions).filter(|conditions| !conditions.is_empty())
+        None => conditions::remove(&mut all, REPLICA_FAILURE),
+    }
+    Some(all).filter(|all| !all.is_empty())
 }
 
 fn int(count: usize) -> i32 {

@@ -1,7 +1,9 @@
 //! Single steps, and the law that a set comes to rest.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use coracle_client::{Action, Controller, Op};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
@@ -9,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::status::{self, Failure};
-use super::{Action, Observed, plan};
+use super::{Observed, ReplicaSets};
 use crate::testing::{Make, pod, set, time};
 
 fn now() -> Timestamp {
@@ -19,17 +21,19 @@ fn now() -> Timestamp {
 /// What the plan does, in words.
 fn planned(set: &ReplicaSet, pods: Vec<Make>) -> Vec<String> {
     let pods: Vec<Arc<Pod>> = pods.into_iter().map(|pod| Arc::new(pod.build())).collect();
-    let actions = plan(&Observed { set, pods: &pods, related: &pods }, now());
-    let word = |action: &Action| match action {
-        Action::Adopt { pod, .. } => format!("adopt {}", pod.name),
-        Action::Release { pod, .. } => format!("release {}", pod.name),
-        Action::Create { count } => format!("create {count}"),
-        Action::Delete { pods } => {
-            pods.iter().fold("delete".into(), |text, (key, _)| format!("{text} {}", key.name))
+    let selector = Arc::new(crate::labels::selector(set.spec.as_ref().map(|spec| &spec.selector)));
+    let observed = Observed { set: Arc::new(set.clone()), selector, related: pods.clone(), pods };
+    let word = |action: &Action| match action.op() {
+        Some(Op::Create { .. }) => format!("create {}", action.times()),
+        Some(Op::Delete { key, .. }) => format!("delete {}", key.name),
+        Some(Op::Patch { sub: Some("status"), .. }) => "status".into(),
+        Some(Op::Patch { key, patch, .. }) if patch["metadata"]["ownerReferences"].is_array() => {
+            format!("adopt {}", key.name)
         }
-        Action::Status(_) => "status".into(),
+        Some(Op::Patch { key, .. }) => format!("release {}", key.name),
+        other => format!("{other:?}"),
     };
-    actions.iter().map(word).collect()
+    ReplicaSets::plan(&observed, now()).actions.iter().map(word).collect()
 }
 
 fn own(name: &str) -> Make {
@@ -53,6 +57,21 @@ fn pods_are_taken_dropped_made_and_removed() {
     for (name, replicas, pods, expected) in cases {
         assert_eq!(planned(&set("web").replicas(replicas).build(), pods), expected, "case: {name}");
     }
+}
+
+#[test]
+fn no_turn_makes_or_removes_more_than_a_burst() {
+    let turn = |replicas: i32, present: usize| {
+        let pods: Vec<Arc<Pod>> = (0..present).map(|n| Arc::new(own(&format!("p{n}")).build())).collect();
+        let set: ReplicaSet = set("web").replicas(replicas).build();
+        let selector = Arc::new(crate::labels::selector(set.spec.as_ref().map(|spec| &spec.selector)));
+        let observed = Observed { set: Arc::new(set), selector, related: pods.clone(), pods };
+        let plan = ReplicaSets::plan(&observed, now());
+        (plan.actions.iter().map(Action::times).sum::<usize>(), plan.look_again)
+    };
+    assert_eq!(turn(100_000, 3), (500, Some(Duration::ZERO)));
+    assert_eq!(turn(1, 2_000), (500, Some(Duration::ZERO)));
+    assert_eq!(turn(500, 0), (500, None));
 }
 
 #[test]
@@ -109,13 +128,13 @@ proptest! {
             sim.pods.insert(name, Arc::new(pod.build()));
         }
         let foreign = |sim: &crate::sim::Sim| -> Vec<String> {
-            let owned = |pod: &Arc<Pod>| crate::owner::is_controlled_by(&pod.metadata, "other-uid");
+            let owned = |pod: &Arc<Pod>| crate::workload::is_controlled_by(&pod.metadata, "other-uid");
             sim.pods.iter().filter(|(_, pod)| owned(pod)).map(|(name, _)| name.clone()).collect()
         };
         let before = foreign(&sim);
         let rounds = (0..6).find(|_| sim.sync_set("web").is_empty());
         prop_assert!(rounds.is_some(), "comes to rest");
-        let mine = |pod: &&Arc<Pod>| crate::owner::is_controlled_by(&pod.metadata, "web-uid") && crate::pods::is_active(pod);
+        let mine = |pod: &&Arc<Pod>| crate::workload::is_controlled_by(&pod.metadata, "web-uid") && crate::pods::is_active(pod);
         prop_assert_eq!(sim.pods.values().filter(mine).count(), replicas as usize);
         prop_assert_eq!(foreign(&sim), before);
     }

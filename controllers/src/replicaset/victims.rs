@@ -7,8 +7,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
-use crate::owner::uid;
 use crate::pods;
+use crate::workload::uid;
 
 /// A person's word on how much it costs to lose a pod; 0 where nothing is said.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";

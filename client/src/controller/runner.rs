@@ -1,32 +1,23 @@
-//! What runs a controller: changes become keys, keys are reconciled by a few workers, and no key is looked at in a state
-//! older than what its own last run wrote.
+//! What runs a controller: keys are looked at by a few workers, and no key in a state older than what its own last run wrote.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use coracle_api::{Key, Object, Revision};
+use coracle_api::{Key, Revision};
 use futures::FutureExt;
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::apply::carry_out;
+use super::contract::Controller;
+use super::ctx::{Ctx, Mark, Requeue, Wrote};
+use super::wakes::Wakes;
 use crate::deadline::{ANSWER, in_time};
 use crate::typed::Typed;
-use crate::write::Outcomes;
-use crate::{Change, Client, Clock, Error, Gate, Informers, Interest, Op, Queue, Write};
-
-/// When to look at a key again that has been reconciled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Requeue {
-    /// When something changes.
-    Done,
-    /// When something changes, or after this time.
-    After(Duration),
-}
+use crate::{Change, Client, Clock, Error, EventRecorder, Gate, Informers, Interest, Queue};
 
 type Pending = Pin<Box<dyn Future<Output = Result<Requeue, Error>> + Send>>;
 
@@ -41,22 +32,6 @@ pub struct Runner {
     queue: Arc<Queue<Key>>,
     /// For each key what it has to wait for.
     written: Arc<Mutex<HashMap<Key, Mark>>>,
-}
-
-/// What one run has written.
-#[derive(Default)]
-struct Wrote {
-    mark: Option<Mark>,
-    revisions: Vec<Revision>,
-}
-
-/// What a key has to wait for before it is looked at again.
-#[derive(Clone, Copy)]
-enum Mark {
-    /// The informers hold this revision.
-    Written(Revision),
-    /// A write broke off: it may have happened, at a revision that nobody told.
-    Unknown,
 }
 
 impl Runner {
@@ -88,43 +63,41 @@ impl Runner {
         self
     }
 
-    /// The queue, for a controller that adds keys by other means than changes.
-    pub fn queue(&self) -> Arc<Queue<Key>> {
-        self.queue.clone()
-    }
-
-    /// Looks at the keys that `keys` names whenever an object of type `K` changes; the change's revision is among the causes.
-    /// An event says where to look, never what to do.
+    /// As [`Wakes::on`], for controllers that are not of the common shape yet.
     #[must_use]
     pub fn watches<K: Typed>(
         self,
         keys: impl Fn(&Change<'_, K>) -> Vec<Key> + Send + Sync + 'static,
     ) -> Runner {
-        let queue = self.queue.clone();
-        self.informers.store::<K>().on_change(move |change| {
-            for key in keys(change) {
-                queue.add(key, Some(change.revision));
-            }
-        });
+        let _ = self.wakes().on::<K>(keys);
         self
     }
 
-    /// Looks at every object of type `K` that changes.
+    /// As [`Wakes::on_each`], for controllers that are not of the common shape yet.
     #[must_use]
     pub fn watches_itself<K: Typed>(self) -> Runner {
-        self.watches::<K>(|change| vec![change.object().key()])
+        let _ = self.wakes().on_each::<K>();
+        self
     }
 
-    /// Looks at the owner of type `O` whenever an object of type `K` that it controls changes, or leaves its control.
-    #[must_use]
-    pub fn watches_owned<K: Typed, O: Typed>(self) -> Runner {
-        self.watches::<K>(|change| {
-            let states = [change.old, change.new];
-            let mut keys: Vec<Key> =
-                states.into_iter().flatten().filter_map(|o| controller_of::<K, O>(o)).collect();
-            keys.dedup();
-            keys
-        })
+    /// What wakes it, to be filled in.
+    pub fn wakes(&self) -> Wakes {
+        Wakes::new(self.informers.clone(), self.queue.clone())
+    }
+
+    /// Lets a controller look at its keys until cancelled.
+    pub async fn drive<C: Controller>(
+        self,
+        controller: Arc<C>,
+        events: EventRecorder,
+        cancel: CancellationToken,
+    ) {
+        let _ = controller.wakes(self.wakes());
+        let turn = move |ctx: Ctx, key: Key| {
+            let (controller, events) = (controller.clone(), events.clone());
+            async move { turn(&*controller, &events, &ctx, &key).await }
+        };
+        self.workers(C::WORKERS).run(cancel, turn).await;
     }
 
     /// Reconciles until cancelled. `reconcile` observes the stores, plans, writes through its [`Ctx`], and says when to look again.
@@ -155,7 +128,7 @@ impl Runner {
         while let Some((key, causes)) = self.queue.get().await {
             if let Err(error) = self.catch_up(&key).await {
                 tracing::debug!(controller = self.name, %key, %error, "cannot see its own last write yet");
-                causes.into_iter().for_each(|cause| self.queue.add(key.clone(), Some(cause)));
+                self.queue.remember(&key, causes);
                 self.finish(&key, Err(error), &[]);
                 continue;
             }
@@ -230,6 +203,27 @@ impl Runner {
     }
 }
 
+/// One look of a controller at one key: observe, plan, and if the gate lets it through, carry out.
+#[tracing::instrument(skip_all, fields(controller = C::NAME, %key))]
+async fn turn<C: Controller>(
+    controller: &C,
+    events: &EventRecorder,
+    ctx: &Ctx,
+    key: &Key,
+) -> Result<Requeue, Error> {
+    let Some(observed) = controller.observe(ctx, key).await? else { return Ok(Requeue::Done) };
+    let plan = C::plan(&observed, ctx.now());
+    ctx.pass(&plan.actions)?;
+    let refusals = carry_out(ctx, events, plan.actions).await?;
+    let Some(first) = refusals.first() else {
+        return Ok(plan.look_again.map_or(Requeue::Done, Requeue::After));
+    };
+    let status = first.status.clone();
+    let more = C::refused(&observed, &refusals, ctx.now());
+    carry_out(ctx, events, more).await?;
+    Err(Error::Refused(status))
+}
+
 /// Looks at held keys again whenever the gate lets plans pass.
 async fn retry_held(runner: Arc<Runner>, cancel: CancellationToken) {
     let mut opened = runner.gate.opened();
@@ -241,103 +235,6 @@ async fn retry_held(runner: Arc<Runner>, cancel: CancellationToken) {
         }
         for key in runner.gate.retry(runner.name) {
             runner.queue.add(key, None);
-        }
-    }
-}
-
-/// The key of the controller of `object`, if it is of type `O`.
-pub fn controller_of<K: Typed, O: Typed>(object: &K) -> Option<Key> {
-    let owners = object.metadata().owner_references.as_ref()?;
-    let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
-    if owner.kind != O::KIND || owner.api_version != O::API_VERSION {
-        return None;
-    }
-    let namespace = if O::kind().namespaced { object.metadata().namespace.clone()? } else { String::new() };
-    Some(Key::new(O::kind(), namespace, owner.name.clone()))
-}
-
-/// What one run of one key may use.
-pub struct Ctx {
-    controller: &'static str,
-    key: Key,
-    causes: Vec<Revision>,
-    client: Arc<dyn Client>,
-    informers: Informers,
-    clock: Clock,
-    gate: Gate,
-    wrote: Arc<Mutex<Wrote>>,
-}
-
-impl Ctx {
-    /// The time now.
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    /// The stores.
-    pub fn informers(&self) -> &Informers {
-        &self.informers
-    }
-
-    /// For reads that must not come from the stores. Writes go through [`Ctx::write`].
-    pub fn client(&self) -> &dyn Client {
-        &*self.client
-    }
-
-    /// The revisions whose changes woke this run, oldest first.
-    pub fn causes(&self) -> &[Revision] {
-        &self.causes
-    }
-
-    /// Writes a batch on this key's behalf: through the gate, with the causes, and noting the revisions, so that the next
-    /// run sees them. An outcome for each item, in order.
-    ///
-    /// # Errors
-    /// [`Error::Held`] by a closed gate; else as [`Client::write`]. What happened to an item is in its outcome.
-    pub async fn write(&self, ops: Vec<Op>) -> Result<Outcomes, Error> {
-        if ops.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.gate.pass(self.controller, &self.key, &ops)?;
-        let actor = self.controller.to_owned();
-        let write = |op| Write { op, causes: self.causes.clone(), actor: actor.clone() };
-        let writes = ops.into_iter().map(write).collect();
-        let outcomes = match in_time(ANSWER, self.client.write(writes)).await {
-            Ok(outcomes) => outcomes,
-            Err(error) => {
-                if matches!(error, Error::Unreachable(_) | Error::Malformed(_)) {
-                    self.wrote.lock().mark = Some(Mark::Unknown);
-                }
-                return Err(error);
-            }
-        };
-        for object in outcomes.iter().flatten() {
-            self.note(object);
-        }
-        Ok(outcomes)
-    }
-
-    /// Writes one thing on this key's behalf; what the server refuses is an error.
-    ///
-    /// # Errors
-    /// As [`Ctx::write`], and [`Error::Refused`].
-    pub async fn write_one(&self, op: Op) -> Result<Arc<Object>, Error> {
-        let outcome = self.write(vec![op]).await?.pop();
-        let outcome = outcome.ok_or_else(|| Error::Malformed("no outcome for the write".into()))?;
-        Ok(outcome?)
-    }
-
-    fn note(&self, object: &Object) {
-        let mut wrote = self.wrote.lock();
-        wrote.revisions.push(object.revision);
-        // What no store here shows completely need not be waited for.
-        if !self.informers.holds_all_of(&object.key.kind) {
-            return;
-        }
-        match &mut wrote.mark {
-            Some(Mark::Unknown) => {}
-            Some(Mark::Written(revision)) => *revision = (*revision).max(object.revision),
-            mark @ None => *mark = Some(Mark::Written(object.revision)),
         }
     }
 }

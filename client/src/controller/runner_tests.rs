@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use coracle_api::kinds;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
@@ -5,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::*;
+use crate::Op;
 use crate::fake::Fake;
 
 struct Bench {

@@ -1,5 +1,4 @@
-//! Who owns what. A controller acts only on objects whose controller reference carries its object's uid; it may adopt
-//! what matches its selector and has no controller, and releases what no longer matches.
+//! Who owns what: references from an object to its owners, and the patches that add and remove them.
 
 use coracle_client::Typed;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -37,33 +36,6 @@ pub fn name(object: &ObjectMeta) -> &str {
     object.name.as_deref().unwrap_or_default()
 }
 
-/// What an object is to an owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// Owned, and it matches.
-    Mine,
-    /// It matches and has no controller: take it.
-    Adopt,
-    /// Owned, but it no longer matches: let it go.
-    Release,
-    /// None of the owner's business.
-    Foreign,
-}
-
-/// What `object` is to `owner`, given whether the owner's selector matches it. Who is being deleted takes and drops nothing,
-/// and nobody takes what is being deleted.
-pub fn claim(owner: &ObjectMeta, object: &ObjectMeta, matches: bool) -> Claim {
-    let leaving = owner.deletion_timestamp.is_some();
-    match controller_of(object) {
-        Some(controller) if controller.uid != uid(owner) => Claim::Foreign,
-        Some(_) if matches => Claim::Mine,
-        Some(_) if leaving => Claim::Foreign,
-        Some(_) => Claim::Release,
-        None if matches && !leaving && object.deletion_timestamp.is_none() => Claim::Adopt,
-        None => Claim::Foreign,
-    }
-}
-
 /// The merge patch that makes `reference` the first of the object's owners, if the object has not changed meanwhile.
 pub fn adoption(object: &ObjectMeta, reference: &OwnerReference) -> Value {
     let rest = object.owner_references.iter().flatten().filter(|owner| owner.uid != reference.uid);
@@ -88,29 +60,6 @@ fn references(object: &ObjectMeta, owners: Vec<&OwnerReference>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{owned_by, time};
-
-    #[test]
-    fn only_what_matches_and_nobody_controls_is_taken() {
-        let owner = ObjectMeta { uid: Some("u1".into()), ..ObjectMeta::default() };
-        let leaving = ObjectMeta { deletion_timestamp: Some(time(0)), ..owner.clone() };
-        let orphan = ObjectMeta::default();
-        let dying = ObjectMeta { deletion_timestamp: Some(time(0)), ..orphan.clone() };
-        let cases = [
-            ("own and matching", &owner, owned_by("u1"), true, Claim::Mine),
-            ("own, relabelled", &owner, owned_by("u1"), false, Claim::Release),
-            ("a namesake's", &owner, owned_by("u2"), true, Claim::Foreign),
-            ("orphan that matches", &owner, orphan.clone(), true, Claim::Adopt),
-            ("orphan that does not", &owner, orphan.clone(), false, Claim::Foreign),
-            ("dying orphan", &owner, dying, true, Claim::Foreign),
-            ("the leaving take nothing", &leaving, orphan, true, Claim::Foreign),
-            ("the leaving drop nothing", &leaving, owned_by("u1"), false, Claim::Foreign),
-            ("the leaving keep what is theirs", &leaving, owned_by("u1"), true, Claim::Mine),
-        ];
-        for (name, owner, object, matches, expected) in cases {
-            assert_eq!(claim(owner, &object, matches), expected, "case: {name}");
-        }
-    }
 
     #[test]
     fn an_adopter_comes_first_and_a_release_leaves_the_others() {

@@ -1,8 +1,10 @@
-//! A Deployment's conditions: a list in the order of their last change.
+//! A Deployment's conditions. Unlike others' they stand in the order of their last change, and one that says the same stays
+//! as it is, as upstream has it.
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DeploymentCondition;
 
+use crate::conditions::{find, remove};
 use crate::time::seconds;
 
 /// Enough pods are available.
@@ -30,20 +32,10 @@ pub fn condition(
     }
 }
 
-/// The condition of a type.
-pub fn get<'a>(conditions: &'a [DeploymentCondition], of_type: &str) -> Option<&'a DeploymentCondition> {
-    conditions.iter().find(|condition| condition.type_ == of_type)
-}
-
-/// The reason of the condition of a type; empty where there is none.
-pub fn reason<'a>(conditions: &'a [DeploymentCondition], of_type: &str) -> &'a str {
-    get(conditions, of_type).and_then(|condition| condition.reason.as_deref()).unwrap_or_default()
-}
-
 /// Puts a condition at the end, in place of the one of its type. One with the same status and reason stands as it is;
 /// one with the same status keeps the time of its transition.
 pub fn set(conditions: &mut Vec<DeploymentCondition>, mut new: DeploymentCondition) {
-    if let Some(old) = get(conditions, &new.type_)
+    if let Some(old) = find(conditions, &new.type_)
         && old.status == new.status
     {
         if old.reason == new.reason {
@@ -57,16 +49,11 @@ pub fn set(conditions: &mut Vec<DeploymentCondition>, mut new: DeploymentConditi
 
 /// Puts a condition at the end even if only its time is new: progress is told by the time of the last update.
 pub fn renew(conditions: &mut Vec<DeploymentCondition>, mut new: DeploymentCondition) {
-    if let Some(old) = get(conditions, &new.type_)
+    if let Some(old) = find(conditions, &new.type_)
         && old.status == "True"
     {
         new.last_transition_time = old.last_transition_time.clone();
     }
     remove(conditions, &new.type_);
     conditions.push(new);
-}
-
-/// Takes the condition of a type away.
-pub fn remove(conditions: &mut Vec<DeploymentCondition>, of_type: &str) {
-    conditions.retain(|condition| condition.type_ != of_type);
 }

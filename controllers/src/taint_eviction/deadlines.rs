@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 
-use crate::owner::uid;
+use crate::workload::uid;
 
 /// When each pod of a node has to go, by uid; pods that may stay for ever are not in it.
 pub type Deadlines = BTreeMap<String, Timestamp>;

@@ -1,0 +1,68 @@
+//! What wakes a controller: changes of objects become keys in its queue.
+
+use std::sync::Arc;
+
+use coracle_api::Key;
+
+use crate::typed::Typed;
+use crate::{Change, Informers, Queue};
+
+/// The wiring of one controller. Each method adds a kind of change that makes it look at some keys.
+pub struct Wakes {
+    informers: Informers,
+    queue: Arc<Queue<Key>>,
+}
+
+impl Wakes {
+    pub(super) fn new(informers: Informers, queue: Arc<Queue<Key>>) -> Wakes {
+        Wakes { informers, queue }
+    }
+
+    /// Looks at the keys that `keys` names whenever an object of type `K` changes; the change's revision is among the causes.
+    #[must_use]
+    pub fn on<K: Typed>(self, keys: impl Fn(&Change<'_, K>) -> Vec<Key> + Send + Sync + 'static) -> Wakes {
+        let queue = self.queue.clone();
+        self.informers.store::<K>().on_change(move |change| {
+            for key in keys(change) {
+                queue.add(key, Some(change.revision));
+            }
+        });
+        self
+    }
+
+    /// Looks at every object of type `K` that changes.
+    #[must_use]
+    pub fn on_each<K: Typed>(self) -> Wakes {
+        self.on::<K>(|change| vec![change.object().key()])
+    }
+
+    /// Looks at the owner of type `O` whenever an object of type `K` that it controls changes, or leaves its control.
+    #[must_use]
+    pub fn on_owned<K: Typed, O: Typed>(self) -> Wakes {
+        self.on::<K>(|change| {
+            let states = [change.old, change.new];
+            let mut keys: Vec<Key> =
+                states.into_iter().flatten().filter_map(|o| controller_of::<K, O>(o)).collect();
+            keys.dedup();
+            keys
+        })
+    }
+
+    /// Looks at this key from the start. Its plans say when to look again.
+    #[must_use]
+    pub fn from_the_start(self, key: Key) -> Wakes {
+        self.queue.add(key, None);
+        self
+    }
+}
+
+/// The key of the controller of `object`, if it is of type `O`.
+pub fn controller_of<K: Typed, O: Typed>(object: &K) -> Option<Key> {
+    let owners = object.metadata().owner_references.as_ref()?;
+    let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
+    if owner.kind != O::KIND || owner.api_version != O::API_VERSION {
+        return None;
+    }
+    let namespace = if O::kind().namespaced { object.metadata().namespace.clone()? } else { String::new() };
+    Some(Key::new(O::kind(), namespace, owner.name.clone()))
+}

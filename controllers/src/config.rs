@@ -1,0 +1,12 @@
+//! What the controllers have to be told.
+
+use crate::Timing;
+
+/// What the controllers have to be told.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// How patient they are.
+    pub timing: Timing,
+    /// The certificate authority that pods are to trust, as PEM; published in every namespace.
+    pub ca_pem: String,
+}
