@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::store::NsName;
+/// Namespace and name.
+pub type NsName = (String, String);
 
 /// The objects of a store by what a function reads off them. Cheap to clone.
 pub struct Index<K>(pub(super) Arc<Keep<K>>);

@@ -22,9 +22,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use index::Index;
-use store::Sink;
-pub use store::{Change, NsName, Store};
+pub use index::{Index, NsName};
+pub use store::{Change, Store};
+use store::{Sink, Step};
 
 use crate::backoff::Backoff;
 use crate::deadline::{ANSWER, in_time};
@@ -90,13 +90,6 @@ pub struct Health {
     pub revision: Revision,
     /// Why the stores do not follow the cluster now; `None` while they do.
     pub trouble: Option<String>,
-}
-
-/// What a store does with the object of an event.
-#[derive(Clone, Copy)]
-enum Step {
-    Put,
-    Drop,
 }
 
 impl Informers {

@@ -7,12 +7,8 @@ use std::sync::Arc;
 use coracle_api::{Key, Object, Revision};
 use parking_lot::{Mutex, RwLock};
 
-use super::Step;
-use super::index::{Index, Keep};
+use super::index::{Index, Keep, NsName};
 use crate::typed::Typed;
-
-/// Namespace and name.
-pub type NsName = (String, String);
 
 /// What happened to one object: the old and the new state, one of which may be missing, and when.
 pub struct Change<'a, K> {
@@ -195,6 +191,13 @@ impl<K: Typed> Store<K> {
             }
         }
     }
+}
+
+/// What a store does with the object of an event.
+#[derive(Clone, Copy)]
+pub(super) enum Step {
+    Put,
+    Drop,
 }
 
 /// What the informers' task does with a store, whatever its type.

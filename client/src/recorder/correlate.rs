@@ -6,7 +6,7 @@ use std::hash::Hash;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Happening;
+use super::occurrence::Occurrence;
 
 /// From this many different messages of one reason about one object within [`ALIKE_FOR`] on, they are combined into one event.
 const MOST_ALIKE: usize = 10;
@@ -19,15 +19,15 @@ const SERIES_PAUSE: SignedDuration = SignedDuration::from_mins(6);
 /// Entries a cache keeps; the oldest go first.
 const MOST_ENTRIES: usize = 4096;
 
-/// What to do with a happening.
+/// What to do with a occurrence.
 #[derive(Debug, PartialEq)]
 pub(super) enum Verdict {
     /// Nothing: too many about this object, or a series that is known to go on.
     Drop,
     /// Make an event.
-    Create { name: String, happening: Happening },
+    Create { name: String, occurrence: Occurrence },
     /// Raise the count of the event that tells it already.
-    Count { name: String, happening: Happening, first: Timestamp, count: i32 },
+    Count { name: String, occurrence: Occurrence, first: Timestamp, count: i32 },
 }
 
 #[derive(Default)]
@@ -57,7 +57,7 @@ struct Tokens {
 
 impl Correlator {
     /// Equal events count up in one; many that differ only in their message are combined; too many are dropped.
-    pub(super) fn counted(&mut self, mut told: Happening) -> Verdict {
+    pub(super) fn counted(&mut self, mut told: Occurrence) -> Verdict {
         let mut key = object_key(&told);
         let spam = key.clone();
         key.extend([told.kind.to_owned(), told.reason.clone()]);
@@ -83,13 +83,13 @@ impl Correlator {
             return Verdict::Drop;
         }
         match known {
-            (name, _, 1) => Verdict::Create { name, happening: told },
-            (name, first, count) => Verdict::Count { name, happening: told, first, count },
+            (name, _, 1) => Verdict::Create { name, occurrence: told },
+            (name, first, count) => Verdict::Count { name, occurrence: told, first, count },
         }
     }
 
     /// The first event, then one that says it has become a series; more are not written while the series goes on.
-    pub(super) fn series(&mut self, told: Happening) -> Verdict {
+    pub(super) fn series(&mut self, told: Occurrence) -> Verdict {
         let mut key = object_key(&told);
         key.extend([told.kind.to_owned(), told.reason.clone(), told.action.clone()]);
         let now = told.at;
@@ -99,16 +99,16 @@ impl Correlator {
             same.last = now;
             let (name, first, count) = (same.name.clone(), same.first, same.count);
             return match count {
-                2 => Verdict::Count { name, happening: told, first, count },
+                2 => Verdict::Count { name, occurrence: told, first, count },
                 _ => Verdict::Drop,
             };
         }
         let name = self.name(&told);
         self.same.put(key, Same { name: name.clone(), first: now, last: now, count: 1 });
-        Verdict::Create { name, happening: told }
+        Verdict::Create { name, occurrence: told }
     }
 
-    fn is_one_of_many(&mut self, key: &[String], told: &Happening) -> bool {
+    fn is_one_of_many(&mut self, key: &[String], told: &Occurrence) -> bool {
         let now = told.at;
         let fresh = || Alike { messages: BTreeSet::new(), last: now };
         let alike = self.alike.get_or(key.to_vec(), fresh);
@@ -137,14 +137,14 @@ impl Correlator {
     }
 
     /// The object's name and the time in nanoseconds as hex, made unique where a paused clock stands still.
-    fn name(&mut self, told: &Happening) -> String {
+    fn name(&mut self, told: &Occurrence) -> String {
         self.names = self.names.wrapping_add(1);
         let nanos = told.at.as_nanosecond() + i128::from(self.names % 1000);
         format!("{}.{nanos:x}", told.about.name.as_deref().unwrap_or_default())
     }
 }
 
-fn object_key(told: &Happening) -> Vec<String> {
+fn object_key(told: &Occurrence) -> Vec<String> {
     let about = &told.about;
     let parts = [&about.kind, &about.namespace, &about.name, &about.uid, &about.api_version];
     parts.into_iter().map(|part| part.clone().unwrap_or_default()).collect()
@@ -196,8 +196,8 @@ mod tests {
 
     use super::*;
 
-    fn told(message: &str, second: i64) -> Happening {
-        Happening {
+    fn told(message: &str, second: i64) -> Occurrence {
+        Occurrence {
             about: ObjectReference { name: Some("web".into()), ..ObjectReference::default() },
             related: None,
             kind: "Normal",
@@ -212,8 +212,8 @@ mod tests {
     fn summary(verdict: &Verdict) -> String {
         match verdict {
             Verdict::Drop => "drop".into(),
-            Verdict::Create { happening, .. } => format!("create {}", happening.message),
-            Verdict::Count { happening, count, .. } => format!("{count} x {}", happening.message),
+            Verdict::Create { occurrence, .. } => format!("create {}", occurrence.message),
+            Verdict::Count { occurrence, count, .. } => format!("{count} x {}", occurrence.message),
         }
     }
 

@@ -5,11 +5,11 @@
 //! ```
 
 mod correlate;
+mod occurrence;
 mod writer;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use tokio::sync::mpsc;
@@ -17,44 +17,17 @@ use tokio::sync::mpsc;
 use crate::typed::Typed;
 use crate::{Client, Clock};
 use correlate::Correlator;
+use occurrence::Form;
+pub use occurrence::Occurrence;
 use writer::Writer;
 
 /// How many events wait to be written; more are dropped, because an event must never hold up what it tells of.
 const QUEUE: usize = 1000;
 
-/// Which of the two forms a component writes, as its upstream counterpart does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// With `source`, `count` and first and last time: controllers and the kubelet.
-    Counted,
-    /// With `reportingController`, `action`, `eventTime` and a series: the scheduler.
-    Series,
-}
-
-/// One thing to tell.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Happening {
-    /// About what.
-    pub about: ObjectReference,
-    /// Another object that is part of it.
-    pub related: Option<ObjectReference>,
-    /// `Normal` or `Warning`.
-    pub kind: &'static str,
-    /// One word, such as `ScalingReplicaSet`.
-    pub reason: String,
-    /// What was done, such as `Binding`; only in the series form.
-    pub action: String,
-    /// A sentence.
-    pub message: String,
-    /// Annotations on the event.
-    pub annotations: Vec<(String, String)>,
-    at: Timestamp,
-}
-
 /// Writes events on behalf of one component. Cheap to clone; never blocks, never fails.
 #[derive(Clone)]
 pub struct EventRecorder {
-    send: mpsc::Sender<Happening>,
+    send: mpsc::Sender<Occurrence>,
     clock: Clock,
 }
 
@@ -113,7 +86,7 @@ impl EventRecorder {
         action: &str,
         message: impl Into<String>,
     ) {
-        self.tell(Happening {
+        self.tell(Occurrence {
             about,
             related: None,
             kind,
@@ -125,8 +98,8 @@ impl EventRecorder {
         });
     }
 
-    fn tell(&self, happening: Happening) {
-        if let Err(mpsc::error::TrySendError::Full(lost)) = self.send.try_send(happening) {
+    fn tell(&self, occurrence: Occurrence) {
+        if let Err(mpsc::error::TrySendError::Full(lost)) = self.send.try_send(occurrence) {
             tracing::warn!(reason = lost.reason, message = lost.message, "too many events waiting; dropped");
         }
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::correlate::{Correlator, Verdict};
-use super::{Form, Happening};
+use super::occurrence::{Form, Occurrence};
 use crate::backoff::Backoff;
 use crate::{Client, Clock, Error, Op, Write};
 
@@ -27,7 +27,7 @@ pub(super) struct Writer {
     pub(super) correlator: Correlator,
 }
 
-/// What is to be written of one happening.
+/// What is to be written of one occurrence.
 struct Item {
     /// The event's name.
     name: String,
@@ -38,12 +38,12 @@ struct Item {
 
 impl Writer {
     /// Writes until the last recorder is gone.
-    pub(super) async fn run(mut self, mut receive: mpsc::Receiver<Happening>) {
+    pub(super) async fn run(mut self, mut receive: mpsc::Receiver<Occurrence>) {
         let mut told = Vec::with_capacity(BATCH);
         while receive.recv_many(&mut told, BATCH).await > 0 {
             let mut batch: Vec<Item> = Vec::new();
-            for happening in told.drain(..) {
-                let Some(item) = self.item(happening) else { continue };
+            for occurrence in told.drain(..) {
+                let Some(item) = self.item(occurrence) else { continue };
                 // Items of a batch do not see each other: a count waits for the event that it raises.
                 if batch.iter().any(|earlier| earlier.name == item.name) {
                     self.write_all(std::mem::take(&mut batch)).await;
@@ -54,25 +54,25 @@ impl Writer {
         }
     }
 
-    fn item(&mut self, happening: Happening) -> Option<Item> {
+    fn item(&mut self, occurrence: Occurrence) -> Option<Item> {
         let verdict = match self.form {
-            Form::Counted => self.correlator.counted(happening),
-            Form::Series => self.correlator.series(happening),
+            Form::Counted => self.correlator.counted(occurrence),
+            Form::Series => self.correlator.series(occurrence),
         };
         match verdict {
             Verdict::Drop => None,
-            Verdict::Create { name, happening } => {
-                let op = create(self.event(&name, &happening));
+            Verdict::Create { name, occurrence } => {
+                let op = create(self.event(&name, &occurrence));
                 Some(Item { name, op, anew: None })
             }
-            Verdict::Count { name, happening, first, count } => {
-                let mut event = self.event(&name, &happening);
+            Verdict::Count { name, occurrence, first, count } => {
+                let mut event = self.event(&name, &occurrence);
                 if self.form == Form::Counted {
                     event["count"] = json!(count);
                     event["firstTimestamp"] = json!(seconds(first));
                 }
-                let key = Key::new(&kinds::EVENT, namespace_of(&happening), name.clone());
-                let op = Op::merge(key, self.count_patch(&happening, count));
+                let key = Key::new(&kinds::EVENT, namespace_of(&occurrence), name.clone());
+                let op = Op::merge(key, self.count_patch(&occurrence, count));
                 Some(Item { name, op, anew: Some(create(event)) })
             }
         }
@@ -119,7 +119,7 @@ impl Writer {
         Vec::new()
     }
 
-    fn event(&self, name: &str, told: &Happening) -> Value {
+    fn event(&self, name: &str, told: &Occurrence) -> Value {
         let mut metadata = json!({"name": name, "namespace": namespace_of(told)});
         if !told.annotations.is_empty() {
             metadata["annotations"] = told.annotations.iter().cloned().collect();
@@ -161,7 +161,7 @@ impl Writer {
         event
     }
 
-    fn count_patch(&self, told: &Happening, count: i32) -> Value {
+    fn count_patch(&self, told: &Occurrence, count: i32) -> Value {
         match self.form {
             Form::Counted => {
                 json!({"count": count, "lastTimestamp": seconds(told.at), "message": told.message})
@@ -179,7 +179,7 @@ fn create(event: Value) -> Op {
 }
 
 /// Events about cluster-scoped objects live in `default`.
-fn namespace_of(told: &Happening) -> String {
+fn namespace_of(told: &Occurrence) -> String {
     told.about.namespace.clone().filter(|ns| !ns.is_empty()).unwrap_or_else(|| "default".into())
 }
 
