@@ -10,17 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-use common::{TestCluster, docker, kubectl, repository};
+use common::{TestCluster, docker, kubectl, need, repository};
 
 /// The recording, or `None` (the test is then skipped: a clone without it has the unit tests of the same rules).
 fn reference() -> Option<PathBuf> {
     let folder = repository().parent()?.join("shared").join("reference");
     let python = Command::new("python3").arg("--version").output().is_ok();
-    if folder.join("check.py").exists() && python {
-        return Some(folder);
-    }
-    eprintln!("SKIPPED: no reference beside the checkout, or no python3");
-    None
+    need("reference", (folder.join("check.py").exists() && python).then_some(folder))
 }
 
 fn lines(path: &Path) -> Vec<String> {
