@@ -16,6 +16,7 @@ pub mod entry;
 pub mod faces;
 pub mod grpc;
 pub mod identity;
+pub mod large;
 pub mod lines;
 pub mod local;
 pub mod pki;

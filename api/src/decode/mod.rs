@@ -44,6 +44,10 @@ pub enum FieldValidation {
     Strict,
 }
 
+/// The group of the types that belong to no kind, such as `DeleteOptions`. Upstream registers them in every group version, and
+/// reads them whichever one a client names: a client of `apps/v1` sends options of `apps/v1`.
+pub const META: &str = "meta.k8s.io";
+
 /// The type that a request's body must have.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
@@ -213,6 +217,9 @@ pub fn gvk<'n>(raw: &'n Raw<'_>) -> Result<TypeNames<'n>, String> {
 
 /// Whether the type that a document claims is the one that the URL asks for; what it leaves out is taken from there.
 pub(crate) fn check_type(target: &Target<'_>, api_version: &str, kind: &str) -> Result<(), Status> {
+    if target.group == META && (kind.is_empty() || kind == target.kind) {
+        return Ok(());
+    }
     let expected = target.api_version();
     let api_version = if api_version.is_empty() { expected.as_str() } else { api_version };
     let kind = if kind.is_empty() { target.kind } else { kind };

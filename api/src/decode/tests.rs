@@ -231,19 +231,117 @@ mod laws {
             }
         }
 
+        /// No patch of any form makes a reader panic, and what comes out of one is an object that is read again to the same.
         #[test]
-        fn no_patch_panics(value in anything(), change in anything()) {
+        fn no_patch_panics(value in anything(), change in anything(), operations in operations()) {
             let target = target(POD);
             let current = read(POD, &value.to_string(), FieldValidation::Ignore)
-                .map_or_else(|_| json!({"kind": "Pod", "apiVersion": "v1"}), |decoded| decoded.value);
-            let body = change.to_string();
-            for kind in [crate::patch::Kind::Json, crate::patch::Kind::Merge, crate::patch::Kind::Strategic] {
-                let _ = crate::patch::patch(kind, &target, &current, body.as_bytes(), FieldValidation::Warn);
+                .or_else(|_| read(POD, "{}", FieldValidation::Ignore)).unwrap().value;
+            let mut config = change.clone();
+            if let Some(config) = config.as_object_mut() {
+                config.insert("apiVersion".into(), "v1".into());
+                config.insert("kind".into(), "Pod".into());
+            }
+            let mut outcomes = Vec::new();
+            for (kind, body) in [
+                (crate::patch::Kind::Json, &operations),
+                (crate::patch::Kind::Merge, &change),
+                (crate::patch::Kind::Strategic, &change),
+            ] {
+                let body = body.to_string();
+                outcomes.push(crate::patch::patch(kind, &target, &current, body.as_bytes(), FieldValidation::Warn));
             }
             let writer = crate::apply::Writer { manager: "m", subresource: "", now: "2026-01-01T00:00:00Z", ignored: &[] };
-            let _ = crate::apply::apply(&target, &writer, true, Some(&current), body.as_bytes(), FieldValidation::Warn);
+            let body = config.to_string();
+            outcomes.push(crate::apply::apply(&target, &writer, true, Some(&current), body.as_bytes(), FieldValidation::Warn));
+            for outcome in outcomes {
+                match outcome {
+                    Err(status) => prop_assert!(status.code >= 400, "{status}"),
+                    Ok(decoded) => {
+                        prop_assert_eq!(&decoded.value["kind"], "Pod");
+                        let text = decoded.value.to_string();
+                        let again = read(POD, &text, FieldValidation::Strict).unwrap();
+                        prop_assert_eq!(again.value.to_string(), text);
+                    }
+                }
+            }
             let tracked = crate::apply::track_update(&target, &writer, Some(&current), current.clone());
             prop_assert!(tracked.is_object());
         }
+    }
+
+    /// Operations of JSON patches, most of them on places that may be there.
+    fn operations() -> impl Strategy<Value = Value> {
+        let op = prop::sample::select(vec!["add", "remove", "replace", "move", "copy", "test", "odd"]);
+        let step = prop::sample::select(vec![
+            "metadata",
+            "spec",
+            "status",
+            "name",
+            "labels",
+            "containers",
+            "0",
+            "1",
+            "-",
+            "-1",
+            "00",
+            "env",
+            "x",
+            "",
+            "~1~0",
+        ]);
+        let path = prop::collection::vec(step, 0..5)
+            .prop_map(|steps| steps.iter().map(|step| format!("/{step}")).collect::<String>());
+        let operation = (op, path.clone(), path, anything()).prop_map(
+            |(op, path, from, value)| json!({"op": op, "path": path, "from": from, "value": value}),
+        );
+        prop::collection::vec(operation, 0..6).prop_map(Value::from)
+    }
+
+    /// The property above would hold of patches that are all refused: these are what it must meet.
+    #[test]
+    fn some_patches_of_each_form_go_through() {
+        use proptest::strategy::ValueTree;
+        use proptest::test_runner::TestRunner;
+        let mut runner = TestRunner::deterministic();
+        let target = target(POD);
+        let current = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "x", "labels": {"x": "1"}},
+            "spec": {"containers": [{"name": "a"}, {"name": "b"}]}, "status": {}});
+        let mut done = [0; 4];
+        for _ in 0..500 {
+            let change = anything().new_tree(&mut runner).unwrap().current();
+            let operations = operations().new_tree(&mut runner).unwrap().current();
+            for (at, kind, body) in [
+                (0, crate::patch::Kind::Json, &operations),
+                (1, crate::patch::Kind::Merge, &change),
+                (2, crate::patch::Kind::Strategic, &change),
+            ] {
+                let body = body.to_string();
+                let changed =
+                    crate::patch::patch(kind, &target, &current, body.as_bytes(), FieldValidation::Warn);
+                done[at] += usize::from(changed.is_ok_and(|changed| changed.value != current));
+            }
+            let mut config = change;
+            let Some(fields) = config.as_object_mut() else { continue };
+            fields.insert("apiVersion".into(), "v1".into());
+            fields.insert("kind".into(), "Pod".into());
+            let writer = crate::apply::Writer {
+                manager: "m",
+                subresource: "",
+                now: "2026-01-01T00:00:00Z",
+                ignored: &[],
+            };
+            let body = config.to_string();
+            let applied = crate::apply::apply(
+                &target,
+                &writer,
+                true,
+                Some(&current),
+                body.as_bytes(),
+                FieldValidation::Warn,
+            );
+            done[3] += usize::from(applied.is_ok());
+        }
+        assert!(done.iter().all(|done| *done >= 5), "{done:?}");
     }
 }

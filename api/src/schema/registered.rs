@@ -2,12 +2,25 @@
 
 static REGISTERED: &str = include_str!("../../data/registered.txt");
 
+/// The types that upstream registers in every group version.
+///
+/// Source: `AddToGroupVersion` in `k8s.io/apimachinery/pkg/apis/meta/v1/register.go`.
+const IN_EVERY_VERSION: &[&str] = &[
+    "CreateOptions",
+    "DeleteOptions",
+    "GetOptions",
+    "ListOptions",
+    "PatchOptions",
+    "UpdateOptions",
+    "WatchEvent",
+];
+
 /// Whether `kind` is a kind of `api_version` to upstream, served or not.
 pub fn is_registered(api_version: &str, kind: &str) -> bool {
-    REGISTERED
-        .lines()
-        .filter_map(|line| line.split_once(' '))
-        .any(|(version, kinds)| version == api_version && kinds.split(' ').any(|known| known == kind))
+    let lines = REGISTERED.lines().filter_map(|line| line.split_once(' '));
+    lines
+        .filter(|(version, _)| *version == api_version)
+        .any(|(_, kinds)| IN_EVERY_VERSION.contains(&kind) || kinds.split(' ').any(|known| known == kind))
 }
 
 /// The Go package of a group's internal types: `core`, `rbac`.
@@ -30,6 +43,8 @@ mod tests {
                 && !is_registered("v2", "ConfigMap")
                 && !is_registered("apps/v1", "Pod")
         );
+        assert!(is_registered("apps/v1", "DeleteOptions") && is_registered("policy/v1", "WatchEvent"));
+        assert!(!is_registered("apps/v9", "DeleteOptions"));
         assert_eq!(internal_package("rbac.authorization.k8s.io"), "rbac");
     }
 }

@@ -18,11 +18,14 @@ mod decode;
 mod delete;
 mod evict;
 mod managed;
+mod options;
 mod patch;
 mod perform;
 mod scale;
 mod services;
 mod update;
+
+pub use options::decode_options;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -35,6 +38,7 @@ use serde_json::Value;
 use crate::auth::node;
 pub use crate::entry::stored;
 use crate::entry::{Entry, Summary, encoding};
+use crate::large::LargeWork;
 use crate::pki::token::AccountTokens;
 use crate::state::State;
 use crate::state::list::{ListOptions, Listing};
@@ -62,35 +66,7 @@ pub struct Registry {
     /// Whether an agent of this cluster has written: then its nodes are known for what they can do.
     has_agents: AtomicBool,
     writes: perform::Writes,
-}
-
-/// Reads the options object that a delete may carry in its body.
-///
-/// # Errors
-/// 400 for what is none.
-pub fn decode_options(body: operation::Body) -> Result<Value, Status> {
-    use coracle_api::decode::Target;
-    let mut target = Target::named("", "v1", "DeleteOptions")
-        .ok_or_else(|| Status::internal("no schema for DeleteOptions"))?;
-    // They are of every group and version.
-    let version = claimed_version(&body, target.kind).unwrap_or("v1".into());
-    (target.group, target.version) = version.rsplit_once('/').unwrap_or(("", &version));
-    decode::typed(
-        &Context { field_validation: operation::FieldValidation::Ignore, ..Context::default() },
-        &target,
-        body,
-        &mut Vec::new(),
-    )
-}
-
-/// The `apiVersion` of a body that says it is of this kind, or does not say of which.
-fn claimed_version(body: &operation::Body, kind: &str) -> Option<String> {
-    use coracle_api::decode::{Format, gvk};
-    use coracle_api::document::json;
-    let operation::Body::Bytes(Format::Json, bytes) = body else { return None };
-    let node = json::parse(std::str::from_utf8(bytes).ok()?).ok()?;
-    let (version, claimed) = gvk(&node).ok()?;
-    claimed.is_none_or(|claimed| claimed == kind).then(|| version.map(Into::into))?
+    large: LargeWork,
 }
 
 /// Why a change did not happen.
@@ -128,7 +104,13 @@ impl Registry {
             tokens: OnceLock::new(),
             has_agents: AtomicBool::new(false),
             writes: perform::Writes::new(),
+            large: LargeWork::default(),
         }))
+    }
+
+    /// The threads for work on what is large.
+    pub fn large(&self) -> &LargeWork {
+        &self.large
     }
 
     /// Makes it sign tokens of service accounts with this key.

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::Status;
+use coracle_api::{Key, Status};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::operation::{Answer, Context, Operation};
-use super::{Registry, busy};
+use super::operation::{Answer, Body, Context, Operation};
+use super::{Registry, busy, stored};
+use crate::large::{self, LARGE};
 
 /// How many writes may be under way: as many as the store queues.
 const MOST: usize = 4096;
@@ -54,15 +55,36 @@ impl Registry {
     pub async fn perform(self: &Arc<Self>, context: &Context, operation: Operation) -> Answer {
         let place = tokio::time::timeout(PATIENCE, self.writes.places.clone().acquire_owned()).await;
         let Ok(Ok(place)) = place else { return Answer::refused(busy()) };
-        let (registry, context) = (self.clone(), context.clone());
-        let write = self.writes.tasks.spawn(async move {
+        let (registry, context, large) = (self.clone(), context.clone(), self.is_large(&operation));
+        let write = self.writes.tasks.track_future(async move {
             let answer = registry.perform_here(&context, operation).await;
             drop(place);
             answer
         });
+        if large {
+            return self.large.run(write).await.unwrap_or_else(Answer::refused);
+        }
         // A panic has been told of where it happened; the client gets to know that it was one.
-        write.await.unwrap_or_else(|error| {
+        tokio::spawn(write).await.unwrap_or_else(|error| {
             Answer::refused(Status::internal(format!("the write did not come to its end: {error}")))
         })
+    }
+
+    /// Whether a write keeps a processor for long: its own body counts, and the object that it changes.
+    fn is_large(&self, operation: &Operation) -> bool {
+        let (key, body) = match operation {
+            Operation::Create { body, .. } => (None, Some(body)),
+            Operation::Update { key, body, .. } | Operation::Patch { key, body, .. } => {
+                (Some(key), Some(body))
+            }
+            Operation::Delete { key, .. } => (Some(key), None),
+        };
+        let written = match body {
+            Some(Body::Bytes(_, bytes)) => bytes.len(),
+            Some(Body::Tree(tree)) => large::size_of(tree),
+            None => 0,
+        };
+        let stored = key.and_then(|key| self.get(&Key { kind: stored(&key.kind), ..key.clone() }));
+        written + stored.map_or(0, |object| object.json.len()) >= LARGE
     }
 }

@@ -267,13 +267,13 @@ fn from_body(asked: &Asked) -> Result<Value, Status> {
             let end = rest.rfind(" (").unwrap_or(rest.len());
             status.message = rest[..end].to_string();
         }
+        let scheme = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
         if let Some((kind, rest)) = status.message.split_once(" in version ")
-            && rest.ends_with("unknown conversion")
+            && (rest.ends_with("unknown conversion") || rest.contains(": no kind "))
         {
             let version = rest.split('"').nth(1).unwrap_or_default();
-            status.message = format!(
-                "no kind {kind:?} is registered for version {version:?} in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
-            );
+            status.message =
+                format!("no kind {kind:?} is registered for version {version:?} in scheme {scheme:?}");
         }
         status
     })

@@ -3,7 +3,8 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use coracle_api::document::{Limits, yaml};
 use serde_json::Value;
 
 /// Reads every object that the arguments of `-f` name.
@@ -58,8 +59,13 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
 /// Documents of YAML, of which JSON is one; empty ones are skipped and lists taken apart.
 pub fn parse(text: &str) -> Result<Vec<Value>> {
     let mut objects = Vec::new();
-    for document in serde_saphyr::from_multiple::<Value>(text)? {
-        match document {
+    // The reader of the API server, so that a manifest means the same on both sides.
+    for document in yaml::documents(text, Limits::of_file(text)) {
+        let document = document.map_err(|fault| anyhow!("{fault}"))?;
+        for fault in &document.repeated {
+            eprintln!("warning: {fault}");
+        }
+        match document.value.into_value() {
             Value::Null => {}
             Value::Object(mut list) if list.get("kind").and_then(Value::as_str) == Some("List") => {
                 match list.shift_remove("items") {
@@ -88,6 +94,19 @@ mod tests {
         assert_eq!(kinds("kind: A\n---\n---\n# nothing\n---\nkind: B\n"), "A B");
         assert_eq!(kinds("{\"kind\":\"List\",\"items\":[{\"kind\":\"A\"},{\"kind\":\"B\"}]}"), "A B");
         assert!(parse("- a").is_err());
+    }
+
+    #[test]
+    fn a_manifest_means_what_the_server_would_read() {
+        let text = "kind: A\nspec:\n  mode: 0444\n  all: 0777\n  replicas: 08\n  on: yes\n  text: '08'\n---\nkind: B\n<<: &x {a: 1}\nb: *x\n";
+        let objects = parse(text).expect("two objects");
+        assert_eq!(
+            objects[0]["spec"],
+            serde_json::json!({"mode": 292, "all": 511, "replicas": 8, "true": true, "text": "08"})
+        );
+        assert_eq!(objects[1], serde_json::json!({"kind": "B", "a": 1, "b": {"a": 1}}));
+        let wrong = parse("kind: A\n---\nkind: [").expect_err("no YAML");
+        assert_eq!(wrong.to_string(), "yaml: line 3: did not find expected node content");
     }
 
     #[test]

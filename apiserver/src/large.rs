@@ -1,0 +1,187 @@
+//! Work on what is large, away from the threads that serve everybody.
+//!
+//! Decoding, validating and patching a body of 3 MiB, or printing a list of thousands of objects, keeps a processor for a
+//! while, and nothing interrupts it. On the runtime's own threads a few such requests would stop all others. So they run on
+//! threads of their own, few enough to leave processors to the rest; there they wait for the disk like any other task, without
+//! keeping a thread.
+//!
+//! ```text
+//!  request --small----------------------------> here
+//!          --large--> a place? --yes--> threads for large work
+//!                              --no---> 429
+//! ```
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use coracle_api::Status;
+use coracle_api::status::Details;
+use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// From how many bytes on work is large: some milliseconds of it. Objects of people are a hundredth of this.
+pub const LARGE: usize = 64 << 10;
+
+/// How much large work may be under way. Each may hold some hundred bytes for every byte of its body.
+const MOST: usize = 16;
+/// How long large work waits for a place before it is refused.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long large work may take, the sync of the disk included.
+const TIME: Duration = Duration::from_secs(30);
+/// The most threads.
+const MOST_THREADS: usize = 4;
+
+/// The threads for large work. There are none until there is some.
+pub struct LargeWork {
+    places: Arc<Semaphore>,
+    runtime: OnceLock<Runtime>,
+}
+
+impl Default for LargeWork {
+    fn default() -> LargeWork {
+        LargeWork { places: Arc::new(Semaphore::new(MOST)), runtime: OnceLock::new() }
+    }
+}
+
+impl LargeWork {
+    /// Does some large work, on the threads for it.
+    ///
+    /// # Errors
+    /// 429 where too much is under way, 504 for what takes too long: it goes on, and nobody waits for it.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Status> {
+        let place = self.place().await?;
+        let task = self.runtime()?.spawn(async move {
+            let outcome = work.await;
+            drop(place);
+            outcome
+        });
+        match tokio::time::timeout(TIME, task).await {
+            Ok(Ok(outcome)) => Ok(outcome),
+            // A panic has been told of where it happened; the client gets to know that it was one.
+            Ok(Err(error)) => Err(Status::internal(format!("the request did not come to its end: {error}"))),
+            Err(_) => Err(too_long()),
+        }
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let place = tokio::time::timeout(PATIENCE, self.places.clone().acquire_owned()).await;
+        place.ok().and_then(Result::ok).ok_or_else(too_many)
+    }
+
+    fn runtime(&self) -> Result<&Runtime, Status> {
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime);
+        }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads((processors / 2).clamp(1, MOST_THREADS))
+            .thread_name("large-work")
+            .enable_all()
+            .build()
+            .map_err(|error| Status::internal(format!("no thread for a large request: {error}")))?;
+        // Of two that were made at the same moment one goes again.
+        if let Err(second) = self.runtime.set(runtime) {
+            second.shutdown_background();
+        }
+        self.runtime.get().ok_or_else(|| Status::internal("no thread for a large request"))
+    }
+}
+
+/// A runtime must not be dropped where others wait for it to end.
+impl Drop for LargeWork {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn too_many() -> Status {
+    let text = format!("the server has {MOST} large requests under way and has asked us to try again later");
+    Status::failure(429, "TooManyRequests", text)
+        .with_details(Details { retry_after_seconds: 1, ..Details::default() })
+}
+
+fn too_long() -> Status {
+    let seconds = TIME.as_secs();
+    let why = format!("the large request was not done after {seconds} s; it may still be carried out");
+    Status::failure(504, "Timeout", format!("Timeout: {why}")).with_details(Details::default())
+}
+
+/// About how many bytes a tree has as JSON; counting ends at [`LARGE`].
+pub fn size_of(value: &Value) -> usize {
+    let (mut size, mut left) = (0, vec![value]);
+    while let Some(value) = left.pop().filter(|_| size < LARGE) {
+        size += 4;
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            Value::String(text) => size += text.len(),
+            Value::Array(items) => left.extend(items),
+            Value::Object(map) => {
+                size += map.keys().map(|key| key.len() + 3).sum::<usize>();
+                left.extend(map.values());
+            }
+        }
+    }
+    size
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn large_work_leaves_the_others_their_thread() {
+        let large = Arc::new(LargeWork::default());
+        let (busy, free) = (std::sync::mpsc::channel::<()>(), std::sync::mpsc::channel::<()>());
+        let (started, wait) = (busy.0, free.1);
+        let work = {
+            let large = large.clone();
+            tokio::spawn(async move {
+                // Keeps its thread, as decoding does, until it is told to end.
+                large
+                    .run(async move {
+                        started.send(()).unwrap();
+                        wait.recv_timeout(Duration::from_secs(20)).unwrap();
+                        std::thread::current().name().map(str::to_owned)
+                    })
+                    .await
+            })
+        };
+        while busy.1.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+        // The only thread of this runtime is free: this very line runs on it.
+        free.0.send(()).unwrap();
+        assert_eq!(work.await.unwrap().unwrap().as_deref(), Some("large-work"));
+    }
+
+    #[tokio::test]
+    async fn there_are_so_many_places_and_a_panic_gives_its_own_back() {
+        let large = Arc::new(LargeWork::default());
+        let panicked: Result<(), Status> = large.run(async { panic!("on purpose") }).await;
+        assert_eq!(panicked.unwrap_err().code, 500);
+        assert_eq!(large.places.available_permits(), MOST);
+        let held: Vec<_> = (0..MOST).map(|_| large.places.clone().try_acquire_owned().unwrap()).collect();
+        tokio::time::pause();
+        let refused = large.run(async {}).await.unwrap_err();
+        assert_eq!((refused.code, refused.reason.as_str()), (429, "TooManyRequests"));
+        drop(held);
+        tokio::time::resume();
+        assert_eq!(large.run(async { 5 }).await, Ok(5));
+    }
+
+    #[test]
+    fn trees_are_measured_until_they_are_large() {
+        let tree = json!({"a": ["text", 5, null], "b": {"c": true}});
+        assert!(size_of(&tree).abs_diff(tree.to_string().len()) < 25);
+        assert!(size_of(&json!(vec!["x".repeat(100); 100_000])) < 2 * LARGE);
+    }
+}
