@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 use crate::config::Size;
 use crate::pod::phase;
-use crate::pod::resize::Room;
-use crate::resources::{self, Requests};
+use crate::pod::requests::requests;
+use crate::resources::{Requests, Room};
 
 /// The requests of a node's pods, by uid.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ impl Claims {
         let Some(uid) = pod.metadata.uid.clone() else { return };
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         match pod.spec.as_ref().filter(|_| !phase.is_some_and(phase::is_terminal)) {
-            Some(spec) => drop(self.pods.lock().insert(uid, resources::requests(spec))),
+            Some(spec) => drop(self.pods.lock().insert(uid, requests(spec))),
             None => self.forget(&uid),
         }
     }

@@ -63,14 +63,9 @@ pub async fn remove(ctx: &Context, orphans: Vec<Container>) {
 
 /// Removes the files of pods that are not there any more.
 pub async fn sweep_files(ctx: &Context, uids: &BTreeSet<String>) {
-    let (places, uids) = (ctx.places.clone(), uids.clone());
-    let sweep = move || {
-        for uid in places.known().into_iter().filter(|uid| !uids.contains(uid)) {
-            if let Err(error) = places.remove(&uid) {
-                tracing::warn!(uid, %error, "cannot remove a pod's files");
-            }
-        }
-    };
-    // Cannot fail but by a panic, which the next sweep makes up for.
-    let _ = tokio::task::spawn_blocking(sweep).await;
+    let places = ctx.places.clone();
+    let known = tokio::task::spawn_blocking(move || places.known()).await.unwrap_or_default();
+    for uid in known.into_iter().filter(|uid| !uids.contains(uid)) {
+        crate::files::remove_pod(ctx, &uid).await;
+    }
 }

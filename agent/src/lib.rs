@@ -15,6 +15,7 @@ mod claims;
 pub mod config;
 mod context;
 mod env;
+mod files;
 mod gc;
 pub mod helper;
 mod image;
@@ -177,7 +178,7 @@ async fn slice(client: &dyn Client, config: &AgentConfig, whole: Subnet) -> Resu
 /// the network, and the files of their pods below `roots`.
 ///
 /// # Errors
-/// What the engine refuses to remove.
+/// What cannot be removed.
 pub async fn cleanup(
     runtime: &dyn runtime::Runtime,
     mark: &labels::Mark,
@@ -185,9 +186,10 @@ pub async fn cleanup(
     roots: &[PathBuf],
 ) -> Result<runtime::Removed, runtime::Error> {
     let owner = labels::Owner { cluster: mark.cluster.clone(), node: node.map(str::to_owned) };
-    // The files go too where the engine refuses something: what it keeps is told below.
+    // The files go too where the engine refuses something, and what could not be removed is told.
     let removed = runtime.clean_up(&owner, &mark.authority).await;
-    remove_files(roots);
+    let folders = roots.iter().flat_map(|root| volumes::folders(root)).collect();
+    files::remove(runtime, &owner, folders).await?;
     removed
 }
 

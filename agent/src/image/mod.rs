@@ -11,9 +11,12 @@ use bytes::Bytes;
 use crate::StartError;
 use crate::runtime::{Error, Image, Runtime};
 
-/// What every sandbox runs, and every helper. It is made where it is not there and then kept: the number grows when what
-/// the agent asks of it changes, so that one that an older `coracle` has made is not taken for it.
+/// What every sandbox runs. It is made where it is not there and then kept: the number grows when sandboxes have to do
+/// something new, so that one that an older `coracle` has made is not taken for it.
 pub const PAUSE_IMAGE: &str = "coracle.dev/pause:2";
+
+/// What every helper runs.
+const HELPER_IMAGE: &str = "coracle.dev/helper:1";
 
 /// The images of the demo application.
 pub const DEMO_IMAGES: [&str; 3] = ["coracle.dev/demo:v1", "coracle.dev/demo:v2", "coracle.dev/demo:broken"];
@@ -40,37 +43,51 @@ pub async fn ensure(runtime: &dyn Runtime) -> Result<(), StartError> {
 
 /// An image that is here. One of the demo application is made where it is not here, or was made of another executable.
 pub async fn find(runtime: &dyn Runtime, reference: &str) -> Result<Option<Image>, Error> {
-    let here = runtime.image(reference).await?;
     if !DEMO_IMAGES.contains(&reference) {
-        return Ok(here);
+        return runtime.image(reference).await;
     }
-    let unreadable =
-        |error: io::Error| Error::Refused(format!("cannot make an image of this program: {error}"));
-    let print = program::fingerprint().map_err(unreadable)?;
-    let ours = |image: &Image| image.labels.get(PROGRAM) == Some(&print);
-    if here.as_ref().is_some_and(ours) {
-        return Ok(here);
-    }
-    let _turn = MAKING.lock().await;
-    // Whoever had the turn before may have made it.
-    let here = runtime.image(reference).await?;
-    if here.as_ref().is_some_and(ours) {
-        return Ok(here);
-    }
-    let (program, print) = read().await.map_err(unreadable)?;
     let version = reference.rsplit(':').next().unwrap_or_default();
     let mut changes = vec![
         entrypoint("demo-app"),
         format!("ENV DEMO_VERSION={version}"),
         format!("USER {DEMO_USER}"),
         "EXPOSE 3000".into(),
-        format!("LABEL {PROGRAM}={print}"),
     ];
     if version == "broken" {
         changes.push("ENV DEMO_FAIL_READY=true".into());
     }
+    of_this_program(runtime, reference, changes).await.map(Some)
+}
+
+/// The image of helpers, made of this very executable: it knows what this one asks of it. To be used by its id, since
+/// another `coracle` on the same engine may give the name to its own.
+pub async fn helper(runtime: &dyn Runtime) -> Result<Image, Error> {
+    of_this_program(runtime, HELPER_IMAGE, vec![entrypoint(crate::helper::VERB)]).await
+}
+
+/// An image of this program, made where it is not here or was made of another executable.
+async fn of_this_program(
+    runtime: &dyn Runtime,
+    reference: &str,
+    mut changes: Vec<String>,
+) -> Result<Image, Error> {
+    let unreadable =
+        |error: io::Error| Error::Refused(format!("cannot make an image of this program: {error}"));
+    let print = program::fingerprint().map_err(unreadable)?;
+    let ours = |image: &Image| image.labels.get(PROGRAM) == Some(&print);
+    if let Some(here) = runtime.image(reference).await?.filter(ours) {
+        return Ok(here);
+    }
+    let _turn = MAKING.lock().await;
+    // Whoever had the turn before may have made it.
+    if let Some(here) = runtime.image(reference).await?.filter(ours) {
+        return Ok(here);
+    }
+    let (program, print) = read().await.map_err(unreadable)?;
+    changes.push(format!("LABEL {PROGRAM}={print}"));
     runtime.import(reference, program, &changes).await?;
-    runtime.image(reference).await
+    let made = runtime.image(reference).await?;
+    made.ok_or_else(|| Error::NotFound(format!("{reference} is gone as soon as it was made")))
 }
 
 fn entrypoint(verb: &str) -> String {

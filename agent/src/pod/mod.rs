@@ -14,6 +14,7 @@ mod hooks;
 pub mod hostname;
 pub mod phase;
 mod reporter;
+pub mod requests;
 pub mod resize;
 pub mod start;
 mod status;
@@ -32,6 +33,7 @@ use std::net::Ipv4Addr;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
+use crate::resources::Room;
 use crate::runtime::{Limits, State};
 
 pub use status::rfc3339;
@@ -128,7 +130,7 @@ pub struct Observed<'a> {
     /// What the engine has refused to grant, by container name.
     pub refused: &'a BTreeMap<String, Failure>,
     /// What the node has for requests.
-    pub room: resize::Room,
+    pub room: Room,
     /// Why the pod is evicted, if it is.
     pub evicted: Option<&'a str>,
     /// What probes said, by container id.

@@ -13,18 +13,10 @@ use k8s_openapi::api::core::v1::{Container, ContainerStatus, PodSpec, ResourceRe
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 use serde_json::{Value, json};
 
+use super::requests::requests;
 use super::{Observed, Record, Role, containers};
-use crate::resources::{self, Requests};
+use crate::resources;
 use crate::runtime::Limits;
-
-/// What a node has for the requests of its pods.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Room {
-    /// In all.
-    pub all: Requests,
-    /// What the other pods ask for.
-    pub others: Requests,
-}
 
 /// How far a resize is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +85,7 @@ fn grows(container: &Container, told: Option<&ContainerStatus>) -> bool {
 
 /// Why a pod cannot have what it asks for, in upstream's words.
 fn pending(observed: &Observed<'_>) -> Option<Progress> {
-    let (asked, room) = (resources::requests(observed.spec()), observed.room);
+    let (asked, room) = (requests(observed.spec()), observed.room);
     let resources = [
         ("cpu", asked.cpu_milli, room.others.cpu_milli, room.all.cpu_milli),
         ("memory", asked.memory, room.others.memory, room.all.memory),

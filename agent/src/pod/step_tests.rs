@@ -8,10 +8,9 @@ use k8s_openapi::api::core::v1::Pod;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::resize::Room;
 use super::step::{Action, Step, step};
 use super::{Busy, Failure, Health, Observed, Record, Sandbox};
-use crate::resources::Requests;
+use crate::resources::{Requests, Room};
 use crate::runtime::{Limits, State};
 
 const NOW: i64 = 1_000_000;

@@ -18,6 +18,19 @@ use super::payload::Files;
 
 /// Writes the files into a folder. What is there already and equal is left alone. Answers whether anything changed.
 pub fn write(folder: &Path, files: &Files, group: Option<u32>, now: Timestamp) -> io::Result<bool> {
+    write_as(folder, files, group, now, &|path, user, group| chown(path, user, group))
+}
+
+/// Gives a file to a user and to a group.
+type Give<'a> = &'a dyn Fn(&Path, Option<u32>, Option<u32>) -> io::Result<()>;
+
+fn write_as(
+    folder: &Path,
+    files: &Files,
+    group: Option<u32>,
+    now: Timestamp,
+    give: Give<'_>,
+) -> io::Result<bool> {
     if files.keys().any(|path| !is_inside(path)) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a path of the volume leads out of it"));
     }
@@ -27,29 +40,30 @@ pub fn write(folder: &Path, files: &Files, group: Option<u32>, now: Timestamp) -
         return Ok(false);
     }
     if let Some(group) = group {
-        own(folder, group)?;
+        own(folder, group, give)?;
     }
     let stamp = format!("..{}", now.strftime("%Y_%m_%d_%H_%M_%S.%9f"));
     let fresh = folder.join(&stamp);
-    make_dir(&fresh, group)?;
+    make_dir(&fresh, group, give)?;
     for (path, file) in files {
         let target = fresh.join(path);
         for parent in Path::new(path).ancestors().skip(1).collect::<Vec<_>>().into_iter().rev() {
             let parent = fresh.join(parent);
             if !parent.is_dir() {
-                make_dir(&parent, group)?;
+                make_dir(&parent, group, give)?;
             }
         }
         fs::write(&target, &file.data)?;
         // Only root can give a file away; where the agent is somebody else, others may read it as the volume says.
-        let given = file.only_for.is_some_and(|user| chown(&target, Some(user), None).is_ok());
+        let given = file.only_for.is_some_and(|user| give(&target, Some(user), None).is_ok());
         let mode = if given { 0o600 } else { file.mode };
         // With a group, upstream lets it read what its owner may.
         let mode = if group.is_some() { mode | 0o440 } else { mode };
+        let mode = match group {
+            Some(group) if !give_to_group(&target, group, give)? => for_all(mode),
+            _ => mode,
+        };
         fs::set_permissions(&target, fs::Permissions::from_mode(mode))?;
-        if let Some(group) = group {
-            chown(&target, None, Some(group))?;
-        }
     }
     let next = folder.join("..data_tmp");
     let _ = fs::remove_file(&next);
@@ -75,17 +89,38 @@ pub fn write(folder: &Path, files: &Files, group: Option<u32>, now: Timestamp) -
     Ok(true)
 }
 
-fn make_dir(path: &Path, group: Option<u32>) -> io::Result<()> {
+fn make_dir(path: &Path, group: Option<u32>, give: Give<'_>) -> io::Result<()> {
     fs::create_dir_all(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
-    group.map_or(Ok(()), |group| own(path, group))
+    group.map_or(Ok(()), |group| own(path, group, give))
 }
 
 /// Gives a folder to a group, which may read it and everything that comes into it.
-fn own(folder: &Path, group: u32) -> io::Result<()> {
-    chown(folder, None, Some(group))?;
+fn own(folder: &Path, group: u32, give: Give<'_>) -> io::Result<()> {
+    let given = give_to_group(folder, group, give)?;
     let mode = fs::metadata(folder)?.permissions().mode() & 0o7777;
-    fs::set_permissions(folder, fs::Permissions::from_mode(mode | 0o2550))
+    let mode = if given { mode | 0o2550 } else { for_all(mode | 0o550) };
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode))
+}
+
+/// Gives a file or folder to a group. `false`: only root can, or a member of the group, and this process is neither.
+fn give_to_group(path: &Path, group: u32, give: Give<'_>) -> io::Result<bool> {
+    match give(path, None, Some(group)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same rights, and for everybody what the group has: the volume lies where nobody else of the machine can go, and
+/// the group's members in the pod would be shut out otherwise.
+fn for_all(mode: u32) -> u32 {
+    mode | (mode & 0o070) >> 3
+}
+
+/// Gives the root of a volume that containers write to a group. Without the right to do so it stays as it is, open to all.
+pub fn give_root(folder: &Path, group: u32) -> io::Result<bool> {
+    give_to_group(folder, group, &|path, user, group| chown(path, user, group))
 }
 
 /// Relative and without `..`: the server checks it too, but a path decides where this process writes.
@@ -143,6 +178,23 @@ mod tests {
         );
         assert_eq!(fs::read_to_string(path.join("a")).unwrap(), "3");
         assert_eq!(fs::read_to_string(path.join("c")).unwrap(), "4");
+    }
+
+    /// An ordinary user cannot give files to a group: its members must be able to read them all the same.
+    #[test]
+    fn without_root_everybody_gets_what_the_group_would_have() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("v");
+        fs::create_dir(&path).unwrap();
+        let refused = |_: &Path, _: Option<u32>, _: Option<u32>| Err(io::ErrorKind::PermissionDenied.into());
+        let mut secret = files(&[("d/a", "1")]);
+        secret.get_mut("d/a").unwrap().mode = 0o400;
+        write_as(&path, &secret, Some(2000), Timestamp::UNIX_EPOCH, &refused).unwrap();
+        let mode = |name: &str| fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode("d/a"), mode("d") & 0o007, mode("..data") & 0o007), (0o444, 0o005, 0o005));
+        let broken = |_: &Path, _: Option<u32>, _: Option<u32>| Err(io::ErrorKind::StorageFull.into());
+        let other = files(&[("b", "2")]);
+        assert!(write_as(&path, &other, Some(2000), Timestamp::UNIX_EPOCH, &broken).is_err(), "told");
     }
 
     #[test]

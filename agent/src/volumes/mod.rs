@@ -22,7 +22,7 @@ use crate::env::{Facts, Lookup};
 use crate::runtime::{Mount, MountSource, Propagation};
 pub use hosts::{CLUSTER_DOMAIN, hosts_file, resolv_conf};
 use payload::TokenRequest;
-pub use places::{Places, remove_all};
+pub use places::{Places, folders, remove, remove_all};
 
 /// A volume that can be mounted.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,8 +106,9 @@ fn one(
         if !folder.is_dir() {
             let mode = if in_memory { 0o1777 } else { 0o777 };
             make_root(&folder, mode).map_err(words)?;
-            if let Some(group) = group_id {
-                std::os::unix::fs::chown(&folder, None, Some(group)).map_err(words)?;
+            if let Some(group) = group_id
+                && atomic::give_root(&folder, group).map_err(words)?
+            {
                 make_root(&folder, mode | 0o2000).map_err(words)?;
             }
         }

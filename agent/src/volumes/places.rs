@@ -70,10 +70,9 @@ impl Places {
         all.filter_map(|entry| entry.file_name().into_string().ok()).collect()
     }
 
-    /// Removes all of a pod.
-    pub fn remove(&self, uid: &str) -> io::Result<()> {
-        remove(&self.pod(uid))?;
-        remove(&self.pod_memory(uid))
+    /// All folders of a pod.
+    pub fn of_pod(&self, uid: &str) -> Vec<PathBuf> {
+        vec![self.pod(uid), self.pod_memory(uid)]
     }
 }
 
@@ -82,15 +81,20 @@ impl Places {
 /// # Errors
 /// What cannot be removed.
 pub fn remove_all(root: &Path) -> io::Result<()> {
-    if let Ok(memory) = fs::read_link(root.join(LINK))
-        && memory.starts_with(SHARED)
-    {
-        remove(&memory)?;
-    }
-    remove(root)
+    folders(root).iter().try_for_each(|folder| remove(folder))
 }
 
-fn remove(folder: &Path) -> io::Result<()> {
+/// A node's folders, in the order in which they are removed: the one that tells of the other last.
+pub fn folders(root: &Path) -> Vec<PathBuf> {
+    let memory = fs::read_link(root.join(LINK)).ok().filter(|memory| memory.starts_with(SHARED));
+    memory.into_iter().chain([root.to_path_buf()]).collect()
+}
+
+/// Removes a folder with all that is in it. One that is not there is fine.
+///
+/// # Errors
+/// What cannot be removed.
+pub fn remove(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

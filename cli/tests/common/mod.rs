@@ -99,7 +99,7 @@ impl TestCluster {
 
     /// Runs `coracle` against this cluster.
     pub fn coracle(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_coracle"))
+        Command::new(executable())
             .env("CORACLE_HOME", self.home.path())
             .env("KUBECONFIG", self.home.path().join("user-kubeconfig"))
             .args(["--name", &self.name])
@@ -162,8 +162,19 @@ impl Drop for TestCluster {
     }
 }
 
-/// The root of the repository.
+/// Another executable than the one that was built with the tests, for those who cannot read where that lies.
+const EXECUTABLE: &str = "CORACLE_EXECUTABLE";
+
+/// The program.
+pub fn executable() -> PathBuf {
+    std::env::var_os(EXECUTABLE).map_or_else(|| env!("CARGO_BIN_EXE_coracle").into(), PathBuf::from)
+}
+
+/// The root of the repository; where the tests run away from it, where they run.
 pub fn repository() -> PathBuf {
+    if std::env::var_os(EXECUTABLE).is_some() {
+        return std::env::current_dir().expect("a folder");
+    }
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use super::{Start, Started};
 use crate::env::{self, expand, expand_all};
@@ -32,7 +32,6 @@ impl Start {
                 ports: host_ports(&spec),
             },
         };
-        let share = |host: Option<bool>| if host == Some(true) { Share::Host } else { Share::Shareable };
         Ok(ContainerSpec {
             name: identity.container_name(&self.ctx.config.cluster),
             labels,
@@ -40,11 +39,7 @@ impl Start {
             hostname: hostname::shown(&self.pod).map_err(|why| self.no_sandbox(&why))?,
             mounts: volumes::held_by_sandbox(&volumes),
             network,
-            ipc: share(spec.host_ipc),
-            pid: if spec.host_pid == Some(true) { Share::Host } else { Share::Own },
-            sysctls: security::sysctls(&self.pod),
-            limits: Limits { cpu_shares: 2, oom_score_adj: -998, ..Limits::default() },
-            ..ContainerSpec::default()
+            ..of_sandbox(&self.pod)
         })
     }
 
@@ -59,17 +54,23 @@ impl Start {
         image_user: &str,
     ) -> Result<ContainerSpec, String> {
         let ctx = &self.ctx;
-        let pod = &self.pod;
         let facts = ctx.facts(Some(sandbox.address), self.accepted);
-        let lookup = ctx.look_up(pod).await?;
-        let user = security::user(pod, container, image_user)?;
-        let mut variables = env::variables(pod, container, &lookup, &facts)?;
+        let lookup = ctx.look_up(&self.pod).await?;
+        let mut variables = env::variables(&self.pod, container, &lookup, &facts)?;
         variables.entry("HOSTNAME".into()).or_insert_with(|| self.shown_hostname(spec));
-        let known = |name: &str| variables.get(name).cloned();
-        let filled =
-            |words: &Option<Vec<String>>| words.iter().flatten().map(|word| expand(word, known)).collect();
         let identity = self.identity(&container.name, attempt, backoff);
+        let described = of_container(&Given {
+            pod: &self.pod,
+            container,
+            variables: &variables,
+            image_user,
+            sandbox: &sandbox.id,
+            target: self.target.as_deref(),
+            node_memory: ctx.config.size.memory,
+            profile: &|path| self.seccomp_profile(path),
+        })?;
         let volumes = self.mount_volumes(Some(sandbox.address)).await.map_err(|failure| failure.message)?;
+        let known = |name: &str| variables.get(name).cloned();
         let mut mounts = Vec::new();
         for mount in container.volume_mounts.iter().flatten() {
             let prepared =
@@ -84,34 +85,11 @@ impl Start {
         mounts.extend(
             self.own_files(spec, container, attempt, sandbox, &mounts).map_err(|error| error.to_string())?,
         );
-        let join = || Share::Container(sandbox.id.clone());
         Ok(ContainerSpec {
             name: identity.container_name(&ctx.config.cluster),
             labels: self.labels(&identity),
-            image: container.image.clone().unwrap_or_default(),
-            entrypoint: filled(&container.command),
-            args: filled(&container.args),
-            env: variables.iter().map(|(name, value)| format!("{name}={value}")).collect(),
-            working_dir: container.working_dir.clone().unwrap_or_default(),
-            user: user.user,
-            groups: user.groups,
-            hostname: String::new(),
-            stdin: container.stdin == Some(true),
-            stdin_once: container.stdin_once == Some(true),
-            tty: container.tty == Some(true),
             mounts,
-            network: NetworkMode::Container(sandbox.id.clone()),
-            ipc: if spec.host_ipc == Some(true) { Share::Host } else { join() },
-            pid: match (spec.host_pid, spec.share_process_namespace) {
-                _ if self.target.is_some() => Share::Container(self.target.clone().unwrap_or_default()),
-                (Some(true), _) => Share::Host,
-                (_, Some(true)) => join(),
-                _ => Share::Own,
-            },
-            limits: resources::limits(pod, container, ctx.config.size.memory),
-            security: security::rights(pod, container, |path| self.seccomp_profile(path)),
-            sysctls: BTreeMap::new(),
-            removed_at_end: false,
+            ..described
         })
     }
 
@@ -132,6 +110,71 @@ impl Start {
     }
 }
 
+/// What a pod's spec says of its sandbox. Pure.
+fn of_sandbox(pod: &Pod) -> ContainerSpec {
+    let spec = pod.spec.clone().unwrap_or_default();
+    let share = |host: Option<bool>| if host == Some(true) { Share::Host } else { Share::Shareable };
+    ContainerSpec {
+        ipc: share(spec.host_ipc),
+        pid: if spec.host_pid == Some(true) { Share::Host } else { Share::Own },
+        sysctls: security::sysctls(pod),
+        limits: Limits { cpu_shares: 2, oom_score_adj: -998, ..Limits::default() },
+        ..ContainerSpec::default()
+    }
+}
+
+/// What a container's description is made of.
+struct Given<'a> {
+    pod: &'a Pod,
+    container: &'a Container,
+    /// Those that the container will see.
+    variables: &'a BTreeMap<String, String>,
+    /// What its image asks for.
+    image_user: &'a str,
+    /// The sandbox's id.
+    sandbox: &'a str,
+    /// The id of the container whose processes it is to see.
+    target: Option<&'a str>,
+    /// The node's, in bytes.
+    node_memory: i64,
+    /// Reads a seccomp profile of the node by its path.
+    profile: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// What a pod's spec says of a container, but for its files; or why it cannot be made, in upstream's words. Pure.
+fn of_container(given: &Given<'_>) -> Result<ContainerSpec, String> {
+    let Given { pod, container, .. } = *given;
+    let spec = pod.spec.clone().unwrap_or_default();
+    let user = security::user(pod, container, given.image_user)?;
+    let known = |name: &str| given.variables.get(name).cloned();
+    let filled =
+        |words: &Option<Vec<String>>| words.iter().flatten().map(|word| expand(word, known)).collect();
+    let join = || Share::Container(given.sandbox.to_owned());
+    Ok(ContainerSpec {
+        image: container.image.clone().unwrap_or_default(),
+        entrypoint: filled(&container.command),
+        args: filled(&container.args),
+        env: given.variables.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        working_dir: container.working_dir.clone().unwrap_or_default(),
+        user: user.user,
+        groups: user.groups,
+        stdin: container.stdin == Some(true),
+        stdin_once: container.stdin_once == Some(true),
+        tty: container.tty == Some(true),
+        network: NetworkMode::Container(given.sandbox.to_owned()),
+        ipc: if spec.host_ipc == Some(true) { Share::Host } else { join() },
+        pid: match (given.target, spec.host_pid, spec.share_process_namespace) {
+            (Some(target), ..) => Share::Container(target.to_owned()),
+            (_, Some(true), _) => Share::Host,
+            (_, _, Some(true)) => join(),
+            _ => Share::Own,
+        },
+        limits: resources::limits(pod, container, given.node_memory),
+        security: security::rights(pod, container, given.profile),
+        ..ContainerSpec::default()
+    })
+}
+
 /// The ports of the machine that lead to a pod.
 fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
     let ports = containers(spec).flat_map(|(container, _)| container.ports.iter().flatten());
@@ -145,3 +188,6 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
     });
     wanted.collect()
 }
+
+#[cfg(test)]
+mod tests;

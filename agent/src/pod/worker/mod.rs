@@ -295,10 +295,6 @@ impl Worker {
         self.ctx.claims.forget(&uid);
         self.ctx.images.forget(&uid);
         self.ctx.tokens.forget(&uid);
-        let places = self.ctx.places.clone();
-        let removed = tokio::task::spawn_blocking(move || places.remove(&uid)).await;
-        if let Ok(Err(error)) = removed {
-            tracing::warn!(pod = full_name(&self.pod), %error, "cannot remove the pod's files");
-        }
+        crate::files::remove_pod(&self.ctx, &uid).await;
     }
 }

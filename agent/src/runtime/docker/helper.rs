@@ -8,7 +8,7 @@ use futures::StreamExt;
 
 use super::DockerRuntime;
 use crate::helper::{Job, VERB};
-use crate::image::{self, PAUSE_IMAGE};
+use crate::image;
 use crate::labels::{CLUSTER, NODE};
 use crate::runtime::{
     ContainerSpec, Error, Mount, MountSource, NetworkMode, Propagation, Runtime, Security, Share, Streams,
@@ -16,6 +16,9 @@ use crate::runtime::{
 
 /// How long a helper may take. Folders of many files are removed by it.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the engine may take to remove one that has ended.
+const REMOVED_WITHIN: Duration = Duration::from_secs(15);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Has a job done and answers what came of it. The engine removes a helper as soon as it has ended, so that none is left
 /// behind by an agent that was killed meanwhile.
@@ -27,20 +30,35 @@ pub async fn run(
     labels: &BTreeMap<String, String>,
     job: &Job,
 ) -> Result<u64, Error> {
-    image::ensure(runtime).await.map_err(|error| Error::Refused(error.to_string()))?;
-    let (runtime, spec) = (runtime.clone(), describe(labels, job));
+    let image = image::helper(runtime).await?.id;
+    let (runtime, spec) = (runtime.clone(), ContainerSpec { image, ..describe(labels, job) });
     // On a task of its own: it is seen to its end, whoever asked for it.
     let done = tokio::spawn(async move {
         let id = runtime.create(&spec).await?;
         let late = || Error::Refused(format!("a helper did not end within {} s", PATIENCE.as_secs()));
         let output = tokio::time::timeout(PATIENCE, output(&runtime, &id)).await;
         let output = output.unwrap_or_else(|_| Err(late()));
-        if output.is_err() {
-            let _ = runtime.remove(&id).await;
+        if let Err(error) = gone(&runtime, &id).await {
+            tracing::warn!(container = id, %error, "a helper is left");
         }
         Job::answer(&output?).map_err(|why| Error::Refused(format!("a helper failed: {why}")))
     });
     done.await.map_err(|error| Error::Refused(error.to_string()))?
+}
+
+/// Returns once a helper that has ended is gone. The engine removes it by itself, and takes a moment.
+async fn gone(runtime: &DockerRuntime, id: &str) -> Result<(), Error> {
+    let removed = async {
+        loop {
+            runtime.remove(id).await?;
+            if runtime.inspect(id).await?.is_none() {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    let late = |_| Error::Refused("the engine does not remove it".into());
+    tokio::time::timeout(REMOVED_WITHIN, removed).await.map_err(late)?
 }
 
 /// Starts a helper and reads what it writes. It is listened to before it starts: once it has ended it is gone.
@@ -74,7 +92,6 @@ fn describe(labels: &BTreeMap<String, String>, job: &Job) -> ContainerSpec {
     ContainerSpec {
         name: format!("coracle.{cluster}.helper.{:016x}", RandomState::new().hash_one(job.words())),
         labels: [own(CLUSTER), own(NODE)].into_iter().flatten().collect(),
-        image: PAUSE_IMAGE.into(),
         entrypoint: ["/coracle".to_owned(), VERB.to_owned()].into_iter().chain(job.words()).collect(),
         user: "0:0".into(),
         mounts,

@@ -1,6 +1,7 @@
 //! The Docker engine, through bollard.
 
 mod create;
+mod engine;
 mod exec;
 mod helper;
 mod images;
@@ -17,6 +18,9 @@ use bollard::query_parameters as query;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+
+#[cfg(test)]
+pub(crate) use create::body as create_body;
 
 use super::{
     Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, Limits, LogLine, LogOptions,
@@ -37,13 +41,27 @@ pub struct DockerRuntime {
 /// sides know (engines from 20.10).
 ///
 /// # Errors
-/// [`Error::Unreachable`], in words for a person.
+/// In words for a person: [`Error::Unreachable`], and [`Error::Refused`] for an engine that cannot run pods.
 pub async fn connect() -> Result<DockerRuntime, Error> {
-    let docker = Docker::connect_with_defaults().map_err(|e| Error::Unreachable(e.to_string()))?;
-    let docker = docker.negotiate_version().await.map_err(|e| Error::Unreachable(e.to_string()))?;
+    let unreachable = |error: bollard::errors::Error| {
+        let hint = match error.to_string() {
+            text if text.contains("ermission denied") => {
+                "; you may not use it: sudo usermod -aG docker $USER, and log in again"
+            }
+            _ => "",
+        };
+        Error::Unreachable(format!("{error}{hint}"))
+    };
+    if let Some(why) = engine::refusal_of_host(&std::env::var("DOCKER_HOST").unwrap_or_default()) {
+        return Err(Error::Refused(why));
+    }
+    let docker = Docker::connect_with_defaults().map_err(unreachable)?;
+    let docker = docker.negotiate_version().await.map_err(unreachable)?;
     let info = docker.info().await.map_err(told)?;
-    let rootless = info.security_options.iter().flatten().any(|option| option.contains("rootless"));
-    Ok(DockerRuntime { docker, shields: !rootless && observe::may_shield() })
+    match engine::refusal(&info) {
+        Some(why) => Err(Error::Refused(why)),
+        None => Ok(DockerRuntime { docker, shields: observe::may_shield() }),
+    }
 }
 
 /// What an answer of the engine means to a caller.
