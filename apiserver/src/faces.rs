@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use coracle_client::Client;
 
-use crate::auth::node;
+use crate::auth::authorize::Authorizer;
 use crate::grpc;
 use crate::identity::Identity;
 use crate::lines::{Lines, service};
@@ -24,14 +24,16 @@ pub fn with_bus(
     verdicts: Arc<Verdicts>,
     lines: Lines,
     pki: Arc<Pki>,
+    authorizer: Authorizer,
 ) -> Router {
+    let nodes = service::nodes(lines, pki, authorizer.clone());
     let make_client = Arc::new(move |user: Identity| {
         let agent = manager(&user);
-        let client = LocalClient::new(registry.clone(), verdicts.clone(), user, agent);
+        let client = LocalClient::new(registry.clone(), verdicts.clone(), authorizer.clone(), user, agent);
         Arc::new(client) as Arc<dyn Client>
     });
     rest.route_service("/coracle.v1.Objects/{method}", grpc::objects(make_client))
-        .route_service("/coracle.v1.Nodes/{method}", service::nodes(lines, pki))
+        .route_service("/coracle.v1.Nodes/{method}", nodes)
 }
 
 /// Under which name a component owns fields: upstream's.
@@ -39,7 +41,7 @@ pub(crate) fn manager(user: &Identity) -> &'static str {
     match user.user.as_str() {
         "system:kube-controller-manager" => "kube-controller-manager",
         "system:kube-scheduler" => "kube-scheduler",
-        _ if node::node_of(user).is_some() => "kubelet",
+        _ if user.node().is_some() => "kubelet",
         _ => COMPONENT,
     }
 }

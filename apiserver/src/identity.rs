@@ -2,6 +2,23 @@
 
 use std::collections::BTreeMap;
 
+/// The group that may do everything.
+pub const MASTERS: &str = "system:masters";
+/// The group of all who are known.
+pub const AUTHENTICATED: &str = "system:authenticated";
+/// The group of all who are not.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// The user without a name.
+pub const ANONYMOUS: &str = "system:anonymous";
+/// The group of all service accounts.
+pub const ACCOUNTS: &str = "system:serviceaccounts";
+/// The group of all nodes.
+pub const NODES: &str = "system:nodes";
+/// The group of those who show a bootstrap token.
+pub const BOOTSTRAPPERS: &str = "system:bootstrappers";
+/// What the user names of nodes begin with.
+pub const NODE_PREFIX: &str = "system:node:";
+
 /// An authenticated caller. Every request carries one, and every change in the log names its user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
@@ -31,4 +48,14 @@ impl Identity {
     pub fn is_in(&self, group: &str) -> bool {
         self.groups.iter().any(|g| g == group)
     }
+
+    /// Which node this is, if it is one.
+    pub fn node(&self) -> Option<&str> {
+        self.user.strip_prefix(NODE_PREFIX).filter(|name| !name.is_empty() && self.is_in(NODES))
+    }
+}
+
+/// Namespace and name of the service account that a user name stands for.
+pub fn account_of(user: &str) -> Option<(&str, &str)> {
+    user.strip_prefix("system:serviceaccount:")?.split_once(':')
 }

@@ -1,16 +1,18 @@
-//! The client for components in the server's own process: it calls the registry and passes on what that holds.
+//! The client for components in the server's own process: it asks whether its user may, calls the registry and passes on what that
+//! holds. The bus over the network is this client behind gRPC.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use coracle_api::{Key, Object, Revision, Status, kinds};
-use coracle_client::{Client, Error, Event, Interest, Write};
+use coracle_api::{Key, Object, Revision, Status};
+use coracle_client::{Client, Error, Event, Interest, Op, Write};
 use futures::future::{FutureExt, join_all};
 use futures::stream::{self, BoxStream, StreamExt};
 use serde_json::Value;
 
-use crate::auth::node;
+use crate::auth::attributes::Attributes;
+use crate::auth::authorize::Authorizer;
 use crate::identity::Identity;
 use crate::registry::Registry;
 use crate::registry::operation::{Context, Operation};
@@ -21,12 +23,15 @@ use crate::verdicts::Verdicts;
 
 /// How often a watch without events says how far it is, for those who wait for a revision.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(1);
+/// Where verdicts are read; who reports them must be allowed to post here.
+const VERDICTS: &str = "/coracle/v1/verdicts";
 
 /// The registry on behalf of one identity. Cheap to clone.
 #[derive(Clone)]
 pub struct LocalClient {
     registry: Arc<Registry>,
     verdicts: Arc<Verdicts>,
+    authorizer: Authorizer,
     user: Identity,
     user_agent: String,
 }
@@ -36,13 +41,19 @@ impl LocalClient {
     pub fn new(
         registry: Arc<Registry>,
         verdicts: Arc<Verdicts>,
+        authorizer: Authorizer,
         user: Identity,
         user_agent: impl Into<String>,
     ) -> LocalClient {
-        LocalClient { registry, verdicts, user, user_agent: user_agent.into() }
+        LocalClient { registry, verdicts, authorizer, user, user_agent: user_agent.into() }
+    }
+
+    fn may(&self, asked: &Attributes) -> Result<(), Status> {
+        self.authorizer.may(&self.user, asked)
     }
 
     async fn write_one(&self, write: Write) -> Result<Arc<Object>, Status> {
+        self.may(&written(&write.op))?;
         let context = Context {
             causes: write.causes,
             actor: write.actor,
@@ -57,15 +68,14 @@ impl LocalClient {
 #[async_trait]
 impl Client for LocalClient {
     async fn get(&self, key: &Key) -> Result<Option<Arc<Object>>, Error> {
-        if key.kind == kinds::SECRET {
-            node::may_read_secret(&self.registry, &self.user, &key.namespace, &key.name)?;
-        }
+        self.may(&Attributes::on("get", key, ""))?;
         Ok(self.registry.get(key))
     }
 
     async fn list(&self, interest: &Interest) -> Result<(Vec<Arc<Object>>, Revision), Error> {
-        may_read_many(&self.user, interest)?;
-        let listing = self.registry.list(&selection(interest)?, &ListOptions::default())?;
+        let selection = selection(interest)?;
+        self.may(&read("list", interest, &selection))?;
+        let listing = self.registry.list(&selection, &ListOptions::default())?;
         let objects = listing.entries.into_iter().map(|entry| entry.object).collect();
         Ok((objects, listing.revision))
     }
@@ -75,8 +85,10 @@ impl Client for LocalClient {
         interests: Vec<Interest>,
         since: Revision,
     ) -> Result<BoxStream<'static, Result<Event, Error>>, Error> {
-        interests.iter().try_for_each(|interest| may_read_many(&self.user, interest))?;
         let selections = interests.iter().map(selection).collect::<Result<Vec<_>, Status>>()?;
+        let asked =
+            interests.iter().zip(&selections).map(|(interest, selection)| read("watch", interest, selection));
+        asked.into_iter().try_for_each(|asked| self.may(&asked))?;
         // A revision that does not come is one from before the restore of a backup.
         self.registry.reach(since).await.map_err(|_| Error::Expired { since })?;
         let watcher = self.registry.watch(selections, since).map_err(gone)?;
@@ -95,17 +107,36 @@ impl Client for LocalClient {
     }
 
     async fn report(&self, verdicts: Vec<(Key, Value)>) -> Result<(), Error> {
+        self.may(&Attributes::plain("post", VERDICTS))?;
         self.verdicts.report(verdicts);
         Ok(())
     }
 }
 
-/// Secrets are read one by one by nodes, as pods name them.
-fn may_read_many(user: &Identity, interest: &Interest) -> Result<(), Status> {
-    if node::node_of(user).is_some() && interest.kind == kinds::SECRET {
-        return Err(Status::forbidden(&interest.kind, "", "nodes read secrets one by one"));
+/// What a list or a watch is about. The fields are those of the selection that is served.
+fn read(verb: &str, interest: &Interest, selection: &Selection) -> Attributes {
+    Attributes {
+        namespace: interest.namespace.clone().unwrap_or_default(),
+        name: selection.fields.requires("metadata.name").unwrap_or_default().to_owned(),
+        fields: selection.fields.clone(),
+        ..Attributes::many(verb, &interest.kind)
     }
-    Ok(())
+}
+
+/// What a write is about.
+fn written(op: &Op) -> Attributes {
+    match op {
+        // A new object's name is not looked at, as it is not in REST, where it stands in the body.
+        Op::Create { kind, namespace, sub: None, .. } => {
+            Attributes { namespace: namespace.clone(), ..Attributes::many("create", kind) }
+        }
+        Op::Create { kind, namespace, sub: Some((name, sub)), .. } => {
+            Attributes::on("create", &Key::new(kind, namespace.as_str(), name.as_str()), sub)
+        }
+        Op::Update { key, sub, .. } => Attributes::on("update", key, sub.unwrap_or_default()),
+        Op::Patch { key, sub, .. } => Attributes::on("patch", key, sub.unwrap_or_default()),
+        Op::Delete { key, .. } => Attributes::on("delete", key, ""),
+    }
 }
 
 fn selection(interest: &Interest) -> Result<Selection, Status> {

@@ -17,14 +17,18 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{self, Authenticator};
+use crate::auth::authenticate::{Authenticator, certified};
+use crate::auth::authorize::Authorizer;
+use crate::auth::lookup::Lookup;
 use crate::faces;
+use crate::http::connection::{Connection, Peer};
 use crate::identity::Identity;
 use crate::lines::Lines;
 use crate::local::LocalClient;
 use crate::pki::{Pki, PkiError};
 use crate::registry::{Registry, expiry};
-use crate::rest::{self, App};
+use crate::rest::app::App;
+use crate::rest::{handle, metrics};
 use crate::store::{Bounds, Embedded, Store, StoreError};
 use crate::verdicts::Verdicts;
 
@@ -113,6 +117,7 @@ pub struct Server {
     address: SocketAddr,
     registry: Arc<Registry>,
     verdicts: Arc<Verdicts>,
+    authorizer: Authorizer,
     lines: Lines,
     pki: Arc<Pki>,
     stop: CancellationToken,
@@ -155,28 +160,34 @@ impl Server {
         let tasks = TaskTracker::new();
         let verdicts = Arc::new(Verdicts::default());
         let lines = Lines::default();
-        let router = rest::router(App {
+        let objects: Arc<dyn Lookup> = registry.clone();
+        let authorizer = Authorizer::new(objects.clone());
+        let router = handle::router(App {
             large: Semaphore::new(1),
             registry: registry.clone(),
             verdicts: verdicts.clone(),
-            authenticator: Authenticator::new(pki.accounts().clone(), config.anonymous_auth),
+            authenticator: Authenticator::new(pki.accounts().clone(), objects, config.anonymous_auth),
+            authorizer: authorizer.clone(),
             lines: lines.clone(),
             stop: stop.clone(),
-            metrics: rest::health::Metrics::default(),
+            metrics: metrics::Metrics::default(),
         });
-        let router = faces::with_bus(router, registry.clone(), verdicts.clone(), lines.clone(), pki.clone());
+        let bus = authorizer.clone();
+        let router =
+            faces::with_bus(router, registry.clone(), verdicts.clone(), lines.clone(), pki.clone(), bus);
         tasks.spawn(forget(registry.clone(), stop.clone()));
         let event_ttl = SignedDuration::try_from(config.event_ttl).unwrap_or(SignedDuration::MAX);
         tasks.spawn(expiry::run(registry.clone(), event_ttl, stop.clone()));
         tasks.spawn(accept(listener, TlsAcceptor::from(tls), router, stop.clone(), tasks.clone()));
-        Ok(Server { address, registry, verdicts, lines, pki, stop, tasks })
+        Ok(Server { address, registry, verdicts, authorizer, lines, pki, stop, tasks })
     }
 
     /// Writes on behalf of somebody, from within the process.
     pub fn client(&self, user: &str, groups: &[&str]) -> Arc<dyn Client> {
         let identity = Identity::new(user, groups);
         let agent = faces::manager(&identity);
-        Arc::new(LocalClient::new(self.registry.clone(), self.verdicts.clone(), identity, agent))
+        let (registry, verdicts) = (self.registry.clone(), self.verdicts.clone());
+        Arc::new(LocalClient::new(registry, verdicts, self.authorizer.clone(), identity, agent))
     }
 
     /// Certificates, bootstrap tokens and tokens of service accounts.
@@ -268,8 +279,8 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, router: axum::Router, stop: 
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
     // Verified in the handshake: it is of this cluster's authority.
     let chain = stream.get_ref().1.peer_certificates();
-    let certificate = chain.and_then(|chain| chain.first()).and_then(|leaf| auth::certified(leaf));
-    let router = router.layer(axum::Extension(rest::Connection { certificate }));
+    let peer = chain.and_then(|chain| chain.first()).map_or(Peer::Unknown, |leaf| certified(leaf));
+    let router = router.layer(axum::Extension(Connection { peer }));
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     let http2 = &mut builder.http2();

@@ -7,6 +7,7 @@
 
 mod account;
 mod namespace;
+pub mod node_restriction;
 mod priority;
 mod tolerations;
 pub mod unserved;

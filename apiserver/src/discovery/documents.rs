@@ -3,8 +3,8 @@
 use coracle_api::{Kind, KindRef, kinds};
 use serde_json::{Map, Value, json};
 
-use crate::rest::accept::{Media, Shape};
-use crate::rest::reply::Reply;
+use crate::http::accept::{Media, Shape};
+use crate::http::reply::Reply;
 
 /// Upstream's order of groups in `/apis`, as far as they are served; others follow by name.
 const ORDER: [&str; 13] = [

@@ -1,5 +1,7 @@
 //! What the server can do, told from the table of kinds.
 
+pub mod issuer;
+
 mod documents;
 mod openapi;
 

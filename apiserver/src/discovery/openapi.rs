@@ -6,9 +6,9 @@ use axum::body::Body;
 use coracle_api::kinds;
 use coracle_api::openapi::Documents;
 
-use crate::rest::Asked;
-use crate::rest::accept::Media;
-use crate::rest::reply::Reply;
+use crate::http::accept::Media;
+use crate::http::query::Query;
+use crate::http::reply::Reply;
 
 /// The documents about all kinds, each made when it is first asked for.
 fn documents() -> &'static Documents {
@@ -17,9 +17,9 @@ fn documents() -> &'static Documents {
 }
 
 /// Answers a path below `/openapi`.
-pub fn openapi(asked: &Asked, path: &str) -> Reply {
+pub fn openapi(accept: &str, query: &Query, path: &str) -> Reply {
     match path {
-        "/openapi/v2" if asked.accept.contains("proto-openapi") => Reply {
+        "/openapi/v2" if accept.contains("proto-openapi") => Reply {
             content_type: "application/com.github.proto-openapi.spec.v2.v1.0+protobuf".into(),
             body: Body::from(documents().v2_protobuf()),
             ..Reply::text(200, "")
@@ -31,7 +31,7 @@ pub fn openapi(asked: &Asked, path: &str) -> Reply {
             let document =
                 path.strip_prefix("/openapi/v3/").and_then(|path| Some((path, documents().document(path)?)));
             let Some((path, document)) = document else { return Reply::text(404, "") };
-            let stale = asked.query.get("hash").is_some_and(|hash| hash != documents().hash());
+            let stale = query.get("hash").is_some_and(|hash| hash != documents().hash());
             if stale {
                 let hash = documents().hash();
                 return Reply {

@@ -10,8 +10,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
+use crate::http::connection::{Connection, Peer};
 use crate::identity::Identity;
-use crate::rest::Connection;
 
 /// The largest answer, as large as the client takes: a list of everything.
 const LARGEST_ANSWER: usize = 512 << 20;
@@ -40,17 +40,16 @@ impl Face {
     }
 }
 
-/// Who calls: one of the cluster's components, known by certificate.
+/// Who calls: somebody known by certificate. What the caller may do is asked with each call.
 ///
 /// # Errors
-/// 401 and 403 in gRPC's words.
+/// 401 in gRPC's words.
 pub fn caller<T>(request: &Request<T>) -> Result<Identity, Status> {
-    let peer = request.extensions().get::<Connection>().and_then(|peer| peer.certificate.clone());
-    let user = peer.ok_or_else(|| Status::unauthenticated("components show a client certificate"))?;
-    if crate::auth::authorize::is_part_of_cluster(&user) {
-        return Ok(user);
+    match request.extensions().get::<Connection>().map(|connection| &connection.peer) {
+        Some(Peer::Known(user)) => Ok(user.clone()),
+        Some(Peer::Unreadable) => Err(Status::unauthenticated("the client certificate names nobody")),
+        Some(Peer::Unknown) | None => Err(Status::unauthenticated("components show a client certificate")),
     }
-    Err(Status::permission_denied(format!("User {:?} is no component of the cluster", user.user)))
 }
 
 fn failed(error: impl Into<Error>) -> Status {
@@ -98,11 +97,7 @@ impl Objects for Face {
         &self,
         request: Request<pb::ReportRequest>,
     ) -> Result<Response<pb::ReportResponse>, Status> {
-        let user = caller(&request)?;
-        if crate::auth::node::node_of(&user).is_some() {
-            return Err(Status::permission_denied("nodes give no verdicts"));
-        }
-        let client = (self.make_client)(user);
+        let client = self.client(&request)?;
         let verdicts = request.into_inner().verdicts.into_iter().map(wire::verdict_in);
         let verdicts = verdicts.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         client.report(verdicts).await.map_err(failed)?;

@@ -9,10 +9,10 @@ use http::request::Parts;
 use tokio_util::sync::CancellationToken;
 
 use super::Lines;
+use crate::http::path::Target;
+use crate::http::query::Query;
+use crate::http::reply;
 use crate::registry::Registry;
-use crate::rest::path::Target;
-use crate::rest::query::Query;
-use crate::rest::reply;
 
 /// What these handlers need.
 #[derive(Clone)]
@@ -32,20 +32,22 @@ pub fn serves(target: &Target) -> bool {
         && matches!(target.sub.as_deref(), Some("log" | "exec" | "attach"))
 }
 
-/// Answers a request that [`serves`] has approved of; the caller has been authorised.
+/// Answers a request that [`serves`] has approved of; whoever asks may.
 ///
 /// # Errors
 /// What is to be told as a `Status`.
-pub async fn answer(app: &App, target: &Target, parts: &mut Parts) -> Result<Response, Status> {
-    let query = Query::parse(parts.uri.query().unwrap_or_default());
+pub async fn answer(
+    app: &App,
+    target: &Target,
+    query: &Query,
+    parts: &mut Parts,
+) -> Result<Response, Status> {
     let part = |part: &Option<String>| part.clone().unwrap_or_default();
     let (namespace, name, sub) = (part(&target.namespace), part(&target.name), part(&target.sub));
     match (sub.as_str(), &parts.method) {
-        ("log", &Method::GET) => {
-            Ok(super::log::answer(app, &namespace, &name, &query).await?.into_response())
-        }
+        ("log", &Method::GET) => Ok(super::log::answer(app, &namespace, &name, query).await?.into_response()),
         ("exec" | "attach", &Method::GET | &Method::POST) => {
-            super::remote::answer(app, &namespace, &name, &sub, &query, parts).await
+            super::remote::answer(app, &namespace, &name, &sub, query, parts).await
         }
         _ => Err(reply::no_method()),
     }

@@ -9,15 +9,11 @@ use futures::stream;
 use super::http::App;
 use super::place;
 use super::remote::begin;
-use crate::rest::reply::Reply;
+use crate::http::query::Query;
+use crate::http::reply::Reply;
 
 /// Answers `GET .../pods/NAME/log`.
-pub(super) async fn answer(
-    app: &App,
-    namespace: &str,
-    name: &str,
-    query: &crate::rest::query::Query,
-) -> Result<Reply, Status> {
+pub(super) async fn answer(app: &App, namespace: &str, name: &str, query: &Query) -> Result<Reply, Status> {
     let logs = super::options::read(name, query)?;
     let Some(place) = place::find(&app.registry, namespace, name, query.text("container"))? else {
         // A pod without a node has written nothing.

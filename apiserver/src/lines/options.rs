@@ -6,7 +6,7 @@ use coracle_api::status::{Cause, Details};
 use coracle_client::line::Logs;
 use jiff::Timestamp;
 
-use crate::rest::query::Query;
+use crate::http::query::Query;
 
 /// Reads the options of a log request: first their form, then their values.
 ///

@@ -11,8 +11,8 @@ use http::request::Parts;
 use super::http::App;
 use super::place::{self, Place};
 use super::socket::{PROTOCOLS, Protocol, serve};
-use crate::rest::query::Query;
-use crate::rest::reply::Reply;
+use crate::http::query::Query;
+use crate::http::reply::Reply;
 
 /// Answers `.../pods/NAME/exec` and `.../attach`.
 pub(super) async fn answer(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use coracle_api::{Key, kinds};
 use coracle_client::line::{Frame, Lines as _, frame_in, frame_out};
 use coracle_client::wire;
 use coracle_proto::v1 as pb;
@@ -13,9 +14,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Lines;
-use crate::auth::node;
+use crate::auth::attributes::Attributes;
+use crate::auth::authorize::Authorizer;
 use crate::grpc::caller;
-use crate::identity::Identity;
+use crate::identity::{AUTHENTICATED, BOOTSTRAPPERS, Identity};
 use crate::pki::Pki;
 
 /// How long an agent may take to say which session it attends.
@@ -28,19 +30,31 @@ const LONGEST_NAME: usize = 253;
 pub struct Face {
     lines: Lines,
     pki: Arc<Pki>,
+    authorizer: Authorizer,
 }
 
 /// The service, ready to be mounted.
-pub fn nodes(lines: Lines, pki: Arc<Pki>) -> NodesServer<Face> {
-    NodesServer::new(Face { lines, pki })
+pub fn nodes(lines: Lines, pki: Arc<Pki>, authorizer: Authorizer) -> NodesServer<Face> {
+    NodesServer::new(Face { lines, pki, authorizer })
 }
 
-/// Whether a caller may speak for a node: the node itself, or a master.
-fn speaks_for(user: &Identity, name: &str) -> Result<(), Status> {
-    if node::node_of(user) == Some(name) || user.is_in(crate::auth::MASTERS) {
-        return Ok(());
+/// What a new node asks for: upstream's right to have a certificate of its own signed.
+fn joining() -> Attributes {
+    Attributes {
+        verb: "create".into(),
+        group: "certificates.k8s.io".into(),
+        resource: "certificatesigningrequests".into(),
+        subresource: "nodeclient".into(),
+        ..Attributes::default()
     }
-    Err(Status::permission_denied(format!("User {:?} is not node {name:?}", user.user)))
+}
+
+impl Face {
+    /// Whether a caller may speak for a node: the node itself, or a master.
+    fn may_speak_for(&self, user: &Identity, name: &str) -> Result<(), Status> {
+        let line = Attributes::on("create", &Key::new(&kinds::NODE, "", name), "line");
+        self.authorizer.may(user, &line).map_err(|status| Status::permission_denied(status.message))
+    }
 }
 
 fn is_node_name(name: &str) -> bool {
@@ -60,6 +74,10 @@ impl Nodes for Face {
             tracing::warn!(node = request.name, "a node came with a bad bootstrap token");
             return Err(Status::unauthenticated("the bootstrap token is not valid"));
         }
+        let id = request.token.split('.').next().unwrap_or_default();
+        let user = Identity::new(&format!("system:bootstrap:{id}"), &[BOOTSTRAPPERS, AUTHENTICATED]);
+        let may = self.authorizer.may(&user, &joining());
+        may.map_err(|status| Status::permission_denied(status.message))?;
         if !is_node_name(&request.name) {
             return Err(Status::invalid_argument(format!("{:?} is no name for a node", request.name)));
         }
@@ -77,7 +95,7 @@ impl Nodes for Face {
     ) -> Result<Response<Self::ConnectStream>, Status> {
         let user = caller(&request)?;
         let name = request.into_inner().node;
-        speaks_for(&user, &name)?;
+        self.may_speak_for(&user, &name)?;
         let orders = self.lines.connect(&name).await.map_err(|error| wire::error_out(&error))?;
         let orders = orders.map(|order| order.map_err(|error| wire::error_out(&error)));
         Ok(Response::new(orders.boxed()))
@@ -96,7 +114,7 @@ impl Nodes for Face {
         let Some(pb::frame::Frame::Attend(hello)) = hello.and_then(|frame| frame.frame) else {
             return Err(Status::invalid_argument("the first frame must say which session this is"));
         };
-        speaks_for(&user, &hello.node)?;
+        self.may_speak_for(&user, &hello.node)?;
         let ours = self.lines.attend(&hello.node, hello.session).await;
         let ours = ours.map_err(|error| wire::error_out(&error))?;
         let send = ours.send;

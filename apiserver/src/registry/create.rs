@@ -62,6 +62,8 @@ impl Registry {
         let admission = Admission { registry: self, kind, namespace };
         admission::await_default(&admission, &object).await;
         admission::admit_create(&admission, &mut object)?;
+        let place = Key::new(kind, namespace, text(&object, "name"));
+        self.restrict_node(context, "create", &place, "", &object, &Value::Null)?;
         let generated = text(&object, "name").is_empty() && !text(&object, "generateName").is_empty();
         let mut draft = Some(object);
         for attempt in 1.. {

@@ -21,6 +21,7 @@ mod managed;
 mod options;
 mod patch;
 mod perform;
+mod restrict;
 mod scale;
 mod services;
 mod update;
@@ -35,7 +36,6 @@ use coracle_client::clock::Clock;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::auth::node;
 pub use crate::entry::stored;
 use crate::entry::{Entry, Summary, encoding};
 use crate::large::LargeWork;
@@ -209,7 +209,6 @@ impl Registry {
         operation: Operation,
         warnings: &mut Vec<String>,
     ) -> Result<Written, Status> {
-        node::may_write(self, &context.user, &operation)?;
         match operation {
             Operation::Create { kind, namespace, sub: None, body } => {
                 self.create(context, &kind, &namespace, body, warnings).await
@@ -218,7 +217,10 @@ impl Registry {
                 let key = Key::new(kind, namespace, name);
                 match sub.as_str() {
                     "binding" => self.bind(context, &key, body, warnings).await,
-                    "eviction" => self.evict(context, &key, body, warnings).await,
+                    "eviction" => {
+                        self.restrict_node(context, "create", &key, &sub, &Value::Null, &Value::Null)?;
+                        self.evict(context, &key, body, warnings).await
+                    }
                     "token" => self.issue_token(context, &key, body, warnings),
                     _ => Err(Status::not_found(&key.kind, &key.name)),
                 }
@@ -229,7 +231,12 @@ impl Registry {
             Operation::Patch { key, sub, form, body } => {
                 self.patch(context, &key, sub.as_deref(), form, body, warnings).await
             }
-            Operation::Delete { key, options } => self.delete(context, &key, &options).await,
+            Operation::Delete { key, options } => {
+                if let Some(old) = self.entry(&key) {
+                    self.restrict_node(context, "delete", &key, "", &Value::Null, &old.value())?;
+                }
+                self.delete(context, &key, &options).await
+            }
         }
     }
 

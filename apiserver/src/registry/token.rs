@@ -36,6 +36,7 @@ impl Registry {
         let seconds = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
         check_name(text(&request, "name"), &account.name)?;
         check_seconds(seconds)?;
+        self.restrict_node(context, "create", account, "token", &request, &Value::Null)?;
         let audiences: Vec<String> = match request["spec"]["audiences"].as_array() {
             Some(some) if !some.is_empty() => {
                 some.iter().filter_map(Value::as_str).map(String::from).collect()

@@ -82,6 +82,8 @@ impl Registry {
             check_uid(key, text(&new, "uid"), &old).map_err(Failure::refused)?;
         }
         check_revision(key, &old, &mut new).map_err(Failure::refused)?;
+        let sub = change.sub.unwrap_or_default();
+        self.restrict_node(context, "update", key, sub, &new, &old).map_err(Failure::refused)?;
         fill_changed(&mut new, &old);
         drop_double_owners(&mut new, warnings);
         if change.sub.is_none() && **kind == coracle_api::kinds::POD {

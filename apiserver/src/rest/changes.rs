@@ -3,29 +3,29 @@
 use coracle_api::{Key, Revision, Status, kinds};
 use serde_json::{Value, json};
 
-use super::accept::Media;
+use super::app::{App, Asked};
 use super::difference::difference;
-use super::reply::{Reply, no_resource};
-use super::{App, Asked};
+use crate::http::accept::Media;
+use crate::http::reply::Reply;
 
 /// The most changes in one answer, unless `limit` says less.
 const MOST: usize = 5000;
 
-/// Answers a path below `/coracle/v1`.
-pub fn answer(app: &App, asked: &Asked, parts: &[String]) -> Result<Reply, Status> {
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    let media = Media { pretty: super::pretty(asked), ..Media::JSON };
-    match parts[..] {
-        ["changes"] => Ok(Reply::value(200, &changes(app, asked)?, &media)),
-        ["verdicts", namespace, pod] => {
-            let key = Key::new(&kinds::POD, namespace, pod);
-            let verdict = app.verdicts.get(&key).ok_or_else(|| {
-                Status::failure(404, "NotFound", format!("no verdict on pod {namespace}/{pod} is known"))
-            })?;
-            Ok(Reply::value(200, &verdict, &media))
-        }
-        _ => Err(no_resource()),
-    }
+/// `/coracle/v1/verdicts/NAMESPACE/POD`: why a pod is where it is.
+pub fn verdict(app: &App, asked: &Asked, namespace: &str, pod: &str) -> Result<Reply, Status> {
+    let verdict = app.verdicts.get(&Key::new(&kinds::POD, namespace, pod)).ok_or_else(|| {
+        Status::failure(404, "NotFound", format!("no verdict on pod {namespace}/{pod} is known"))
+    })?;
+    Ok(Reply::value(200, &verdict, &media(asked)))
+}
+
+/// `/coracle/v1/changes`.
+pub fn list(app: &App, asked: &Asked) -> Result<Reply, Status> {
+    Ok(Reply::value(200, &changes(app, asked)?, &media(asked)))
+}
+
+fn media(asked: &Asked) -> Media {
+    Media { pretty: asked.pretty(), ..Media::JSON }
 }
 
 /// The log, oldest first. `kind` takes any of a kind's names; `namespace`, `name`, `revision`, `since`, `limit` narrow it down;

@@ -13,12 +13,13 @@ use rand::Rng;
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
-use super::accept::{Offer, Shape, negotiate};
-use super::path;
-use super::query::{ListQuery, read_revision};
-use super::reply::Reply;
-use super::{App, Asked, read};
+use super::app::{App, Asked};
+use super::options::{ListQuery, read_revision};
+use super::shape;
 use crate::entry::encoding::framed;
+use crate::http::accept::{Offer, Shape, negotiate};
+use crate::http::path;
+use crate::http::reply::Reply;
 use crate::state::list::{ListOptions, expired};
 use crate::state::selection::Selection;
 use crate::state::watch::{Event, Watcher};
@@ -78,7 +79,7 @@ pub fn start(
         other => other,
     };
     if let Shape::Table(_) = shape {
-        read::form(app, asked, "")?;
+        shape::form(app, asked, "")?;
     }
     let wanted = read_revision(&options.revision).map_err(|text| Status::failure(500, "", text))?;
     let from_now = wanted.is_none_or(|revision| revision.0 == 0);
@@ -222,7 +223,7 @@ impl Stream {
     }
 
     fn shape_value(&mut self, value: Value) -> Value {
-        let shaped = read::shape_one(&self.app, &self.asked, &self.kind, value, &self.shape);
+        let shaped = shape::shape_one(&self.app, &self.asked, &self.kind, value, &self.shape);
         let mut shown = shaped.unwrap_or(Value::Null);
         if matches!(self.shape, Shape::Table(_)) {
             if !self.headed {

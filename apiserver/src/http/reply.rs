@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
+use coracle_api::status::Details;
 use coracle_api::{Kind, Status};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::Value;
 
 use super::accept::Media;
-use super::items::Items;
 
 /// An answer.
 pub struct Reply {
@@ -69,12 +69,12 @@ impl Reply {
         }
     }
 
-    /// A list that is sent piece by piece.
-    pub fn pieces(items: Items) -> Reply {
+    /// A document of JSON that is sent piece by piece.
+    pub fn pieces(body: Body) -> Reply {
         Reply {
             code: 200,
             content_type: "application/json".into(),
-            body: Body::new(items),
+            body,
             warnings: Vec::new(),
             retry_after: None,
             location: None,
@@ -177,19 +177,17 @@ pub fn prettied(json: &[u8]) -> Vec<u8> {
 
 fn to_yaml(json: &[u8]) -> String {
     let value: Value = serde_json::from_slice(json).unwrap_or_default();
-    super::yaml::emit(&value)
+    coracle_api::document::yaml::write(&value)
 }
 
 /// 404 under a known API version.
 pub fn no_resource() -> Status {
-    use coracle_api::status::Details;
     Status::failure(404, "NotFound", "the server could not find the requested resource")
         .with_details(Details::default())
 }
 
 /// 405.
 pub fn no_method() -> Status {
-    use coracle_api::status::Details;
     Status::failure(
         405,
         "MethodNotAllowed",
@@ -200,7 +198,7 @@ pub fn no_method() -> Status {
 
 /// The success that a delete answers which leaves nothing to show.
 pub fn deleted(kind: &Kind, name: &str, uid: &str) -> Status {
-    Status::success(coracle_api::status::Details { uid: uid.into(), ..kind.details(name) })
+    Status::success(Details { uid: uid.into(), ..kind.details(name) })
 }
 
 #[cfg(test)]

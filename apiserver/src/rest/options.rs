@@ -1,66 +1,13 @@
-//! The query of a URL: parameters as upstream converts them, and its checks of the options they make.
+//! The options in a query: what a list, a watch or a write asks for, with upstream's checks.
 
 use coracle_api::field::Fault;
 use coracle_api::selector::{FieldSelector, Selector};
 use coracle_api::status::{Cause, Details};
 use coracle_api::{Errors, Path, Revision, Status};
 
+use crate::http::query::Query;
 use crate::registry::operation::FieldValidation;
 use crate::state::list::ListOptions;
-
-/// The parameters, in order.
-#[derive(Clone, Debug, Default)]
-pub struct Query(Vec<(String, String)>);
-
-impl Query {
-    /// Reads the part of a URL behind the question mark.
-    pub fn parse(text: &str) -> Query {
-        let plus = |part: &str| super::path::decode(&part.replace('+', " "));
-        let pairs = text.split('&').filter(|pair| !pair.is_empty());
-        Query(
-            pairs
-                .map(|pair| {
-                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    (plus(name), plus(value))
-                })
-                .collect(),
-        )
-    }
-
-    /// The first value of a parameter.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
-    }
-
-    /// The first value of a parameter, or nothing.
-    pub fn text(&self, name: &str) -> &str {
-        self.get(name).unwrap_or_default()
-    }
-
-    /// All values of a parameter.
-    pub fn all(&self, name: &str) -> Vec<&str> {
-        self.0.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect()
-    }
-
-    /// A switch: anything but `false` and `0` is true, nothing included.
-    pub fn flag(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|value| !value.eq_ignore_ascii_case("false") && value != "0")
-    }
-
-    /// A whole number.
-    ///
-    /// # Errors
-    /// 400, with the text of Go's parser.
-    pub fn int(&self, name: &str) -> Result<Option<i64>, Status> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        value.parse().map(Some).map_err(|_| {
-            let digits = value.strip_prefix(['-', '+']).unwrap_or(value);
-            let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-            let why = if is_number { "value out of range" } else { "invalid syntax" };
-            Status::bad_request(format!("strconv.ParseInt: parsing {value:?}: {why}"))
-        })
-    }
-}
 
 /// What a list or a watch asks for.
 #[derive(Clone, Debug, Default)]
@@ -224,8 +171,6 @@ pub struct WriteQuery {
     pub field_manager: String,
     /// `fieldValidation`.
     pub field_validation: FieldValidation,
-    /// `force`.
-    pub force: Option<bool>,
 }
 
 impl WriteQuery {
@@ -262,12 +207,7 @@ impl WriteQuery {
         if !errors.is_empty() {
             return Err(invalid_options(options, &errors));
         }
-        Ok(WriteQuery {
-            dry_run: !dry_run.is_empty(),
-            field_manager: manager.into(),
-            field_validation,
-            force,
-        })
+        Ok(WriteQuery { dry_run: !dry_run.is_empty(), field_manager: manager.into(), field_validation })
     }
 }
 

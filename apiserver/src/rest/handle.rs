@@ -1,0 +1,229 @@
+//! From a request to its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use coracle_api::Status;
+use coracle_api::status::Details;
+use http::Method;
+use http::request::Parts;
+
+use super::app::{App, Asked};
+use super::{changes, health, read, write};
+use crate::auth::attributes::Attributes;
+use crate::discovery;
+use crate::http::accept::{self, Media, Offer, negotiate};
+use crate::http::connection::Connection;
+use crate::http::path::{self, Location, Route, Target};
+use crate::http::query::Query;
+use crate::http::reply::{self, Reply};
+use crate::identity::Identity;
+use crate::lines;
+
+/// Upstream's limit for a request's body.
+const BODY_MAX: usize = 3 << 20;
+/// A body from which on it takes its turn, see [`App::large`]: a hundred times the usual.
+const BODY_LARGE: usize = 128 << 10;
+/// How long a client may take to send its body.
+const BODY_TIME: Duration = Duration::from_secs(60);
+/// How long an answer may take to begin: upstream's `--request-timeout`. Only a disk that has stopped takes so long.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+
+/// Everything that is served over HTTP.
+pub fn router(app: App) -> Router {
+    Router::new().fallback(handle).with_state(Arc::new(app))
+}
+
+async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let method = parts.method.clone();
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let response = match Asked::read(&method, query, &parts.headers) {
+        Err(status) => Reply::status(&status, &Media::JSON).into_response(),
+        Ok(mut asked) => {
+            let plain = Media { pretty: asked.pretty(), ..accept::of_error(&asked.accept) };
+            let answer = answer(&app, &mut asked, &mut parts, body).await;
+            answer.unwrap_or_else(|status| Reply::status(&status, &plain).into_response())
+        }
+    };
+    app.metrics.count(&method, response.status().as_u16());
+    response
+}
+
+async fn answer(
+    app: &Arc<App>,
+    asked: &mut Asked,
+    parts: &mut Parts,
+    body: Body,
+) -> Result<Response, Status> {
+    let location = path::read(parts.uri.path());
+    asked.user = who(app, parts, location.as_ref().ok().map(|location| &location.route))?;
+    let location = location?;
+    asked.user = may(app, std::mem::take(&mut asked.user), parts, &location, &asked.query)?;
+    match &location.route {
+        // Conversations with containers are no documents: what such a client sends is not read beforehand.
+        Route::Resource(target) if lines::http::serves(target) => {
+            let streams = lines::http::App {
+                registry: app.registry.clone(),
+                lines: app.lines.clone(),
+                stop: app.stop.clone(),
+            };
+            return lines::http::answer(&streams, target, &asked.query, parts).await;
+        }
+        Route::Issuer => {
+            return discovery::issuer::answer(&location.path, &asked.accept, app.authenticator.accounts());
+        }
+        _ => {}
+    }
+    if matches!(asked.method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
+        asked.body = read_body(body).await?;
+    }
+    let answer = async {
+        let _turn = if asked.body.len() > BODY_LARGE { app.large.acquire().await.ok() } else { None };
+        dispatch(app, asked, &location).await
+    };
+    // A write goes on to its end in a task of its own: only the waiting for it ends here.
+    let answer = tokio::time::timeout(ANSWER_TIME, answer).await;
+    answer.unwrap_or_else(|_| Err(too_slow())).map(Reply::into_response)
+}
+
+/// 504: whether a write has happened is not known.
+fn too_slow() -> Status {
+    let why = "request did not complete within requested timeout - context deadline exceeded";
+    Status::failure(504, "Timeout", format!("Timeout: {why}")).with_details(Details::default())
+}
+
+/// Who asks, before anything else is looked at.
+fn who(app: &App, parts: &Parts, route: Option<&Route>) -> Result<Identity, Status> {
+    let connection = parts.extensions.get::<Connection>().cloned().unwrap_or_default();
+    app.authenticator.identify(&connection.peer, &parts.headers, route)
+}
+
+/// In whose name the request is made, and whether all that it is about is allowed.
+fn may(
+    app: &App,
+    user: Identity,
+    parts: &Parts,
+    location: &Location,
+    query: &Query,
+) -> Result<Identity, Status> {
+    let user = app.authorizer.impersonate(user, &parts.headers)?;
+    if !app.authenticator.is_open(&location.route) {
+        let needed = Attributes::needed(&parts.method, location, query);
+        needed.iter().try_for_each(|asked| app.authorizer.may(&user, asked))?;
+    }
+    Ok(user)
+}
+
+async fn read_body(body: Body) -> Result<Bytes, Status> {
+    match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY_MAX)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => {
+            let source = std::error::Error::source(&error);
+            if source.is_some_and(|s| s.is::<http_body_util::LengthLimitError>()) {
+                let text = format!("Request entity too large: limit is {BODY_MAX}");
+                return Err(Status::failure(413, "RequestEntityTooLarge", text));
+            }
+            Err(Status::bad_request(format!("the body could not be read: {error}")))
+        }
+        Err(_) => Err(Status::failure(408, "Timeout", "the body did not come in time")),
+    }
+}
+
+async fn dispatch(app: &Arc<App>, asked: &Asked, location: &Location) -> Result<Reply, Status> {
+    let read = |offer| {
+        negotiate(&asked.accept, offer, false)
+            .map(|media| Media { pretty: media.pretty || asked.pretty(), ..media })
+    };
+    // Upstream's documents about itself answer most methods alike.
+    let get_only = || if asked.method == Method::GET { Ok(()) } else { Err(reply::no_method()) };
+    match &location.route {
+        Route::NoPage | Route::NoGroup(_) => Ok(Reply::no_page()),
+        Route::NoResource(_) | Route::NoVersion | Route::Issuer => Err(reply::no_resource()),
+        Route::Root => Ok(Reply::value(200, &discovery::root(), &Media { pretty: true, ..Media::JSON })),
+        Route::Version => {
+            get_only()?;
+            read(Offer::JsonOnly)?;
+            Ok(Reply::json(200, discovery::version(), &Media { pretty: true, ..Media::JSON }))
+        }
+        Route::Health(check, one) => Ok(health::check(app, asked, check, one.as_deref())),
+        Route::Metrics => Ok(app.metrics.page(&app.registry)),
+        Route::OpenApi => Ok(discovery::openapi(&asked.accept, &asked.query, &location.path)),
+        Route::CoreVersions => {
+            get_only()?;
+            let media = read(Offer::Discovery)?;
+            Ok(discovery::core_versions(&media))
+        }
+        Route::Groups => Ok(discovery::groups(&read(Offer::Discovery)?)),
+        Route::Group(group) => Ok(discovery::group(group, &read(Offer::Plain)?)),
+        Route::GroupVersion { group, version } => {
+            get_only()?;
+            Ok(discovery::resources(group, version, &read(Offer::Plain)?))
+        }
+        Route::Changes => changes::list(app, asked),
+        Route::Verdict { namespace, pod } => changes::verdict(app, asked, namespace, pod),
+        Route::Bindings(namespace) if asked.method == Method::POST => {
+            write::bind(app, asked, namespace.clone()).await
+        }
+        Route::Bindings(_) => Err(reply::no_method()),
+        Route::Resource(target) => resource(app, asked, target).await,
+    }
+}
+
+async fn resource(app: &Arc<App>, asked: &Asked, target: &Target) -> Result<Reply, Status> {
+    let across = target.kind.namespaced && target.namespace.is_none();
+    let method = asked.method.as_str();
+    if let Some(verb) = collection_verb(method, target)
+        && !target.kind.verbs.contains(&verb)
+    {
+        return Err(reply::no_method());
+    }
+    match (method, &target.name, &target.sub) {
+        ("GET", None, _) => read::list(app, asked, target).await,
+        ("GET", Some(_), _) if target.watch => read::list(app, asked, target).await,
+        _ if target.watch => Err(reply::no_method()),
+        ("GET", Some(_), None) => read::get(app, asked, target).await,
+        ("POST", None, _) if !across => write::create(app, asked, target).await,
+        ("DELETE", None, _) if !across => write::delete_collection(app, asked, target).await,
+        ("PUT", Some(_), None) => write::update(app, asked, target).await,
+        ("PATCH", Some(_), None) => write::patch(app, asked, target).await,
+        ("DELETE", Some(_), None) => write::delete(app, asked, target).await,
+        (_, Some(_), Some(sub)) => {
+            let verb = match method {
+                "GET" => "get",
+                "POST" => "create",
+                "PUT" => "update",
+                "PATCH" => "patch",
+                "DELETE" => "delete",
+                _ => return Err(reply::no_method()),
+            };
+            let row = target.kind.subresources.iter().find(|s| s.name == sub);
+            if !row.is_some_and(|row| row.verbs.contains(&verb)) {
+                return Err(reply::no_method());
+            }
+            match verb {
+                "get" => read::get_sub(app, asked, target).await,
+                "create" => write::create(app, asked, target).await,
+                "update" => write::update(app, asked, target).await,
+                "patch" => write::patch(app, asked, target).await,
+                _ => Err(reply::no_method()),
+            }
+        }
+        _ => Err(reply::no_method()),
+    }
+}
+
+/// The verb that a request to a resource itself comes to, where not every resource has it.
+fn collection_verb(method: &str, target: &Target) -> Option<&'static str> {
+    match (method, &target.name, &target.sub) {
+        ("DELETE", None, _) => Some("deletecollection"),
+        ("POST", None, _) => Some("create"),
+        ("GET", None, _) => Some("list"),
+        _ => None,
+    }
+}
