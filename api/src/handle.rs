@@ -18,7 +18,8 @@ pub enum Handle<T: 'static> {
 }
 
 impl<T> Handle<T> {
-    fn same_place(&self, other: &Handle<T>) -> bool {
+    /// Whether both are handles of the very same value, not merely of equal ones.
+    pub fn same_place(&self, other: &Handle<T>) -> bool {
         std::ptr::eq::<T>(&**self, &**other)
     }
 }

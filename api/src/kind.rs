@@ -13,6 +13,7 @@ use crate::names;
 use crate::schema::{Schema, SchemaRef};
 use crate::status::Details;
 use crate::table::Table;
+use crate::table::path::JsonPath;
 use crate::validate::metadata::{MetaRules, validate_metadata, validate_metadata_update};
 
 /// A row of the table: built in, or made at run time.
@@ -57,6 +58,21 @@ pub struct Kind {
     pub strategy: &'static Strategy,
     /// Set where objects of this kind are kept as another kind, and this one is only how they are shown.
     pub view: Option<&'static View>,
+    /// Where `/scale` reads and writes, if not at the usual places.
+    pub scale: Option<ScalePaths>,
+    /// Where the row comes from.
+    pub origin: Origin,
+}
+
+/// Where a row comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The program.
+    BuiltIn,
+    /// A definition, at run time.
+    Definition,
+    /// Nowhere: it stands for a kind that nobody has defined ([`Kind::unknown`]).
+    Unknown,
 }
 
 /// How objects that are kept as one kind are shown as another, such as events of the core group as `events.k8s.io`.
@@ -73,13 +89,44 @@ pub struct View {
     pub show: fn(Value) -> Value,
 }
 
+/// Where the value of a selectable field stands in an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Read {
+    /// JSON pointers; the first place where something is that is not empty counts.
+    First(&'static [&'static str]),
+    /// As a definition says it.
+    Path(JsonPath),
+}
+
+impl Read {
+    /// The first place that is looked at.
+    pub fn first(&self) -> Option<&'static str> {
+        match self {
+            Read::First(pointers) => pointers.first().copied(),
+            Read::Path(_) => None,
+        }
+    }
+}
+
+/// Where `/scale` reads and writes, if not at the usual places of workloads: `spec.replicas`, `status.replicas` and
+/// `spec.selector`.
+#[derive(Clone, Debug)]
+pub struct ScalePaths {
+    /// How many are wanted.
+    pub wanted: JsonPath,
+    /// How many there are.
+    pub found: JsonPath,
+    /// The label selector of what is scaled, as text.
+    pub selector: Option<JsonPath>,
+}
+
 /// A field that a field selector may name, and where its value is read from an object.
 #[derive(Clone, Debug)]
 pub struct Selectable {
     /// The name in the selector, such as `spec.nodeName`.
     pub field: Text,
-    /// Where the value stands, as JSON pointers; the first that is there and not empty counts.
-    pub read: &'static [&'static str],
+    /// Where the value stands.
+    pub read: Read,
     /// What an absent field reads as: the zero value of its type, as text.
     pub zero: &'static str,
 }
@@ -87,22 +134,29 @@ pub struct Selectable {
 impl Selectable {
     /// A field of text.
     pub const fn text(field: &'static str, read: &'static [&'static str]) -> Selectable {
-        Selectable { field: Cow::Borrowed(field), read, zero: "" }
+        Selectable { field: Cow::Borrowed(field), read: Read::First(read), zero: "" }
     }
 
     /// A field that is `true` or `false`.
     pub const fn switch(field: &'static str, read: &'static [&'static str]) -> Selectable {
-        Selectable { field: Cow::Borrowed(field), read, zero: "false" }
+        Selectable { field: Cow::Borrowed(field), read: Read::First(read), zero: "false" }
     }
 
     /// The value of the field in an object, as a selector compares it.
     pub fn value(&self, object: &Value) -> String {
-        let texts = self.read.iter().filter_map(|pointer| object.pointer(pointer)).map(|value| match value {
+        let text = |value: &Value| match value {
             Value::String(text) => text.clone(),
             Value::Null => String::new(),
             other => other.to_string(),
-        });
-        texts.into_iter().find(|text| !text.is_empty()).unwrap_or_else(|| self.zero.into())
+        };
+        let found = match &self.read {
+            Read::First(pointers) => {
+                let texts = pointers.iter().filter_map(|pointer| object.pointer(pointer)).map(text);
+                texts.into_iter().find(|text| !text.is_empty())
+            }
+            Read::Path(path) => path.find(object).map(text),
+        };
+        found.unwrap_or_else(|| self.zero.into())
     }
 }
 
@@ -123,7 +177,7 @@ pub struct Subresource {
 #[derive(Debug)]
 pub struct Change {
     /// Keeps everything that the subresource may not touch. (new, old)
-    pub prepare: fn(&mut Value, &Value),
+    pub prepare: fn(&Kind, &mut Value, &Value),
     /// Its rules. (new, old)
     pub validate: CheckChange,
 }
@@ -137,13 +191,13 @@ pub type CheckChange = fn(&Kind, &Value, &Value, &mut Errors);
 /// What a schema cannot say of a kind: what upstream calls its strategy. All pure.
 pub struct Strategy {
     /// Fills in what depends on other fields, after the constants of `data/defaults.txt`; must be idempotent.
-    pub default: fn(&mut Value),
+    pub default: fn(&Kind, &mut Value),
     /// Puts a new object in order before validation: drops its status, sets its generation.
-    pub prepare_create: fn(&mut Value),
+    pub prepare_create: fn(&Kind, &mut Value),
     /// Puts a changed object in order: keeps the old status, bumps the generation. (new, old)
-    pub prepare_update: fn(&mut Value, &Value),
+    pub prepare_update: fn(&Kind, &mut Value, &Value),
     /// The same for a write to `/status`: keeps everything but the status. (new, old)
-    pub prepare_status_update: fn(&mut Value, &Value),
+    pub prepare_status_update: fn(&Kind, &mut Value, &Value),
     /// Every rule for a new object, those for `metadata` included: see [`Kind::check_metadata`].
     pub validate: Check,
     /// Every rule for a change, those for a new object included where upstream repeats them. (new, old)
@@ -151,9 +205,9 @@ pub struct Strategy {
     /// Rules for a write to `/status`. (new, old)
     pub validate_status_update: CheckChange,
     /// Texts for `Warning:` headers about a new object that are told even if it is then refused.
-    pub early_warnings: fn(&Value) -> Vec<String>,
+    pub early_warnings: fn(&Kind, &Value) -> Vec<String>,
     /// Texts for `Warning:` headers about an object that is nevertheless accepted. (new, old if there is one)
-    pub warnings: fn(&Value, Option<&Value>) -> Vec<String>,
+    pub warnings: fn(&Kind, &Value, Option<&Value>) -> Vec<String>,
     /// Whether a PUT or an apply patch of an object that does not exist creates it.
     pub create_on_update: bool,
     /// Whether a PUT without `resourceVersion` overwrites, rather than being refused.
@@ -166,6 +220,29 @@ impl Kind {
     /// The handle of a built-in row.
     pub const fn handle(&'static self) -> KindRef {
         Handle::Static(self)
+    }
+
+    /// A row that knows no more than the names of its resource: what a store holds may belong to a kind that is not defined
+    /// yet, or not any more. It equals the row that the definition makes.
+    pub fn unknown(group: &str, version: &str, plural: &str) -> Kind {
+        let own = |text: &str| Cow::Owned(text.to_owned());
+        Kind {
+            group: own(group),
+            version: own(version),
+            plural: own(plural),
+            origin: Origin::Unknown,
+            ..crate::kinds::CORE
+        }
+    }
+
+    /// Whether this row was made from a definition, at run time.
+    pub fn is_defined(&self) -> bool {
+        self.origin == Origin::Definition
+    }
+
+    /// Whether this row is a placeholder for one that is not there.
+    pub fn is_unknown(&self) -> bool {
+        self.origin == Origin::Unknown
     }
 
     /// API group; empty for the core group.
@@ -237,7 +314,7 @@ impl Kind {
     /// Fills in what an object leaves open; a second time changes nothing.
     pub fn fill_in(&self, object: &mut Value) {
         constants(object, self.schema());
-        (self.strategy.default)(object);
+        (self.strategy.default)(self, object);
     }
 
     /// The rules for `metadata` of a new object. They are the same for all kinds but for how a name looks; where in the

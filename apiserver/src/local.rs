@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use coracle_api::kinds::Kinds;
 use coracle_api::{Key, Object, Revision, Status};
 use coracle_client::{Client, Error, Event, Interest, Op, Write};
 use futures::future::{FutureExt, join_all};
@@ -67,6 +68,10 @@ impl LocalClient {
 
 #[async_trait]
 impl Client for LocalClient {
+    fn kinds(&self) -> &Kinds {
+        self.registry.kinds()
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Arc<Object>>, Error> {
         self.may(&Attributes::on("get", key, ""))?;
         Ok(self.registry.get(key))

@@ -171,6 +171,7 @@ impl Server {
             lines: lines.clone(),
             stop: stop.clone(),
             metrics: metrics::Metrics::default(),
+            openapi: crate::discovery::OpenApi::default(),
         });
         let bus = authorizer.clone();
         let router =

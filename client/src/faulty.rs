@@ -83,6 +83,10 @@ impl Faulty {
 
 #[async_trait]
 impl Client for Faulty {
+    fn kinds(&self) -> &coracle_api::kinds::Kinds {
+        self.0.inner.kinds()
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Arc<Object>>, Error> {
         self.0.inner.get(key).await
     }

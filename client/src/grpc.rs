@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use coracle_api::kinds::Kinds;
 use coracle_api::{Key, Object, Revision, Status};
 use coracle_proto::v1 as pb;
 use coracle_proto::v1::objects_client::ObjectsClient;
@@ -28,6 +29,7 @@ const LARGEST_MESSAGE: usize = 512 << 20;
 #[derive(Clone)]
 pub struct Grpc {
     objects: ObjectsClient<Channel>,
+    kinds: Kinds,
 }
 
 /// A channel to the API server.
@@ -81,7 +83,7 @@ impl Grpc {
         let objects = ObjectsClient::new(channel)
             .max_decoding_message_size(LARGEST_MESSAGE)
             .max_encoding_message_size(LARGEST_MESSAGE);
-        Grpc { objects }
+        Grpc { objects, kinds: Kinds::new() }
     }
 }
 
@@ -98,16 +100,24 @@ async fn call<T>(
 
 #[async_trait]
 impl Client for Grpc {
+    fn kinds(&self) -> &Kinds {
+        &self.kinds
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Arc<Object>>, Error> {
         let request = pb::GetRequest { key: Some(wire::key_out(key)) };
         let object = call(self.objects.clone().get(request)).await?.object;
-        Ok(object.map(wire::object_in).transpose()?)
+        Ok(object.map(|object| wire::object_in(&self.kinds, object)).transpose()?)
     }
 
     async fn list(&self, interest: &Interest) -> Result<(Vec<Arc<Object>>, Revision), Error> {
         let request = pb::ListRequest { interest: Some(wire::interest_out(interest)) };
         let answer = call(self.objects.clone().list(request)).await?;
-        let objects = answer.objects.into_iter().map(wire::object_in).collect::<Result<_, _>>()?;
+        let objects = answer
+            .objects
+            .into_iter()
+            .map(|object| wire::object_in(&self.kinds, object))
+            .collect::<Result<_, _>>()?;
         Ok((objects, Revision(answer.revision)))
     }
 
@@ -118,7 +128,7 @@ impl Client for Grpc {
     ) -> Result<BoxStream<'static, Result<Event, Error>>, Error> {
         let interests = interests.iter().map(wire::interest_out).collect();
         let request = pb::WatchRequest { interests, since: since.0 };
-        let mut objects = self.objects.clone();
+        let (mut objects, kinds) = (self.objects.clone(), self.kinds.clone());
         let started = tokio::time::timeout(CALL, objects.watch(request)).await;
         let events = match started {
             Ok(Ok(response)) => response.into_inner(),
@@ -126,7 +136,7 @@ impl Client for Grpc {
             Err(_) => return Err(Error::Unreachable("the watch did not start in time".into())),
         };
         let events = events.map(move |event| match event {
-            Ok(event) => Ok(wire::event_in(event)?),
+            Ok(event) => Ok(wire::event_in(&kinds, event)?),
             Err(status) => Err(wire::error_in(&status, since)),
         });
         Ok(events.boxed())
@@ -139,7 +149,10 @@ impl Client for Grpc {
         if outcomes.len() != count {
             return Err(Error::Malformed(format!("{} outcomes for {count} writes", outcomes.len())));
         }
-        Ok(outcomes.into_iter().map(wire::outcome_in).collect::<Result<_, _>>()?)
+        Ok(outcomes
+            .into_iter()
+            .map(|outcome| wire::outcome_in(&self.kinds, outcome))
+            .collect::<Result<_, _>>()?)
     }
 
     async fn report(&self, verdicts: Vec<(Key, Value)>) -> Result<(), Error> {

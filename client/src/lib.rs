@@ -31,6 +31,7 @@ pub mod write;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use coracle_api::kinds::Kinds;
 use coracle_api::{Key, KindRef, Object, Revision, Status};
 use futures::stream::BoxStream;
 use serde_json::Value;
@@ -49,6 +50,9 @@ pub use write::{Op, PatchForm, Propagation, Write};
 /// The identity on whose behalf it reads and writes belongs to the client: it is named when the client is made.
 #[async_trait]
 pub trait Client: Send + Sync + 'static {
+    /// The kinds that the server knows, as far as this client has heard of them.
+    fn kinds(&self) -> &Kinds;
+
     /// The object as it is now, or `None` where there is none.
     async fn get(&self, key: &Key) -> Result<Option<Arc<Object>>, Error>;
 

@@ -16,7 +16,7 @@ pub trait Typed:
     /// The row of its kind.
     fn kind() -> KindRef {
         // A component that names a type which no row serves is a fault of the program, found by its first test.
-        kinds::by_resource(Self::GROUP, Self::VERSION, Self::URL_PATH_SEGMENT)
+        kinds::built_in(Self::GROUP, Self::VERSION, Self::URL_PATH_SEGMENT)
             .expect("components use only types that have a row in the kind table")
     }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use coracle_api::{Key, Kind, KindRef, Object, Revision, Status, kinds};
+use coracle_api::kinds::Kinds;
+use coracle_api::{Key, Kind, KindRef, Object, Revision, Status};
 use coracle_proto::v1 as pb;
 use serde_json::Value;
 
@@ -43,9 +44,10 @@ fn resource(kind: &Kind) -> pb::Resource {
     pb::Resource { group: kind.group().into(), version: kind.version().into(), plural: kind.plural().into() }
 }
 
-fn kind(resource: Option<pb::Resource>) -> Result<KindRef, WireError> {
+fn kind(kinds: &Kinds, resource: Option<pb::Resource>) -> Result<KindRef, WireError> {
     let r = resource.ok_or(WireError::Missing("resource"))?;
-    kinds::by_resource(&r.group, &r.version, &r.plural)
+    kinds
+        .by_resource(&r.group, &r.version, &r.plural)
         .ok_or_else(|| WireError::UnknownKind(format!("{}/{}/{}", r.group, r.version, r.plural)))
 }
 
@@ -58,9 +60,9 @@ pub fn key_out(key: &Key) -> pb::Key {
 ///
 /// # Errors
 /// Unknown kinds.
-pub fn key_in(key: Option<pb::Key>) -> Result<Key, WireError> {
+pub fn key_in(kinds: &Kinds, key: Option<pb::Key>) -> Result<Key, WireError> {
     let key = key.ok_or(WireError::Missing("key"))?;
-    Ok(Key::new(kind(key.resource)?, key.namespace, key.name))
+    Ok(Key::new(kind(kinds, key.resource)?, key.namespace, key.name))
 }
 
 /// An object as a message; its bytes are shared, not copied.
@@ -72,8 +74,8 @@ pub fn object_out(object: &Object) -> pb::Object {
 ///
 /// # Errors
 /// Unknown kinds.
-pub fn object_in(object: pb::Object) -> Result<Arc<Object>, WireError> {
-    let key = key_in(object.key)?;
+pub fn object_in(kinds: &Kinds, object: pb::Object) -> Result<Arc<Object>, WireError> {
+    let key = key_in(kinds, object.key)?;
     Ok(Arc::new(Object { key, revision: Revision(object.revision), json: object.json }))
 }
 
@@ -91,10 +93,10 @@ pub fn interest_out(interest: &Interest) -> pb::Interest {
 ///
 /// # Errors
 /// Unknown kinds.
-pub fn interest_in(interest: Option<pb::Interest>) -> Result<Interest, WireError> {
+pub fn interest_in(kinds: &Kinds, interest: Option<pb::Interest>) -> Result<Interest, WireError> {
     let interest = interest.ok_or(WireError::Missing("interest"))?;
     Ok(Interest {
-        kind: kind(interest.resource)?,
+        kind: kind(kinds, interest.resource)?,
         namespace: (!interest.namespace.is_empty()).then_some(interest.namespace),
         labels: interest.label_selector,
         fields: interest.field_selector,
@@ -121,9 +123,9 @@ pub fn event_out(event: &Event) -> pb::WatchEvent {
 ///
 /// # Errors
 /// An event of a type that this version does not know, or without its object.
-pub fn event_in(event: pb::WatchEvent) -> Result<Event, WireError> {
+pub fn event_in(kinds: &Kinds, event: pb::WatchEvent) -> Result<Event, WireError> {
     use pb::watch_event::Type;
-    let object = || object_in(event.object.clone().ok_or(WireError::Missing("object"))?);
+    let object = || object_in(kinds, event.object.clone().ok_or(WireError::Missing("object"))?);
     match event.r#type() {
         Type::Bookmark => Ok(Event::Bookmark(Revision(event.revision))),
         Type::Added => Ok(Event::Added(object()?)),
@@ -192,21 +194,21 @@ pub fn write_out(write: &Write) -> pb::Write {
 ///
 /// # Errors
 /// Unknown kinds, subresources, words; malformed JSON.
-pub fn write_in(write: pb::Write) -> Result<Write, WireError> {
+pub fn write_in(kinds: &Kinds, write: pb::Write) -> Result<Write, WireError> {
     use pb::write::Op as In;
     let op = match write.op.ok_or(WireError::Missing("op"))? {
         In::Create(create) => {
-            let kind = kind(create.resource)?;
+            let kind = kind(kinds, create.resource)?;
             let sub = sub_in(&kind, &create.subresource)?.map(|sub| (create.name, sub));
             Op::Create { kind, namespace: create.namespace, sub, object: json_in(&create.json)? }
         }
         In::Update(update) => {
-            let key = key_in(update.key)?;
+            let key = key_in(kinds, update.key)?;
             let sub = sub_in(&key.kind, &update.subresource)?;
             Op::Update { key, sub, object: json_in(&update.json)? }
         }
         In::Patch(patch) => {
-            let key = key_in(patch.key)?;
+            let key = key_in(kinds, patch.key)?;
             let sub = sub_in(&key.kind, &patch.subresource)?;
             let form = PatchForm::from_media_type(&patch.r#type);
             let form = form.ok_or(WireError::UnknownWord { what: "patch type", word: patch.r#type })?;
@@ -222,7 +224,7 @@ pub fn write_in(write: pb::Write) -> Result<Write, WireError> {
                 })?),
             };
             Op::Delete {
-                key: key_in(delete.key)?,
+                key: key_in(kinds, delete.key)?,
                 uid: (!delete.uid.is_empty()).then_some(delete.uid),
                 revision: (delete.revision > 0).then_some(Revision(delete.revision)),
                 grace_seconds: delete.grace_period_seconds,
@@ -248,10 +250,10 @@ pub fn outcome_out(outcome: &Result<Arc<Object>, Status>) -> pb::Outcome {
 ///
 /// # Errors
 /// Neither object nor status, or one that cannot be read.
-pub fn outcome_in(outcome: pb::Outcome) -> Result<Result<Arc<Object>, Status>, WireError> {
+pub fn outcome_in(kinds: &Kinds, outcome: pb::Outcome) -> Result<Result<Arc<Object>, Status>, WireError> {
     use pb::outcome::Result as In;
     match outcome.result.ok_or(WireError::Missing("result"))? {
-        In::Object(object) => Ok(Ok(object_in(object)?)),
+        In::Object(object) => Ok(Ok(object_in(kinds, object)?)),
         In::Status(json) => Ok(Err(serde_json::from_slice(&json)?)),
     }
 }
@@ -265,8 +267,8 @@ pub fn verdict_out((pod, verdict): &(Key, Value)) -> pb::Verdict {
 ///
 /// # Errors
 /// Unknown kinds; malformed JSON.
-pub fn verdict_in(verdict: pb::Verdict) -> Result<(Key, Value), WireError> {
-    Ok((key_in(verdict.pod)?, json_in(&verdict.json)?))
+pub fn verdict_in(kinds: &Kinds, verdict: pb::Verdict) -> Result<(Key, Value), WireError> {
+    Ok((key_in(kinds, verdict.pod)?, json_in(&verdict.json)?))
 }
 
 /// Why a call failed, as gRPC says it. A refusal travels whole, as the JSON of its `Status`.
@@ -304,6 +306,8 @@ pub fn error_in(status: &tonic::Status, since: Revision) -> Error {
 mod tests {
     use serde_json::json;
 
+    use coracle_api::kinds;
+
     use super::*;
 
     #[test]
@@ -330,7 +334,7 @@ mod tests {
         ];
         for op in ops {
             let write = Write { op, causes: vec![Revision(3)], actor: "x".into() };
-            assert_eq!(write_in(write_out(&write)).unwrap(), write);
+            assert_eq!(write_in(&Kinds::new(), write_out(&write)).unwrap(), write);
         }
     }
 

@@ -12,6 +12,7 @@ use super::place::Place;
 use super::time;
 use crate::document::{Raw, number};
 use crate::quantity::{Quantity, QuantityError};
+use crate::schema::structural::Rules;
 use crate::schema::{Field, Schema, Shape, Struct, Text, Zero};
 
 /// More unknown and repeated fields than this are not told, as upstream does.
@@ -149,6 +150,9 @@ impl Shaper {
         label: Option<&str>,
         place: &Place<'_>,
     ) -> Option<Value> {
+        if let Some(rules) = &schema.rules {
+            return self.defined(raw, schema, rules, place);
+        }
         if raw == Raw::Null {
             return None;
         }
@@ -182,6 +186,36 @@ impl Shaper {
                 self.mismatch(&raw, schema, label, place);
                 None
             }
+        }
+    }
+
+    /// A value of a type that was defined at run time. What is of another type stays as it is: validation refuses it by name.
+    fn defined(&mut self, raw: Raw<'_>, schema: &Schema, rules: &Rules, place: &Place<'_>) -> Option<Value> {
+        match (&schema.shape, raw) {
+            // Left out where it is no value, so that a default can take its place.
+            (_, Raw::Null) => rules.nullable.then_some(Value::Null),
+            (Shape::Struct(fields), Raw::Map(entries)) => Some(self.fields(entries, schema, fields, place)),
+            (Shape::Map { values }, Raw::Map(entries)) => {
+                let mut map = Map::new();
+                for (key, raw) in entries {
+                    let here = Place::Key { parent: place, key: &key };
+                    let value = self.value(raw, values.get(), None, &here);
+                    if let Some(value) = value
+                        && map.insert(key.clone().into_owned(), value).is_some()
+                    {
+                        self.strict("duplicate", place, &key);
+                    }
+                }
+                Some(Value::Object(map))
+            }
+            (Shape::List { items, .. }, Raw::List(raws)) => {
+                let values = raws.into_iter().enumerate().map(|(index, raw)| {
+                    let here = Place::Index { parent: place, index };
+                    self.value(raw, items.get(), None, &here).unwrap_or_default()
+                });
+                Some(Value::Array(values.collect()))
+            }
+            (_, raw) => Some(raw.into_value()),
         }
     }
 
@@ -281,11 +315,10 @@ impl Shaper {
         let mut told: HashSet<Cow<'_, str>> = HashSet::new();
         for (key, raw) in entries {
             let Some(at) = fields.position(&key) else {
-                if told.insert(key.clone()) {
-                    self.strict("unknown", place, &key);
-                }
                 if fields.open {
                     unknown.push((key.into_owned(), raw.into_value()));
+                } else if told.insert(key.clone()) {
+                    self.strict("unknown", place, &key);
                 }
                 continue;
             };

@@ -24,8 +24,14 @@ pub static CONFIG_MAP: Kind = Kind {
     ..CORE
 };
 
-static TABLE: Table =
-    Table::of(&[Column::name(), Column::text("Data", "How many entries it has.", ENTRIES), Column::age()]);
+static TABLE: Table = Table {
+    columns: Borrowed(&[
+        Column::name(),
+        Column::text("Data", "How many entries it has.", ENTRIES),
+        Column::age(),
+    ]),
+    ..Table::PLAIN
+};
 
 const ENTRIES: crate::table::Cell = Made(|map, _| (count(map, "/data") + count(map, "/binaryData")).into());
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::strategy::{
     PLAIN, count_spec_changes, generation, keep, keep_all_but_status, set_generation, start_counting,
 };
-use super::workload::{self, POD_COLUMNS};
+use super::workload::{self, CONTAINERS, IMAGES, SELECTOR};
 use super::{Borrowed, CORE, Named, SCALE, STATUS, Static};
 use crate::defaults::fill_empty;
 use crate::field::{Errors, Field, is_zero};
@@ -31,34 +31,37 @@ pub static DEPLOYMENT: Kind = Kind {
     ..CORE
 };
 
-static TABLE: Table = Table::of(&[
-    Column::name(),
-    Column::text(
-        "Ready",
-        "How many pods are ready, of those wanted.",
-        Made(|deployment, _| {
-            format!("{}/{}", int(deployment, "/status/readyReplicas"), int(deployment, "/spec/replicas"))
-                .into()
-        }),
-    ),
-    Column::text(
-        "Up-to-date",
-        "How many pods follow the newest template.",
-        Number("/status/updatedReplicas"),
-    ),
-    Column::text(
-        "Available",
-        "How many pods have been ready for long enough.",
-        Number("/status/availableReplicas"),
-    ),
-    Column::age(),
-    POD_COLUMNS[0],
-    POD_COLUMNS[1],
-    POD_COLUMNS[2],
-]);
+static TABLE: Table = Table {
+    columns: Borrowed(&[
+        Column::name(),
+        Column::text(
+            "Ready",
+            "How many pods are ready, of those wanted.",
+            Made(|deployment, _| {
+                format!("{}/{}", int(deployment, "/status/readyReplicas"), int(deployment, "/spec/replicas"))
+                    .into()
+            }),
+        ),
+        Column::text(
+            "Up-to-date",
+            "How many pods follow the newest template.",
+            Number("/status/updatedReplicas"),
+        ),
+        Column::text(
+            "Available",
+            "How many pods have been ready for long enough.",
+            Number("/status/availableReplicas"),
+        ),
+        Column::age(),
+        CONTAINERS,
+        IMAGES,
+        SELECTOR,
+    ]),
+    ..Table::PLAIN
+};
 
 static STRATEGY: Strategy = Strategy {
-    default: |deployment| {
+    default: |_, deployment| {
         if let Some(strategy) = deployment.pointer_mut("/spec/strategy") {
             fill_empty(strategy, "type", "RollingUpdate");
             if text(strategy, "/type") == "RollingUpdate" {
@@ -71,9 +74,9 @@ static STRATEGY: Strategy = Strategy {
         }
         workload::default_template(deployment);
     },
-    prepare_create: |deployment| start_counting(deployment, json!({})),
-    prepare_update,
-    prepare_status_update: |new, old| {
+    prepare_create: |_, deployment| start_counting(deployment, json!({})),
+    prepare_update: |_, new, old| prepare_update(new, old),
+    prepare_status_update: |_, new, old| {
         keep_all_but_status(new, old);
         keep(&mut new["metadata"], &old["metadata"], "labels");
     },
@@ -85,7 +88,7 @@ static STRATEGY: Strategy = Strategy {
         workload::validate_update(kind, new, old, validate_spec, errors)
     },
     validate_status_update,
-    warnings: workload::warnings,
+    warnings: |_, new, old| workload::warnings(new, old),
     ..PLAIN
 };
 

@@ -21,15 +21,18 @@ pub static LEASE: Kind = Kind {
     ..CORE
 };
 
-static TABLE: Table = Table::of(&[
-    Column::name(),
-    Column::text("Holder", "Who holds it.", Text("/spec/holderIdentity")),
-    Column::age(),
-]);
+static TABLE: Table = Table {
+    columns: Borrowed(&[
+        Column::name(),
+        Column::text("Holder", "Who holds it.", Text("/spec/holderIdentity")),
+        Column::age(),
+    ]),
+    ..Table::PLAIN
+};
 
 static STRATEGY: Strategy = Strategy {
-    prepare_create: drop_coordination,
-    prepare_update: |lease, _| drop_coordination(lease),
+    prepare_create: |_, object| drop_coordination(object),
+    prepare_update: |_, lease, _| drop_coordination(lease),
     validate: |kind, lease, errors| {
         kind.check_metadata(lease, errors);
         validate_spec(lease, errors);

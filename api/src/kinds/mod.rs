@@ -6,7 +6,7 @@
 use std::borrow::Cow::Borrowed;
 
 use crate::handle::Handle::Static;
-use crate::kind::{Kind, KindRef, Subresource};
+use crate::kind::{Kind, KindRef, Origin, Subresource};
 use crate::names;
 use crate::schema::SchemaRef::Named;
 use crate::table::Table;
@@ -14,6 +14,7 @@ use crate::table::Table;
 pub mod strategy;
 
 mod configmap;
+mod definition;
 mod deployment;
 mod event;
 mod lease;
@@ -25,10 +26,12 @@ mod replicaset;
 mod secret;
 pub mod service;
 mod serviceaccount;
+mod table;
 mod workload;
 
 pub use {
     configmap::CONFIG_MAP,
+    definition::{Definition, PrinterColumn},
     deployment::DEPLOYMENT,
     event::{EVENT, EVENT_V1},
     lease::LEASE,
@@ -40,10 +43,11 @@ pub use {
     secret::SECRET,
     service::SERVICE,
     serviceaccount::SERVICE_ACCOUNT,
+    table::{Kinds, Rows, Taken},
 };
 
-/// Every kind, by group and then by name.
-static ALL: [&Kind; 12] = [
+/// Every built-in kind that is kept, by group and then by name. The first content of every [`Kinds`].
+static ROWS: [&Kind; 12] = [
     &CONFIG_MAP,
     &EVENT,
     &NAMESPACE,
@@ -61,48 +65,16 @@ static ALL: [&Kind; 12] = [
 /// Rows that only show objects of another kind ([`Kind::view`]).
 static VIEWS: [&Kind; 1] = [&EVENT_V1];
 
-/// Every kind that is kept, the core group first.
-pub fn all() -> impl Iterator<Item = KindRef> {
-    ALL.iter().copied().map(Static)
+/// The built-in row of a kind that is kept, by what names it.
+pub fn built_in(group: &str, version: &str, plural: &str) -> Option<KindRef> {
+    let named = |k: &&&'static Kind| (k.plural(), k.group(), k.version()) == (plural, group, version);
+    ROWS.iter().find(named).copied().map(Static)
 }
 
-/// Every kind that can be asked for: those that are kept, and those that only show them in another form.
-pub fn served() -> impl Iterator<Item = KindRef> {
-    ALL.iter().chain(&VIEWS).copied().map(Static)
-}
-
-/// The kind that a path of the API names: `("apps", "v1", "deployments")`.
-pub fn by_resource(group: &str, version: &str, plural: &str) -> Option<KindRef> {
-    served().find(|k| (k.group(), k.version(), k.plural()) == (group, version, plural))
-}
-
-/// The kind that an object names: `("apps/v1", "Deployment")`.
-pub fn by_kind(api_version: &str, kind: &str) -> Option<KindRef> {
-    let (group, version) = match api_version.split_once('/') {
-        Some(("", _)) => return None,
-        Some(parts) => parts,
-        None => ("", api_version),
-    };
-    served().find(|k| (k.kind(), k.group(), k.version()) == (kind, group, version))
-}
-
-/// The kind that a person names, by plural, singular or short name in any case, with its group where that is in doubt:
-/// `pods`, `Pod`, `po`, `deploy`, `deployments.apps`.
-pub fn by_word(word: &str) -> Option<KindRef> {
-    let word = word.to_ascii_lowercase();
-    let (name, group) =
-        word.split_once('.').map_or((word.as_str(), None), |(name, group)| (name, Some(group)));
-    let called =
-        |k: &Kind| k.plural() == name || k.singular() == name || k.short_names().any(|short| short == name);
-    served().find(|k| {
-        called(k) && group.is_none_or(|g| g == k.group() || g == format!("{}.{}", k.version(), k.group()))
-    })
-}
-
-static NO_COLUMNS: Table = Table::of(&[]);
+static NO_COLUMNS: Table = Table::PLAIN;
 
 /// What most rows of the core group say: a row tells what differs.
-const CORE: Kind = Kind {
+pub(crate) const CORE: Kind = Kind {
     group: Borrowed(""),
     version: Borrowed("v1"),
     kind: Borrowed(""),
@@ -119,6 +91,8 @@ const CORE: Kind = Kind {
     table: Static(&NO_COLUMNS),
     strategy: &strategy::PLAIN,
     view: None,
+    scale: None,
+    origin: Origin::BuiltIn,
 };
 
 /// The verbs of nearly every resource.
@@ -150,39 +124,3 @@ const PROXY_VERBS: &[&str] = &["create", "delete", "get", "patch", "update"];
 
 #[cfg(test)]
 mod robust;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_kind_is_found_by_any_of_its_names() {
-        let cases = [
-            ("pods", Some("pods")),
-            ("Pod", Some("pods")),
-            ("po", Some("pods")),
-            ("deploy", Some("deployments.apps")),
-            ("deployments.apps", Some("deployments.apps")),
-            ("deployment.v1.apps", Some("deployments.apps")),
-            ("deployments.batch", None),
-            ("", None),
-        ];
-        for (word, expected) in cases {
-            assert_eq!(by_word(word).map(|k| k.qualified_resource()).as_deref(), expected, "case: {word}");
-        }
-    }
-
-    #[test]
-    fn every_row_can_be_found_and_is_in_order() {
-        for kind in served() {
-            assert_eq!(by_resource(kind.group(), kind.version(), kind.plural()), Some(kind.clone()));
-            assert_eq!(by_kind(&kind.api_version(), kind.kind()), Some(kind.clone()));
-            assert_eq!(by_word(&kind.qualified_resource()), Some(kind.clone()));
-            assert!(
-                kind.subresources.is_sorted_by_key(|s| s.name),
-                "{kind:?}: discovery shows subresources sorted"
-            );
-            assert!(kind.subresources.iter().all(|s| s.verbs.is_sorted()), "{kind:?}: and their verbs");
-        }
-    }
-}

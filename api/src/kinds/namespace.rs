@@ -31,16 +31,19 @@ pub static NAMESPACE: Kind = Kind {
     ..CORE
 };
 
-static TABLE: Table = Table::of(&[
-    Column::name(),
-    Column::text("Status", "Active, or Terminating.", Text("/status/phase")),
-    Column::age(),
-]);
+static TABLE: Table = Table {
+    columns: Borrowed(&[
+        Column::name(),
+        Column::text("Status", "Active, or Terminating.", Text("/status/phase")),
+        Column::age(),
+    ]),
+    ..Table::PLAIN
+};
 
 static STRATEGY: Strategy = Strategy {
-    default,
-    prepare_create,
-    prepare_update,
+    default: |_, object| default(object),
+    prepare_create: |_, object| prepare_create(object),
+    prepare_update: |_, new, old| prepare_update(new, old),
     validate,
     validate_update,
     validate_status_update,
@@ -49,7 +52,7 @@ static STRATEGY: Strategy = Strategy {
 
 /// A write to `/finalize` changes the spec's finalizers and nothing else.
 static FINALIZE: Change = Change {
-    prepare: |new, old| keep(new, old, "status"),
+    prepare: |_, new, old| keep(new, old, "status"),
     validate: |kind, new, old, errors| {
         kind.check_metadata_update(new, old, errors);
         for finalizer in Field::top(new, "spec").get("finalizers").items() {

@@ -42,10 +42,10 @@ pub static POD: Kind = Kind {
 };
 
 static STRATEGY: Strategy = Strategy {
-    default: pod::complete_pod,
-    prepare_create: pod::prepare_create,
-    prepare_update: pod::prepare_update,
-    prepare_status_update: pod::prepare_status_update,
+    default: |_, object| pod::complete_pod(object),
+    prepare_create: |_, object| pod::prepare_create(object),
+    prepare_update: |_, new, old| pod::prepare_update(new, old),
+    prepare_status_update: |_, new, old| pod::prepare_status_update(new, old),
     validate: |kind, pod, errors| {
         kind.check_metadata(pod, errors);
         pod::validate_pod(pod, errors);
@@ -59,14 +59,14 @@ static STRATEGY: Strategy = Strategy {
         kind.check_metadata_update(new, old, errors);
         pod::validate_pod_status_update(new, old, errors);
     },
-    early_warnings: pod::app_armor_warnings,
-    warnings: pod::pod_warnings,
+    early_warnings: |_, object| pod::app_armor_warnings(object),
+    warnings: |_, new, old| pod::pod_warnings(new, old),
     delete_answers_object: true,
     ..PLAIN
 };
 
 static EPHEMERAL: Change = Change {
-    prepare: pod::prepare_ephemeral_update,
+    prepare: |_, new, old| pod::prepare_ephemeral_update(new, old),
     validate: |kind, new, old, errors| {
         kind.check_metadata_update(new, old, errors);
         kind.check_metadata(new, errors);
@@ -75,7 +75,7 @@ static EPHEMERAL: Change = Change {
 };
 
 static RESIZE: Change = Change {
-    prepare: pod::prepare_resize,
+    prepare: |_, new, old| pod::prepare_resize(new, old),
     validate: |kind, new, old, errors| {
         kind.check_metadata_update(new, old, errors);
         kind.check_metadata(new, errors);

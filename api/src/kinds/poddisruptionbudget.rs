@@ -28,13 +28,20 @@ pub static POD_DISRUPTION_BUDGET: Kind = Kind {
     ..CORE
 };
 
-static TABLE: Table = Table::of(&[
-    Column::name(),
-    Column::text("Min Available", "How many pods must stay, as a number or a share.", MIN_AVAILABLE),
-    Column::text("Max Unavailable", "How many pods may go, as a number or a share.", MAX_UNAVAILABLE),
-    Column::integer("Allowed Disruptions", "How many pods may go now.", Number("/status/disruptionsAllowed")),
-    Column::age(),
-]);
+static TABLE: Table = Table {
+    columns: Borrowed(&[
+        Column::name(),
+        Column::text("Min Available", "How many pods must stay, as a number or a share.", MIN_AVAILABLE),
+        Column::text("Max Unavailable", "How many pods may go, as a number or a share.", MAX_UNAVAILABLE),
+        Column::integer(
+            "Allowed Disruptions",
+            "How many pods may go now.",
+            Number("/status/disruptionsAllowed"),
+        ),
+        Column::age(),
+    ]),
+    ..Table::PLAIN
+};
 
 const MIN_AVAILABLE: Cell = Made(|budget, _| amount(&budget["spec"]["minAvailable"]));
 const MAX_UNAVAILABLE: Cell = Made(|budget, _| amount(&budget["spec"]["maxUnavailable"]));
@@ -48,12 +55,12 @@ fn amount(bound: &Value) -> Value {
 }
 
 static STRATEGY: Strategy = Strategy {
-    prepare_create: |budget| {
+    prepare_create: |_, budget| {
         let nothing =
             json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
         start_counting(budget, nothing);
     },
-    prepare_update: count_spec_changes,
+    prepare_update: |_, new, old| count_spec_changes(new, old),
     // Upstream asks nothing of a budget's metadata beyond what every object needs.
     validate: |_, budget, errors| validate_spec(&Field::top(budget, "spec"), errors),
     validate_update: |_, new, _, errors| validate_spec(&Field::top(new, "spec"), errors),

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::strategy::{PLAIN, count_spec_changes, start_counting};
-use super::workload::{self, POD_COLUMNS};
+use super::workload::{self, CONTAINERS, IMAGES, SELECTOR};
 use super::{Borrowed, CORE, Named, SCALE, STATUS, Static};
 use crate::field::{Errors, Field};
 use crate::kind::{Kind, Strategy};
@@ -25,21 +25,24 @@ pub static REPLICA_SET: Kind = Kind {
     ..CORE
 };
 
-static TABLE: Table = Table::of(&[
-    Column::name(),
-    Column::integer("Desired", "How many pods are wanted.", Number("/spec/replicas")),
-    Column::integer("Current", "How many pods there are.", Number("/status/replicas")),
-    Column::integer("Ready", "How many pods are ready.", Number("/status/readyReplicas")),
-    Column::age(),
-    POD_COLUMNS[0],
-    POD_COLUMNS[1],
-    POD_COLUMNS[2],
-]);
+static TABLE: Table = Table {
+    columns: Borrowed(&[
+        Column::name(),
+        Column::integer("Desired", "How many pods are wanted.", Number("/spec/replicas")),
+        Column::integer("Current", "How many pods there are.", Number("/status/replicas")),
+        Column::integer("Ready", "How many pods are ready.", Number("/status/readyReplicas")),
+        Column::age(),
+        CONTAINERS,
+        IMAGES,
+        SELECTOR,
+    ]),
+    ..Table::PLAIN
+};
 
 static STRATEGY: Strategy = Strategy {
-    default: workload::default_template,
-    prepare_create: |set| start_counting(set, json!({"replicas": 0})),
-    prepare_update: count_spec_changes,
+    default: |_, object| workload::default_template(object),
+    prepare_create: |_, set| start_counting(set, json!({"replicas": 0})),
+    prepare_update: |_, new, old| count_spec_changes(new, old),
     validate: |kind, set, errors| {
         kind.check_metadata(set, errors);
         validate_spec(&Field::top(set, "spec"), errors);
@@ -53,7 +56,7 @@ static STRATEGY: Strategy = Strategy {
         let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
         workload::counts(&Field::top(new, "status"), all, &parts, errors);
     },
-    warnings: workload::warnings,
+    warnings: |_, new, old| workload::warnings(new, old),
     ..PLAIN
 };
 

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{served, service};
+use super::{Kinds, service};
 use crate::table::{Form, Include};
 
 /// One object that has something of everything; each kind takes what it knows.
@@ -97,26 +97,26 @@ proptest! {
         }
         let now = "2026-01-02T03:04:09Z".parse().unwrap();
         let form = Form { api_version: "meta.k8s.io/v1", include: Include::Metadata, headed: true, now };
-        for kind in served() {
+        for kind in Kinds::new().served() {
             let strategy = kind.strategy;
             let mut created = new.clone();
             kind.fill_in(&mut created);
             let filled = created.clone();
             kind.fill_in(&mut created);
             prop_assert_eq!(&created, &filled, "{:?}: filling in twice changes nothing", kind);
-            (strategy.prepare_create)(&mut created);
+            (strategy.prepare_create)(&kind, &mut created);
             let _ = kind.validate(&created);
-            let _ = (strategy.warnings)(&created, None);
+            let _ = (strategy.warnings)(&kind, &created, None);
             let mut changed = filled.clone();
-            (strategy.prepare_update)(&mut changed, &old);
+            (strategy.prepare_update)(&kind, &mut changed, &old);
             let _ = kind.validate_change(strategy.validate_update, &changed, &old);
-            let _ = (strategy.warnings)(&changed, Some(&old));
+            let _ = (strategy.warnings)(&kind, &changed, Some(&old));
             let mut status = filled.clone();
-            (strategy.prepare_status_update)(&mut status, &old);
+            (strategy.prepare_status_update)(&kind, &mut status, &old);
             let _ = kind.validate_change(strategy.validate_status_update, &status, &old);
             for change in kind.subresources.iter().filter_map(|sub| sub.change) {
                 let mut part = filled.clone();
-                (change.prepare)(&mut part, &old);
+                (change.prepare)(&kind, &mut part, &old);
                 let _ = kind.validate_change(change.validate, &part, &old);
             }
             let table = kind.table.print([&created, &changed, &filled], json!({}), form);

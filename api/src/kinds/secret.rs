@@ -29,14 +29,23 @@ pub static SECRET: Kind = Kind {
     ..CORE
 };
 
-static TABLE: Table = Table::of(&[
-    Column::name(),
-    Column::text("Type", "What its entries are for.", Text("/type")),
-    Column::text("Data", "How many entries it has.", Count("/data")),
-    Column::age(),
-]);
+static TABLE: Table = Table {
+    columns: Borrowed(&[
+        Column::name(),
+        Column::text("Type", "What its entries are for.", Text("/type")),
+        Column::text("Data", "How many entries it has.", Count("/data")),
+        Column::age(),
+    ]),
+    ..Table::PLAIN
+};
 
-static STRATEGY: Strategy = Strategy { default, validate, validate_update, warnings, ..PLAIN };
+static STRATEGY: Strategy = Strategy {
+    default: |_, secret| default(secret),
+    validate,
+    validate_update,
+    warnings: |_, new, old| warnings(new, old),
+    ..PLAIN
+};
 
 /// `stringData` is for writing only: it ends up in `data`.
 fn default(secret: &mut Value) {

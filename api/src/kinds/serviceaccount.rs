@@ -23,18 +23,21 @@ pub static SERVICE_ACCOUNT: Kind = Kind {
     ..CORE
 };
 
-static TABLE: Table = Table::of(&[
-    Column::name(),
-    Column::text("Secrets", "How many secrets its pods may use.", Count("/secrets")),
-    Column::age(),
-]);
+static TABLE: Table = Table {
+    columns: Borrowed(&[
+        Column::name(),
+        Column::text("Secrets", "How many secrets its pods may use.", Count("/secrets")),
+        Column::age(),
+    ]),
+    ..Table::PLAIN
+};
 
 static STRATEGY: Strategy = Strategy {
     validate_update: |kind, new, old, errors| {
         kind.check_metadata_update(new, old, errors);
         kind.check_metadata(new, errors);
     },
-    warnings: |new, old| {
+    warnings: |_, new, old| {
         let enforces =
             |account: &serde_json::Value| account["metadata"]["annotations"].get(ENFORCE).is_some();
         let text = "deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets";
@@ -61,7 +64,11 @@ mod tests {
         for (new, before, told) in
             [(&old, None, 1), (&old, Some(&plain), 1), (&old, Some(&old), 0), (&plain, None, 0)]
         {
-            assert_eq!((STRATEGY.warnings)(new, before).len(), told, "case: {new} after {before:?}");
+            assert_eq!(
+                (STRATEGY.warnings)(&SERVICE_ACCOUNT, new, before).len(),
+                told,
+                "case: {new} after {before:?}"
+            );
         }
     }
 }

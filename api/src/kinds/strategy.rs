@@ -7,15 +7,15 @@ use crate::kind::Strategy;
 
 /// The strategy of a kind that has no status and needs no generation; rows override what differs.
 pub const PLAIN: Strategy = Strategy {
-    default: |_| {},
-    prepare_create: |_| {},
-    prepare_update: |_, _| {},
-    prepare_status_update: keep_all_but_status,
+    default: |_, _| {},
+    prepare_create: |_, _| {},
+    prepare_update: |_, _, _| {},
+    prepare_status_update: |_, new, old| keep_all_but_status(new, old),
     validate: |kind, object, errors| kind.check_metadata(object, errors),
     validate_update: |kind, new, old, errors| kind.check_metadata_update(new, old, errors),
     validate_status_update: |kind, new, old, errors| kind.check_metadata_update(new, old, errors),
-    early_warnings: |_| Vec::new(),
-    warnings: |_, _| Vec::new(),
+    early_warnings: |_, _| Vec::new(),
+    warnings: |_, _, _| Vec::new(),
     create_on_update: false,
     unconditional_update: true,
     delete_answers_object: false,

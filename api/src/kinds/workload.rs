@@ -13,12 +13,15 @@ use crate::table::{Cell::Made, Column, cells};
 use crate::validate::rules::{self, Rule::*, check};
 
 /// What `-o wide` shows of the template and of the pods that are made of it.
-pub(super) const POD_COLUMNS: [Column; 3] = [
+pub(super) const CONTAINERS: Column =
     Column::text("Containers", "Names of the template's containers.", Made(cells::template_containers))
-        .wide(),
-    Column::text("Images", "Images of the template's containers.", Made(cells::template_images)).wide(),
-    Column::text("Selector", "Which pods it owns.", Made(cells::selector)).wide(),
-];
+        .wide();
+/// See [`CONTAINERS`].
+pub(super) const IMAGES: Column =
+    Column::text("Images", "Images of the template's containers.", Made(cells::template_images)).wide();
+/// See [`CONTAINERS`].
+pub(super) const SELECTOR: Column =
+    Column::text("Selector", "Which pods it owns.", Made(cells::selector)).wide();
 
 /// What a template says where its author said nothing.
 pub(super) fn default_template(workload: &mut Value) {

@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_index_names_every_document() {
-        let documents = Documents::new(kinds::served());
+        let documents = Documents::new(kinds::Kinds::new().served());
         let index = read(&documents.index());
         for path in ["api", "api/v1", "apis", "apis/apps", "apis/apps/v1", "version"] {
             let url = index["paths"][path]["serverRelativeURL"].as_str().unwrap();
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn documents_hold_operations_and_every_type_that_they_name() {
-        let documents = Documents::new(kinds::served());
+        let documents = Documents::new(kinds::Kinds::new().served());
         let core = read(&documents.document("api/v1").unwrap());
         let pod = &core["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"];
         assert_eq!(pod["patch"]["operationId"], "patchCoreV1NamespacedPod");

@@ -2,6 +2,8 @@
 //!
 //! Source: `printPod` in `pkg/printers/internalversion/printers.go`.
 
+use std::borrow::Cow;
+
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
@@ -14,7 +16,7 @@ use crate::table::{Column, Table};
 
 /// The table of pods.
 pub static TABLE: Table = Table {
-    columns: &[
+    columns: Cow::Borrowed(&[
         Column::name(),
         Column::text(
             "Ready",
@@ -46,7 +48,7 @@ pub static TABLE: Table = Table {
         Column::text("Nominated Node", "Where others make room.", TextOrNone("/status/nominatedNodeName"))
             .wide(),
         Column::text("Readiness Gates", "How many of its gates are open.", Made(|pod, _| gates(pod))).wide(),
-    ],
+    ]),
     conditions: |pod| match text(pod, "/status/phase") {
         "Succeeded" => completed("Succeeded", "The pod has completed successfully."),
         "Failed" => completed("Failed", "The pod failed."),

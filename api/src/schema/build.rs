@@ -72,7 +72,7 @@ fn build(entry: &'static Entry, json: &Value) -> Schema {
             None => shape(json),
         },
     };
-    Schema { name: name.into(), go: go_name(name), shape }
+    Schema { name: name.into(), go: go_name(name), shape, rules: None }
 }
 
 fn target(json: &Value) -> Option<&'static str> {
@@ -88,7 +88,7 @@ fn link(json: &Value) -> Link {
         Some(name) => Link::Named(name, OnceLock::new()),
         None => {
             let shape = shape(json);
-            Link::Here(Box::new(Schema { name: "".into(), go: describe(&shape), shape }))
+            Link::Here(Box::new(Schema { name: "".into(), go: describe(&shape), shape, rules: None }))
         }
     }
 }

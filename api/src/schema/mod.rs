@@ -6,6 +6,7 @@
 
 mod build;
 mod registered;
+pub mod structural;
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -23,6 +24,8 @@ pub struct Schema {
     pub go: String,
     /// What values may look like.
     pub shape: Shape,
+    /// What a schema that was defined at run time asks beside the shape; built-in types have rules in code.
+    pub rules: Option<Box<structural::Rules>>,
 }
 
 /// What a value may look like.
@@ -168,7 +171,8 @@ pub enum Link {
 }
 
 /// What an unknown name, or a schema that says nothing, allows: anything.
-pub static ANYTHING: Schema = Schema { name: Cow::Borrowed(""), go: String::new(), shape: Shape::Any };
+pub static ANYTHING: Schema =
+    Schema { name: Cow::Borrowed(""), go: String::new(), shape: Shape::Any, rules: None };
 
 /// The schema that a kind's row holds.
 #[derive(Clone, Debug)]
@@ -176,7 +180,12 @@ pub enum SchemaRef {
     /// A built-in type, by its name.
     Named(&'static str),
     /// A type that was defined at run time.
-    Inline(Arc<Schema>),
+    Inline {
+        /// What it was read into.
+        schema: Arc<Schema>,
+        /// How it was written.
+        document: Arc<Value>,
+    },
 }
 
 impl SchemaRef {
@@ -184,7 +193,7 @@ impl SchemaRef {
     pub fn get(&self) -> &Schema {
         match self {
             SchemaRef::Named(name) => Schema::of(name).unwrap_or(&ANYTHING),
-            SchemaRef::Inline(schema) => schema,
+            SchemaRef::Inline { schema, .. } => schema,
         }
     }
 
@@ -192,7 +201,7 @@ impl SchemaRef {
     pub fn name(&self) -> &str {
         match self {
             SchemaRef::Named(name) => name,
-            SchemaRef::Inline(schema) => &schema.name,
+            SchemaRef::Inline { schema, .. } => &schema.name,
         }
     }
 }

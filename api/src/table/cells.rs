@@ -12,6 +12,27 @@ pub fn age(object: &Value, now: Timestamp) -> Value {
     since(object.pointer("/metadata/creationTimestamp"), now).into()
 }
 
+/// A value as a column of a type prints it; nothing where there is none, or one of another type.
+///
+/// Source: `cellForJSONValue` in `k8s.io/apiextensions-apiserver/pkg/registry/customresource/tableconvertor`.
+pub fn typed(value: Option<&Value>, of_type: &str, now: Timestamp) -> Value {
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Value::Null };
+    match (of_type, value) {
+        ("string", Value::String(text)) => text.as_str().into(),
+        ("string", other) => other.to_string().into(),
+        ("integer", Value::Number(number)) => {
+            #[allow(clippy::cast_possible_truncation)]
+            // As upstream prints a fraction in a column of whole numbers.
+            let whole = number.as_i64().or_else(|| number.as_f64().map(|number| number as i64));
+            whole.map_or(Value::Null, Value::from)
+        }
+        ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => value.clone(),
+        ("date", Value::String(text)) if text.parse::<Timestamp>().is_ok() => since(Some(value), now).into(),
+        ("date", Value::String(_)) => "<invalid>".into(),
+        _ => Value::Null,
+    }
+}
+
 /// The text, or `<none>` where it is empty.
 pub fn or_none(text: &str) -> Value {
     or(text, "<none>")

@@ -4,30 +4,32 @@
 //! `k8s.io/apiserver/pkg/endpoints/handlers/response.go` for the form.
 
 pub mod cells;
+pub mod path;
 pub mod time;
+
+use std::borrow::Cow;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::kind::Text;
 use crate::read::{int, text};
 
 /// A kind's table.
 pub struct Table {
     /// Its columns, in order.
-    pub columns: &'static [Column],
+    pub columns: Cow<'static, [Column]>,
     /// What is marked on an object's row, such as that the pod has completed; usually null.
     pub conditions: fn(&Value) -> Value,
 }
 
 impl Table {
-    /// A table without marks on its rows.
-    pub const fn of(columns: &'static [Column]) -> Table {
-        Table { columns, conditions: |_| Value::Null }
-    }
+    /// A table without columns, and without marks on its rows: a kind's table says what differs.
+    pub const PLAIN: Table = Table { columns: Cow::Borrowed(&[]), conditions: |_| Value::Null };
 }
 
-/// What a column shows of an object. Places are JSON pointers.
-#[derive(Clone, Copy)]
+/// What a column shows of an object. Places are JSON pointers where nothing else is said.
+#[derive(Clone)]
 pub enum Cell {
     /// The text at a place.
     Text(&'static str),
@@ -37,33 +39,36 @@ pub enum Cell {
     Number(&'static str),
     /// How many entries the map or list at a place has.
     Count(&'static str),
+    /// The value at a JSON path, as the column's type prints it: how defined kinds say it.
+    Path(path::JsonPath),
     /// What a function makes of the object, at a moment.
     Made(fn(&Value, Timestamp) -> Value),
 }
 
 impl Cell {
-    fn of(&self, object: &Value, now: Timestamp) -> Value {
+    fn of(&self, object: &Value, of_type: &str, now: Timestamp) -> Value {
         match self {
             Cell::Text(place) => text(object, place).into(),
             Cell::TextOrNone(place) => cells::or_none(text(object, place)),
             Cell::Number(place) => int(object, place).into(),
             Cell::Count(place) => cells::count(object, place).into(),
+            Cell::Path(path) => cells::typed(path.find(object), of_type, now),
             Cell::Made(make) => make(object, now),
         }
     }
 }
 
 /// A column of a kind's table.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Column {
     /// `Ready`.
-    pub name: &'static str,
+    pub name: Text,
     /// `string`, `integer`, `number`, `boolean` or `date`.
-    pub of_type: &'static str,
+    pub of_type: Text,
     /// `name` marks the column that holds the object's name; else empty.
     pub format: &'static str,
     /// What a person may want to know of the column.
-    pub description: &'static str,
+    pub description: Text,
     /// 0 always shows; 1 only with `-o wide`.
     pub priority: i32,
     /// What it shows.
@@ -73,12 +78,23 @@ pub struct Column {
 impl Column {
     /// A column of text.
     pub const fn text(name: &'static str, description: &'static str, cell: Cell) -> Column {
-        Column { name, of_type: "string", format: "", description, priority: 0, cell }
+        Column::of(name, "string", description, cell)
+    }
+
+    const fn of(name: &'static str, of_type: &'static str, description: &'static str, cell: Cell) -> Column {
+        Column {
+            name: Cow::Borrowed(name),
+            of_type: Cow::Borrowed(of_type),
+            format: "",
+            description: Cow::Borrowed(description),
+            priority: 0,
+            cell,
+        }
     }
 
     /// A column of whole numbers.
     pub const fn integer(name: &'static str, description: &'static str, cell: Cell) -> Column {
-        Column { name, of_type: "integer", format: "", description, priority: 0, cell }
+        Column::of(name, "integer", description, cell)
     }
 
     /// The object's name, first in nearly every table.
@@ -183,7 +199,11 @@ impl Table {
     }
 
     fn row(&self, object: &Value, form: Form<'_>) -> Value {
-        let cells = self.columns.iter().map(|column| column.cell.of(object, form.now)).collect::<Vec<_>>();
+        let cells = self
+            .columns
+            .iter()
+            .map(|column| column.cell.of(object, &column.of_type, form.now))
+            .collect::<Vec<_>>();
         let mut row = json!({"cells": cells});
         match (self.conditions)(object) {
             Value::Null => {}

@@ -180,7 +180,7 @@ mod tests {
 
     fn read(method: &str, uri: &str) -> String {
         let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-        let location = path::read(path).unwrap();
+        let location = path::read(&coracle_api::kinds::Kinds::new(), path).unwrap();
         let a = Attributes::of(&method.parse().unwrap(), &location, &Query::parse(query));
         if a.resource.is_empty() {
             return format!("{} {}", a.verb, a.path);
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn a_stream_needs_the_right_to_create_however_it_is_opened() {
         let needed = |method: &str, path: &str| -> Vec<String> {
-            let location = path::read(path).unwrap();
+            let location = path::read(&coracle_api::kinds::Kinds::new(), path).unwrap();
             let needed = Attributes::needed(&method.parse().unwrap(), &location, &Query::default());
             needed.into_iter().map(|a| format!("{} {}", a.verb, a.full_resource())).collect()
         };

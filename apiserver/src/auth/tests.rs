@@ -97,7 +97,11 @@ impl Bench {
     fn may(&self, user: &Identity, method: &str, uri: &str) -> Result<(), Status> {
         let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
         let method: Method = method.parse().unwrap();
-        let needed = Attributes::needed(&method, &path::read(path).unwrap(), &Query::parse(query));
+        let needed = Attributes::needed(
+            &method,
+            &path::read(&coracle_api::kinds::Kinds::new(), path).unwrap(),
+            &Query::parse(query),
+        );
         needed.iter().try_for_each(|asked| self.authorizer.may(user, asked))
     }
 }
@@ -171,13 +175,14 @@ fn without_credentials_only_some_paths_are_open() {
     let open = ["/healthz", "/livez", "/readyz", "/livez/ping", "/readyz/", "/version", "/version/"];
     let shut = ["/", "/api", "/apis/apps/v1", "/metrics", "/healthzzz", "/version/x", "/openapi/v3", "/nope"];
     let told = |authenticator: &Authenticator, path: &str, token: &str| {
-        let route = path::read(path).unwrap().route;
+        let route = path::read(&coracle_api::kinds::Kinds::new(), path).unwrap().route;
         let headers = headers(&[("authorization", token)]);
         let outcome = authenticator.identify(&Peer::Unknown, &headers, Some(&route));
         outcome.map(|user| user.user).map_err(|status| (status.code, status.message))
     };
-    let is_open =
-        |authenticator: &Authenticator, path: &str| authenticator.is_open(&path::read(path).unwrap().route);
+    let is_open = |authenticator: &Authenticator, path: &str| {
+        authenticator.is_open(&path::read(&coracle_api::kinds::Kinds::new(), path).unwrap().route)
+    };
     let unauthorized = Err((401, "Unauthorized".to_owned()));
     for path in open {
         assert_eq!(told(&closed, path, ""), Ok(ANONYMOUS.into()), "{path}");

@@ -1,6 +1,7 @@
 //! Discovery in all its forms: one list of kinds, shown in three.
 
-use coracle_api::{Kind, KindRef, kinds};
+use coracle_api::kinds::Kinds;
+use coracle_api::{Kind, KindRef};
 use serde_json::{Map, Value, json};
 
 use crate::http::accept::{Media, Shape};
@@ -27,9 +28,9 @@ const ORDER: [&str; 13] = [
 const BINDINGS: &str = "bindings";
 
 /// Every named group with its versions, the preferred first.
-pub fn groups_and_versions() -> Vec<(String, Vec<String>)> {
+pub fn groups_and_versions(kinds: &Kinds) -> Vec<(String, Vec<String>)> {
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
-    for kind in kinds::served().filter(|kind| !kind.group().is_empty()) {
+    for kind in kinds.rows().served().filter(|kind| !kind.group().is_empty()) {
         match groups.iter_mut().find(|(group, _)| *group == kind.group()) {
             Some((_, versions)) if versions.iter().any(|version| version == kind.version()) => {}
             Some((_, versions)) => versions.push(kind.version().into()),
@@ -42,9 +43,9 @@ pub fn groups_and_versions() -> Vec<(String, Vec<String>)> {
 }
 
 /// `/api`.
-pub fn core_versions(media: &Media) -> Reply {
+pub fn core_versions(kinds: &Kinds, media: &Media) -> Reply {
     if let Shape::Discovery(version) = &media.shape {
-        return aggregated(&[(String::new(), vec!["v1".into()])], version);
+        return aggregated(kinds, &[(String::new(), vec!["v1".into()])], version);
     }
     let document = json!({
         "kind": "APIVersions",
@@ -55,10 +56,10 @@ pub fn core_versions(media: &Media) -> Reply {
 }
 
 /// `/apis`.
-pub fn groups(media: &Media) -> Reply {
-    let groups = groups_and_versions();
+pub fn groups(kinds: &Kinds, media: &Media) -> Reply {
+    let groups = groups_and_versions(kinds);
     if let Shape::Discovery(version) = &media.shape {
-        return aggregated(&groups, version);
+        return aggregated(kinds, &groups, version);
     }
     let list: Vec<Value> =
         groups.iter().map(|(group, versions)| Value::Object(group_document(group, versions))).collect();
@@ -66,8 +67,8 @@ pub fn groups(media: &Media) -> Reply {
 }
 
 /// `/apis/GROUP`.
-pub fn group(name: &str, media: &Media) -> Reply {
-    let groups = groups_and_versions();
+pub fn group(kinds: &Kinds, name: &str, media: &Media) -> Reply {
+    let groups = groups_and_versions(kinds);
     let Some((group, versions)) = groups.iter().find(|(group, _)| *group == name) else {
         return Reply::no_page();
     };
@@ -89,9 +90,9 @@ fn group_document(group: &str, versions: &[String]) -> Map<String, Value> {
 }
 
 /// `/api/v1` and `/apis/GROUP/VERSION`.
-pub fn resources(group: &str, version: &str, media: &Media) -> Reply {
+pub fn resources(kinds: &Kinds, group: &str, version: &str, media: &Media) -> Reply {
     let mut list: Vec<(String, Value)> = Vec::new();
-    for kind in of(group, version) {
+    for kind in of(kinds, group, version) {
         let mut row = json!({
             "name": kind.plural(),
             "singularName": kind.singular(),
@@ -141,11 +142,12 @@ fn words<'a>(words: impl Iterator<Item = &'a str>, name: &str, row: &mut Value) 
     }
 }
 
-fn of<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item = KindRef> + use<'a> {
-    kinds::served().filter(move |kind| kind.group() == group && kind.version() == version)
+fn of(kinds: &Kinds, group: &str, version: &str) -> Vec<KindRef> {
+    let rows = kinds.rows();
+    rows.served().filter(|kind| kind.group() == group && kind.version() == version).cloned().collect()
 }
 
-fn aggregated(groups: &[(String, Vec<String>)], form: &str) -> Reply {
+fn aggregated(kinds: &Kinds, groups: &[(String, Vec<String>)], form: &str) -> Reply {
     let items: Vec<Value> = groups
         .iter()
         .map(|(group, versions)| {
@@ -153,7 +155,7 @@ fn aggregated(groups: &[(String, Vec<String>)], form: &str) -> Reply {
             let versions: Vec<Value> = versions
                 .iter()
                 .map(|version| {
-                    let mut rows: Vec<KindRef> = of(group, version).collect();
+                    let mut rows = of(kinds, group, version);
                     rows.sort_by(|a, b| a.plural().cmp(b.plural()));
                     let mut rows: Vec<Value> = rows.iter().map(|kind| aggregated_row(kind)).collect();
                     if (group.as_str(), version.as_str()) == ("", "v1") {

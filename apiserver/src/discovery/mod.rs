@@ -6,9 +6,10 @@ mod documents;
 mod openapi;
 
 pub use documents::{core_versions, group, groups, resources};
-pub use openapi::openapi;
+pub use openapi::{OpenApi, openapi};
 
 use bytes::Bytes;
+use coracle_api::kinds::Kinds;
 use serde_json::{Value, json};
 
 /// `/version`. The reference that Coracle is measured by was recorded from this version.
@@ -32,14 +33,14 @@ pub fn version() -> Bytes {
 }
 
 /// `/`: every path worth a look.
-pub fn root() -> Value {
+pub fn root(kinds: &Kinds) -> Value {
     let mut paths = vec![
         "/.well-known/openid-configuration".to_string(),
         "/api".into(),
         "/api/v1".into(),
         "/apis".into(),
     ];
-    for (group, versions) in documents::groups_and_versions() {
+    for (group, versions) in documents::groups_and_versions(kinds) {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
     }

@@ -75,6 +75,12 @@ impl Entry {
         Entry { object, beside: Arc::new(Beside { summary, written: Some(written), line: None }) }
     }
 
+    /// The same object under another row of its kind: what was read by the old row is read again.
+    pub fn under(&self, row: &KindRef) -> Entry {
+        let beside = Beside { written: self.beside.written, ..Beside::default() };
+        Entry { object: under(row, &self.object), beside: Arc::new(beside) }
+    }
+
     /// With the line that tells watches of an event of some type.
     #[must_use]
     pub fn with_line(mut self, event: &'static str, line: Option<Bytes>) -> Entry {
@@ -121,6 +127,12 @@ impl Entry {
 /// The kind that is kept where this one only shows it.
 pub fn stored(kind: &KindRef) -> KindRef {
     kind.view.map_or_else(|| kind.clone(), |view| view.of.into())
+}
+
+/// The same object under another row of its kind.
+pub fn under(row: &KindRef, object: &Object) -> Arc<Object> {
+    let key = Key { kind: row.clone(), ..object.key.clone() };
+    Arc::new(Object { key, ..object.clone() })
 }
 
 /// Where an object stands among those of its kind: upstream sorts by this text, not by namespace and then name.

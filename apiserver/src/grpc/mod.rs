@@ -60,14 +60,14 @@ fn failed(error: impl Into<Error>) -> Status {
 impl Objects for Face {
     async fn get(&self, request: Request<pb::GetRequest>) -> Result<Response<pb::GetResponse>, Status> {
         let client = self.client(&request)?;
-        let key = wire::key_in(request.into_inner().key).map_err(failed)?;
+        let key = wire::key_in(client.kinds(), request.into_inner().key).map_err(failed)?;
         let object = client.get(&key).await.map_err(failed)?;
         Ok(Response::new(pb::GetResponse { object: object.map(|object| wire::object_out(&object)) }))
     }
 
     async fn list(&self, request: Request<pb::ListRequest>) -> Result<Response<pb::ListResponse>, Status> {
         let client = self.client(&request)?;
-        let interest = wire::interest_in(request.into_inner().interest).map_err(failed)?;
+        let interest = wire::interest_in(client.kinds(), request.into_inner().interest).map_err(failed)?;
         let (objects, revision) = client.list(&interest).await.map_err(failed)?;
         let objects = objects.iter().map(|object| wire::object_out(object)).collect();
         Ok(Response::new(pb::ListResponse { objects, revision: revision.0 }))
@@ -78,7 +78,8 @@ impl Objects for Face {
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let client = self.client(&request)?;
         let request = request.into_inner();
-        let interests = request.interests.into_iter().map(|interest| wire::interest_in(Some(interest)));
+        let interests =
+            request.interests.into_iter().map(|interest| wire::interest_in(client.kinds(), Some(interest)));
         let interests = interests.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let events = client.watch(interests, Revision(request.since)).await.map_err(failed)?;
         let events = events.map(|event| event.map(|event| wire::event_out(&event)).map_err(failed));
@@ -87,7 +88,8 @@ impl Objects for Face {
 
     async fn write(&self, request: Request<pb::WriteRequest>) -> Result<Response<pb::WriteResponse>, Status> {
         let client = self.client(&request)?;
-        let writes = request.into_inner().writes.into_iter().map(wire::write_in);
+        let writes =
+            request.into_inner().writes.into_iter().map(|write| wire::write_in(client.kinds(), write));
         let writes = writes.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let outcomes = client.write(writes).await.map_err(failed)?;
         Ok(Response::new(pb::WriteResponse { outcomes: outcomes.iter().map(wire::outcome_out).collect() }))
@@ -98,7 +100,11 @@ impl Objects for Face {
         request: Request<pb::ReportRequest>,
     ) -> Result<Response<pb::ReportResponse>, Status> {
         let client = self.client(&request)?;
-        let verdicts = request.into_inner().verdicts.into_iter().map(wire::verdict_in);
+        let verdicts = request
+            .into_inner()
+            .verdicts
+            .into_iter()
+            .map(|verdict| wire::verdict_in(client.kinds(), verdict));
         let verdicts = verdicts.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         client.report(verdicts).await.map_err(failed)?;
         Ok(Response::new(pb::ReportResponse {}))

@@ -7,7 +7,8 @@
 //! Kubernetes decodes first and divides afterwards (Go's `URL.Path`), everywhere alike. Here `%2F` is a 400 instead: no client needs
 //! it, and what is refused cannot be misread.
 
-use coracle_api::{KindRef, Status, kinds};
+use coracle_api::kinds::{Kinds, Rows};
+use coracle_api::{KindRef, Status};
 
 /// Where the description of the tokens' issuer is.
 pub const ISSUER_CONFIGURATION: &str = "/.well-known/openid-configuration";
@@ -138,20 +139,20 @@ impl From<Unreadable> for Status {
     }
 }
 
-/// Reads a path.
+/// Reads a path, by the kinds that are served now.
 ///
 /// # Errors
 /// [`Unreadable`], for what could be understood in more than one way.
-pub fn read(path: &str) -> Result<Location, Unreadable> {
+pub fn read(kinds: &Kinds, path: &str) -> Result<Location, Unreadable> {
     let Some(rest) = path.strip_prefix('/') else {
         return Ok(Location { path: path.to_owned(), route: Route::NoPage });
     };
     let segments = rest.split('/').map(decode).collect::<Result<Vec<String>, Unreadable>>()?;
-    let route = route(&segments.iter().map(String::as_str).collect::<Vec<_>>());
+    let route = route(&kinds.rows(), &segments.iter().map(String::as_str).collect::<Vec<_>>());
     Ok(Location { path: format!("/{}", segments.join("/")), route })
 }
 
-fn route(segments: &[&str]) -> Route {
+fn route(rows: &Rows, segments: &[&str]) -> Route {
     let slash = segments.len() > 1 && segments.last().is_some_and(|last| last.is_empty());
     match *segments {
         [check @ ("healthz" | "livez" | "readyz")] => return Route::Health(check.into(), None),
@@ -173,18 +174,20 @@ fn route(segments: &[&str]) -> Route {
         [".well-known", "openid-configuration"] | ["openid", "v1", "jwks"] if !slash => Route::Issuer,
         ["api"] => Route::CoreVersions,
         ["apis"] => Route::Groups,
-        ["apis", group] if known(group) => Route::Group(group.into()),
+        ["apis", group] if known(rows, group) => Route::Group(group.into()),
         ["api", "v1"] => Route::GroupVersion { group: String::new(), version: "v1".into() },
         ["api", _] => Route::NoVersion,
-        ["apis", group, version] if known(group) => {
-            if serves(group, version) {
+        ["apis", group, version] if known(rows, group) => {
+            if serves(rows, group, version) {
                 Route::GroupVersion { group: group.into(), version: version.into() }
             } else {
                 Route::NoVersion
             }
         }
-        ["api", version, ref rest @ ..] => resource("", version, rest, slash),
-        ["apis", group, version, ref rest @ ..] if !rest.is_empty() => resource(group, version, rest, slash),
+        ["api", version, ref rest @ ..] => resource(rows, "", version, rest, slash),
+        ["apis", group, version, ref rest @ ..] if !rest.is_empty() => {
+            resource(rows, group, version, rest, slash)
+        }
         ["coracle", "v1", "changes"] => Route::Changes,
         ["coracle", "v1", "verdicts", namespace, pod] => {
             Route::Verdict { namespace: namespace.into(), pod: pod.into() }
@@ -194,18 +197,18 @@ fn route(segments: &[&str]) -> Route {
     }
 }
 
-fn known(group: &str) -> bool {
-    !group.is_empty() && kinds::served().any(|kind| kind.group() == group)
+fn known(rows: &Rows, group: &str) -> bool {
+    !group.is_empty() && rows.served().any(|kind| kind.group() == group)
 }
 
-fn serves(group: &str, version: &str) -> bool {
-    kinds::served().any(|kind| kind.group() == group && kind.version() == version)
+fn serves(rows: &Rows, group: &str, version: &str) -> bool {
+    rows.served().any(|kind| kind.group() == group && kind.version() == version)
 }
 
 /// A path behind its API version.
-fn resource(group: &str, version: &str, parts: &[&str], slash: bool) -> Route {
+fn resource(rows: &Rows, group: &str, version: &str, parts: &[&str], slash: bool) -> Route {
     let named = name(group, version, parts);
-    if !group.is_empty() && !known(group) {
+    if !group.is_empty() && !known(rows, group) {
         return Route::NoGroup(named);
     }
     // Posting a binding here is posting it to the pod that it names.
@@ -218,7 +221,7 @@ fn resource(group: &str, version: &str, parts: &[&str], slash: bool) -> Route {
     ) {
         return Route::Bindings(namespace.clone());
     }
-    match served(&named, slash) {
+    match served(rows, &named, slash) {
         Some(target) => Route::Resource(target),
         None => Route::NoResource(named),
     }
@@ -251,8 +254,8 @@ fn name(group: &str, version: &str, parts: &[&str]) -> Named {
 }
 
 /// The objects that such a path leads to, if they are served.
-fn served(named: &Named, slash: bool) -> Option<Target> {
-    let kind = kinds::by_resource(&named.group, &named.version, &named.resource)?;
+fn served(rows: &Rows, named: &Named, slash: bool) -> Option<Target> {
+    let kind = rows.by_resource(&named.group, &named.version, &named.resource)?.clone();
     // Objects are watched, not what hangs on them.
     if named.watch && named.sub.is_some() {
         return None;
@@ -309,7 +312,7 @@ mod tests {
     use super::*;
 
     fn shown(path: &str) -> String {
-        match read(path) {
+        match read(&Kinds::new(), path) {
             Err(why) => format!("{why:?}"),
             Ok(Location { route: Route::Resource(t), .. }) => format!(
                 "{} ns={:?} name={:?} sub={:?}",
@@ -404,13 +407,13 @@ mod tests {
                 (c, 1) => format!("%{:02x}", u32::from(c)),
                 (c, _) => format!("%{:02X}", u32::from(c)),
             }).collect();
-            prop_assert_eq!(read(&plain), read(&encoded));
+            prop_assert_eq!(read(&Kinds::new(), &plain), read(&Kinds::new(), &encoded));
         }
 
         /// Any text at all is read or refused; what is read has as many segments as the text has slashes.
         #[test]
         fn segments_are_what_slashes_divide(path in "(/|%2[fF]|%|%4|[a-z.%]|\\PC){0,24}") {
-            if let Ok(location) = read(&path) {
+            if let Ok(location) = read(&Kinds::new(), &path) {
                 prop_assert_eq!(location.path.matches('/').count(), path.matches('/').count());
             }
         }

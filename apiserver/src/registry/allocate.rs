@@ -452,7 +452,7 @@ mod tests {
                 new["spec"]["type"] = named[*kind].into();
                 let _ = all.update(&mut new, &old, false).unwrap();
                 new["spec"]["allocateLoadBalancerNodePorts"] = true.into();
-                (coracle_api::kinds::SERVICE.strategy.prepare_update)(&mut new, &old);
+                (coracle_api::kinds::SERVICE.strategy.prepare_update)(&coracle_api::kinds::SERVICE, &mut new, &old);
                 all.settle(&new, &old);
                 let held = holdings(&new);
                 prop_assert_eq!(all.addresses.iter().copied().collect::<Vec<_>>(), held.addresses);

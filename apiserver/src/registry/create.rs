@@ -102,8 +102,8 @@ impl Registry {
         warnings: &mut Vec<String>,
     ) -> Result<Entry, (Failure, String)> {
         let name = text(&object, "name").to_string();
-        warnings.extend((kind.strategy.early_warnings)(&object));
-        (kind.strategy.prepare_create)(&mut object);
+        warnings.extend((kind.strategy.early_warnings)(kind, &object));
+        (kind.strategy.prepare_create)(kind, &mut object);
         let errors = kind.validate(&object);
         if !errors.is_empty() {
             return Err((Failure::refused(Status::invalid(&stored(kind), &name, &errors)), name));

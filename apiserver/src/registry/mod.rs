@@ -31,6 +31,7 @@ pub use options::decode_options;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use coracle_api::kinds::{Kinds, Taken};
 use coracle_api::{Key, Kind, KindRef, Object, Revision, Status};
 use coracle_client::clock::Clock;
 use parking_lot::Mutex;
@@ -117,6 +118,24 @@ impl Registry {
     pub fn sign_tokens_with(&self, tokens: Arc<AccountTokens>) {
         // A second key would be a fault of the caller; the first one stays.
         let _ = self.tokens.set(tokens);
+    }
+
+    /// The table of kinds.
+    pub fn kinds(&self) -> &Kinds {
+        self.state.kinds()
+    }
+
+    /// Serves a kind from now on: see [`State::define`].
+    ///
+    /// # Errors
+    /// [`Taken`]: the row has the names of another.
+    pub fn define(&self, row: Kind) -> Result<KindRef, Taken> {
+        self.state.define(row)
+    }
+
+    /// Serves a kind no more: see [`State::undefine`].
+    pub fn undefine(&self, kind: &Kind) -> bool {
+        self.state.undefine(kind)
     }
 
     /// The object as it is now.
@@ -242,7 +261,7 @@ impl Registry {
 
     /// Texts for `Warning:` headers about an object that is accepted. (new, old if there is one)
     fn warnings(&self, kind: &KindRef, object: &Value, old: Option<&Value>) -> Vec<String> {
-        let mut texts = (kind.strategy.warnings)(object, old);
+        let mut texts = (kind.strategy.warnings)(kind, object, old);
         if self.has_agents.load(Ordering::Relaxed) {
             texts.extend(crate::admission::unserved::warnings(kind, object));
         }

@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn options_are_read_of_every_version_in_every_encoding() {
-        let served = kinds::served().map(|kind| kind.api_version());
+        let served = kinds::Kinds::new().served().into_iter().map(|kind| kind.api_version());
         let others = ["", "v1", "meta.k8s.io/v1", "policy/v1beta1"].map(str::to_owned);
         for api_version in served.chain(others) {
             for (given, message) in options() {

@@ -57,7 +57,7 @@ impl Registry {
                     }
                 }
             };
-            let shown = scale::of(&old.value());
+            let shown = scale::of(&key.kind, &old.value());
             let decoded = patch::patch(form, &target()?, &shown, body, context.field_validation)?;
             warnings.extend(decoded.warnings);
             check_name(key, &decoded.value)?;
@@ -83,7 +83,7 @@ impl Registry {
             return Err(Status::invalid_named("autoscaling", "Scale", &key.name, &errors));
         }
         let mut new = value.clone();
-        scale::apply(&wanted, &mut new);
+        scale::apply(&key.kind, &wanted, &mut new);
         let mut new = managed::track(context, &key.kind, Some(&value), new, SUB, self.clock().now());
         // Upstream notes no time for what is owned by way of a scale.
         for entry in
@@ -115,12 +115,12 @@ impl Registry {
         let body = Body::Bytes(Format::Yaml, body.to_vec().into());
         let wanted = decode::typed(context, &target()?, body, &mut Vec::new())?;
         check_name(key, &wanted)?;
-        let config = json!({
+        let mut config = json!({
             "apiVersion": key.kind.api_version(),
             "kind": key.kind.kind(),
             "metadata": {"name": key.name, "namespace": key.namespace},
-            "spec": {"replicas": wanted["spec"]["replicas"].as_i64().unwrap_or(0)},
         });
+        scale::want(&key.kind, wanted["spec"]["replicas"].as_i64().unwrap_or(0), &mut config);
         let now = self.clock().now();
         let live = old.value();
         let config = config.to_string();
@@ -139,7 +139,7 @@ impl Registry {
         let change = Change { context, key, sub: None, tracked: true, precise: false };
         match self.replace(&change, old, new, &mut Vec::new()).await {
             Ok(written) => {
-                let shown = scale::of(&written.object.value().map_err(Status::internal)?);
+                let shown = scale::of(&key.kind, &written.object.value().map_err(Status::internal)?);
                 Ok(Some(Written { shown: Some(shown), ..written }))
             }
             Err(Failure::Refused(status)) => Err(*status),

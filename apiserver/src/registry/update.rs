@@ -2,7 +2,7 @@
 
 use coracle_api::decode::Target;
 use coracle_api::kind::CheckChange;
-use coracle_api::{Errors, Key, Path, Status};
+use coracle_api::{Errors, Key, Kind, Path, Status};
 use serde_json::Value;
 
 use super::managed::drop_double_owners;
@@ -118,7 +118,7 @@ impl Registry {
     ) -> Result<(Written, Value), Failure> {
         let (context, key, kind) = (change.context, change.key, &change.key.kind);
         let (prepare, check) = rules(change);
-        prepare(&mut new, old);
+        prepare(kind, &mut new, old);
         if !change.tracked {
             new = managed::track(
                 context,
@@ -166,7 +166,7 @@ impl Registry {
     }
 }
 
-type Prepare = fn(&mut Value, &Value);
+type Prepare = fn(&Kind, &mut Value, &Value);
 
 /// What a write may touch, and its rules.
 fn rules(change: &Change<'_>) -> (Prepare, CheckChange) {

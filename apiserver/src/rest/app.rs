@@ -35,6 +35,8 @@ pub struct App {
     pub metrics: Metrics,
     /// Whose turn it is with a large body: its reader keeps a processor for a while, and the others answer meanwhile.
     pub large: Semaphore,
+    /// The documents about the kinds that are served.
+    pub openapi: crate::discovery::OpenApi,
 }
 
 /// A request, taken apart.

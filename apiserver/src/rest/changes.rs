@@ -38,7 +38,7 @@ fn changes(app: &App, asked: &Asked) -> Result<Value, Status> {
     let kind = match query.get("kind") {
         Some(word) => {
             let bad = || Status::bad_request(format!("unknown kind {word:?}"));
-            Some(kinds::by_word(word).ok_or_else(bad)?)
+            Some(app.registry.kinds().by_word(word).ok_or_else(bad)?)
         }
         None => None,
     };

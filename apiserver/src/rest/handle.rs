@@ -61,7 +61,7 @@ async fn answer(
     parts: &mut Parts,
     body: Body,
 ) -> Result<Response, Status> {
-    let location = path::read(parts.uri.path());
+    let location = path::read(app.registry.kinds(), parts.uri.path());
     asked.user = who(app, parts, location.as_ref().ok().map(|location| &location.route))?;
     let location = location?;
     asked.user = may(app, std::mem::take(&mut asked.user), parts, &location, &asked.query)?;
@@ -145,7 +145,11 @@ async fn dispatch(app: &Arc<App>, asked: &Asked, location: &Location) -> Result<
     match &location.route {
         Route::NoPage | Route::NoGroup(_) => Ok(Reply::no_page()),
         Route::NoResource(_) | Route::NoVersion | Route::Issuer => Err(reply::no_resource()),
-        Route::Root => Ok(Reply::value(200, &discovery::root(), &Media { pretty: true, ..Media::JSON })),
+        Route::Root => Ok(Reply::value(
+            200,
+            &discovery::root(app.registry.kinds()),
+            &Media { pretty: true, ..Media::JSON },
+        )),
         Route::Version => {
             get_only()?;
             read(Offer::JsonOnly)?;
@@ -153,17 +157,22 @@ async fn dispatch(app: &Arc<App>, asked: &Asked, location: &Location) -> Result<
         }
         Route::Health(check, one) => Ok(health::check(app, asked, check, one.as_deref())),
         Route::Metrics => Ok(app.metrics.page(&app.registry)),
-        Route::OpenApi => Ok(discovery::openapi(&asked.accept, &asked.query, &location.path)),
+        Route::OpenApi => Ok(discovery::openapi(
+            &app.openapi.documents(app.registry.kinds()),
+            &asked.accept,
+            &asked.query,
+            &location.path,
+        )),
         Route::CoreVersions => {
             get_only()?;
             let media = read(Offer::Discovery)?;
-            Ok(discovery::core_versions(&media))
+            Ok(discovery::core_versions(app.registry.kinds(), &media))
         }
-        Route::Groups => Ok(discovery::groups(&read(Offer::Discovery)?)),
-        Route::Group(group) => Ok(discovery::group(group, &read(Offer::Plain)?)),
+        Route::Groups => Ok(discovery::groups(app.registry.kinds(), &read(Offer::Discovery)?)),
+        Route::Group(group) => Ok(discovery::group(app.registry.kinds(), group, &read(Offer::Plain)?)),
         Route::GroupVersion { group, version } => {
             get_only()?;
-            Ok(discovery::resources(group, version, &read(Offer::Plain)?))
+            Ok(discovery::resources(app.registry.kinds(), group, version, &read(Offer::Plain)?))
         }
         Route::Changes => changes::list(app, asked),
         Route::Verdict { namespace, pod } => changes::verdict(app, asked, namespace, pod),

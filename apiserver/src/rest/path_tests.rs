@@ -61,6 +61,7 @@ fn bench() -> Bench {
             lines: Default::default(),
             stop: CancellationToken::new(),
             metrics: Default::default(),
+            openapi: Default::default(),
             registry,
         })
     });
@@ -92,7 +93,11 @@ impl Bench {
 /// What a request is about, as authorization sees it.
 fn attributes(uri: &str) -> Option<Attributes> {
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-    Some(Attributes::of(&Method::GET, &path::read(path).ok()?, &Query::parse(query)))
+    Some(Attributes::of(
+        &Method::GET,
+        &path::read(&coracle_api::kinds::Kinds::new(), path).ok()?,
+        &Query::parse(query),
+    ))
 }
 
 /// Which object, or which objects, an answer shows; `None` where it shows none.
@@ -103,7 +108,9 @@ fn shown(answer: &str) -> Option<(KindRef, &'static str, Vec<(String, String)>)>
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
         (text("namespace"), text("name"))
     };
-    let find = |name: &str| kinds::served().find(|row| row.kind() == name && row.view.is_none());
+    let find = |name: &str| {
+        kinds::Kinds::new().served().into_iter().find(|row| row.kind() == name && row.view.is_none())
+    };
     if let Some(row) = find(kind) {
         return Some((row, "get", vec![key(&document)]));
     }

@@ -39,7 +39,7 @@ pub async fn get_sub(app: &Arc<App>, asked: &Asked, target: &Target) -> Result<R
             shaped(app, asked, &target.kind, 200, &object, &media)
         }
         Some("scale") => {
-            let scale = coracle_api::scale::of(&object.value().map_err(Status::internal)?);
+            let scale = coracle_api::scale::of(&target.kind, &object.value().map_err(Status::internal)?);
             match &media.shape {
                 Shape::Table(version) => {
                     let api_version = format!("meta.k8s.io/{version}");

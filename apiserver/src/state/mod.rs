@@ -18,12 +18,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::{Key, Kind, KindRef, Revision, Status, kinds};
+use coracle_api::kinds::{Kinds, Taken};
+use coracle_api::{Key, Kind, KindRef, Object, Revision, Status};
 use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::sync::{Notify, watch as progress};
 
-use crate::entry::{Entry, place};
+use crate::entry::{Entry, place, under};
 use crate::store::{Bounds, Committed, Follower, Loaded};
 use past::Change;
 use selection::Selection;
@@ -37,6 +38,7 @@ pub struct State {
     inner: RwLock<Inner>,
     /// Tells of each new revision to those who wait for one.
     progress: progress::Sender<Revision>,
+    kinds: Kinds,
 }
 
 struct Inner {
@@ -52,11 +54,49 @@ struct Inner {
 impl State {
     /// Nothing yet.
     pub fn new(bounds: Bounds) -> State {
-        let shelves = kinds::all().map(|kind| (kind.clone(), Shelf::new(&kind))).collect();
+        let kinds = Kinds::new();
+        let shelves = kinds.kept().into_iter().map(|kind| (kind.clone(), Shelf::new(&kind))).collect();
         State {
+            kinds,
             inner: RwLock::new(Inner { revision: Revision(0), shelves, count: 0, bytes: 0, bounds }),
             progress: progress::Sender::new(Revision(0)),
         }
+    }
+
+    /// The table of kinds. Rows come and go by [`State::define`] and [`State::undefine`].
+    pub fn kinds(&self) -> &Kinds {
+        &self.kinds
+    }
+
+    /// Serves a kind from now on, or another form of it; objects of it that were kept aside are found again. Who watched it
+    /// has to list again.
+    ///
+    /// # Errors
+    /// [`Taken`]
+    pub fn define(&self, row: Kind) -> Result<KindRef, Taken> {
+        let mut woken = Vec::new();
+        let mut inner = self.inner.write();
+        let row = self.kinds.add(row)?;
+        inner.rehouse(row.clone(), &mut woken);
+        let revision = inner.revision;
+        drop(inner);
+        self.tell(woken, revision);
+        Ok(row)
+    }
+
+    /// Serves a kind no more; says whether it was defined. Objects of it that are still there are kept aside, unseen.
+    pub fn undefine(&self, kind: &Kind) -> bool {
+        let mut woken = Vec::new();
+        let mut inner = self.inner.write();
+        if !self.kinds.remove(kind) {
+            return false;
+        }
+        let unknown = Kind::unknown(kind.group(), kind.version(), kind.plural());
+        inner.rehouse(Arc::new(unknown).into(), &mut woken);
+        let revision = inner.revision;
+        drop(inner);
+        self.tell(woken, revision);
+        true
     }
 
     /// One object as it is now.
@@ -140,12 +180,12 @@ impl Follower for State {
         for shelf in inner.shelves.values_mut() {
             shelf.reset(loaded.floor);
         }
-        for change in loaded.base {
-            if let Some(shelf) = inner.shelves.get_mut(&change.object.key.kind) {
-                shelf.adopt(Entry::committed(change.object, change.summary, change.time));
-            }
-        }
         inner.revision = loaded.floor;
+        for mut change in loaded.base {
+            change.object = inner.housed(change.object);
+            let shelf = inner.shelf(&change.object.key.kind);
+            shelf.adopt(Entry::committed(change.object, change.summary, change.time));
+        }
         for change in loaded.log {
             inner.apply(change, &mut woken);
         }
@@ -181,11 +221,48 @@ impl State {
 }
 
 impl Inner {
+    /// The shelf of a kind. One that nobody has defined gets one, too: nothing is lost while its definition is on its way.
+    fn shelf(&mut self, kind: &KindRef) -> &mut Shelf {
+        if !self.shelves.contains_key(kind) {
+            let mut shelf = Shelf::new(kind);
+            shelf.reset(self.revision);
+            self.shelves.insert(kind.clone(), shelf);
+        }
+        self.shelves.get_mut(kind).expect("it was put in just above")
+    }
+
+    /// The object under the row by which its kind is known here: a store knows names only.
+    fn housed(&self, object: Arc<Object>) -> Arc<Object> {
+        match self.shelves.get_key_value(&object.key.kind) {
+            Some((row, _)) if object.key.kind.is_unknown() => under(row, &object),
+            _ => object,
+        }
+    }
+
+    /// Moves what there is of a kind under another row of the same names. Its history begins here.
+    fn rehouse(&mut self, row: KindRef, woken: &mut Vec<Arc<Notify>>) {
+        let old = self.shelves.remove(&row);
+        let mut shelf = Shelf::new(&row);
+        if let Some(old) = old {
+            woken.extend(old.followers());
+            (self.count, self.bytes) = (self.count - old.feed().len(), self.bytes - old.bytes());
+            shelf.reset(self.revision);
+            for entry in old.into_entries() {
+                shelf.adopt(entry.under(&row));
+            }
+        }
+        if !row.is_unknown() || shelf.len() > 0 {
+            self.shelves.insert(row, shelf);
+        }
+    }
+
     /// Plays one change.
-    fn apply(&mut self, change: Committed, woken: &mut Vec<Arc<Notify>>) {
-        self.revision = change.object.revision;
-        let Some(shelf) = self.shelves.get_mut(&change.object.key.kind) else { return };
-        (self.count, self.bytes) = (self.count + 1, self.bytes + shelf.apply(change, woken));
+    fn apply(&mut self, mut change: Committed, woken: &mut Vec<Arc<Notify>>) {
+        let revision = change.object.revision;
+        change.object = self.housed(change.object);
+        let cost = self.shelf(&change.object.key.kind).apply(change, woken);
+        self.revision = revision;
+        (self.count, self.bytes) = (self.count + 1, self.bytes + cost);
         while self.count > self.bounds.count {
             self.forget(|shelf| shelf.feed().len());
         }

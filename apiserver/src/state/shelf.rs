@@ -63,6 +63,11 @@ impl Shelf {
         }
     }
 
+    /// Everything that lives.
+    pub fn into_entries(self) -> impl Iterator<Item = Entry> {
+        self.objects.into_values()
+    }
+
     /// Begins again: nothing lives, and nothing is known of what was before a revision.
     pub fn reset(&mut self, floor: Revision) {
         self.objects.clear();

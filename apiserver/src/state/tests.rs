@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use coracle_api::{Kind, Object};
+use coracle_api::{Kind, Object, kinds};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

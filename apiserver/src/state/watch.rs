@@ -89,8 +89,8 @@ impl State {
         let mut inner = self.inner.write();
         let mut news = Vec::with_capacity(selections.len());
         for selection in &selections {
-            let Some(shelf) = inner.shelves.get_mut(&selection.kind) else { continue };
-            let feed = shelf.follow(selection);
+            let gone = Expired { since, floor: inner.revision };
+            let feed = inner.shelves.get_mut(&selection.kind).ok_or(gone)?.follow(selection);
             if since < feed.floor() {
                 return Err(Expired { since, floor: feed.floor() });
             }
@@ -135,7 +135,10 @@ impl Watcher {
         let mut changes: Vec<(usize, Arc<Change>)> = Vec::new();
         let mut end = inner.revision.max(self.seen);
         for (index, selection) in self.selections.iter().enumerate() {
-            let Some(shelf) = inner.shelves.get(&selection.kind) else { continue };
+            let gone = Expired { since: self.seen, floor: inner.revision };
+            // A kind that is not there any more, or has another row, cannot be followed further.
+            let found = inner.shelves.get_key_value(&selection.kind);
+            let (_, shelf) = found.filter(|(row, _)| row.same_place(&selection.kind)).ok_or(gone)?;
             let feed = shelf.feed_of(selection);
             if self.seen < feed.floor() {
                 return Err(Expired { since: self.seen, floor: feed.floor() });

@@ -1,10 +1,11 @@
 //! How changes look on disk: a line of JSON that a person can read, and behind it the object's own bytes.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_api::{Key, Object, Revision, kinds};
+use coracle_api::{Key, Kind, KindRef, Object, Revision, kinds};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,25 @@ pub fn encode(change: &Committed, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
+thread_local! {
+    /// The last kind that is not built in: objects of one kind mostly come one after the other.
+    static LAST: RefCell<Option<KindRef>> = const { RefCell::new(None) };
+}
+
+/// The row of a kind; of one that is not built in only the names. Its definition may be among what is still to be read, so
+/// it is whoever holds the table of kinds that puts the row in its place.
+fn row(group: &str, version: &str, resource: &str) -> KindRef {
+    kinds::built_in(group, version, resource).unwrap_or_else(|| {
+        LAST.with_borrow_mut(|last| {
+            let same = |k: &&KindRef| (k.group(), k.version(), k.plural()) == (group, version, resource);
+            let known = last.as_ref().filter(same).cloned();
+            known.unwrap_or_else(|| {
+                last.insert(Arc::new(Kind::unknown(group, version, resource)).into()).clone()
+            })
+        })
+    })
+}
+
 /// Reads what [`encode`] wrote at the beginning of some bytes, and how many they are.
 ///
 /// # Errors
@@ -69,8 +89,7 @@ pub fn encode(change: &Committed, out: &mut Vec<u8>) {
 pub fn decode(bytes: &[u8]) -> Result<(Committed, usize), String> {
     let end = bytes.iter().position(|b| *b == b'\n').ok_or("a record without a head")?;
     let head: Head = serde_json::from_slice(&bytes[..end]).map_err(|e| format!("a record's head: {e}"))?;
-    let kind = kinds::by_resource(&head.group, &head.version, &head.resource)
-        .ok_or_else(|| format!("an object of the unknown kind {}.{}", head.resource, head.group))?;
+    let kind = row(&head.group, &head.version, &head.resource);
     let verb = match head.verb.as_ref() {
         "create" => Verb::Create,
         "update" => Verb::Update,

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use coracle_api::kinds::Kinds;
 use coracle_api::{Key, Object, Revision, Status};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -25,7 +26,7 @@ use select::{Change, Selection};
 
 /// The cluster. Cheap to clone; all clones are one.
 #[derive(Clone)]
-pub struct Fake(Arc<Mutex<State>>);
+pub struct Fake(Arc<Mutex<State>>, Kinds);
 
 struct Watcher {
     selections: Vec<Selection>,
@@ -66,20 +67,23 @@ impl Fake {
 
     /// An empty cluster whose deletions are due by this clock.
     pub fn with_clock(clock: Clock) -> Fake {
-        Fake(Arc::new(Mutex::new(State {
-            clock,
-            revision: 0,
-            objects: BTreeMap::new(),
-            log: Vec::new(),
-            compacted: 0,
-            watchers: Vec::new(),
-            verdicts: HashMap::new(),
-            writes: Vec::new(),
-            refusals: Vec::new(),
-            refused_happen: false,
-            unreachable: 0,
-            held_back: None,
-        })))
+        Fake(
+            Arc::new(Mutex::new(State {
+                clock,
+                revision: 0,
+                objects: BTreeMap::new(),
+                log: Vec::new(),
+                compacted: 0,
+                watchers: Vec::new(),
+                verdicts: HashMap::new(),
+                writes: Vec::new(),
+                refusals: Vec::new(),
+                refused_happen: false,
+                unreachable: 0,
+                held_back: None,
+            })),
+            Kinds::new(),
+        )
     }
 
     /// The cluster's revision.
@@ -167,6 +171,10 @@ impl State {
 
 #[async_trait]
 impl Client for Fake {
+    fn kinds(&self) -> &Kinds {
+        &self.1
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Arc<Object>>, Error> {
         let mut state = self.0.lock();
         state.reach()?;

@@ -13,7 +13,7 @@ use crate::faulty::Faulty;
 fn make(kind: &str, name: &str) -> Op {
     let object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"namespace": "a", "name": name,
         "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "owner"}]}});
-    let kind = kinds::by_kind("v1", kind).unwrap();
+    let kind = kinds::Kinds::new().by_kind("v1", kind).unwrap();
     Op::Create { kind, namespace: "a".into(), sub: None, object }
 }
 

@@ -210,6 +210,10 @@ mod tests {
 
     #[async_trait]
     impl Client for Counting {
+        fn kinds(&self) -> &coracle_api::kinds::Kinds {
+            self.0.kinds()
+        }
+
         async fn get(&self, key: &Key) -> Result<Option<Arc<Object>>, Error> {
             self.0.get(key).await
         }

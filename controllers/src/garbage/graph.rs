@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use coracle_api::{Key, kinds};
+use coracle_api::Key;
+use coracle_api::kinds::Kinds;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::workload::uid;
@@ -69,8 +70,8 @@ pub enum Target {
 }
 
 /// Where a reference of an object in `namespace` points: an owner is sought in the dependent's own namespace, or outside all.
-pub fn target(reference: &OwnerReference, namespace: &str) -> Target {
-    let Some(kind) = kinds::by_kind(&reference.api_version, &reference.kind) else {
+pub fn target(kinds: &Kinds, reference: &OwnerReference, namespace: &str) -> Target {
+    let Some(kind) = kinds.by_kind(&reference.api_version, &reference.kind) else {
         return Target::UnknownKind;
     };
     if kind.namespaced && namespace.is_empty() {
@@ -81,14 +82,24 @@ pub fn target(reference: &OwnerReference, namespace: &str) -> Target {
 }
 
 /// All objects, and for each place that is named as an owner who names it.
-#[derive(Default)]
 pub struct Graph {
+    kinds: Kinds,
     nodes: HashMap<Key, Arc<Node>>,
     by_uid: HashMap<String, Key>,
     dependents: HashMap<Key, BTreeSet<Key>>,
 }
 
 impl Graph {
+    /// Nobody yet. References are read by this table of kinds.
+    pub fn new(kinds: Kinds) -> Graph {
+        Graph { kinds, nodes: HashMap::new(), by_uid: HashMap::new(), dependents: HashMap::new() }
+    }
+
+    /// The table of kinds by which references are read.
+    pub fn kinds(&self) -> &Kinds {
+        &self.kinds
+    }
+
     /// The object with this key.
     pub fn get(&self, key: &Key) -> Option<Arc<Node>> {
         self.nodes.get(key).cloned()
@@ -117,7 +128,7 @@ impl Graph {
             None => self.nodes.remove(key),
         };
         let new = self.nodes.get(key).cloned();
-        let (before, after) = (owner_places(old.as_deref()), owner_places(new.as_deref()));
+        let (before, after) = (self.owner_places(old.as_deref()), self.owner_places(new.as_deref()));
         if let Some(old) = &old
             && new.as_ref().is_none_or(|new| new.meta.uid != old.meta.uid)
         {
@@ -156,14 +167,14 @@ impl Graph {
         self.by_uid.insert(uid(&node.meta).to_owned(), node.key.clone());
         self.nodes.insert(node.key.clone(), Arc::new(node))
     }
-}
 
-fn owner_places(node: Option<&Node>) -> BTreeSet<Key> {
-    let places = node.into_iter().flat_map(|node| {
-        node.owners().filter_map(|owner| match target(owner, &node.key.namespace) {
-            Target::At(key) => Some(key),
-            Target::UnknownKind | Target::NoNamespace => None,
-        })
-    });
-    places.collect()
+    fn owner_places(&self, node: Option<&Node>) -> BTreeSet<Key> {
+        let places = node.into_iter().flat_map(|node| {
+            node.owners().filter_map(|owner| match target(&self.kinds, owner, &node.key.namespace) {
+                Target::At(key) => Some(key),
+                Target::UnknownKind | Target::NoNamespace => None,
+            })
+        });
+        places.collect()
+    }
 }

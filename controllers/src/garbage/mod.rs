@@ -56,7 +56,7 @@ struct Collector {
 /// Runs the controller until `stop`.
 pub async fn run(shared: Shared, stop: CancellationToken) {
     let collector = Arc::new(Collector {
-        graph: RwLock::default(),
+        graph: RwLock::new(Graph::new(shared.client.kinds().clone())),
         events: shared.events("garbage-collector-controller"),
     });
     macro_rules! watch_all {
@@ -169,7 +169,9 @@ impl Collector {
         namespace: &str,
         asked: &mut HashMap<Key, Option<Node>>,
     ) -> Result<Owner, Error> {
-        let Target::At(place) = target(reference, namespace) else { return Ok(Owner::Unknown) };
+        let Target::At(place) = target(ctx.client().kinds(), reference, namespace) else {
+            return Ok(Owner::Unknown);
+        };
         let is_meant = |node: &Node| uid(&node.meta) == reference.uid;
         let state = |node: &Node| if node.waits() { Owner::Waiting } else { Owner::Solid };
         if let Some(node) = self.graph.read().get(&place).filter(|node| is_meant(node)) {
@@ -191,7 +193,7 @@ impl Collector {
 /// Whether the object that a reference means is known to be in another place than the reference can point to.
 fn is_elsewhere(graph: &Graph, reference: &OwnerReference, namespace: &str) -> bool {
     let Some(place) = graph.place_of(&reference.uid) else { return false };
-    match target(reference, namespace) {
+    match target(graph.kinds(), reference, namespace) {
         Target::At(key) => key.namespace != place.namespace,
         Target::NoNamespace => true,
         Target::UnknownKind => false,

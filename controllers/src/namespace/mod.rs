@@ -9,7 +9,7 @@ mod plan;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::{Key, KindRef, Object, kinds};
+use coracle_api::{Key, KindRef, Object};
 use coracle_client::{Ctx, Error, Interest, Op, Requeue, Store, Typed};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -55,7 +55,10 @@ impl Controller {
         };
         let mut left = vec![empty(ctx, key, Pod::kind()).await?];
         if left[0].objects.is_empty() {
-            for kind in kinds::all().filter(|kind| kind.namespaced && *kind != Pod::kind()) {
+            for kind in ctx.client().kinds().kept() {
+                if !kind.namespaced || kind == Pod::kind() {
+                    continue;
+                }
                 left.push(empty(ctx, key, kind).await?);
             }
         }

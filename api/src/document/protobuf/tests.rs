@@ -38,7 +38,12 @@ fn field(number: u32, value: &Value, schema: &Schema) -> Vec<u8> {
                 let inner = match (&values.get().shape, value) {
                     // A list in a map is a message of its own.
                     (Shape::List { items, .. }, Value::Array(_)) => {
-                        let list = Schema { name: "".into(), go: String::new(), shape: list_of(items.get()) };
+                        let list = Schema {
+                            name: "".into(),
+                            go: String::new(),
+                            shape: list_of(items.get()),
+                            rules: None,
+                        };
                         piece(2, &field(1, value, &list))
                     }
                     _ => field(2, value, values.get()),
@@ -76,7 +81,8 @@ fn list_of(items: &Schema) -> Shape {
         Shape::Text(text) => Shape::Text(*text),
         other => panic!("no type has a map of lists of {other:?}"),
     };
-    let items = Link::Here(Box::new(Schema { name: "".into(), go: String::new(), shape: items }));
+    let items =
+        Link::Here(Box::new(Schema { name: "".into(), go: String::new(), shape: items, rules: None }));
     Shape::List { items, kind: crate::schema::ListKind::Atomic }
 }
 

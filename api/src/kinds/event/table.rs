@@ -1,5 +1,7 @@
 //! How an event shows in `kubectl get events`.
 
+use std::borrow::Cow::Borrowed;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -8,23 +10,30 @@ use crate::table::Cell::{Made, Text};
 use crate::table::time::since;
 use crate::table::{Column, Table};
 
-pub(super) static TABLE: Table = Table::of(&[
-    Column::text("Last Seen", "When it last happened.", Made(|event, now| last_seen(event, now).into())),
-    Column::text("Type", "Normal, or Warning.", Text("/type")),
-    Column::text("Reason", "What happened, in a word.", Text("/reason")),
-    Column::text("Object", "What it happened to.", Made(|event, _| object(event).into())),
-    Column::text("Subobject", "Which part of that.", Text("/involvedObject/fieldPath")).wide(),
-    Column::text("Source", "Who tells.", Made(|event, _| source(event).into())).wide(),
-    Column::text(
-        "Message",
-        "What happened, in a sentence.",
-        Made(|event, _| text(event, "/message").trim().into()),
-    ),
-    Column::text("First Seen", "When it first happened.", Made(|event, now| first_seen(event, now).into()))
+pub(super) static TABLE: Table = Table {
+    columns: Borrowed(&[
+        Column::text("Last Seen", "When it last happened.", Made(|event, now| last_seen(event, now).into())),
+        Column::text("Type", "Normal, or Warning.", Text("/type")),
+        Column::text("Reason", "What happened, in a word.", Text("/reason")),
+        Column::text("Object", "What it happened to.", Made(|event, _| object(event).into())),
+        Column::text("Subobject", "Which part of that.", Text("/involvedObject/fieldPath")).wide(),
+        Column::text("Source", "Who tells.", Made(|event, _| source(event).into())).wide(),
+        Column::text(
+            "Message",
+            "What happened, in a sentence.",
+            Made(|event, _| text(event, "/message").trim().into()),
+        ),
+        Column::text(
+            "First Seen",
+            "When it first happened.",
+            Made(|event, now| first_seen(event, now).into()),
+        )
         .wide(),
-    Column::text("Count", "How often it happened.", Made(|event, _| count(event).into())).wide(),
-    Column::text("Name", "The event's own name.", Text("/metadata/name")).named().wide(),
-]);
+        Column::text("Count", "How often it happened.", Made(|event, _| count(event).into())).wide(),
+        Column::text("Name", "The event's own name.", Text("/metadata/name")).named().wide(),
+    ]),
+    ..Table::PLAIN
+};
 
 fn first_seen(event: &Value, now: Timestamp) -> String {
     let time = |pointer| event.pointer(pointer).filter(|time| time.is_string());

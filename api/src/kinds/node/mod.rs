@@ -34,16 +34,16 @@ pub static NODE: Kind = Kind {
 };
 
 static STRATEGY: Strategy = Strategy {
-    default,
-    prepare_create,
-    prepare_update: |new, old| keep(new, old, "status"),
+    default: |_, object| default(object),
+    prepare_create: |_, object| prepare_create(object),
+    prepare_update: |_, new, old| keep(new, old, "status"),
     validate,
     validate_update: |kind, new, old, errors| {
         validate(kind, new, errors);
         validate_change(kind, new, old, errors);
     },
     validate_status_update: validate_change,
-    warnings: |node, _| {
+    warnings: |_, node, _| {
         let mut found = Vec::new();
         for (field, text) in [
             ("configSource", "the feature is removed"),

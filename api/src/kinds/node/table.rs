@@ -1,5 +1,7 @@
 //! How a node shows in `kubectl get nodes`.
 
+use std::borrow::Cow::Borrowed;
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -9,25 +11,41 @@ use crate::table::Cell::{Made, Text};
 use crate::table::cells::{or, or_none};
 use crate::table::{Column, Table};
 
-pub(super) static TABLE: Table = Table::of(&[
-    Column::name(),
-    Column::text("Status", "Whether the node is ready, and takes pods.", Made(|node, _| status(node).into())),
-    Column::text("Roles", "What its labels say it is for.", Made(|node, _| or_none(&roles(node)))),
-    Column::age(),
-    Column::text("Version", "The version of its agent.", Text("/status/nodeInfo/kubeletVersion")),
-    Column::text("Internal-IP", "Its address inside.", Made(|node, _| or_none(address(node, "InternalIP"))))
+pub(super) static TABLE: Table = Table {
+    columns: Borrowed(&[
+        Column::name(),
+        Column::text(
+            "Status",
+            "Whether the node is ready, and takes pods.",
+            Made(|node, _| status(node).into()),
+        ),
+        Column::text("Roles", "What its labels say it is for.", Made(|node, _| or_none(&roles(node)))),
+        Column::age(),
+        Column::text("Version", "The version of its agent.", Text("/status/nodeInfo/kubeletVersion")),
+        Column::text(
+            "Internal-IP",
+            "Its address inside.",
+            Made(|node, _| or_none(address(node, "InternalIP"))),
+        )
         .wide(),
-    Column::text("External-IP", "Its address outside.", Made(|node, _| or_none(address(node, "ExternalIP"))))
+        Column::text(
+            "External-IP",
+            "Its address outside.",
+            Made(|node, _| or_none(address(node, "ExternalIP"))),
+        )
         .wide(),
-    Column::text("OS-Image", "The operating system.", Made(|node, _| info(node, "osImage"))).wide(),
-    Column::text("Kernel-Version", "The kernel, and the architecture.", Made(|node, _| kernel(node))).wide(),
-    Column::text(
-        "Container-Runtime",
-        "What runs containers.",
-        Made(|node, _| info(node, "containerRuntimeVersion")),
-    )
-    .wide(),
-]);
+        Column::text("OS-Image", "The operating system.", Made(|node, _| info(node, "osImage"))).wide(),
+        Column::text("Kernel-Version", "The kernel, and the architecture.", Made(|node, _| kernel(node)))
+            .wide(),
+        Column::text(
+            "Container-Runtime",
+            "What runs containers.",
+            Made(|node, _| info(node, "containerRuntimeVersion")),
+        )
+        .wide(),
+    ]),
+    ..Table::PLAIN
+};
 
 fn status(node: &Value) -> String {
     // Of several conditions of one type the last one counts.

@@ -42,13 +42,13 @@ pub static SERVICE: Kind = Kind {
 };
 
 static STRATEGY: Strategy = Strategy {
-    default,
-    prepare_create: |service| service["status"] = json!({"loadBalancer": {}}),
-    prepare_update: prepare::prepare_update,
+    default: |_, object| default(object),
+    prepare_create: |_, service| service["status"] = json!({"loadBalancer": {}}),
+    prepare_update: |_, new, old| prepare::prepare_update(new, old),
     validate: validate::validate,
     validate_update: validate::validate_update,
     validate_status_update: validate::validate_status_update,
-    warnings,
+    warnings: |_, new, old| warnings(new, old),
     create_on_update: true,
     delete_answers_object: true,
     ..PLAIN

@@ -1,5 +1,7 @@
 //! How a service shows in `kubectl get services`.
 
+use std::borrow::Cow::Borrowed;
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -9,24 +11,31 @@ use crate::table::Cell::{Made, Text, TextOrNone};
 use crate::table::cells::{self, or, or_none};
 use crate::table::{Column, Table};
 
-pub(super) static TABLE: Table = Table::of(&[
-    Column::name(),
-    Column::text("Type", "How it is reached.", Text("/spec/type")),
-    Column::text("Cluster-IP", "Its address inside the cluster.", TextOrNone("/spec/clusterIPs/0")),
-    Column::text("External-IP", "Its addresses outside the cluster.", Made(|service, _| external(service))),
-    Column::text(
-        "Port(s)",
-        "Its ports, with the nodes' behind the colon.",
-        Made(|service, _| or_none(&ports(service))),
-    ),
-    Column::age(),
-    Column::text(
-        "Selector",
-        "Which pods it leads to.",
-        Made(|service, _| cells::labels(service, "/spec/selector")),
-    )
-    .wide(),
-]);
+pub(super) static TABLE: Table = Table {
+    columns: Borrowed(&[
+        Column::name(),
+        Column::text("Type", "How it is reached.", Text("/spec/type")),
+        Column::text("Cluster-IP", "Its address inside the cluster.", TextOrNone("/spec/clusterIPs/0")),
+        Column::text(
+            "External-IP",
+            "Its addresses outside the cluster.",
+            Made(|service, _| external(service)),
+        ),
+        Column::text(
+            "Port(s)",
+            "Its ports, with the nodes' behind the colon.",
+            Made(|service, _| or_none(&ports(service))),
+        ),
+        Column::age(),
+        Column::text(
+            "Selector",
+            "Which pods it leads to.",
+            Made(|service, _| cells::labels(service, "/spec/selector")),
+        )
+        .wide(),
+    ]),
+    ..Table::PLAIN
+};
 
 fn external(service: &Value) -> Value {
     let own = list(service, "/spec/externalIPs").iter().filter_map(Value::as_str).collect::<Vec<_>>();

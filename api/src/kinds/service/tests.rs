@@ -157,7 +157,7 @@ fn what_is_accepted_and_hardly_meant() {
     ];
     for (spec, annotations, expected) in cases {
         let service = service(spec, annotations);
-        assert_eq!((SERVICE.strategy.warnings)(&service, None), expected, "case: {service}");
+        assert_eq!((SERVICE.strategy.warnings)(&SERVICE, &service, None), expected, "case: {service}");
     }
 }
 
