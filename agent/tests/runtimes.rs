@@ -58,7 +58,10 @@ async fn keeps_its_promises(runtime: Arc<dyn Runtime>, cluster: &str) {
 
     runtime.start(&id).await.unwrap();
     let heard = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap();
-    assert_eq!((heard.id.as_str(), heard.uid.as_str(), heard.removed), (id.as_str(), "0123456789", false));
+    assert_eq!(
+        (heard.id.as_str(), heard.uid.as_str(), heard.what),
+        (id.as_str(), "0123456789", Happened::Started)
+    );
     assert!(runtime.inspect(&id).await.unwrap().unwrap().state.is_running());
     let done = runtime.exec(&id, &["echo".into(), "hi".into()], 100, PATIENCE).await.unwrap();
     assert_eq!(done.code, 0);
@@ -85,7 +88,7 @@ async fn keeps_its_promises(runtime: Arc<dyn Runtime>, cluster: &str) {
     assert_eq!(runtime.inspect(&id).await.unwrap(), None);
     runtime.ended(&id).await.expect("what is gone does not run");
     let gone = tokio::time::timeout(PATIENCE, async {
-        while !events.next().await.expect("events go on").removed {}
+        while events.next().await.expect("events go on").what != Happened::Removed {}
     });
     gone.await.expect("the removal is heard");
 

@@ -31,8 +31,16 @@ pub fn next(record: &Record) -> u64 {
     }
 }
 
+/// The back-off after so many restarts, where the container that would say so is gone.
+pub fn after(restarts: u32) -> u64 {
+    match restarts {
+        0 => 0,
+        n => FIRST.saturating_mul(1 << (n - 1).min(16)).min(LONGEST),
+    }
+}
+
 fn forgotten(record: &Record, finished: Timestamp) -> bool {
-    finished.duration_since(record.created) > FORGOTTEN
+    finished.duration_since(record.begun) > FORGOTTEN
 }
 
 /// A duration as Go writes it: `10s`, `1m20s`, `5m0s`.
@@ -57,6 +65,7 @@ mod tests {
             attempt: 0,
             backoff,
             created,
+            begun: created,
             image_id: String::new(),
             state: State::Exited {
                 code: 1,
@@ -67,6 +76,9 @@ mod tests {
             },
             message: String::new(),
             stop_signal: String::new(),
+            gone: false,
+            unseen: false,
+            interrupted: false,
         }
     }
 

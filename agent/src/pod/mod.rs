@@ -12,6 +12,7 @@ pub mod backoff;
 mod conditions;
 mod hooks;
 pub mod hostname;
+mod memory;
 pub mod phase;
 mod reporter;
 pub mod requests;
@@ -35,6 +36,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use crate::resources::Room;
 use crate::runtime::{Limits, State};
+use crate::times::seconds_later;
 
 pub use status::rfc3339;
 
@@ -49,6 +51,8 @@ pub struct Record {
     pub backoff: u64,
     /// When it was made.
     pub created: Timestamp,
+    /// When it began to run; when it was made, if it never ran.
+    pub begun: Timestamp,
     /// The id of its image.
     pub image_id: String,
     /// What it is doing.
@@ -59,7 +63,26 @@ pub struct Record {
     pub limits: Limits,
     /// The signal that asks it to end.
     pub stop_signal: String,
+    /// Whether the engine does not have it any more, or has started it anew since: this is what is remembered of it.
+    pub gone: bool,
+    /// Whether nobody saw how it ended.
+    pub unseen: bool,
+    /// Whether it was ended by a signal that is not the agent's: whoever sent it may start it again.
+    pub interrupted: bool,
 }
+
+impl Record {
+    /// When it is known that nobody starts it again, after somebody else's signal has ended it.
+    pub fn settled(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Exited { finished, .. } if self.interrupted => Some(seconds_later(finished, SETTLED)),
+            _ => None,
+        }
+    }
+}
+
+/// How many seconds a container that somebody else's signal has ended is waited for: `docker restart` starts it again.
+const SETTLED: u64 = 3;
 
 /// The pod's sandbox, as the runtime shows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +93,8 @@ pub struct Sandbox {
     pub attempt: u32,
     /// When it was made.
     pub created: Timestamp,
+    /// Since when it runs; when it was made, if it does not. What began before has lost its network.
+    pub since: Timestamp,
     /// Whether it runs.
     pub running: bool,
 }
@@ -164,8 +189,8 @@ impl<'a> Observed<'a> {
 
     /// The newest container of a name, if it was made in the present sandbox.
     pub fn current(&self, name: &str) -> Option<&'a Record> {
-        let since = self.sandbox.map_or(Timestamp::MIN, |sandbox| sandbox.created);
-        self.newest(name).filter(|record| record.created >= since)
+        let since = self.sandbox.map_or(Timestamp::MIN, |sandbox| sandbox.since);
+        self.newest(name).filter(|record| record.begun >= since)
     }
 
     /// Whether any container of the pod runs.

@@ -8,6 +8,21 @@ use crate::times::later;
 
 /// The phase that the containers' states add up to; terminal also while a sidecar still has to be stopped.
 pub fn verdict(observed: &Observed<'_>, views: &[View<'_>]) -> &'static str {
+    let phase = by_states(observed, views);
+    let known = observed.pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let unsettled = || {
+        let settled = views.iter().filter_map(|view| view.record?.settled());
+        settled.into_iter().any(|settled| settled > observed.now)
+    };
+    let ends = observed.deleted() || deadline_passed(observed) || observed.evicted.is_some();
+    if is_terminal(phase) && !known.is_some_and(is_terminal) && !ends && unsettled() {
+        // Whoever ended a container may be about to start it again.
+        return if known == Some("Pending") { "Pending" } else { "Running" };
+    }
+    phase
+}
+
+fn by_states(observed: &Observed<'_>, views: &[View<'_>]) -> &'static str {
     let status = observed.pod.status.as_ref();
     match status.and_then(|status| status.phase.as_deref()) {
         Some("Succeeded") => return "Succeeded",

@@ -113,6 +113,7 @@ fn state(shown: &Shown<'_>) -> Value {
 fn terminated(record: &Record) -> Value {
     let State::Exited { code, oom, started, finished, error } = &record.state else { return json!({}) };
     let (reason, message) = match (started, code) {
+        _ if record.unseen => ("ContainerStatusUnknown", &record.message),
         (None, _) => ("StartError", error),
         (Some(_), 0) => ("Completed", &record.message),
         (Some(_), _) if *oom && *code == 137 => ("OOMKilled", &record.message),

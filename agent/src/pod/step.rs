@@ -28,7 +28,7 @@ pub struct Step {
 }
 
 /// How many attempts of a container are kept: the present one, and the one before for its log.
-const KEPT: usize = 2;
+pub const KEPT: usize = 2;
 /// How long a resize that has no room waits for the next look.
 ///
 /// Source: `initialRetryDelay` in `pkg/kubelet/allocation/allocation_manager.go`.
@@ -112,8 +112,9 @@ impl Plan<'_> {
     fn run(&mut self, views: &[View<'_>]) {
         let observed = self.observed;
         match observed.sandbox {
-            Some(sandbox) if sandbox.running => {}
+            Some(sandbox) if sandbox.running && !self.any_cut_off(sandbox.since) => {}
             Some(sandbox) => return self.renew_sandbox(sandbox.id.clone()),
+            None if observed.any_running() => return self.stop_all(),
             None => return self.start_sandbox(0),
         }
         self.stop_unhealthy();
@@ -136,10 +137,28 @@ impl Plan<'_> {
         }
     }
 
+    /// Whether a container runs that began before the sandbox did: the network that it is in belongs to nobody.
+    fn any_cut_off(&self, since: Timestamp) -> bool {
+        self.running(|_| true).iter().any(|(_, record)| record.begun < since)
+    }
+
+    /// Stops every container: the sandbox that they share is not what it was.
+    fn stop_all(&mut self) {
+        for (name, record) in self.running(|_| true) {
+            self.stop(&name, &record, format!("Stopping container {name}"), self.grace());
+        }
+    }
+
     /// Starts a container that should run and does not. Answers whether those behind it may go on.
     fn keep_up(&mut self, view: &View<'_>) -> bool {
         let observed = self.observed;
         let name = &view.container.name;
+        if let Some(settled) = observed.newest(name).and_then(Record::settled)
+            && settled > observed.now
+        {
+            self.wake_at(settled);
+            return false;
+        }
         match observed.current(name) {
             Some(record) => match &record.state {
                 State::Running { .. } => {
@@ -161,12 +180,21 @@ impl Plan<'_> {
                 }
                 State::Exited { .. } => true,
             },
+            // A new sandbox is no reason to do again what was done.
+            None if view.role == Role::Main && self.is_done(view) => true,
             None => {
-                let attempt = observed.newest(name).map_or(0, |record| record.attempt + 1);
+                let attempt = observed.newest(name).map_or(0, |record| record.attempt.saturating_add(1));
                 self.start(name, attempt, 0);
                 false
             }
         }
+    }
+
+    /// Whether a container is over and does not come again.
+    fn is_done(&self, view: &View<'_>) -> bool {
+        let newest = self.observed.newest(&view.container.name);
+        let code = newest.and_then(super::view::exit_code);
+        code.is_some_and(|code| !restarts(self.observed.spec(), view.container, view.role, code))
     }
 
     /// Brings what a container may use to what its spec says by now: at once, or by its restart where it asks for that.
@@ -239,7 +267,7 @@ impl Plan<'_> {
             });
             return;
         }
-        self.start(name, record.attempt + 1, backoff::next(record));
+        self.start(name, record.attempt.saturating_add(1), backoff::next(record));
     }
 
     fn tell(&mut self, once: &str, tone: Tone, reason: &'static str, message: String) {
@@ -276,9 +304,7 @@ impl Plan<'_> {
     fn renew_sandbox(&mut self, id: String) {
         let observed = self.observed;
         if observed.any_running() {
-            for (name, record) in self.running(|_| true) {
-                self.stop(&name, &record, format!("Stopping container {name}"), self.grace());
-            }
+            self.stop_all();
         } else if self.busy(SANDBOX).is_none() {
             let message = "Pod sandbox changed, it will be killed and re-created.".into();
             self.tell(&id, Tone::Normal, "SandboxChanged", message);
@@ -389,7 +415,7 @@ impl Plan<'_> {
     fn sweep(&mut self) {
         for (name, all) in self.observed.containers {
             let old = all.len().saturating_sub(KEPT);
-            for record in &all[..old] {
+            for record in all[..old].iter().filter(|record| !record.gone) {
                 self.actions.push(Action::Remove { name: name.clone(), id: record.id.clone() });
             }
         }

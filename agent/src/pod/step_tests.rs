@@ -39,7 +39,13 @@ impl World {
         let meta = json!({"name": "x", "namespace": "ns", "uid": "u"});
         World {
             pod: serde_json::from_value(json!({"metadata": meta, "spec": spec})).unwrap(),
-            sandbox: Some(Sandbox { id: "s".into(), attempt: 0, created: at(-100), running: true }),
+            sandbox: Some(Sandbox {
+                id: "s".into(),
+                attempt: 0,
+                created: at(-100),
+                since: at(-100),
+                running: true,
+            }),
             containers: BTreeMap::new(),
             busy: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -60,11 +66,15 @@ impl World {
             attempt,
             backoff: 0,
             created: at(-50),
+            begun: at(-50),
             image_id: "sha256:1".into(),
             state,
             message: String::new(),
             limits: unlimited(),
             stop_signal: "SIGTERM".into(),
+            gone: false,
+            unseen: false,
+            interrupted: false,
         });
         self
     }
@@ -395,8 +405,13 @@ fn perform(world: &mut World, actions: &[Action]) {
     for action in actions {
         match action {
             Action::StartSandbox { attempt } => {
-                world.sandbox =
-                    Some(Sandbox { id: "s".into(), attempt: *attempt, created: world.now, running: true });
+                world.sandbox = Some(Sandbox {
+                    id: "s".into(),
+                    attempt: *attempt,
+                    created: world.now,
+                    since: world.now,
+                    running: true,
+                });
             }
             Action::RemoveSandbox { .. } => world.sandbox = None,
             Action::Start { name, attempt, backoff } => {
@@ -405,11 +420,15 @@ fn perform(world: &mut World, actions: &[Action]) {
                     attempt: *attempt,
                     backoff: *backoff,
                     created: world.now,
+                    begun: world.now,
                     image_id: String::new(),
                     state: State::Running { started: world.now },
                     message: String::new(),
                     limits: unlimited(),
                     stop_signal: String::new(),
+                    gone: false,
+                    unseen: false,
+                    interrupted: false,
                 };
                 world.containers.entry(name.clone()).or_default().push(record);
             }

@@ -237,15 +237,33 @@ impl State {
     }
 }
 
-/// Something happened to a container. It says where to look, not what is there.
+/// Something happened to a container. It says where to look; what is there has to be looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerEvent {
     /// The engine's id.
     pub id: String,
     /// The uid of its pod.
     pub uid: String,
-    /// Whether the container is gone.
-    pub removed: bool,
+    /// What happened.
+    pub what: Happened,
+}
+
+/// What happened to a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happened {
+    /// It was started.
+    Started,
+    /// It was sent a signal, by whomever.
+    Signalled,
+    /// It ended. A container that was restarted in place shows no more how it ended before: this does.
+    Ended {
+        /// What its first process answered.
+        code: i64,
+        /// When.
+        at: Timestamp,
+    },
+    /// It is gone.
+    Removed,
 }
 
 /// What a command did.

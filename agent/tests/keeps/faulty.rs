@@ -9,11 +9,15 @@ use coracle_agent::helper::Job;
 use coracle_agent::labels::{Identity, Mark, Owner};
 use coracle_agent::runtime::{
     Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, Limits, LogLine, LogOptions,
-    Network, Removed, Runtime, Session, Streams,
+    Network, Removed, Runtime, Session, State as RunState, Streams,
 };
 use coracle_agent::sim::SimRuntime;
+use coracle_api::{Key, kinds};
+use coracle_client::fake::Fake;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::time::Instant;
 
 /// What an agent asked the engine to do, and when.
@@ -55,6 +59,9 @@ pub struct Faulty {
 struct State {
     faults: Faults,
     calls: Vec<Call>,
+    /// What was asked for against the laws.
+    broken: Vec<String>,
+    cluster: Option<Fake>,
 }
 
 impl Faulty {
@@ -64,6 +71,16 @@ impl Faulty {
 
     pub fn set(&self, faults: Faults) {
         self.state.lock().faults = faults;
+    }
+
+    /// Holds every call to the laws from now on; the cluster says which pods there are.
+    pub fn watch_laws(&self, cluster: &Fake) {
+        self.state.lock().cluster = Some(cluster.clone());
+    }
+
+    /// What was done against the laws.
+    pub fn broken(&self) -> Vec<String> {
+        self.state.lock().broken.clone()
     }
 
     /// Everything asked for so far.
@@ -96,6 +113,77 @@ impl Faulty {
         self.state.lock().calls.push(Call { at: Instant::now(), what, of, id });
     }
 
+    /// A container and all others of its name and pod.
+    async fn family(&self, id: &str) -> Option<(Fake, Container, Identity, Vec<Container>)> {
+        let cluster = self.state.lock().cluster.clone()?;
+        let found = self.engine.inspect(id).await.unwrap()?;
+        let who = Identity::read(&found.labels)?;
+        let all = self.engine.of_pod(&Owner::node("test", "node-1"), &who.uid).await.unwrap();
+        let same =
+            |one: &Container| Identity::read(&one.labels).is_some_and(|of| of.container == who.container);
+        let others = all.into_iter().filter(|one| one.id != id && same(one)).collect();
+        Some((cluster, found, who, others))
+    }
+
+    fn breaks(&self, law: &str, id: &str, of: &str) {
+        self.state.lock().broken.push(format!("{law}: {of} ({})", id.trim_start_matches('0')));
+    }
+
+    /// Nothing is started beside another of its name; what a pod that never restarts has shown is not run again.
+    async fn check_start(&self, id: &str) {
+        let Some((cluster, found, who, others)) = self.family(id).await else { return };
+        let of = name_of(&found.labels);
+        if others.iter().any(|one| one.state.is_running()) {
+            self.breaks("two run", id, &of);
+        }
+        let Some(pod) = pod_of(&cluster, &who).await else { return };
+        let shown = |list: &str| {
+            let all = pod["status"][list].as_array().cloned().unwrap_or_default();
+            all.into_iter().find(|one| one["name"] == who.container.as_str())
+        };
+        let main = shown("containerStatuses").is_some_and(|one| one["state"]["waiting"].is_null());
+        if main && pod["spec"]["restartPolicy"] == "Never" {
+            self.breaks("run again though never", id, &of);
+        }
+        let shown = shown("initContainerStatuses").filter(|one| one["name"] == "init").unwrap_or_default();
+        let ended = &shown["state"]["terminated"];
+        let at: Option<Timestamp> = ended["finishedAt"].as_str().and_then(|text| text.parse().ok());
+        // In a new sandbox everything is done from the start, as upstream does it.
+        let since = self.sandbox_since(&who.uid).await;
+        let same_sandbox = since.zip(at).is_some_and(|(since, at)| since.as_second() < at.as_second());
+        if ended["exitCode"] == 0 && same_sandbox {
+            self.breaks("initialised again", id, &of);
+        }
+    }
+
+    /// Since when a pod's sandbox runs.
+    async fn sandbox_since(&self, uid: &str) -> Option<Timestamp> {
+        let all = self.engine.of_pod(&Owner::node("test", "node-1"), uid).await.unwrap();
+        let sandboxes = all.iter().filter(|one| name_of(&one.labels).contains("/POD."));
+        let since = sandboxes.filter_map(|one| match one.state {
+            RunState::Running { started } => Some(started),
+            _ => None,
+        });
+        since.max()
+    }
+
+    /// What runs is removed only with its pod, or where two of one run.
+    async fn check_remove(&self, id: &str) {
+        let Some((cluster, found, who, others)) = self.family(id).await else { return };
+        let of = name_of(&found.labels);
+        if who.container == "POD" || pod_of(&cluster, &who).await.is_none() {
+            return;
+        }
+        let doubled = others.iter().any(|one| one.state.is_running());
+        let attempt = |one: &Container| Identity::read(&one.labels).map_or(0, |of| of.attempt);
+        let superseded = others.iter().any(|one| attempt(one) > who.attempt);
+        match found.state {
+            RunState::Running { .. } if !doubled => self.breaks("removed though it ran", id, &of),
+            RunState::Exited { .. } if !superseded => self.breaks("forgotten", id, &of),
+            _ => {}
+        }
+    }
+
     async fn trouble(&self) -> Result<(), Error> {
         let slow = self.state.lock().faults.slow;
         if !slow.is_zero() {
@@ -108,6 +196,14 @@ impl Faulty {
         }
         Ok(())
     }
+}
+
+/// The pod of a container, if the API still has it.
+async fn pod_of(cluster: &Fake, who: &Identity) -> Option<Value> {
+    let key = Key::new(kinds::POD.handle(), who.namespace.clone(), who.pod.clone());
+    let calm = cluster.peek(&key)?;
+    let pod = calm.value().unwrap();
+    (pod["metadata"]["uid"] == who.uid.as_str()).then_some(pod)
 }
 
 /// `POD/CONTAINER.ATTEMPT`.
@@ -158,8 +254,10 @@ impl Runtime for Faulty {
 
     async fn start(&self, id: &str) -> Result<(), Error> {
         self.trouble().await?;
+        self.check_start(id).await;
+        self.engine.start(id).await?;
         self.note(What::Start, id).await;
-        self.engine.start(id).await
+        Ok(())
     }
 
     async fn update(&self, id: &str, limits: &Limits) -> Result<(), Error> {
@@ -175,6 +273,7 @@ impl Runtime for Faulty {
 
     async fn remove(&self, id: &str) -> Result<(), Error> {
         self.trouble().await?;
+        self.check_remove(id).await;
         self.note(What::Remove, id).await;
         self.engine.remove(id).await
     }

@@ -2,6 +2,8 @@
 
 mod faulty;
 mod node;
+mod random;
+mod strangers;
 
 use std::time::Duration;
 

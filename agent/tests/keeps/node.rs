@@ -65,12 +65,17 @@ impl Node {
         spec["nodeName"] = json!("node-1");
         let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "ns"}, "spec": spec});
         let op = Op::Create { kind: kinds::POD.handle(), namespace: "ns".into(), sub: None, object };
-        self.client().write_one(op).await.unwrap().key.clone()
+        loop {
+            // The cluster may have been told to fail.
+            if let Ok(made) = self.client().write_one(op.clone()).await {
+                return made.key.clone();
+            }
+        }
     }
 
     /// The pod as the API has it; null once it is gone.
     pub async fn pod(&self, key: &Key) -> Value {
-        self.cluster.get(key).await.unwrap().map(|pod| pod.value().unwrap()).unwrap_or_default()
+        self.cluster.peek(key).map(|pod| pod.value().unwrap()).unwrap_or_default()
     }
 
     /// Waits until the pod shows something.
@@ -107,6 +112,17 @@ impl Node {
         let mut named: Vec<_> = all.into_iter().map(|one| (name_of(&one.labels), one)).collect();
         named.sort_by(|a, b| a.0.cmp(&b.0));
         named
+    }
+
+    /// One of them.
+    pub async fn container(&self, name: &str) -> Container {
+        let all = self.containers().await;
+        let found = all.iter().find(|(known, _)| known == name);
+        found.unwrap_or_else(|| panic!("no {name}: {all:?}")).1.clone()
+    }
+
+    pub fn agent_runs(&self) -> bool {
+        self.agent.is_some()
     }
 
     pub async fn ids(&self) -> Vec<String> {

@@ -91,6 +91,11 @@ impl Fake {
         Revision(self.0.lock().revision)
     }
 
+    /// An object as it is now, however unreachable the cluster is for its clients.
+    pub fn peek(&self, key: &Key) -> Option<Arc<Object>> {
+        self.0.lock().objects.get(key).cloned()
+    }
+
     /// Every write that has arrived, in order.
     pub fn writes(&self) -> Vec<Write> {
         self.0.lock().writes.clone()

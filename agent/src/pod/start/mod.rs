@@ -15,7 +15,7 @@ use super::{Failure, hooks};
 use crate::context::{Context, Tone};
 use crate::images;
 use crate::labels::Identity;
-use crate::runtime::{ContainerSpec, Error, Limits};
+use crate::runtime::{ContainerSpec, Error, Limits, State};
 use crate::times::later;
 pub use files::message_file;
 
@@ -34,6 +34,14 @@ pub struct Started {
     pub address: Ipv4Addr,
 }
 
+/// What making a container came to.
+enum Made {
+    /// It was made.
+    New(String),
+    /// It is there already, and was started before.
+    Before(String),
+}
+
 /// The facts that every start needs.
 #[derive(Clone)]
 pub struct Start {
@@ -45,6 +53,8 @@ pub struct Start {
     pub accepted: Timestamp,
     /// The container whose processes an ephemeral one is to see, by id.
     pub target: Option<String>,
+    /// The attempt before, by id: while it runs no other is started.
+    pub previous: Option<String>,
     /// Set when nobody wants it any more.
     pub cancel: CancellationToken,
 }
@@ -125,26 +135,36 @@ impl Start {
     /// Makes a sandbox and starts it; what cannot start does not stay.
     async fn run(&self, described: &ContainerSpec) -> Result<String, Error> {
         let _turn = self.ctx.starts.acquire().await;
-        let id = self.create(described).await?;
-        let Err(error) = self.ctx.runtime().start(&id).await else { return Ok(id) };
-        self.ctx.runtime().remove(&id).await?;
+        let runtime = self.ctx.runtime();
+        let id = match self.create(described).await? {
+            Made::New(id) => id,
+            // Nothing was started in it yet, for nobody knows of it.
+            Made::Before(id) => {
+                runtime.remove(&id).await?;
+                runtime.create(described).await?
+            }
+        };
+        let Err(error) = runtime.start(&id).await else { return Ok(id) };
+        runtime.remove(&id).await?;
         Err(error)
     }
 
-    /// Makes a container. An agent that was killed while it made one may have left it: nobody knows of it, so it is made
-    /// anew.
-    async fn create(&self, described: &ContainerSpec) -> Result<String, Error> {
+    /// Makes a container. An agent that was killed, or a task that failed, may have made it already: one that was never
+    /// started is made anew.
+    async fn create(&self, described: &ContainerSpec) -> Result<Made, Error> {
         let runtime = self.ctx.runtime();
         let refusal = match runtime.create(described).await {
             Err(Error::Conflict(why)) => Error::Conflict(why),
-            other => return other,
+            other => return other.map(Made::New),
         };
         match runtime.inspect(&described.name).await? {
-            Some(left) if Identity::read(&left.labels) == Identity::read(&described.labels) => {
+            Some(left) if Identity::read(&left.labels) != Identity::read(&described.labels) => Err(refusal),
+            Some(left) if left.state != State::Created => Ok(Made::Before(left.id)),
+            Some(left) => {
                 runtime.remove(&left.id).await?;
-                runtime.create(described).await
+                runtime.create(described).await.map(Made::New)
             }
-            _ => Err(refusal),
+            None => Err(refusal),
         }
     }
 
@@ -189,25 +209,41 @@ impl Start {
     ) -> Result<String, Failure> {
         let _turn = self.ctx.starts.acquire().await;
         let failed = |error: &Error| self.tell(container, Tone::Warning, "Failed", format!("Error: {error}"));
-        let id = self.create(described).await.map_err(|error| {
+        let made = self.create(described).await.map_err(|error| {
             failed(&error);
             self.failure("CreateContainerError", error.to_string())
         })?;
+        let id = match made {
+            Made::New(id) => id,
+            Made::Before(id) => return Ok(id),
+        };
         self.tell(container, Tone::Normal, "Created", "Container created".into());
         let runtime = self.ctx.runtime();
+        if self.previous_runs().await {
+            let _ = runtime.remove(&id).await;
+            return Err(self.failure("", "the attempt before runs again"));
+        }
         if let Err(error) = runtime.start(&id).await {
             failed(&error);
             return match runtime.inspect(&id).await {
-                // The container shows why it could not run; that is its end.
-                Ok(Some(found)) if found.state.is_exited() => Ok(id),
-                _ => {
-                    let _ = runtime.remove(&id).await;
+                // It was started all the same, or it shows why it could not run; that is its end.
+                Ok(Some(found)) if found.state != State::Created => Ok(id),
+                found => {
+                    if let Ok(Some(_)) = found {
+                        let _ = runtime.remove(&id).await;
+                    }
                     Err(self.failure("RunContainerError", error.to_string()))
                 }
             };
         }
         self.tell(container, Tone::Normal, "Started", "Container started".into());
         Ok(id)
+    }
+
+    /// Whether somebody started the attempt before again.
+    async fn previous_runs(&self) -> bool {
+        let Some(previous) = &self.previous else { return false };
+        matches!(self.ctx.runtime().inspect(previous).await, Ok(Some(found)) if found.state.is_running())
     }
 
     /// Runs the postStart hook, if there is one; a container whose hook fails is ended.

@@ -90,6 +90,7 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::Happened;
 
     fn pod(version: usize) -> Arc<Pod> {
         let mut pod = Pod::default();
@@ -98,7 +99,7 @@ mod tests {
     }
 
     fn event(n: usize) -> ContainerEvent {
-        ContainerEvent { id: n.to_string(), uid: "u".into(), removed: false }
+        ContainerEvent { id: n.to_string(), uid: "u".into(), what: Happened::Started }
     }
 
     #[tokio::test]

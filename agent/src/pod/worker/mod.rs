@@ -22,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use coracle_client::backoff::Backoff;
 
+use super::memory::End;
 use super::reporter::{self, Wanted};
 use super::step::{Action, step};
 use super::{Busy, Failure, Health, Observed, Record, Sandbox, ephemeral, full_name};
@@ -29,7 +30,7 @@ use crate::context::Context;
 use crate::labels::{Owner, SANDBOX};
 use crate::probe::Purpose;
 use crate::probe::task::Opinion;
-use crate::runtime::{Container, Limits};
+use crate::runtime::{Container, Happened, Limits};
 use inbox::Heard;
 pub use inbox::{Inbox, Sender, inbox};
 use measure::Measuring;
@@ -58,6 +59,10 @@ pub struct Worker {
     granted: BTreeMap<String, Limits>,
     /// What the engine has refused to grant, by container name.
     refused: BTreeMap<String, Failure>,
+    /// How containers ended, as events told it, by id.
+    ends: BTreeMap<String, End>,
+    /// Containers that somebody else has sent a signal.
+    signalled: BTreeSet<String>,
     /// What was told that is told only once.
     told: BTreeSet<String>,
     removing: BTreeSet<String>,
@@ -80,6 +85,7 @@ pub async fn run(ctx: Arc<Context>, pod: Arc<Pod>, found: Vec<Container>, mut in
     for container in found {
         worker.take(container).await;
     }
+    worker.recall();
     worker.keep(&mut inbox, &mut opinion_inbox).await;
 }
 
@@ -118,6 +124,8 @@ impl Worker {
             probes: BTreeMap::new(),
             granted: BTreeMap::new(),
             refused: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            signalled: BTreeSet::new(),
             told: BTreeSet::new(),
             removing: BTreeSet::new(),
             refreshing: false,
@@ -246,13 +254,27 @@ impl Worker {
         }
         for event in heard.events {
             // What is being started is looked at once that is over.
-            if self.knows(&event.id) || !self.is_starting() {
-                self.look(&event.id, event.removed).await;
+            if !self.knows(&event.id) && self.is_starting() {
+                continue;
             }
+            match event.what {
+                Happened::Signalled => {
+                    self.note_signal(&event.id);
+                    continue;
+                }
+                Happened::Ended { code, at } => drop(self.ends.insert(event.id.clone(), End { code, at })),
+                Happened::Started | Happened::Removed => {}
+            }
+            self.look(&event.id, event.what == Happened::Removed).await;
         }
         if let Some(found) = heard.look {
-            let mut ids: BTreeSet<String> =
-                self.containers.values().flatten().map(|record| record.id.clone()).collect();
+            let mut ids: BTreeSet<String> = self
+                .containers
+                .values()
+                .flatten()
+                .filter(|r| !r.gone)
+                .map(|record| record.id.clone())
+                .collect();
             ids.extend(self.sandbox.as_ref().map(|sandbox| sandbox.id.clone()));
             if !self.is_starting() {
                 ids.extend(found);
@@ -286,7 +308,7 @@ impl Worker {
 
     async fn clean_up(&mut self) {
         let uid = self.pod.metadata.uid.clone().unwrap_or_default();
-        for record in self.containers.values().flatten() {
+        for record in self.containers.values().flatten().filter(|record| !record.gone) {
             if let Err(error) = self.ctx.runtime().remove(&record.id).await {
                 tracing::warn!(container = record.id, %error, "cannot remove");
             }

@@ -1,14 +1,17 @@
 //! What the worker knows of its containers: looked up when the runtime says that something happened.
 
+use jiff::Timestamp;
+
 use super::{Busy, Worker};
 use crate::labels::{ADDRESS, Identity, SANDBOX};
-use crate::pod::{Record, Sandbox, words};
-use crate::runtime::Container;
+use crate::pod::step::KEPT;
+use crate::pod::{Record, Sandbox, memory, words};
+use crate::runtime::{Container, State};
 
 impl Worker {
     pub(super) fn knows(&self, id: &str) -> bool {
         let sandbox = self.sandbox.as_ref().is_some_and(|sandbox| sandbox.id == id);
-        sandbox || self.containers.values().flatten().any(|record| record.id == id)
+        sandbox || self.containers.values().flatten().any(|record| record.id == id && !record.gone)
     }
 
     pub(super) fn is_starting(&self) -> bool {
@@ -25,22 +28,33 @@ impl Worker {
         }
     }
 
+    /// The engine does not have a container any more: what ran is remembered.
     fn forget(&mut self, id: &str) {
         if self.sandbox.as_ref().is_some_and(|sandbox| sandbox.id == id) {
             self.sandbox = None;
             self.release_address();
         }
-        for (name, all) in &self.containers {
-            if all.iter().any(|record| record.id == id) {
-                self.stop_is_over(name, id);
-            }
+        let (end, now) = (self.ends.remove(id), self.ctx.clock.now());
+        let named = self.containers.iter_mut().find_map(|(name, all)| {
+            let record = all.iter_mut().find(|record| record.id == id && !record.gone)?;
+            memory::vanished(record, end, now);
+            Some(name.clone())
+        });
+        if let Some(name) = named {
+            self.stop_is_over(&name, id);
+            self.keep_few(&name);
         }
-        for all in self.containers.values_mut() {
-            all.retain(|record| record.id != id);
-        }
-        self.containers.retain(|_, all| !all.is_empty());
+        self.signalled.remove(id);
         self.granted.remove(id);
         self.lose(id);
+    }
+
+    /// Of attempts that are gone, only the latest are remembered.
+    fn keep_few(&mut self, name: &str) {
+        let Some(all) = self.containers.get_mut(name) else { return };
+        while all.len() > KEPT && all[0].gone {
+            all.remove(0);
+        }
     }
 
     pub(super) fn release_address(&mut self) {
@@ -57,7 +71,12 @@ impl Worker {
         let older = self.sandbox.as_ref().is_some_and(|known| known.created > container.created);
         if !older {
             let created = container.created;
-            self.sandbox = Some(Sandbox { id: container.id, attempt: identity.attempt, created, running });
+            let since = match container.state {
+                State::Running { started } => started,
+                _ => created,
+            };
+            let attempt = identity.attempt;
+            self.sandbox = Some(Sandbox { id: container.id, attempt, created, since, running });
         }
     }
 
@@ -71,14 +90,31 @@ impl Worker {
             return self.take_sandbox(&identity, container);
         }
         let name = identity.container;
-        let newest = self.containers.get(&name).and_then(|all| all.last());
-        let unknown = newest.is_none_or(|newest| newest.attempt < identity.attempt);
+        let all = self.containers.get(&name).map(Vec::as_slice).unwrap_or_default();
+        let known = all.iter().find(|record| record.id == container.id && !record.gone).cloned();
         // One that is being started is not shown before its hook is through.
+        let unknown = known.is_none() && all.last().is_none_or(|newest| newest.attempt < identity.attempt);
         if unknown && self.busy.get(&name) == Some(&Busy::Starting) {
             return;
         }
-        let known = self.containers.get(&name).into_iter().flatten().find(|record| record.id == container.id);
-        let was_over = known.filter(|record| record.state.is_exited());
+        if container.state == State::Created {
+            // Made by an agent that was killed before it could start it: made anew.
+            return self.remove(name, container.id);
+        }
+        let newest = all.last().is_none_or(|newest| newest.id == container.id);
+        if known.is_some() && !newest && container.state.is_running() {
+            // Somebody started an attempt again that another has followed.
+            return self.remove(name, container.id);
+        }
+        let restarted = known.as_ref().filter(|known| memory::was_restarted(&known.state, &container.state));
+        if container.state.is_exited() || restarted.is_some() {
+            self.stop_is_over(&name, &container.id);
+            self.lose(&container.id);
+        }
+        if container.state.is_running() {
+            self.adopt_health(&name, &container.id);
+        }
+        let was_over = known.as_ref().filter(|known| known.state.is_exited() && restarted.is_none());
         let message = match (container.state.is_exited(), was_over) {
             (true, Some(record)) => record.message.clone(),
             (true, None) => {
@@ -86,35 +122,74 @@ impl Worker {
             }
             (false, _) => String::new(),
         };
-        if container.state.is_exited() {
-            self.lose(&container.id);
-        }
-        if container.state.is_running() {
-            self.adopt_health(&name, &container.id);
-        }
-        let id = container.id.clone();
-        let record = Record {
+        let interrupted = match was_over {
+            Some(record) => record.interrupted,
+            None => container.state.is_exited() && self.signalled.remove(&container.id),
+        };
+        let mut record = Record {
+            attempt: known.as_ref().map_or(identity.attempt, |known| known.attempt),
+            backoff: known.as_ref().map_or(identity.backoff, |known| known.backoff),
+            begun: begun(&container),
             id: container.id,
-            attempt: identity.attempt,
-            backoff: identity.backoff,
             created: container.created,
             image_id: container.image_id,
             state: container.state,
             message,
             limits: container.limits,
             stop_signal: container.stop_signal,
+            gone: false,
+            unseen: false,
+            interrupted,
         };
-        let over = record.state.is_exited();
+        let end = restarted.and_then(|_| self.ends.remove(&record.id));
+        let before = restarted.map(|known| memory::split(known, &mut record, end));
         let all = self.containers.entry(name.clone()).or_default();
-        match all.iter_mut().find(|known| known.id == record.id) {
-            Some(known) => *known = record,
-            None => {
-                all.push(record);
-                all.sort_by_key(|record| (record.attempt, record.created));
-            }
+        all.retain(|known| known.id != record.id || known.gone);
+        all.extend(before);
+        all.push(record);
+        all.sort_by_key(|record| (record.attempt, record.begun));
+        self.keep_few(&name);
+        self.end_doubles(&name);
+    }
+
+    /// Of two that run, the one that was made last stays: it was made when the other one did not run.
+    fn end_doubles(&mut self, name: &str) {
+        let all = self.containers.get(name).map(Vec::as_slice).unwrap_or_default();
+        let running = all.iter().filter(|record| record.state.is_running());
+        let Some(last) = running.clone().max_by_key(|record| (record.created, record.attempt)) else {
+            return;
+        };
+        let others: Vec<String> =
+            running.filter(|record| record.id != last.id).map(|record| record.id.clone()).collect();
+        for id in others {
+            self.remove(name.to_owned(), id);
         }
-        if over {
-            self.stop_is_over(&name, &id);
+    }
+
+    /// Adds what the pod's status remembers to what was found.
+    pub(super) fn recall(&mut self) {
+        memory::recall(&mut self.containers, &self.pod, self.ctx.clock.now());
+        for name in self.containers.keys().cloned().collect::<Vec<_>>() {
+            self.keep_few(&name);
         }
+    }
+
+    /// Somebody sent a container a signal. The agent's own signals are those of a stop or a start that it is at.
+    pub(super) fn note_signal(&mut self, id: &str) {
+        let running = |record: &Record| record.id == id && !record.gone && record.state.is_running();
+        let name = self.containers.iter().find(|(_, all)| all.iter().any(running)).map(|(name, _)| name);
+        let ours = |name: &String| self.busy.contains_key(name) || self.removing.contains(id);
+        if name.is_some_and(|name| !ours(name)) {
+            self.signalled.insert(id.to_owned());
+        }
+    }
+}
+
+/// When a container began to run; when it was made, if it never ran.
+fn begun(container: &Container) -> Timestamp {
+    match container.state {
+        State::Running { started } => started,
+        State::Exited { started, .. } => started.unwrap_or(container.created),
+        State::Created => container.created,
     }
 }

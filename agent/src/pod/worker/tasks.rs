@@ -61,6 +61,7 @@ impl Worker {
             pod: self.pod.clone(),
             accepted: self.accepted,
             target: None,
+            previous: None,
             cancel: task.cancel.clone(),
         };
         self.busy.insert(name.to_owned(), busy);
@@ -93,6 +94,9 @@ impl Worker {
         let sandbox = Started { id: sandbox.id.clone(), address };
         let (mut start, turn) = self.begin(&name, Busy::Starting);
         start.target = self.target_of(&name);
+        let attempts = self.containers.get(&name);
+        start.previous =
+            attempts.and_then(|all| all.iter().rfind(|record| !record.gone)).map(|record| record.id.clone());
         self.spawn(&name.clone(), turn, async move {
             let outcome = start.container(&name, attempt, backoff, &sandbox).await;
             Done::Started { name, outcome }
@@ -130,7 +134,8 @@ impl Worker {
         let (mover, timer) = watch::channel(timer);
         let ended = CancellationToken::new();
         task.stop = Some(Stopping { id: id.clone(), ended: ended.clone(), deadline: mover });
-        let record = self.containers.get(&name).into_iter().flatten().find(|record| record.id == id);
+        let mut attempts = self.containers.get(&name).into_iter().flatten();
+        let record = attempts.find(|record| record.id == id && !record.gone);
         let signal = record.map(|record| record.stop_signal.clone()).unwrap_or_else(|| "SIGTERM".into());
         let lifecycle = container.lifecycle.as_ref();
         let own_signal =
@@ -267,6 +272,7 @@ impl Worker {
             pod: self.pod.clone(),
             accepted: self.accepted,
             target: None,
+            previous: None,
             cancel: CancellationToken::new(),
         };
         let address = self.address;

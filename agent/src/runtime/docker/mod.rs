@@ -130,6 +130,7 @@ impl Runtime for DockerRuntime {
 
     async fn inspect(&self, id: &str) -> Result<Option<Container>, Error> {
         match self.docker.inspect_container(id, None::<query::InspectContainerOptions>).await.map_err(told) {
+            Ok(found) if observe::is_going(&found) => Ok(None),
             Ok(found) => Ok(Some(observe::container(found))),
             Err(Error::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
@@ -207,7 +208,7 @@ impl Runtime for DockerRuntime {
     async fn events(&self, owner: &Owner) -> Result<BoxStream<'static, ContainerEvent>, Error> {
         let mut filters = label_filter(owner);
         filters.insert("type".into(), vec!["container".into()]);
-        filters.insert("event".into(), ["start", "die", "destroy"].map(String::from).to_vec());
+        filters.insert("event".into(), ["start", "kill", "die", "destroy"].map(String::from).to_vec());
         // The request goes out only when the stream is first asked: what happens until then is asked for by time, the
         // engine's, which keeps its latest events.
         let now = self.docker.info().await.map_err(told)?.system_time;
@@ -216,17 +217,9 @@ impl Runtime for DockerRuntime {
         let options = query::EventsOptions { since, filters: Some(filters), ..Default::default() };
         let events = self.docker.events(Some(options));
         // An error ends the stream: the caller asks again, and looks at everything anew.
-        let events =
-            events.take_while(|event| futures::future::ready(event.is_ok())).filter_map(|event| async move {
-                let event = event.ok()?;
-                let actor = event.actor?;
-                let uid = actor.attributes?.remove(labels::UID)?;
-                Some(ContainerEvent {
-                    id: actor.id?,
-                    uid,
-                    removed: event.action.as_deref() == Some("destroy"),
-                })
-            });
+        let events = events
+            .take_while(|event| futures::future::ready(event.is_ok()))
+            .filter_map(|event| async move { observe::event(event.ok()?) });
         Ok(events.boxed())
     }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, SystemInfo};
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, EventMessage, SystemInfo};
 use jiff::Timestamp;
 
-use crate::runtime::{Container, Info, Limits, State};
+use crate::labels;
+use crate::runtime::{Container, ContainerEvent, Happened, Info, Limits, State};
 
 /// The capability without which no process can be shielded from the kernel's memory killer: `CAP_SYS_RESOURCE`.
 const SYS_RESOURCE: u64 = 1 << 24;
@@ -23,6 +24,30 @@ pub fn may_shield() -> bool {
 fn time(text: Option<&str>) -> Option<Timestamp> {
     let time: Timestamp = text?.parse().ok()?;
     (time > Timestamp::UNIX_EPOCH).then_some(time)
+}
+
+/// An event about one of our containers.
+pub fn event(event: EventMessage) -> Option<ContainerEvent> {
+    let actor = event.actor?;
+    let mut attributes = actor.attributes?;
+    let nanos = event.time_nano.map(i128::from);
+    let at = nanos.and_then(|nanos| Timestamp::from_nanosecond(nanos).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let code = attributes.get("exitCode").and_then(|text| text.parse().ok());
+    let what = match event.action.as_deref()? {
+        "kill" => Happened::Signalled,
+        "die" => Happened::Ended { code: code.unwrap_or(137), at },
+        "destroy" => Happened::Removed,
+        _ => Happened::Started,
+    };
+    Some(ContainerEvent { id: actor.id?, uid: attributes.remove(labels::UID)?, what })
+}
+
+/// Whether a container is being removed by force: it is over, and how it ended says nothing of what it did.
+pub fn is_going(found: &ContainerInspectResponse) -> bool {
+    let state = found.state.as_ref();
+    state.is_some_and(|state| {
+        state.running != Some(true) && state.status == Some(ContainerStateStatusEnum::REMOVING)
+    })
 }
 
 /// A container as the engine shows it.

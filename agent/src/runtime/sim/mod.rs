@@ -9,8 +9,10 @@
 //! | `SIM_STOP_MS` | how long it takes to end when asked to (0); it answers 0 then |
 //! | `SIM_HEALTHY` | `false`: its probes and the commands run in it fail |
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+mod stranger;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +27,8 @@ use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
 use super::{
-    Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, Limits, LogLine, LogOptions,
-    Network, NetworkMode, Removed, Runtime, Session, State, Streams,
+    Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Happened, Image, Info, Limits, LogLine,
+    LogOptions, Network, NetworkMode, Removed, Runtime, Session, State, Streams,
 };
 use crate::helper::Job;
 use crate::labels::{self, Mark, Owner};
@@ -47,11 +49,11 @@ struct Engine {
 
 #[derive(Default)]
 struct Containers {
-    by_id: HashMap<String, Simulated>,
+    by_id: BTreeMap<String, Simulated>,
     /// Which container has a name.
-    names: HashMap<String, String>,
+    names: BTreeMap<String, String>,
     /// Which running container has an address.
-    addresses: HashMap<Ipv4Addr, String>,
+    addresses: BTreeMap<Ipv4Addr, String>,
     made: u64,
 }
 
@@ -59,7 +61,13 @@ struct Simulated {
     container: Container,
     name: String,
     address: Option<Ipv4Addr>,
-    env: HashMap<String, String>,
+    env: BTreeMap<String, String>,
+    /// How often it was started.
+    run: u64,
+    /// Whether it stands still.
+    paused: bool,
+    /// The code with which it ends once it goes on.
+    due: Option<i64>,
 }
 
 impl Simulated {
@@ -68,7 +76,7 @@ impl Simulated {
     }
 
     fn healthy(&self) -> bool {
-        self.env.get("SIM_HEALTHY").is_none_or(|text| text != "false")
+        !self.paused && self.env.get("SIM_HEALTHY").is_none_or(|text| text != "false")
     }
 }
 
@@ -86,10 +94,10 @@ impl SimRuntime {
 }
 
 impl Engine {
-    fn tell(&self, labels: &BTreeMap<String, String>, id: &str, removed: bool) {
+    fn tell(&self, labels: &BTreeMap<String, String>, id: &str, what: Happened) {
         let uid = labels.get(labels::UID).cloned().unwrap_or_default();
         // Nobody listens: nobody needs to know.
-        let _ = self.events.send((labels.clone(), ContainerEvent { id: id.into(), uid, removed }));
+        let _ = self.events.send((labels.clone(), ContainerEvent { id: id.into(), uid, what }));
     }
 
     fn end(&self, id: &str, code: i64, oom: bool) {
@@ -100,19 +108,83 @@ impl Engine {
         found.container.state =
             State::Exited { code, oom, started: Some(started), finished, error: String::new() };
         found.container.pid = 0;
+        found.paused = false;
         let (labels, address) = (found.container.labels.clone(), found.address);
         containers.release(address, id);
         drop(containers);
-        self.tell(&labels, id, false);
+        self.tell(&labels, id, Happened::Ended { code, at: finished });
     }
 
-    /// Ends a container after a while, unless it has ended or was started anew before.
+    /// Ends a container after a while, unless it has ended or was started anew before. One that is paused then ends once
+    /// it goes on.
     fn end_later(self: &Arc<Engine>, id: &str, after: Duration, code: i64) {
         let (engine, id) = (self.clone(), id.to_owned());
+        let Ok(run) = self.with(&id, |one| one.run) else { return };
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
-            engine.end(&id, code, false);
+            let ends = engine.with(&id, |one| {
+                if one.paused && one.run == run {
+                    one.due = Some(code);
+                }
+                one.run == run && !one.paused
+            });
+            if ends == Ok(true) {
+                engine.end(&id, code, false);
+            }
         });
+    }
+
+    /// Runs a container.
+    fn run(self: &Arc<Engine>, id: &str) -> Result<(), Error> {
+        if self.with(id, |one| one.container.state.is_running())? {
+            return Err(Error::Conflict(format!("container {id} runs already")));
+        }
+        self.seize_address(id)?;
+        let started = self.clock.now();
+        let (labels, run, code) = self.with(id, |one| {
+            one.container.state = State::Running { started };
+            one.container.pid = 1;
+            one.run += 1;
+            one.due = None;
+            let code = one.env.get("SIM_EXIT_CODE").and_then(|text| text.parse().ok()).unwrap_or(0);
+            (one.container.labels.clone(), one.millis("SIM_RUN_MS"), code)
+        })?;
+        self.tell(&labels, id, Happened::Started);
+        if let Some(run) = run {
+            self.end_later(id, run, code);
+        }
+        Ok(())
+    }
+
+    /// Sends a signal: what it leads to, the environment says. A paused container goes on to hear it.
+    fn signal(self: &Arc<Engine>, id: &str, signal: &str) {
+        let heard = self.with(id, |one| {
+            one.paused = false;
+            let runs = one.container.state.is_running();
+            runs.then(|| (one.millis("SIM_STOP_MS"), one.container.labels.clone()))
+        });
+        let Ok(Some((pause, labels))) = heard else { return };
+        self.tell(&labels, id, Happened::Signalled);
+        match (signal, pause) {
+            ("SIGKILL", _) => self.end(id, 137, false),
+            (_, None) => self.end(id, 0, false),
+            (_, Some(pause)) => self.end_later(id, pause, 0),
+        }
+    }
+
+    /// Removes a container, ending it if it runs; nobody can look at how it ended.
+    fn remove(&self, id: &str) {
+        let mut containers = self.containers.lock();
+        let Some(removed) = containers.by_id.remove(id) else { return };
+        containers.names.remove(&removed.name);
+        containers.release(removed.address, id);
+        drop(containers);
+        let labels = &removed.container.labels;
+        if removed.container.state.is_running() {
+            self.tell(labels, id, Happened::Signalled);
+            self.tell(labels, id, Happened::Ended { code: 137, at: self.clock.now() });
+        }
+        self.tell(labels, id, Happened::Removed);
     }
 
     fn seize_address(&self, id: &str) -> Result<(), Error> {
@@ -218,7 +290,10 @@ impl Runtime for SimRuntime {
             _ => None,
         };
         containers.names.insert(spec.name.clone(), id.clone());
-        containers.by_id.insert(id.clone(), Simulated { container, name: spec.name.clone(), address, env });
+        containers.by_id.insert(
+            id.clone(),
+            Simulated { container, name: spec.name.clone(), address, env, run: 0, paused: false, due: None },
+        );
         Ok(id)
     }
 
@@ -227,19 +302,7 @@ impl Runtime for SimRuntime {
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        let started = self.0.clock.now();
-        self.0.seize_address(id)?;
-        let (labels, run, code) = self.0.with(id, |one| {
-            one.container.state = State::Running { started };
-            one.container.pid = 1;
-            let code = one.env.get("SIM_EXIT_CODE").and_then(|text| text.parse().ok()).unwrap_or(0);
-            (one.container.labels.clone(), one.millis("SIM_RUN_MS"), code)
-        })?;
-        self.0.tell(&labels, id, false);
-        if let Some(run) = run {
-            self.0.end_later(id, run, code);
-        }
-        Ok(())
+        self.0.run(id)
     }
 
     async fn update(&self, id: &str, limits: &Limits) -> Result<(), Error> {
@@ -247,24 +310,12 @@ impl Runtime for SimRuntime {
     }
 
     async fn kill(&self, id: &str, signal: &str) -> Result<(), Error> {
-        let Ok(pause) = self.0.with(id, |one| one.millis("SIM_STOP_MS")) else { return Ok(()) };
-        match (signal, pause) {
-            ("SIGKILL", _) => self.0.end(id, 137, false),
-            (_, None) => self.0.end(id, 0, false),
-            (_, Some(pause)) => self.0.end_later(id, pause, 0),
-        }
+        self.0.signal(id, signal);
         Ok(())
     }
 
     async fn remove(&self, id: &str) -> Result<(), Error> {
-        let mut containers = self.0.containers.lock();
-        let removed = containers.by_id.remove(id);
-        if let Some(removed) = removed {
-            containers.names.remove(&removed.name);
-            containers.release(removed.address, id);
-            drop(containers);
-            self.0.tell(&removed.container.labels, id, true);
-        }
+        self.0.remove(id);
         Ok(())
     }
 
