@@ -1,5 +1,5 @@
-//! What stands on everything that an agent makes. These labels are its only memory: after a crash it finds its pods by
-//! them and goes on. They are set in the call that makes a thing, so nothing ever exists without them.
+//! What stands on everything that an agent makes. By these labels it finds what runs, after a crash too; what ran is told
+//! by the pod's own status. They are set in the call that makes a thing, so nothing ever exists without them.
 
 use std::collections::BTreeMap;
 

@@ -9,7 +9,8 @@
 //!                     '------- events -----+--- probes <------------------------'
 //! ```
 //!
-//! Labels on containers are the only memory: an agent that is killed finds its pods again and goes on.
+//! Labels on containers say what runs, the status of a pod says what ran: an agent that is killed finds its pods again and
+//! goes on.
 
 mod claims;
 pub mod config;

@@ -1,6 +1,11 @@
 //! What a sandbox runs: nothing, until it is asked to end.
+//!
+//! Where the containers of a pod share one process namespace, this is its process 1: a process that loses its
+//! parent there becomes its child, and stays in the table of processes until this program has collected it.
 
-/// Waits for a signal that asks it to end. Never answers otherwise.
+use rustix::process::{WaitOptions, wait};
+
+/// Waits for a signal that asks it to end, and collects orphans meanwhile. Never answers otherwise.
 ///
 /// # Errors
 /// Signals cannot be heard.
@@ -9,12 +14,16 @@ pub fn main() -> std::io::Result<()> {
     runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        // The first process of a process namespace inherits its orphans: hearing of them is enough for tokio to
-        // collect those that it started, and the kernel collects the rest when the sandbox ends.
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
+        let mut child = signal(SignalKind::child())?;
+        loop {
+            // Several ends may come as one signal: all that have ended are collected.
+            while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+            tokio::select! {
+                biased;
+                _ = term.recv() => return Ok(()),
+                _ = int.recv() => return Ok(()),
+                _ = child.recv() => {}
+            }
         }
-        Ok(())
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use coracle_agent::labels::{Identity, Mark, Owner};
 use coracle_agent::runtime::{
-    Container, ContainerSpec, Error, NetworkMode, Removed, Runtime, Share, State, Streams,
+    Container, ContainerSpec, Error, Happened, NetworkMode, Removed, Runtime, Share, State, Streams,
 };
 use coracle_agent::sim::SimRuntime;
 use coracle_client::Clock;

@@ -14,7 +14,7 @@ use crate::faulty::{Faults, What};
 use crate::node::Node;
 
 /// How many schedules are played where nobody says.
-const SCHEDULES: u64 = 150;
+const SCHEDULES: u64 = 60;
 const STEPS: u64 = 25;
 /// Every so many tenths of a second all pods are looked at.
 const LOOK: u64 = 5;
