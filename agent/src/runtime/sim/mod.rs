@@ -12,7 +12,6 @@
 mod stranger;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -189,15 +188,12 @@ impl Engine {
 
     fn seize_address(&self, id: &str) -> Result<(), Error> {
         let Some(address) = self.with(id, |one| one.address)? else { return Ok(()) };
-        match self.containers.lock().addresses.entry(address) {
-            Entry::Occupied(other) if other.get() != id => {
-                Err(Error::AddressInUse("Address already in use".into()))
-            }
-            entry => {
-                entry.insert_entry(id.to_owned());
-                Ok(())
-            }
+        let mut containers = self.containers.lock();
+        if containers.addresses.get(&address).is_some_and(|of| of != id) {
+            return Err(Error::AddressInUse("Address already in use".into()));
         }
+        containers.addresses.insert(address, id.to_owned());
+        Ok(())
     }
 
     fn with<T>(&self, id: &str, read: impl FnOnce(&mut Simulated) -> T) -> Result<T, Error> {
