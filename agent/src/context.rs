@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_api::{Key, kinds};
 use coracle_client::recorder::{EventRecorder, container_reference};
-use coracle_client::{Client, Clock, Interest, Typed as _};
+use coracle_client::{Client, Clock, Interest, Typed};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -16,6 +17,7 @@ use crate::config::AgentConfig;
 use crate::env::{Facts, Lookup};
 use crate::images::Images;
 use crate::network::Addresses;
+use crate::objects::Objects;
 use crate::runtime::{Network, Runtime};
 use crate::tokens::Tokens;
 use crate::volumes::Places;
@@ -38,6 +40,8 @@ pub struct Context {
     pub places: Places,
     /// What its pods ask for.
     pub claims: Claims,
+    /// The ConfigMaps and Secrets that its pods name.
+    pub objects: Objects,
     /// Which images failed lately.
     pub images: Images,
     /// The tokens of its pods.
@@ -109,21 +113,35 @@ impl Context {
         }
     }
 
-    /// Fetches every object that a pod refers to.
-    pub async fn look_up(&self, pod: &Pod) -> Result<Lookup, String> {
+    /// The ConfigMaps and Secrets that a pod names, as they were not longer ago than `age`.
+    pub async fn named(&self, pod: &Pod, age: Duration) -> Result<Lookup, String> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let (maps, secrets) = references(pod);
         let mut lookup = Lookup::default();
-        let unreachable = |error: coracle_client::Error| error.to_string();
         for name in maps {
-            let found: Option<ConfigMap> = self.client.get_as(namespace, &name).await.map_err(unreachable)?;
+            let found: Option<ConfigMap> = self.read(namespace, &name, age).await?;
             let found = found.or_else(|| self.own_ca(&name));
             lookup.config_maps.extend(found.map(|found| (name, Arc::new(found))));
         }
         for name in secrets {
-            let found: Option<Secret> = self.client.get_as(namespace, &name).await.map_err(unreachable)?;
+            let found: Option<Secret> = self.read(namespace, &name, age).await?;
             lookup.secrets.extend(found.map(|found| (name, Arc::new(found))));
         }
+        Ok(lookup)
+    }
+
+    async fn read<K: Typed>(&self, namespace: &str, name: &str, age: Duration) -> Result<Option<K>, String> {
+        let key = Key::new(K::kind(), namespace, name);
+        let object =
+            self.objects.get(self.client.as_ref(), &key, age).await.map_err(|error| error.to_string())?;
+        object.map(|object| K::from_json(&object.json).map_err(|error| error.to_string())).transpose()
+    }
+
+    /// Every object that a pod's containers may refer to, as it is now: Services, too.
+    pub async fn look_up(&self, pod: &Pod) -> Result<Lookup, String> {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let mut lookup = self.named(pod, Duration::ZERO).await?;
+        let unreachable = |error: coracle_client::Error| error.to_string();
         let own = Interest { namespace: Some(namespace.into()), ..Interest::all(&kinds::SERVICE) };
         let (services, _) = self.client.list(&own).await.map_err(unreachable)?;
         let decoded =

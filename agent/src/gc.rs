@@ -26,6 +26,18 @@ pub async fn owned(ctx: &Context) -> Result<ByPod, runtime::Error> {
     Ok(found)
 }
 
+/// The ids of the node's containers by the uid of their pod.
+pub async fn ids(ctx: &Context) -> Result<BTreeMap<String, Vec<String>>, runtime::Error> {
+    let owner = Owner::node(&ctx.config.cluster, &ctx.config.node);
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (id, labels) in ctx.runtime().labels(&owner).await? {
+        if let Some(identity) = Identity::read(&labels) {
+            found.entry(identity.uid).or_default().push(id);
+        }
+    }
+    Ok(found)
+}
+
 /// Which pods the agent answers for.
 pub fn interest(ctx: &Context) -> Interest {
     Interest { fields: format!("spec.nodeName={}", ctx.config.node), ..Interest::all(&kinds::POD) }
@@ -52,11 +64,11 @@ pub async fn gone(ctx: &Context, found: impl Iterator<Item = &String>) -> Result
 }
 
 /// Removes containers whose pod is gone.
-pub async fn remove(ctx: &Context, orphans: Vec<Container>) {
-    for orphan in orphans {
-        tracing::info!(container = orphan.id, "removing what belongs to no pod");
-        if let Err(error) = ctx.runtime().remove(&orphan.id).await {
-            tracing::warn!(container = orphan.id, %error, "cannot remove; the next look tries again");
+pub async fn remove(ctx: &Context, orphans: Vec<String>) {
+    for id in orphans {
+        tracing::info!(container = id, "removing what belongs to no pod");
+        if let Err(error) = ctx.runtime().remove(&id).await {
+            tracing::warn!(container = id, %error, "cannot remove; the next look tries again");
         }
     }
 }

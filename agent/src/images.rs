@@ -1,7 +1,11 @@
 //! Images: when to pull, what to say, how long to wait after a failure.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use parking_lot::Mutex;
@@ -9,18 +13,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, Tone};
 use crate::pod::Failure;
-use crate::runtime::{Error, Image};
+use crate::runtime::{Error, Image, Runtime};
 use crate::times::later;
 
 /// Waits after a failed pull, in seconds: the first, and the longest.
 const FIRST_WAIT: i64 = 10;
 const LONGEST_WAIT: i64 = 300;
 
-/// Pulls that failed lately, by pod and image.
-#[derive(Debug, Default)]
+/// What a node knows of images.
+#[derive(Default)]
 pub struct Images {
+    /// Pulls that failed lately, by pod and image.
     failed: Mutex<HashMap<(String, String), Failed>>,
+    /// Pulls that are under way, by image: pods that want the same wait for the same pull.
+    pulls: Mutex<HashMap<String, Pull>>,
+    /// Whether one has come since somebody asked.
+    changed: AtomicBool,
 }
+
+/// A pull that is under way, and what it comes to.
+type Pull = Shared<BoxFuture<'static, Result<(), Error>>>;
 
 #[derive(Clone, Debug)]
 struct Failed {
@@ -33,6 +45,31 @@ impl Images {
     /// Forgets a pod's failures.
     pub fn forget(&self, uid: &str) {
         self.failed.lock().retain(|(of, _), _| of != uid);
+    }
+
+    /// Whether images have come since this was last asked.
+    pub fn have_changed(&self) -> bool {
+        self.changed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Fetches an image, together with everybody else who wants it now. It is fetched to the end even when all of them
+    /// have given up: the next to ask finds it here.
+    async fn pull(&self, runtime: &Arc<dyn Runtime>, reference: &str) -> Result<(), Error> {
+        let pull = {
+            let mut pulls = self.pulls.lock();
+            pulls.retain(|_, pull| pull.peek().is_none());
+            let pull = pulls.entry(reference.to_owned()).or_insert_with(|| {
+                let (runtime, reference) = (runtime.clone(), reference.to_owned());
+                let task = tokio::spawn(async move { runtime.pull(&reference).await });
+                let done =
+                    task.map(|done| done.unwrap_or_else(|error| Err(Error::Refused(error.to_string()))));
+                done.boxed().shared()
+            });
+            pull.clone()
+        };
+        let pulled = pull.await;
+        self.changed.store(true, Ordering::Relaxed);
+        pulled
     }
 
     fn waiting(&self, key: &(String, String), now: Timestamp) -> Option<Failed> {
@@ -136,7 +173,7 @@ impl Wanted<'_> {
         self.tell(Tone::Normal, "Pulling", format!("Pulling image {reference:?}"));
         let begun = ctx.clock.now();
         let pulled = tokio::select! {
-            pulled = ctx.runtime().pull(reference) => pulled,
+            pulled = ctx.images.pull(&ctx.config.runtime, reference) => pulled,
             () = cancel.cancelled() => {
                 return Err(Failure { reason: String::new(), message: "cancelled".into(), until: begun });
             }
@@ -249,7 +286,12 @@ fn go_duration(duration: SignedDuration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use coracle_client::Clock;
+
     use super::*;
+    use crate::runtime::sim::SimRuntime;
 
     #[test]
     fn names_are_checked() {
@@ -288,5 +330,23 @@ mod tests {
         assert!(images.waiting(&key(), now).is_some());
         images.forget("u");
         assert!(images.waiting(&key(), now).is_none());
+    }
+
+    /// Pods of one Deployment want one image at one moment.
+    #[tokio::test(start_paused = true)]
+    async fn one_pull_serves_all_who_want_the_image() {
+        let runtime = SimRuntime::new(Clock::system(), Duration::ZERO);
+        runtime.pulls_take(Duration::from_secs(10));
+        let engine: Arc<dyn Runtime> = Arc::new(runtime.clone());
+        let images = Images::default();
+        let impatient = tokio::time::timeout(Duration::from_secs(1), images.pull(&engine, "a")).await;
+        assert!(impatient.is_err() && !images.have_changed());
+        let all = futures::future::join_all((0..5).map(|_| images.pull(&engine, "a")));
+        let (all, other) = tokio::join!(all, images.pull(&engine, "b"));
+        assert!(all.into_iter().all(|pulled| pulled.is_ok()) && other.is_ok());
+        assert_eq!(runtime.pulls(), 2, "one for each image");
+        assert!(images.have_changed() && !images.have_changed());
+        images.pull(&engine, "a").await.unwrap();
+        assert_eq!(runtime.pulls(), 3, "what is over is not shared");
     }
 }

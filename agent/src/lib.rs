@@ -25,6 +25,7 @@ pub mod labels;
 mod manager;
 pub mod network;
 mod node;
+mod objects;
 mod pod;
 mod probe;
 mod resources;
@@ -145,6 +146,7 @@ async fn begin(client: Arc<dyn Client>, config: AgentConfig, clock: Clock) -> Re
         addresses: Addresses::new(slice),
         places,
         claims: claims::Claims::new(&config.size),
+        objects: objects::Objects::default(),
         images: images::Images::default(),
         tokens: tokens::Tokens::default(),
         starts: Semaphore::new(STARTS_AT_ONCE),

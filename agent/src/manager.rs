@@ -61,7 +61,8 @@ struct Survey {
 
 /// What a survey saw.
 struct Seen {
-    found: ByPod,
+    /// Ids by the uid of their pod: each pod's worker looks closer.
+    found: BTreeMap<String, Vec<String>>,
     gone: BTreeSet<String>,
 }
 
@@ -172,13 +173,12 @@ impl Manager {
         }
         known.extend(self.pods.keys().cloned());
         found.retain(|uid, _| !known.contains(uid));
-        self.remove(found);
+        self.remove(found.into_values().flatten().map(|container| container.id).collect());
         gc::sweep_files(&self.ctx, &known).await;
         Ok(revision)
     }
 
-    fn remove(&mut self, orphans: ByPod) {
-        let orphans: Vec<Container> = orphans.into_values().flatten().collect();
+    fn remove(&mut self, orphans: Vec<String>) {
         if !orphans.is_empty() {
             let ctx = self.ctx.clone();
             self.removals.spawn(async move { gc::remove(&ctx, orphans).await });
@@ -217,7 +217,7 @@ impl Manager {
         let ctx = self.ctx.clone();
         let workers: BTreeSet<String> = self.pods.keys().cloned().collect();
         let survey = async move {
-            let found = gc::owned(&ctx)
+            let found = gc::ids(&ctx)
                 .await
                 .inspect_err(|error| tracing::warn!(%error, "cannot see the containers"))
                 .ok()?;
@@ -233,11 +233,10 @@ impl Manager {
     fn take_survey(&mut self, seen: Option<Seen>) {
         if let Some(Seen { mut found, gone }) = seen {
             for (uid, managed) in &self.pods {
-                let ids = found.remove(uid).into_iter().flatten().map(|container| container.id);
-                managed.inbox.look(ids);
+                managed.inbox.look(found.remove(uid).into_iter().flatten());
             }
             found.retain(|uid, _| gone.contains(uid));
-            self.remove(found);
+            self.remove(found.into_values().flatten().collect());
         }
         if std::mem::take(&mut self.survey.again) {
             self.look_everywhere();

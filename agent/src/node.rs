@@ -1,12 +1,16 @@
 //! The Node object: registered at start, its status and lease renewed as long as the agent lives.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use coracle_api::quantity::Quantity;
 use coracle_api::{Key, kinds};
 use coracle_client::{Error, Op, Write};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::StartError;
@@ -19,8 +23,11 @@ use crate::runtime::{Image, Info};
 const KUBELET_VERSION: &str = "v1.36.2";
 /// How many images a node lists: upstream's limit.
 const IMAGES: usize = 50;
-/// Every so many renewals of the lease, the whole status is looked at.
-const STATUS_EVERY: u64 = 5;
+/// How often the status is looked at: upstream's `nodeStatusUpdateFrequency`.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often it is written though nothing has changed: upstream's `nodeStatusReportFrequency`. As often the engine is
+/// asked what it is and which images it has.
+const WRITE_EVERY: Duration = Duration::from_secs(300);
 /// The namespace of node leases.
 const LEASES: &str = "kube-node-lease";
 
@@ -48,7 +55,9 @@ pub async fn register(ctx: &Context, slice: Subnet) -> Result<(), StartError> {
         ctx.client.write_one(by_us(Op::merge(key, json!({"metadata": {"labels": labels}})))).await?;
     }
     renew_lease(ctx).await?;
-    Ok(write_status(ctx, &info, true).await?)
+    let mut engine = Engine::default();
+    let ready = engine.look(ctx).await;
+    Ok(write_status(ctx, &mut engine, ready).await?)
 }
 
 /// Of two nodes that chose one slice in the same moment, the one with the greater name takes its Node back and chooses
@@ -68,19 +77,25 @@ fn by_us(op: Op) -> Write {
     Write { actor: "kubelet".into(), ..Write::from(op) }
 }
 
-/// Renews the lease, and now and then the status, until the node stops.
+/// Renews the lease, and looks at the status now and then, until the node stops.
 pub async fn keep_alive(ctx: Arc<Context>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(ctx.config.timing.lease_renewal);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks.tick().await;
-    let mut count: u64 = 0;
+    let mut known = Engine::default();
+    let mut looked = Instant::now();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = stop.cancelled() => return,
         }
-        count += 1;
-        let renewed = tokio::time::timeout(ctx.config.timing.lease_duration, beat(&ctx, count)).await;
+        let look = looked.elapsed() >= LOOK_EVERY;
+        if look {
+            looked = Instant::now();
+            ctx.objects.sweep(ctx.config.timing.refresh * 4);
+        }
+        let renewed =
+            tokio::time::timeout(ctx.config.timing.lease_duration, beat(&ctx, &mut known, look)).await;
         match renewed {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(node = ctx.config.node, %error, "cannot report"),
@@ -89,14 +104,38 @@ pub async fn keep_alive(ctx: Arc<Context>, stop: CancellationToken) {
     }
 }
 
-async fn beat(ctx: &Context, count: u64) -> Result<(), Error> {
+async fn beat(ctx: &Context, known: &mut Engine, look: bool) -> Result<(), Error> {
     renew_lease(ctx).await?;
-    if count.is_multiple_of(STATUS_EVERY) {
-        let healthy = ctx.runtime().info().await;
-        let ready = healthy.is_ok();
-        write_status(ctx, &healthy.unwrap_or_default(), ready).await?;
+    if look {
+        let ready = known.look(ctx).await;
+        write_status(ctx, known, ready).await?;
     }
     Ok(())
+}
+
+/// What was last heard of the engine. To ask it is dear: it counts its containers and weighs its images for the answer.
+#[derive(Default)]
+struct Engine {
+    info: Info,
+    images: Vec<Image>,
+    /// When it was asked; `None`: ask it anew.
+    asked: Option<Instant>,
+    /// When the status was written.
+    written: Option<Instant>,
+}
+
+impl Engine {
+    /// Asks what it is, if that was long ago or images have come meanwhile. Answers whether it is there.
+    async fn look(&mut self, ctx: &Context) -> bool {
+        let fresh = self.asked.is_some_and(|asked| asked.elapsed() < WRITE_EVERY);
+        if fresh && !ctx.images.have_changed() {
+            return ctx.runtime().ping().await.is_ok();
+        }
+        let Ok(info) = ctx.runtime().info().await else { return false };
+        let Ok(images) = ctx.runtime().images().await else { return false };
+        *self = Engine { info, images, asked: Some(Instant::now()), written: self.written };
+        true
+    }
 }
 
 fn labels(ctx: &Context, info: &Info) -> Map<String, Value> {
@@ -160,7 +199,8 @@ const CONDITIONS: [(&str, &str, &str, &str); 4] = [
     ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
 ];
 
-async fn write_status(ctx: &Context, info: &Info, ready: bool) -> Result<(), Error> {
+/// Writes the status if it is another than the API has, or if that was done long ago.
+async fn write_status(ctx: &Context, engine: &mut Engine, ready: bool) -> Result<(), Error> {
     let now = ctx.clock.now();
     let known: Option<Node> = ctx.client.get_as("", &ctx.config.node).await?;
     let old = known.as_ref().and_then(|node| node.status.as_ref()?.conditions.clone()).unwrap_or_default();
@@ -187,11 +227,17 @@ async fn write_status(ctx: &Context, info: &Info, ready: bool) -> Result<(), Err
         "conditions": conditions.collect::<Vec<_>>(),
     });
     if ready {
-        status["nodeInfo"] = node_info(info);
-        status["images"] = images(ctx.runtime().images().await.unwrap_or_default());
+        status["nodeInfo"] = node_info(&engine.info);
+        status["images"] = images(engine.images.clone());
+    }
+    let shown = known.as_ref().and_then(|node| serde_json::to_value(&node.status).ok()).unwrap_or_default();
+    let lately = engine.written.is_some_and(|written| written.elapsed() < WRITE_EVERY);
+    if lately && tells(&shown, &status) {
+        return Ok(());
     }
     let key = Key::new(&kinds::NODE, "", &ctx.config.node);
     ctx.client.write_one(by_us(Op::strategic_status(key, json!({"status": status})))).await?;
+    engine.written = Some(Instant::now());
     if ready
         && !was_ready
         && let Some(node) = known
@@ -205,6 +251,39 @@ async fn write_status(ctx: &Context, info: &Info, ready: bool) -> Result<(), Err
         );
     }
     Ok(())
+}
+
+/// The amounts of a list, comparable however they are written.
+fn amounts(list: Option<&Value>) -> BTreeMap<&str, Option<Quantity>> {
+    let list = list.and_then(Value::as_object).into_iter().flatten();
+    list.map(|(name, amount)| (name.as_str(), Quantity::from_json(amount))).collect()
+}
+
+/// Whether a status tells all of another already, but for when that was last so.
+fn tells(shown: &Value, wanted: &Value) -> bool {
+    match (shown, wanted) {
+        (Value::Object(shown), Value::Object(wanted)) => wanted.iter().all(|(key, value)| {
+            key == "lastHeartbeatTime"
+                || match key.as_str() {
+                    // Others may have added theirs.
+                    "conditions" => value.as_array().into_iter().flatten().all(|one| {
+                        let theirs = shown.get(key).and_then(Value::as_array).into_iter().flatten();
+                        theirs.filter(|other| other["type"] == one["type"]).any(|other| tells(other, one))
+                    }),
+                    // 2097152Ki is shown as 2Gi.
+                    "capacity" | "allocatable" => amounts(shown.get(key)) == amounts(Some(value)),
+                    // What is empty may be left out.
+                    _ => shown
+                        .get(key)
+                        .map_or(*value == "" || *value == json!([]), |shown| tells(shown, value)),
+                }
+        }),
+        (Value::Array(shown), Value::Array(wanted)) => {
+            shown.len() == wanted.len()
+                && shown.iter().zip(wanted).all(|(shown, wanted)| tells(shown, wanted))
+        }
+        _ => shown == wanted,
+    }
 }
 
 fn tell(ctx: &Context, node: &Node, tone: Tone, reason: &str, message: String) {
@@ -270,4 +349,34 @@ async fn renew_lease(ctx: &Context) -> Result<(), Error> {
 
 fn micro(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_written_when_it_tells_something_new() {
+        let condition = |kind: &str, status: &str, at: &str| json!({"type": kind, "status": status, "lastHeartbeatTime": at});
+        let status = |ready: &str, at: &str| {
+            json!({"capacity": {"cpu": "2", "memory": "2048Mi"}, "conditions": [condition("Ready", ready, at)], "nodeInfo": {"machineID": ""},
+                "images": [{"names": ["a"]}]})
+        };
+        let mut shown = status("True", "then");
+        shown["conditions"]
+            .as_array_mut()
+            .unwrap()
+            .insert(0, condition("NetworkUnavailable", "False", "then"));
+        shown["daemonEndpoints"] = json!({});
+        shown["nodeInfo"] = json!({});
+        shown["capacity"]["memory"] = "2Gi".into();
+        assert!(tells(&shown, &status("True", "now")), "only the time is another");
+        assert!(!tells(&shown, &status("False", "now")));
+        assert!(!tells(&shown, &json!({"images": [{"names": ["a"]}, {"names": ["b"]}]})));
+        assert!(!tells(&shown, &json!({"capacity": {"cpu": "3"}})));
+        assert!(!tells(&json!({}), &status("True", "now")), "it was never written");
+        // The control plane has given the node up meanwhile.
+        let unknown = status("Unknown", "then");
+        assert!(!tells(&unknown, &status("True", "now")));
+    }
 }

@@ -66,6 +66,10 @@ async fn keeps_its_promises(runtime: Arc<dyn Runtime>, cluster: &str) {
     let done = runtime.exec(&id, &["echo".into(), "hi".into()], 100, PATIENCE).await.unwrap();
     assert_eq!(done.code, 0);
     assert_eq!(runtime.containers(&owner).await.unwrap().len(), 1);
+    let labels = runtime.labels(&owner).await.unwrap();
+    assert_eq!(labels.len(), 1);
+    assert_eq!((&labels[0].0, Identity::read(&labels[0].1)), (&id, Some(identity.clone())));
+    runtime.ping().await.unwrap();
     assert_eq!(runtime.of_pod(&owner, "0123456789").await.unwrap().len(), 1);
     assert!(runtime.of_pod(&owner, "another").await.unwrap().is_empty());
     assert!(runtime.containers(&other).await.unwrap().is_empty(), "another node's is not ours");

@@ -30,6 +30,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// What the engine says of itself and its machine.
     async fn info(&self) -> Result<Info, Error>;
 
+    /// Whether the engine answers; costs it nothing.
+    async fn ping(&self) -> Result<(), Error>;
+
     /// Finds the cluster's network or makes it, on a subnet that collides with no other network of the engine.
     ///
     /// # Errors
@@ -38,6 +41,9 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// All containers of an owner, running or not.
     async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error>;
+
+    /// The ids and labels of all containers of an owner: much cheaper than [`Runtime::containers`].
+    async fn labels(&self, owner: &Owner) -> Result<Vec<(String, BTreeMap<String, String>)>, Error>;
 
     /// The containers of one of an owner's pods, by the pod's uid.
     async fn of_pod(&self, owner: &Owner, uid: &str) -> Result<Vec<Container>, Error>;

@@ -1,5 +1,6 @@
 //! A runtime that writes down what it is asked to do, and does some of it late, wrongly, or not at all.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -207,7 +208,7 @@ async fn pod_of(cluster: &Fake, who: &Identity) -> Option<Value> {
 }
 
 /// `POD/CONTAINER.ATTEMPT`.
-pub fn name_of(labels: &std::collections::BTreeMap<String, String>) -> String {
+pub fn name_of(labels: &BTreeMap<String, String>) -> String {
     Identity::read(labels)
         .map(|who| format!("{}/{}.{}", who.pod, who.container, who.attempt))
         .unwrap_or_default()
@@ -226,6 +227,15 @@ impl Runtime for Faulty {
     async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error> {
         self.trouble().await?;
         self.engine.containers(owner).await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.trouble().await
+    }
+
+    async fn labels(&self, owner: &Owner) -> Result<Vec<(String, BTreeMap<String, String>)>, Error> {
+        self.trouble().await?;
+        self.engine.labels(owner).await
     }
 
     async fn of_pod(&self, owner: &Owner, uid: &str) -> Result<Vec<Container>, Error> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
@@ -20,7 +21,7 @@ impl Start {
         address: Ipv4Addr,
     ) -> Result<ContainerSpec, Failure> {
         let spec = self.spec();
-        let volumes = self.mount_volumes(Some(address)).await?;
+        let volumes = self.mount_volumes(Some(address), Duration::ZERO).await?;
         let identity = self.identity(SANDBOX, attempt, 0);
         let mut labels = self.labels(&identity);
         labels.insert(ADDRESS.into(), address.to_string());
@@ -69,7 +70,10 @@ impl Start {
             node_memory: ctx.config.size.memory,
             profile: &|path| self.seccomp_profile(path),
         })?;
-        let volumes = self.mount_volumes(Some(sandbox.address)).await.map_err(|failure| failure.message)?;
+        let volumes = self
+            .mount_volumes(Some(sandbox.address), Duration::ZERO)
+            .await
+            .map_err(|failure| failure.message)?;
         let known = |name: &str| variables.get(name).cloned();
         let mut mounts = Vec::new();
         for mount in container.volume_mounts.iter().flatten() {

@@ -1,9 +1,11 @@
 //! The files of a pod: its volumes, and what every container finds in `/etc`.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
@@ -17,16 +19,38 @@ use crate::tokens;
 use crate::volumes::{self, Prepared};
 
 impl Start {
-    /// Makes the pod's volumes, or brings them up to date. Answers them by name.
+    /// What the files of the pod's volumes are made of, as it was not longer ago than `age`, in one number: the files need
+    /// not be looked at as long as it is the same.
+    pub async fn print_of_files(&self, age: Duration) -> Option<u64> {
+        let mut print = DefaultHasher::new();
+        let lookup = self.ctx.named(&self.pod, age).await.ok()?;
+        for (name, map) in &lookup.config_maps {
+            (name, &map.metadata.uid, &map.metadata.resource_version).hash(&mut print);
+        }
+        for (name, secret) in &lookup.secrets {
+            (name, &secret.metadata.uid, &secret.metadata.resource_version).hash(&mut print);
+        }
+        for (request, token) in tokens::of(&self.ctx, &self.pod).await.ok()? {
+            (request.audience, request.seconds, token).hash(&mut print);
+        }
+        // What a pod may read of itself can change while it runs.
+        let spec = self.pod.spec.as_ref().and_then(|spec| serde_json::to_string(spec).ok());
+        (&self.pod.metadata.labels, &self.pod.metadata.annotations, spec).hash(&mut print);
+        Some(print.finish())
+    }
+
+    /// Makes the pod's volumes, or brings them up to date, with objects as they were not longer ago than `age`. Answers
+    /// them by name.
     pub async fn mount_volumes(
         &self,
         address: Option<Ipv4Addr>,
+        age: Duration,
     ) -> Result<BTreeMap<String, Prepared>, Failure> {
         let ctx = &self.ctx;
         if self.pod.spec.as_ref().is_none_or(|spec| spec.volumes.as_ref().is_none_or(Vec::is_empty)) {
             return Ok(BTreeMap::new());
         }
-        let lookup = ctx.look_up(&self.pod).await.map_err(|error| self.failure("", error))?;
+        let lookup = ctx.named(&self.pod, age).await.map_err(|error| self.failure("", error))?;
         let tokens = tokens::of(ctx, &self.pod).await;
         let no_token = tokens.as_ref().err().cloned();
         let facts = ctx.facts(address, self.accepted);

@@ -34,7 +34,7 @@ use crate::runtime::{Container, Happened, Limits};
 use inbox::Heard;
 pub use inbox::{Inbox, Sender, inbox};
 use measure::Measuring;
-use tasks::{Done, Task};
+use tasks::{Done, Refreshed, Task};
 
 /// How many opinions of probes wait for a worker. Its probes wait for room; nobody else is held up.
 const OPINIONS: usize = 64;
@@ -67,6 +67,7 @@ pub struct Worker {
     told: BTreeSet<String>,
     removing: BTreeSet<String>,
     refreshing: bool,
+    refreshed: Option<Refreshed>,
     measuring: Measuring,
     /// Whether nothing will be started any more.
     ending: bool,
@@ -129,6 +130,7 @@ impl Worker {
             told: BTreeSet::new(),
             removing: BTreeSet::new(),
             refreshing: false,
+            refreshed: None,
             measuring: Measuring::default(),
             ending: false,
             gone: false,

@@ -32,9 +32,20 @@ pub(super) enum Done {
     Resized { name: String, id: String, outcome: Result<Limits, Failure> },
     Stopped { name: String, id: String, turn: u64 },
     Removed { name: String, id: String },
-    Refreshed,
+    Refreshed(Option<Refreshed>),
     Measured(Measured),
     Panicked { name: String, turn: u64 },
+}
+
+/// How often the files of volumes are looked at though nothing that they are made of has changed: somebody else may have
+/// changed them.
+const LOOK_AT_FILES: Duration = Duration::from_secs(60);
+
+/// What the files of a pod's volumes were made of when they were last looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refreshed {
+    print: u64,
+    at: Instant,
 }
 
 /// A task that is under way.
@@ -234,7 +245,10 @@ impl Worker {
                 self.look(&id, false).await;
                 tracing::trace!(container = name, "removed");
             }
-            Done::Refreshed => self.refreshing = false,
+            Done::Refreshed(refreshed) => {
+                self.refreshing = false;
+                self.refreshed = refreshed;
+            }
             Done::Measured(measured) => self.note_measured(measured),
             Done::Panicked { name, turn } => {
                 tracing::error!(pod = full_name(&self.pod), name, "a task of the pod's worker panicked");
@@ -275,12 +289,20 @@ impl Worker {
             previous: None,
             cancel: CancellationToken::new(),
         };
-        let address = self.address;
+        let (address, age) = (self.address, self.ctx.config.timing.refresh);
+        let looked = self.refreshed.filter(|refreshed| refreshed.at.elapsed() < LOOK_AT_FILES);
         self.spawn(REFRESH, 0, async move {
-            if let Err(failure) = start.mount_volumes(address).await {
-                tracing::debug!(message = failure.message, "cannot refresh volumes");
+            let print = start.print_of_files(age).await;
+            if let Some(looked) = looked.filter(|looked| Some(looked.print) == print) {
+                return Done::Refreshed(Some(looked));
             }
-            Done::Refreshed
+            match start.mount_volumes(address, age).await {
+                Ok(_) => Done::Refreshed(print.map(|print| Refreshed { print, at: Instant::now() })),
+                Err(failure) => {
+                    tracing::debug!(message = failure.message, "cannot refresh volumes");
+                    Done::Refreshed(None)
+                }
+            }
         });
     }
 }

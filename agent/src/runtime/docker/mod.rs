@@ -9,7 +9,7 @@ mod network;
 mod observe;
 mod session;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -114,12 +114,24 @@ impl Runtime for DockerRuntime {
         Ok(observe::info(info))
     }
 
+    async fn ping(&self) -> Result<(), Error> {
+        self.docker.ping().await.map(|_| ()).map_err(told)
+    }
+
     async fn ensure_network(&self, mark: &Mark) -> Result<Network, Error> {
         network::ensure(&self.docker, mark).await
     }
 
     async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error> {
         self.look_at_all(label_filter(owner)).await
+    }
+
+    async fn labels(&self, owner: &Owner) -> Result<Vec<(String, BTreeMap<String, String>)>, Error> {
+        let filters = Some(label_filter(owner));
+        let options = query::ListContainersOptions { all: true, filters, ..Default::default() };
+        let found = self.docker.list_containers(Some(options)).await.map_err(told)?;
+        let named = found.into_iter().filter_map(|one| Some((one.id?, one.labels?.into_iter().collect())));
+        Ok(named.collect())
     }
 
     async fn of_pod(&self, owner: &Owner, uid: &str) -> Result<Vec<Container>, Error> {

@@ -44,6 +44,14 @@ struct Engine {
     start_time: Duration,
     containers: Mutex<Containers>,
     events: broadcast::Sender<(BTreeMap<String, String>, ContainerEvent)>,
+    pulls: Mutex<Pulls>,
+}
+
+/// What is asked of its registry.
+#[derive(Default)]
+struct Pulls {
+    count: usize,
+    time: Duration,
 }
 
 #[derive(Default)]
@@ -83,7 +91,23 @@ impl SimRuntime {
     /// An engine without containers, whose containers take `start_time` to start.
     pub fn new(clock: Clock, start_time: Duration) -> SimRuntime {
         let (events, _) = broadcast::channel(EVENTS);
-        SimRuntime(Arc::new(Engine { clock, start_time, containers: Mutex::default(), events }))
+        SimRuntime(Arc::new(Engine {
+            clock,
+            start_time,
+            containers: Mutex::default(),
+            events,
+            pulls: Mutex::default(),
+        }))
+    }
+
+    /// Sets how long a pull takes from now on.
+    pub fn pulls_take(&self, time: Duration) {
+        self.0.pulls.lock().time = time;
+    }
+
+    /// How many pulls were asked for.
+    pub fn pulls(&self) -> usize {
+        self.0.pulls.lock().count
     }
 
     /// Ends a running container with a code, as a crash does.
@@ -235,6 +259,10 @@ impl Runtime for SimRuntime {
         })
     }
 
+    async fn ping(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     async fn ensure_network(&self, mark: &Mark) -> Result<Network, Error> {
         Ok(Network {
             name: format!("coracle-{}", mark.cluster),
@@ -248,6 +276,11 @@ impl Runtime for SimRuntime {
         let containers = self.0.containers.lock();
         let all = containers.by_id.values().map(|one| &one.container);
         Ok(all.filter(|one| owned(&one.labels, owner)).cloned().collect())
+    }
+
+    async fn labels(&self, owner: &Owner) -> Result<Vec<(String, BTreeMap<String, String>)>, Error> {
+        let all = self.containers(owner).await?;
+        Ok(all.into_iter().map(|one| (one.id, one.labels)).collect())
     }
 
     async fn of_pod(&self, owner: &Owner, uid: &str) -> Result<Vec<Container>, Error> {
@@ -368,6 +401,14 @@ impl Runtime for SimRuntime {
     }
 
     async fn pull(&self, _: &str) -> Result<(), Error> {
+        let time = {
+            let mut pulls = self.0.pulls.lock();
+            pulls.count += 1;
+            pulls.time
+        };
+        if !time.is_zero() {
+            tokio::time::sleep(time).await;
+        }
         Ok(())
     }
 
