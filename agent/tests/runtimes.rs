@@ -11,6 +11,7 @@ use coracle_agent::runtime::{
 use coracle_agent::sim::SimRuntime;
 use coracle_client::Clock;
 use futures::StreamExt;
+use tokio::io::AsyncWriteExt as _;
 
 mod common;
 
@@ -207,4 +208,30 @@ async fn commands_leave_nothing_behind() {
         assert!(runtime.inspect(id).await.unwrap().unwrap().state.is_running());
     }
     runtime.clean_up(&Owner { node: None, ..owner }, "").await.unwrap();
+}
+
+/// A terminal passes every key on at once, Ctrl-P too.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_key_is_held_back() {
+    let Some(runtime) = common::docker("keys").await else { return };
+    let cluster = format!("test-keys-{}", std::process::id());
+    let labels = Owner::node(&cluster, "node-1").labels();
+    let spec = ContainerSpec {
+        name: format!("coracle.{cluster}.keys"),
+        labels,
+        image: common::IMAGE.into(),
+        ..Default::default()
+    };
+    let id = runtime.create(&spec).await.unwrap();
+    runtime.start(&id).await.unwrap();
+    let streams = Streams { stdin: true, stdout: true, stderr: true, tty: true };
+    let mut session = runtime.open_exec(&id, &["cat".into()], streams).await.unwrap();
+    session.input.write_all(&[0x10]).await.unwrap();
+    session.input.flush().await.unwrap();
+    // The terminal shows what was typed.
+    let shown = tokio::time::timeout(PATIENCE, session.output.next()).await;
+    let shown = shown.expect("the key arrives").unwrap().unwrap();
+    assert_eq!(shown.data.as_ref(), b"^P");
+    drop(session);
+    runtime.clean_up(&Owner { cluster, node: None }, "").await.unwrap();
 }

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use futures::StreamExt;
 use tokio::time::Instant;
 
-use super::session::pieces;
+use super::session::{DETACH_KEYS, pieces};
 use super::{DockerRuntime, helper, told};
 use crate::helper::{Job, kill};
 use crate::runtime::{Error, ExecOutput, Process, Runtime, Session, Streams};
@@ -53,6 +53,7 @@ impl Command {
             attach_stdout: Some(streams.stdout),
             attach_stderr: Some(streams.stderr),
             tty: Some(streams.tty),
+            detach_keys: Some(DETACH_KEYS.into()),
             cmd: Some(words.to_vec()),
             ..Default::default()
         };

@@ -13,6 +13,10 @@ use futures::stream::BoxStream;
 use super::told;
 use crate::runtime::{Error, LogLine, LogOptions, Output, Process, Session, Streams};
 
+/// What a person would have to type to leave a terminal without ending it. The engine watches for such keys and holds back
+/// the first of them, by default Ctrl-P, which shells and editors want to have at once. Nobody types these.
+pub(super) const DETACH_KEYS: &str = "ctrl-@,ctrl-_,ctrl-@,ctrl-_,ctrl-@";
+
 struct Attached {
     docker: Docker,
     container: String,
@@ -25,6 +29,7 @@ pub async fn attach(docker: &Docker, id: &str, streams: Streams) -> Result<Sessi
         stdin: streams.stdin,
         stdout: streams.stdout,
         stderr: streams.stderr,
+        detach_keys: Some(DETACH_KEYS.into()),
         ..Default::default()
     };
     let attached = docker.attach_container(id, Some(options)).await.map_err(told)?;
