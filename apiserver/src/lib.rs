@@ -28,6 +28,7 @@ pub mod server;
 pub mod state;
 pub mod store;
 pub mod verdicts;
+pub mod write;
 
 pub use identity::Identity;
 pub use local::LocalClient;

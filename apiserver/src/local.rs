@@ -16,11 +16,11 @@ use crate::auth::attributes::Attributes;
 use crate::auth::authorize::Authorizer;
 use crate::identity::Identity;
 use crate::registry::Registry;
-use crate::registry::operation::{Context, Operation};
 use crate::state::list::ListOptions;
 use crate::state::selection::Selection;
 use crate::state::watch::{self, Expired, Watcher};
 use crate::verdicts::Verdicts;
+use crate::write::operation::{Context, Operation};
 
 /// How often a watch without events says how far it is, for those who wait for a revision.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(1);
@@ -165,7 +165,7 @@ impl Follow {
             let waited = tokio::time::timeout(BOOKMARK_EVERY, self.watcher.next()).await;
             let events = match waited {
                 Ok(events) => events?,
-                // A look that does not wait: other kinds' changes ring no bell, but they count as seen.
+                // A look that does not wait: nobody is woken for other kinds' changes, but they count as seen.
                 Err(_) => self.watcher.next().now_or_never().transpose()?.unwrap_or_default(),
             };
             let seen = self.watcher.seen();

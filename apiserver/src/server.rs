@@ -26,11 +26,12 @@ use crate::identity::Identity;
 use crate::lines::Lines;
 use crate::local::LocalClient;
 use crate::pki::{Pki, PkiError};
-use crate::registry::{Registry, expiry};
+use crate::registry::Registry;
 use crate::rest::app::App;
 use crate::rest::{handle, metrics};
 use crate::store::{Bounds, Embedded, Store, StoreError};
 use crate::verdicts::Verdicts;
+use crate::write::expiry;
 
 /// How long a client may take to shake hands.
 const HANDSHAKE: Duration = Duration::from_secs(10);

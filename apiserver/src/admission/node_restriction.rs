@@ -3,9 +3,12 @@
 //!
 //! Source: `plugin/pkg/admission/noderestriction/admission.go`.
 
+use async_trait::async_trait;
 use coracle_api::{Key, Status, kinds};
 use serde_json::Value;
 
+use super::attributes::{Attributes, Operation};
+use super::link::Link;
 use crate::auth::references::MIRROR;
 
 /// Where the leases of nodes are.
@@ -32,29 +35,62 @@ const OWN_LABEL_DOMAINS: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.
 /// Names by which administrators keep nodes apart: no node may have a say in these.
 const RESTRICTED_DOMAIN: &str = "node-restriction.kubernetes.io";
 
+/// The link.
+pub(super) struct NodeRestriction;
+
+#[async_trait]
+impl Link for NodeRestriction {
+    fn name(&self) -> &'static str {
+        "NodeRestriction"
+    }
+
+    async fn mutate(
+        &self,
+        asked: &Attributes<'_>,
+        object: &mut Value,
+        _: &mut Vec<String>,
+    ) -> Result<bool, Status> {
+        let Some(node) = asked.user.node() else { return Ok(false) };
+        let verb = match asked.operation {
+            Operation::Create => "create",
+            Operation::Update => "update",
+            Operation::Delete => "delete",
+            Operation::Connect => return Ok(false),
+        };
+        // A new object, and one of a collection, has no name but its own.
+        let named = if object.is_null() { asked.old } else { &*object };
+        let inside = named["metadata"]["name"].as_str().unwrap_or_default();
+        let name = if asked.key.name.is_empty() { inside } else { &asked.key.name };
+        let key = Key { name: name.into(), ..asked.key.clone() };
+        let find = |key: &Key| asked.find(key).map(|entry| entry.value());
+        let (sub, old) = (asked.subresource, asked.old);
+        admit(&Review { node, verb, key: &key, sub, new: object, old, find: &find }).map(|()| false)
+    }
+}
+
 /// A write that is about to happen, with everything that is known of it by then.
-pub struct Review<'a> {
+struct Review<'a> {
     /// Which node writes.
-    pub node: &'a str,
+    node: &'a str,
     /// `create`, `update` (a patch, too) or `delete`.
-    pub verb: &'a str,
+    verb: &'a str,
     /// Of what; of the parent for a subresource.
-    pub key: &'a Key,
+    key: &'a Key,
     /// Such as `status`.
-    pub sub: &'a str,
+    sub: &'a str,
     /// The object as it will be; null for a delete.
-    pub new: &'a Value,
+    new: &'a Value,
     /// The object as it is; null where there is none.
-    pub old: &'a Value,
+    old: &'a Value,
     /// Finds another object.
-    pub find: &'a dyn Fn(&Key) -> Option<Value>,
+    find: &'a dyn Fn(&Key) -> Option<Value>,
 }
 
 /// Whether the node may.
 ///
 /// # Errors
 /// 403, or 404 for a pod or a node that is not there; in upstream's words.
-pub fn admit(review: &Review<'_>) -> Result<(), Status> {
+fn admit(review: &Review<'_>) -> Result<(), Status> {
     let kind = &review.key.kind;
     let outcome = match (kind.group(), kind.plural()) {
         ("", "nodes") => own_node(review),

@@ -2,38 +2,69 @@
 //!
 //! Source: `plugin/pkg/admission/priority`.
 
+use async_trait::async_trait;
 use coracle_api::Status;
 use serde_json::Value;
 
-use super::Admission;
+use super::attributes::{Attributes, Operation};
+use super::link::Link;
 
 const CLASSES: [(&str, i64); 2] =
     [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 const POLICY: &str = "PreemptLowerPriority";
 
-pub(super) fn admit(admission: &Admission<'_>, pod: &mut Value) -> Result<(), Status> {
-    if !admission.is_pod() {
-        return Ok(());
+pub(super) struct Priority;
+
+#[async_trait]
+impl Link for Priority {
+    fn name(&self) -> &'static str {
+        "Priority"
     }
+
+    async fn mutate(
+        &self,
+        asked: &Attributes<'_>,
+        pod: &mut Value,
+        _: &mut Vec<String>,
+    ) -> Result<bool, Status> {
+        match asked.operation {
+            Operation::Create if asked.is_about("", "pods") => compute(asked, pod).map(|()| true),
+            Operation::Update if asked.is_about("", "pods") => Ok(keep(pod, asked.old)),
+            _ => Ok(false),
+        }
+    }
+}
+
+/// What a changed pod leaves out of this is as it was.
+fn keep(pod: &mut Value, old: &Value) -> bool {
+    let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else { return false };
+    for field in ["priority", "preemptionPolicy"] {
+        if let Some(kept) = old["spec"].get(field) {
+            spec.entry(field).or_insert_with(|| kept.clone());
+        }
+    }
+    true
+}
+
+fn compute(asked: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
     let class = pod["spec"]["priorityClassName"].as_str().unwrap_or_default();
     let priority = if class.is_empty() {
         0
     } else {
         let found = CLASSES.iter().find(|(name, _)| *name == class).map(|(_, value)| *value);
-        found
-            .ok_or_else(|| admission.forbid(pod, &format!("no PriorityClass with name {class} was found")))?
+        found.ok_or_else(|| asked.forbid(pod, &format!("no PriorityClass with name {class} was found")))?
     };
     if let Some(given) = pod["spec"]["priority"].as_i64().filter(|given| *given != priority) {
         let why = format!(
             "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {priority} from the given PriorityClass name"
         );
-        return Err(admission.forbid(pod, &why));
+        return Err(asked.forbid(pod, &why));
     }
     if let Some(given) = pod["spec"]["preemptionPolicy"].as_str().filter(|given| *given != POLICY) {
         let why = format!(
             "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {POLICY} from the given PriorityClass name"
         );
-        return Err(admission.forbid(pod, &why));
+        return Err(asked.forbid(pod, &why));
     }
     if let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) {
         spec.insert("priority".into(), priority.into());

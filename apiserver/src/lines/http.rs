@@ -12,6 +12,7 @@ use super::Lines;
 use crate::http::path::Target;
 use crate::http::query::Query;
 use crate::http::reply;
+use crate::identity::Identity;
 use crate::registry::Registry;
 
 /// What these handlers need.
@@ -23,6 +24,8 @@ pub struct App {
     pub lines: Lines,
     /// Ends long answers.
     pub stop: CancellationToken,
+    /// Who asks.
+    pub user: Identity,
 }
 
 /// Whether a path leads here.

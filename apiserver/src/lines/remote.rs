@@ -3,16 +3,18 @@
 use axum::extract::FromRequestParts;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::response::{IntoResponse, Response};
-use coracle_api::Status;
+use coracle_api::{Key, Status, kinds};
 use coracle_client::line::{Attach, Duplex, Exec, Frame, What};
 use http::header::UPGRADE;
 use http::request::Parts;
+use serde_json::{Value, json};
 
 use super::http::App;
 use super::place::{self, Place};
 use super::socket::{PROTOCOLS, Protocol, serve};
 use crate::http::query::Query;
 use crate::http::reply::Reply;
+use crate::write::operation::Context;
 
 /// Answers `.../pods/NAME/exec` and `.../attach`.
 pub(super) async fn answer(
@@ -40,6 +42,9 @@ pub(super) async fn answer(
     } else {
         What::Attach(Attach { stdin, stdout, stderr, tty })
     };
+    let asked = admitted_as(sub, query, [stdin, stdout, stderr, tty]);
+    let pod = Key::new(&kinds::POD, namespace, name);
+    app.registry.admit_connection(&Context::of(app.user.clone()), &pod, sub, asked).await?;
     let session = match begin(app, place, what).await {
         Ok(session) => session,
         // In plain text, as a kubelet says it: clients show it as it is.
@@ -60,6 +65,24 @@ pub(super) async fn answer(
     Ok(upgrade.on_upgrade(move |socket| async move {
         stop.run_until_cancelled(serve(socket, protocol, session)).await;
     }))
+}
+
+/// The request as the chain of admission sees it: a `PodExecOptions` or a `PodAttachOptions`.
+fn admitted_as(sub: &str, query: &Query, [stdin, stdout, stderr, tty]: [bool; 4]) -> Value {
+    let kind = if sub == "exec" { "PodExecOptions" } else { "PodAttachOptions" };
+    let mut options = json!({"kind": kind, "apiVersion": "v1"});
+    for (name, set) in [("stdin", stdin), ("stdout", stdout), ("stderr", stderr), ("tty", tty)] {
+        if set {
+            options[name] = true.into();
+        }
+    }
+    if let Some(container) = query.get("container") {
+        options["container"] = container.into();
+    }
+    if sub == "exec" {
+        options["command"] = query.all("command").into();
+    }
+    options
 }
 
 /// Opens a session and waits until the agent has found the container.

@@ -72,6 +72,7 @@ async fn answer(
                 registry: app.registry.clone(),
                 lines: app.lines.clone(),
                 stop: app.stop.clone(),
+                user: asked.user.clone(),
             };
             return lines::http::answer(&streams, target, &asked.query, parts).await;
         }

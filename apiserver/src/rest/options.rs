@@ -6,8 +6,8 @@ use coracle_api::status::{Cause, Details};
 use coracle_api::{Errors, Path, Revision, Status};
 
 use crate::http::query::Query;
-use crate::registry::operation::FieldValidation;
 use crate::state::list::ListOptions;
+use crate::write::operation::FieldValidation;
 
 /// What a list or a watch asks for.
 #[derive(Clone, Debug, Default)]

@@ -27,8 +27,8 @@ use crate::http::query::Query;
 use crate::identity::{AUTHENTICATED, Identity, MASTERS, NODES};
 use crate::pki::Pki;
 use crate::registry::Registry;
-use crate::registry::operation::{Body as Given, Context, Operation};
 use crate::store::{Bounds, Memory};
+use crate::write::operation::{Body as Given, Context, Operation};
 
 /// What nobody but a master may see.
 const MARK: &str = "bm9ib2R5IG1heSBzZWUgdGhpcw==";

@@ -5,10 +5,10 @@ use coracle_api::{Key, KindRef, Object, Status};
 use serde_json::Value;
 
 use super::app::{App, Asked};
+use crate::entry::stored;
 use crate::http::accept::{Media, Offer, Shape, negotiate};
 use crate::http::path::Target;
 use crate::http::reply::Reply;
-use crate::registry::stored;
 
 /// The key of what a target names.
 pub fn key(target: &Target) -> Key {

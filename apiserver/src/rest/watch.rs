@@ -20,7 +20,8 @@ use crate::entry::encoding::framed;
 use crate::http::accept::{Offer, Shape, negotiate};
 use crate::http::path;
 use crate::http::reply::Reply;
-use crate::state::list::{ListOptions, expired};
+use crate::state::list::ListOptions;
+use crate::state::refusals::expired;
 use crate::state::selection::Selection;
 use crate::state::watch::{Event, Watcher};
 

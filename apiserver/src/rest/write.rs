@@ -4,23 +4,19 @@ use coracle_api::decode::Format;
 use coracle_api::field::Fault;
 use coracle_api::{Errors, Key, Path, Status};
 use coracle_client::Propagation;
-use futures::{StreamExt, stream};
 use serde_json::Value;
 
 use super::app::{App, Asked};
 use super::options::{ListQuery, WriteQuery, check_dry_run, invalid_options, unsupported};
 use super::read::render;
 use super::shape::{key, media, shaped};
+use crate::entry::stored;
 use crate::http::accept::{Media, Offer};
 use crate::http::path::Target;
 use crate::http::reply::{Reply, deleted};
-use crate::registry::operation::{Answer, Body, Context, DeleteOptions, Operation, PatchForm, Written};
-use crate::registry::stored;
-use crate::state::list::{ListOptions, Listing};
+use crate::state::list::Listing;
 use crate::state::selection::Selection;
-
-/// How many objects of a collection are deleted at a time.
-const AT_ONCE: usize = 64;
+use crate::write::operation::{Answer, Body, Context, DeleteOptions, Operation, PatchForm, Written};
 
 /// `POST`.
 pub async fn create(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
@@ -103,31 +99,14 @@ pub async fn delete_collection(app: &App, asked: &Asked, target: &Target) -> Res
     let list = ListQuery::read(&asked.query, false)?;
     let selection = Selection::parse(&target.kind, target.namespace.clone(), &list.labels, &list.fields)?;
     let (options, dry_run) = delete_options(asked)?;
-    let listed =
-        app.registry.list(&selection, &ListOptions { limit: list.options()?.limit, ..list.options()? })?;
     let context = Context { dry_run, ..context(asked, &WriteQuery::default()) };
-    // Many at once, so that they share the disk's syncs.
-    let keys: Vec<Key> = listed.entries.iter().map(|entry| entry.object.key.clone()).collect();
-    let deletes = keys
-        .into_iter()
-        .map(|key| app.registry.perform(&context, Operation::Delete { key, options: options.clone() }));
-    let mut outcomes = stream::iter(deletes).buffered(AT_ONCE);
-    while let Some(answer) = outcomes.next().await {
-        match answer.result {
-            Ok(_) => {}
-            // Somebody else was faster: that is what the client wanted.
-            Err(status) if status.code == 404 => {}
-            Err(status) => return Err(status),
-        }
-    }
-    drop(outcomes);
-    render(
-        app,
-        asked,
-        &target.kind,
-        Listing { continue_token: String::new(), remaining: None, ..listed },
-        &media,
-    )
+    let page = list.options()?;
+    let (outcome, warnings) = app.registry.delete_collection(&context, &selection, &page, &options).await;
+    let listed = match outcome {
+        Ok(listing) => Listing { continue_token: String::new(), remaining: None, ..listing },
+        Err(status) => return Ok(Reply::status(&status, &media).warning(warnings)),
+    };
+    Ok(render(app, asked, &target.kind, listed, &media)?.warning(warnings))
 }
 
 /// The key under the kind that was asked for: a view decodes and validates in its own form.
@@ -262,7 +241,7 @@ fn from_query(asked: &Asked) -> Result<Value, Status> {
 
 fn from_body(asked: &Asked) -> Result<Value, Status> {
     let frame = "the object provided is unrecognized (must be of type DeleteOptions): ";
-    crate::registry::decode_options(body(asked)?).map_err(|mut status| {
+    crate::write::options::decode_options(body(asked)?).map_err(|mut status| {
         // Options are read by a decoder without these frills.
         if let Some(rest) = status.message.strip_prefix(frame) {
             let end = rest.rfind(" (").unwrap_or(rest.len());

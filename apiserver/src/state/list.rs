@@ -5,6 +5,7 @@ use base64::{DecodeError, Engine};
 use coracle_api::{Revision, Status};
 use serde::{Deserialize, Serialize};
 
+use super::refusals::{expired, too_large};
 use super::selection::Selection;
 use super::shelf::Span;
 use super::{Inner, State};
@@ -177,27 +178,6 @@ fn read_token(text: &str) -> Result<Token, Status> {
         return Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into()));
     }
     Ok(token)
-}
-
-/// 504: the revision has not happened yet.
-pub fn too_large(wanted: Revision, current: Revision) -> Status {
-    use coracle_api::status::{Cause, Details};
-    let cause = Cause {
-        reason: "ResourceVersionTooLarge".into(),
-        message: "Too large resource version".into(),
-        ..Cause::default()
-    };
-    Status::failure(
-        504,
-        "Timeout",
-        format!("Timeout: Too large resource version: {wanted}, current: {current}"),
-    )
-    .with_details(Details { causes: vec![cause], retry_after_seconds: 1, ..Details::default() })
-}
-
-/// 410: the revision is no longer kept.
-pub fn expired(wanted: Revision, floor: Revision) -> Status {
-    Status::failure(410, "Expired", format!("too old resource version: {wanted} ({floor})"))
 }
 
 fn expired_page(token: &str) -> Status {

@@ -7,6 +7,7 @@
 
 pub mod list;
 pub mod past;
+pub mod refusals;
 pub mod selection;
 pub mod watch;
 
@@ -154,7 +155,7 @@ impl State {
         let reached = progress.wait_for(|shown| *shown >= revision);
         match tokio::time::timeout(BEHIND, reached).await {
             Ok(Ok(_)) => Ok(()),
-            _ => Err(list::too_large(revision, self.revision())),
+            _ => Err(refusals::too_large(revision, self.revision())),
         }
     }
 

@@ -9,6 +9,7 @@ use super::managed::drop_double_owners;
 use super::meta::{fill_changed, finalizers, is_deleting, meta, text, tidy};
 use super::operation::{Body, Context, Written};
 use super::{Failure, Registry, TRIES, decode, managed, stored, unstored};
+use crate::admission::attributes::{Attributes, Companion, Extras, Operation};
 use crate::entry::Entry;
 use crate::store::Verb;
 
@@ -27,6 +28,8 @@ pub(super) struct Change<'a> {
     pub tracked: bool,
     /// A `uid` in the new object means only that object; in a patch it is a field like any other.
     pub precise: bool,
+    /// The chain of admission has been passed already, in another form.
+    pub admitted: bool,
 }
 
 impl Registry {
@@ -46,7 +49,7 @@ impl Registry {
         if key.kind.namespaced {
             meta(&mut object).insert("namespace".into(), key.namespace.as_str().into());
         }
-        let change = Change { context, key, sub, tracked: false, precise: true };
+        let change = Change { context, key, sub, tracked: false, precise: true, admitted: false };
         let place = Key { kind: stored(&key.kind), ..key.clone() };
         let found = warnings.len();
         for _ in 0..TRIES {
@@ -61,8 +64,8 @@ impl Registry {
             };
             match self.replace(&change, &old, object.clone(), warnings).await {
                 Ok(written) => return Ok(written),
-                Err(Failure::Refused(status)) => return Err(*status),
-                Err(Failure::Conflict) => {}
+                Err(Failure::Refused(status) | Failure::Unknown(status)) => return Err(*status),
+                Err(Failure::Conflict | Failure::Raced) => {}
             }
         }
         Err(Status::conflict(&key.kind, &key.name, STALE))
@@ -82,18 +85,17 @@ impl Registry {
             check_uid(key, text(&new, "uid"), &old).map_err(Failure::refused)?;
         }
         check_revision(key, &old, &mut new).map_err(Failure::refused)?;
-        let sub = change.sub.unwrap_or_default();
-        self.restrict_node(context, "update", key, sub, &new, &old).map_err(Failure::refused)?;
         fill_changed(&mut new, &old);
         drop_double_owners(&mut new, warnings);
-        if change.sub.is_none() && **kind == coracle_api::kinds::POD {
-            crate::admission::admit_pod_update(&mut new, &old);
+        let asked = self.asked(context, Operation::Update, key, change.sub.unwrap_or_default(), &old);
+        if !change.admitted {
+            self.mutate(&asked, kind, &mut new, warnings).await.map_err(Failure::refused)?;
         }
         let taken = match change.sub {
             None => self.allocate(kind, &mut new, Some(&old), context.dry_run).map_err(Failure::refused)?,
             Some(_) => None,
         };
-        let outcome = self.replace_prepared(change, old_entry, &old, new, warnings).await;
+        let outcome = self.replace_prepared(change, &asked, old_entry, new, warnings).await;
         match outcome {
             Ok((written, new)) => {
                 if !context.dry_run && change.sub.is_none() {
@@ -102,7 +104,9 @@ impl Registry {
                 Ok(written)
             }
             Err(failure) => {
-                self.give_back(taken);
+                if !failure.keeps() {
+                    self.give_back(taken);
+                }
                 Err(failure)
             }
         }
@@ -111,12 +115,13 @@ impl Registry {
     async fn replace_prepared(
         &self,
         change: &Change<'_>,
+        asked: &Attributes<'_>,
         old_entry: &Entry,
-        old: &Value,
         mut new: Value,
         warnings: &mut Vec<String>,
     ) -> Result<(Written, Value), Failure> {
         let (context, key, kind) = (change.context, change.key, &change.key.kind);
+        let old = asked.old;
         let (prepare, check) = rules(change);
         prepare(kind, &mut new, old);
         if !change.tracked {
@@ -138,8 +143,13 @@ impl Registry {
         warnings.extend(self.warnings(kind, &new, Some(old)));
         tidy(&mut new);
         coracle_api::decode::in_order(Target::of(&stored(kind)).schema, &mut new);
+        let mut extras = Extras::default();
+        if !change.admitted {
+            self.chain.validate(asked, &new, &mut extras).await.map_err(Failure::refused)?;
+            warnings.append(&mut extras.warnings);
+        }
         let place = Key { kind: stored(kind), ..key.clone() };
-        let written = self.settle(context, &place, old_entry, old, &new).await?;
+        let written = self.settle(context, &place, old_entry, old, &new, extras.changes).await?;
         Ok((written, new))
     }
 
@@ -151,17 +161,18 @@ impl Registry {
         old_entry: &Entry,
         old: &Value,
         new: &Value,
+        companions: Vec<Companion>,
     ) -> Result<Written, Failure> {
         if released(key, old, new) {
             // What watches see is the object as it stood; the writer sees what it wrote.
-            self.commit(context, key, Some(old_entry), Verb::Delete, old).await?;
+            self.commit(context, key, Some(old_entry), Verb::Delete, old, companions).await?;
             self.release_service(&key.kind, old);
             return Ok(Written { gone: true, ..Written::changed(unstored(key, new).object) });
         }
         if old == new {
             return Ok(Written::changed(old_entry.object.clone()));
         }
-        let entry = self.commit(context, key, Some(old_entry), Verb::Update, new).await?;
+        let entry = self.commit(context, key, Some(old_entry), Verb::Update, new, companions).await?;
         Ok(Written::changed(entry.object))
     }
 }

@@ -9,6 +9,7 @@ use super::meta::{is_deleting, meta, text, time_text};
 use super::operation::{Body, Context, Written};
 use super::update::{STALE, check_uid};
 use super::{Failure, Registry, TRIES, decode};
+use crate::admission::attributes::{Extras, Operation};
 use crate::store::Verb;
 
 impl Registry {
@@ -20,20 +21,24 @@ impl Registry {
         body: Body,
         warnings: &mut Vec<String>,
     ) -> Result<Written, Status> {
-        let binding = decode::typed(context, &target("", "v1", "Binding")?, body, warnings)?;
+        let mut binding = decode::typed(context, &target("", "v1", "Binding")?, body, warnings)?;
         if text(&binding, "name") != pod.name {
             return Err(Status::bad_request("name in URL does not match name in Binding object"));
         }
+        let (old, mut extras) = (Value::Null, Extras::default());
+        let asked = self.asked(context, Operation::Create, pod, "binding", &old);
+        self.admit(&asked, &mut binding, &mut extras).await?;
+        warnings.append(&mut extras.warnings);
         let node = node_of(&binding)?;
         for _ in 0..TRIES {
             let old = self.entry(pod).ok_or_else(|| Status::not_found(&pod.kind, &pod.name))?;
             let value = old.value();
             check_uid(pod, text(&binding, "uid"), &value)?;
             let new = self.bound(pod, &value, &binding, node)?;
-            match self.commit(context, pod, Some(&old), Verb::Update, &new).await {
+            match self.commit(context, pod, Some(&old), Verb::Update, &new, Vec::new()).await {
                 Ok(entry) => return Ok(done(entry.object)),
-                Err(Failure::Refused(status)) => return Err(*status),
-                Err(Failure::Conflict) => {}
+                Err(Failure::Refused(status) | Failure::Unknown(status)) => return Err(*status),
+                Err(Failure::Conflict | Failure::Raced) => {}
             }
         }
         Err(Status::conflict(&pod.kind, &pod.name, STALE))

@@ -5,23 +5,25 @@
 use coracle_api::decode::Target;
 use coracle_api::status::{Cause, Details};
 use coracle_api::{Key, Status, kinds, selector};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::binding::{done, set_condition};
-use super::delete::check_preconditions;
+use super::delete::{Step, check_preconditions, step};
 use super::meta::{is_deleting, text, time_text};
 use super::operation::{Body, Context, DeleteOptions, Written};
 use super::update::STALE;
-use super::{Failure, Registry, TRIES, decode};
+use super::{Failure, Registry, TRIES, decode, nothing_stored, unstored};
+use crate::admission::attributes::{Companion, Extras, Operation};
 use crate::entry::Entry;
-use crate::store::Verb;
+use crate::store::{Expected, Verb};
 
 /// More evictions than this that were granted and not yet seen to happen are too many.
 const MOST_GRANTED: usize = 2000;
 
 /// What a budget says to an eviction.
 #[derive(Debug, PartialEq)]
-enum Say {
+enum Grant {
     /// Go, and nobody counts it; but only as the pod is now.
     Uncounted,
     /// Go, and the budget becomes this.
@@ -37,7 +39,7 @@ impl Registry {
         body: Body,
         warnings: &mut Vec<String>,
     ) -> Result<Written, Status> {
-        let eviction = read(context, body, warnings)?;
+        let mut eviction = read(context, body, warnings)?;
         if text(&eviction, "name") != pod.name {
             return Err(Status::bad_request("name in URL does not match name in Eviction object"));
         }
@@ -49,95 +51,101 @@ impl Registry {
             ..DeleteOptions::default()
         };
         let dry_run = context.dry_run || given["dryRun"].as_array().is_some_and(|list| !list.is_empty());
-        let context = Context { dry_run, ..context.clone() };
-        let options = self.ask_budget(&context, pod, options).await?;
-        let options = self.tell_why(&context, pod, options).await?;
-        let gone = self.delete(&context, pod, &options).await?;
-        Ok(Written { gone: gone.gone, ..done(gone.object) })
+        let context = &Context { dry_run, ..context.clone() };
+        let (old, mut extras) = (Value::Null, Extras::default());
+        let asked = self.asked(context, Operation::Create, pod, "eviction", &old);
+        self.admit(&asked, &mut eviction, &mut extras).await?;
+        warnings.append(&mut extras.warnings);
+        for _ in 0..TRIES {
+            match self.evict_once(context, pod, &options).await {
+                Ok(written) => return Ok(written),
+                Err(Failure::Refused(status) | Failure::Unknown(status)) => return Err(*status),
+                Err(Failure::Conflict | Failure::Raced) => {}
+            }
+        }
+        Err(Status::conflict(&pod.kind, &pod.name, STALE))
     }
 
-    /// Asks the pod's budget, and counts the eviction in it. Whether the budget changed under us is found out, and asked again.
-    async fn ask_budget(
+    /// Counts the eviction in the pod's budget, writes into the pod why it goes, and lets it go: all in one commit, or nothing, if
+    /// somebody has written to either meanwhile.
+    async fn evict_once(
         &self,
         context: &Context,
         key: &Key,
-        options: DeleteOptions,
-    ) -> Result<DeleteOptions, Status> {
-        for _ in 0..TRIES {
-            let entry = self.entry(key).ok_or_else(|| Status::not_found(&key.kind, &key.name))?;
-            let pod = entry.value();
-            if goes_anyway(&pod) {
-                return Ok(options);
-            }
-            let mut budgets = self.budgets_of(&pod, &key.namespace);
-            let Some((budget, entry)) = budgets.pop() else { return Ok(options) };
-            if !budgets.is_empty() {
-                let text = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-                return Err(Status::failure(500, "", text));
-            }
-            let now = time_text(self.clock().now());
-            let new = match ask(&entry.value(), &pod, &now)? {
-                Say::Counted(new) => new,
-                Say::Uncounted => {
-                    let as_seen = Some(text(&pod, "resourceVersion").to_owned());
-                    return Ok(DeleteOptions { revision: options.revision.or(as_seen), ..options });
-                }
-            };
-            match self.commit(context, &budget, Some(&entry), Verb::Update, &new).await {
-                Ok(_) => return Ok(options),
-                Err(Failure::Refused(status)) => return Err(*status),
-                Err(Failure::Conflict) => {}
-            }
+        options: &DeleteOptions,
+    ) -> Result<Written, Failure> {
+        let missing = || Failure::refused(Status::not_found(&key.kind, &key.name));
+        let entry = self.entry(key).ok_or_else(missing)?;
+        let (old, now) = (entry.value(), self.clock().now());
+        let budget = self.ask_budget(&old, key, now).map_err(Failure::refused)?;
+        check_preconditions(key, &old, options).map_err(Failure::refused)?;
+        let pod = told_why(&old, now);
+        let (goes, gone) = match step(key, &pod, options, now) {
+            Step::Pending => (vec![], false),
+            Step::Mark(marked) if marked == pod => (vec![], false),
+            Step::Mark(marked) => (vec![(Verb::Update, marked)], false),
+            Step::Remove(last) => (vec![(Verb::Delete, last)], true),
+            Step::MarkAndRemove(last) => (vec![(Verb::Update, last.clone()), (Verb::Delete, last)], true),
+        };
+        if context.dry_run {
+            return Ok(Written { gone, ..done(unstored(key, &pod).object) });
         }
-        Err(Status::conflict(&key.kind, &key.name, STALE))
+        let expected = Expected::At(entry.object.revision);
+        let mut changes = vec![self.change(context, key, expected, Verb::Update, &pod)];
+        for (verb, object) in &goes {
+            changes.push(self.change(context, key, Expected::Earlier, *verb, object));
+        }
+        let last = changes.len() - 1;
+        let made = self.commit_together(context, changes, budget.into_iter().collect()).await?;
+        let object = made.into_iter().nth(last).ok_or_else(nothing_stored)?;
+        Ok(Written { gone, ..done(object) })
     }
 
-    /// Writes into the pod's status why it goes, for whoever sees it go.
-    async fn tell_why(
-        &self,
-        context: &Context,
-        key: &Key,
-        mut options: DeleteOptions,
-    ) -> Result<DeleteOptions, Status> {
-        for _ in 0..TRIES {
-            let Some(old) = self.entry(key).filter(|_| !context.dry_run) else { return Ok(options) };
-            let mut pod = old.value();
-            check_preconditions(key, &pod, &options)?;
-            let mut condition = json!({
-                "type": "DisruptionTarget",
-                "status": "True",
-                "lastProbeTime": null,
-                "lastTransitionTime": time_text(self.clock().now()),
-                "reason": "EvictionByEvictionAPI",
-                "message": "Eviction API: evicting",
-            });
-            if let Some(generation) = pod["metadata"]["generation"].as_i64() {
-                condition["observedGeneration"] = generation.into();
-            }
-            set_condition(&mut pod, condition);
-            match self.commit(context, key, Some(&old), Verb::Update, &pod).await {
-                Ok(entry) => {
-                    // The change is our own: what must not have changed is what it made.
-                    options.revision = options.revision.map(|_| entry.object.revision.to_string());
-                    return Ok(options);
-                }
-                Err(Failure::Refused(status)) => return Err(*status),
-                Err(Failure::Conflict) => {}
-            }
+    /// The pod's budget with the eviction counted in it, if there is one that counts it.
+    fn ask_budget(&self, pod: &Value, key: &Key, now: Timestamp) -> Result<Option<Companion>, Status> {
+        if goes_anyway(pod) {
+            return Ok(None);
         }
-        Err(Status::conflict(&key.kind, &key.name, STALE))
+        let mut budgets = self.budgets_of(pod, &key.namespace);
+        let Some(read) = budgets.pop() else { return Ok(None) };
+        if !budgets.is_empty() {
+            let text = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+            return Err(Status::failure(500, "", text));
+        }
+        Ok(match ask(&read.value(), pod, &time_text(now))? {
+            Grant::Counted(object) => Some(Companion { read, object: *object }),
+            // The pod must still be as it was looked at, which the commit sees to.
+            Grant::Uncounted => None,
+        })
     }
 
     /// The budgets that count a pod.
-    fn budgets_of(&self, pod: &Value, namespace: &str) -> Vec<(Key, Entry)> {
+    fn budgets_of(&self, pod: &Value, namespace: &str) -> Vec<Entry> {
         let all = self.state.all(&kinds::POD_DISRUPTION_BUDGET, Some(namespace));
         let counts = |entry: &Entry| {
             let selector = selector::from_object(&entry.value()["spec"]["selector"]);
             selector.is_ok_and(|selector| selector.matches(&pod["metadata"]["labels"]))
         };
-        let of_pod = all.into_iter().filter(counts);
-        of_pod.map(|entry| (entry.object.key.clone(), entry)).collect()
+        all.into_iter().filter(counts).collect()
     }
+}
+
+/// The pod with the reason of its end in its status, for whoever sees it go.
+fn told_why(old: &Value, now: Timestamp) -> Value {
+    let mut pod = old.clone();
+    let mut condition = json!({
+        "type": "DisruptionTarget",
+        "status": "True",
+        "lastProbeTime": null,
+        "lastTransitionTime": time_text(now),
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+    });
+    if let Some(generation) = pod["metadata"]["generation"].as_i64() {
+        condition["observedGeneration"] = generation.into();
+    }
+    set_condition(&mut pod, condition);
+    pod
 }
 
 /// The `Eviction`, of the version that is, or of the one that was.
@@ -156,7 +164,7 @@ fn goes_anyway(pod: &Value) -> bool {
 }
 
 /// Decides. Pure.
-fn ask(budget: &Value, pod: &Value, now: &str) -> Result<Say, Status> {
+fn ask(budget: &Value, pod: &Value, now: &str) -> Result<Grant, Status> {
     let name = text(budget, "name");
     let status = &budget["status"];
     let count = |field: &str| status[field].as_i64().unwrap_or(0);
@@ -164,7 +172,7 @@ fn ask(budget: &Value, pod: &Value, now: &str) -> Result<Say, Status> {
     if !is_ready(pod) {
         let always = budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow";
         if always || (needed > 0 && healthy >= needed) {
-            return Ok(Say::Uncounted);
+            return Ok(Grant::Uncounted);
         }
     }
     if count("observedGeneration") < budget["metadata"]["generation"].as_i64().unwrap_or(0) {
@@ -195,7 +203,7 @@ fn ask(budget: &Value, pod: &Value, now: &str) -> Result<Say, Status> {
         condition["status"] = "False".into();
         condition["reason"] = "InsufficientPods".into();
     }
-    Ok(Say::Counted(Box::new(new)))
+    Ok(Grant::Counted(Box::new(new)))
 }
 
 fn is_ready(pod: &Value) -> bool {
@@ -238,8 +246,8 @@ mod tests {
         let pod =
             json!({"metadata": {"name": "p"}, "status": {"phase": "Running", "conditions": conditions}});
         match ask(&budget, &pod, "now") {
-            Ok(Say::Uncounted) => "uncounted".into(),
-            Ok(Say::Counted(new)) => {
+            Ok(Grant::Uncounted) => "uncounted".into(),
+            Ok(Grant::Counted(new)) => {
                 let status = &new["status"];
                 assert_eq!(status["disruptedPods"], json!({"p": "now"}));
                 format!("{} {}", status["disruptionsAllowed"], status["conditions"][0]["status"])

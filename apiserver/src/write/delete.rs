@@ -10,8 +10,9 @@ use serde_json::Value;
 use super::meta::{finalizers, is_deleting, meta, read_time, text, tidy, time_text};
 use super::operation::{Context, DeleteOptions, Written};
 use super::{Failure, Registry, TRIES, nothing_stored, unstored};
+use crate::admission::attributes::{Companion, Extras};
 use crate::entry::Entry;
-use crate::store::{Batch, Expected, Verb};
+use crate::store::{Expected, Verb};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -20,7 +21,7 @@ const POD_GRACE: i64 = 30;
 
 /// What deleting an object comes to.
 #[derive(Debug, PartialEq)]
-enum Step {
+pub(super) enum Step {
     /// It is on its way out already: nothing to do.
     Pending,
     /// It stays for now, marked so.
@@ -37,27 +38,54 @@ impl Registry {
         context: &Context,
         key: &Key,
         options: &DeleteOptions,
+        warnings: &mut Vec<String>,
+    ) -> Result<Written, Status> {
+        self.delete_as(context, key, key, options, warnings).await
+    }
+
+    /// The same for one of a collection, whose name the chain is not told: it was not asked for by name.
+    pub(super) async fn delete_item(
+        &self,
+        context: &Context,
+        key: &Key,
+        options: &DeleteOptions,
+        warnings: &mut Vec<String>,
+    ) -> Result<Written, Status> {
+        let asked = Key { name: String::new(), ..key.clone() };
+        self.delete_as(context, key, &asked, options, warnings).await
+    }
+
+    async fn delete_as(
+        &self,
+        context: &Context,
+        key: &Key,
+        asked: &Key,
+        options: &DeleteOptions,
+        warnings: &mut Vec<String>,
     ) -> Result<Written, Status> {
         for _ in 0..TRIES {
             let old = self.entry(key).ok_or_else(|| Status::not_found(&key.kind, &key.name))?;
             let value = old.value();
             check_preconditions(key, &value, options)?;
-            crate::admission::admit_delete(key)?;
+            let mut extras = Extras::default();
+            self.admit_delete(context, asked, &value, options, &mut extras).await?;
+            warnings.append(&mut extras.warnings);
+            let with = extras.changes;
             let outcome = match step(key, &value, options, self.clock().now()) {
                 Step::Pending => return Ok(Written::changed(old.object)),
                 Step::Mark(new) if new == value => return Ok(Written::changed(old.object)),
                 Step::Mark(new) => {
-                    self.commit(context, key, Some(&old), Verb::Update, &new).await.map(|e| (e, false))
+                    self.commit(context, key, Some(&old), Verb::Update, &new, with).await.map(|e| (e, false))
                 }
-                Step::Remove(last) => self.remove(context, key, &old, &last).await.map(|e| (e, true)),
+                Step::Remove(last) => self.remove(context, key, &old, &last, with).await.map(|e| (e, true)),
                 Step::MarkAndRemove(new) => {
-                    self.mark_and_remove(context, key, &old, &new).await.map(|e| (e, true))
+                    self.mark_and_remove(context, key, &old, &new, with).await.map(|e| (e, true))
                 }
             };
             match outcome {
                 Ok((entry, gone)) => return Ok(Written { gone, ..Written::changed(entry.object) }),
-                Err(Failure::Refused(status)) => return Err(*status),
-                Err(Failure::Conflict) => {}
+                Err(Failure::Refused(status) | Failure::Unknown(status)) => return Err(*status),
+                Err(Failure::Conflict | Failure::Raced) => {}
             }
         }
         Err(Status::conflict(&key.kind, &key.name, super::update::STALE))
@@ -69,8 +97,9 @@ impl Registry {
         key: &Key,
         old: &Entry,
         last: &Value,
+        with: Vec<Companion>,
     ) -> Result<Entry, Failure> {
-        let entry = self.commit(context, key, Some(old), Verb::Delete, last).await?;
+        let entry = self.commit(context, key, Some(old), Verb::Delete, last, with).await?;
         if !context.dry_run {
             self.release_service(&key.kind, last);
         }
@@ -84,15 +113,17 @@ impl Registry {
         key: &Key,
         old: &Entry,
         new: &Value,
+        with: Vec<Companion>,
     ) -> Result<Entry, Failure> {
         if context.dry_run {
             return Ok(unstored(key, new));
         }
         let mark = self.change(context, key, Expected::At(old.object.revision), Verb::Update, new);
         let removal = self.change(context, key, Expected::Earlier, Verb::Delete, new);
-        let made = self.commit_batch(Batch::Together(vec![mark, removal])).await?;
+        let changes = vec![mark, removal];
+        let made = self.commit_together(context, changes, with).await?;
         self.release_service(&key.kind, new);
-        made.into_iter().next_back().map(Entry::new).ok_or_else(nothing_stored)
+        made.into_iter().nth(1).map(Entry::new).ok_or_else(nothing_stored)
     }
 }
 
@@ -134,7 +165,7 @@ fn conflict_of_kind(key: &Key, why: &str) -> Status {
 }
 
 /// Decides. Pure.
-fn step(key: &Key, object: &Value, options: &DeleteOptions, now: Timestamp) -> Step {
+pub(super) fn step(key: &Key, object: &Value, options: &DeleteOptions, now: Timestamp) -> Step {
     if key.kind.group().is_empty() && key.kind.plural() == "namespaces" {
         return namespace_step(object, now);
     }

@@ -2,23 +2,41 @@
 //!
 //! Source: `plugin/pkg/admission/defaulttolerationseconds`.
 
+use async_trait::async_trait;
 use coracle_api::Status;
 use serde_json::{Value, json};
 
-use super::Admission;
+use super::attributes::{Attributes, Operation};
+use super::link::Link;
 
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 const SECONDS: i64 = 300;
 
-pub(super) fn admit(admission: &Admission<'_>, pod: &mut Value) -> Result<(), Status> {
-    if admission.is_pod() {
-        fill(pod);
+pub(super) struct DefaultTolerationSeconds;
+
+#[async_trait]
+impl Link for DefaultTolerationSeconds {
+    fn name(&self) -> &'static str {
+        "DefaultTolerationSeconds"
     }
-    Ok(())
+
+    async fn mutate(
+        &self,
+        asked: &Attributes<'_>,
+        pod: &mut Value,
+        _: &mut Vec<String>,
+    ) -> Result<bool, Status> {
+        let written = matches!(asked.operation, Operation::Create | Operation::Update);
+        if written && asked.is_about("", "pods") {
+            fill(pod);
+            return Ok(true);
+        }
+        Ok(false)
+    }
 }
 
 /// Adds what is missing; upstream does so whenever a pod is written.
-pub(crate) fn fill(pod: &mut Value) {
+fn fill(pod: &mut Value) {
     let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else { return };
     let given = spec.get("tolerations").and_then(Value::as_array).cloned().unwrap_or_default();
     let missing: Vec<Value> = TAINTS

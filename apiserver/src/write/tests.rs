@@ -1,28 +1,30 @@
 //! Laws of reading while others write.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
-use coracle_api::{Key, kinds};
+use coracle_api::{Key, KindRef, Revision, Status, kinds};
 use coracle_client::clock::Clock;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use super::operation::{Body, Context, DeleteOptions, Operation, PatchForm, Written};
-use super::*;
+use crate::admission::chain::Chain;
 use crate::identity::Identity;
+use crate::registry::Registry;
 use crate::state::list::ListOptions;
 use crate::state::selection::Selection;
 use crate::state::watch::Event;
-use crate::store::{Follower, Memory, Outcome};
+use crate::store::{Batch, Bounds, Follower, Memory, Outcome, Store, StoreError};
 
-struct World {
-    registry: Arc<Registry>,
+pub(super) struct World {
+    pub(super) registry: Arc<Registry>,
     store: Memory,
     /// How many commits still go well.
-    left: Arc<AtomicUsize>,
+    pub(super) left: Arc<AtomicUsize>,
 }
 
 /// A store that takes its time, so that a commit can be abandoned, and that breaks when it is told to.
@@ -57,34 +59,38 @@ impl Store for Slow {
 }
 
 impl World {
-    async fn new(count: usize) -> World {
+    pub(super) async fn new(count: usize) -> World {
         World::with(Bounds { count, age_seconds: i64::MAX / 4, ..Bounds::default() }).await
     }
 
     async fn with(bounds: Bounds) -> World {
+        World::with_chain(bounds, Chain::default()).await
+    }
+
+    pub(super) async fn with_chain(bounds: Bounds, chain: Chain) -> World {
         let store = Memory::new(bounds);
         let left = Arc::new(AtomicUsize::new(usize::MAX));
         let slow = Box::new(Slow(store.another(), left.clone()));
-        let registry = Registry::open(slow, bounds, Clock::system()).await.unwrap();
+        let registry = Registry::open_with(slow, bounds, Clock::system(), chain).await.unwrap();
         registry.found_cluster("127.0.0.1:1".parse().unwrap()).await;
         World { registry, store, left }
     }
 
-    async fn make(&self, kind: impl Into<KindRef>, body: Value) -> Result<Written, Status> {
+    pub(super) async fn make(&self, kind: impl Into<KindRef>, body: Value) -> Result<Written, Status> {
         let kind = kind.into();
         let namespace = if kind.namespaced { "default".to_string() } else { String::new() };
         self.perform(Operation::Create { kind, namespace, sub: None, body: Body::Tree(body) }).await
     }
 
     /// A pod that no node has, with everything that it needs.
-    async fn make_pod(&self, name: &str) -> Key {
+    pub(super) async fn make_pod(&self, name: &str) -> Key {
         let _ = self.make(&kinds::SERVICE_ACCOUNT, json!({"metadata": {"name": "default"}})).await;
         let spec = json!({"containers": [{"name": "c", "image": "i"}]});
         self.make(&kinds::POD, json!({"metadata": {"name": name}, "spec": spec})).await.unwrap();
         Key::new(&kinds::POD, "default", name)
     }
 
-    async fn perform(&self, operation: Operation) -> Result<Written, Status> {
+    pub(super) async fn perform(&self, operation: Operation) -> Result<Written, Status> {
         let context = Context::of(Identity::new("test", &["system:masters"]));
         self.registry.perform(&context, operation).await.result
     }
@@ -322,7 +328,7 @@ async fn a_delete_is_whole_wherever_its_client_hangs_up() {
     for polls in 0..10 {
         let pod = world.make_pod(&format!("p{polls}")).await;
         answered += usize::from(polled_and_dropped(polls, world.perform(at_once(&pod))).await.is_some());
-        world.registry.idle().await;
+        world.registry.writes.idle().await;
         let left = world.registry.get(&pod).map(|pod| pod.value().unwrap());
         assert_eq!(left.is_some(), polls == 0, "{polls} polls: what has begun is ended: {left:?}");
     }
@@ -338,7 +344,7 @@ async fn an_address_is_held_by_its_service_wherever_the_client_hangs_up() {
     let service = Key::new(&kinds::SERVICE, "default", "s");
     for polls in 0..10 {
         polled_and_dropped(polls, world.make(&kinds::SERVICE, body.clone())).await;
-        world.registry.idle().await;
+        world.registry.writes.idle().await;
         if world.registry.get(&service).is_none() {
             world.make(&kinds::SERVICE, body.clone()).await.expect("an address that nobody has is free");
         }
@@ -350,7 +356,7 @@ async fn an_address_is_held_by_its_service_wherever_the_client_hangs_up() {
             "and one that is had is not"
         );
         polled_and_dropped(polls, world.perform(at_once(&service))).await;
-        world.registry.idle().await;
+        world.registry.writes.idle().await;
         if world.registry.get(&service).is_some() {
             world.perform(at_once(&service)).await.unwrap();
         }
@@ -377,7 +383,7 @@ async fn a_delete_is_one_commit() {
                 assert!(left.unwrap().value().unwrap()["metadata"]["deletionTimestamp"].is_null());
             }
         }
-        world.registry.idle().await;
+        world.registry.writes.idle().await;
     }
 }
 

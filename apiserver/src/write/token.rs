@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::meta::{text, time_text};
 use super::operation::{Body, Context, Written};
 use super::{Registry, decode};
+use crate::admission::attributes::{Extras, Operation};
 use crate::pki::token::{Bound, ISSUER, Private};
 
 /// Upstream's bounds for the life of a token, in seconds.
@@ -19,7 +20,7 @@ const MOST_SECONDS: i64 = 1 << 32;
 const DEFAULT_SECONDS: i64 = 60 * 60;
 
 impl Registry {
-    pub(super) fn issue_token(
+    pub(super) async fn issue_token(
         &self,
         context: &Context,
         account: &Key,
@@ -32,11 +33,13 @@ impl Registry {
         let Some(entry) = self.entry(account) else {
             return Err(Status::not_found(&account.kind, &account.name));
         };
-        let spec = &request["spec"];
-        let seconds = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
+        let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
         check_name(text(&request, "name"), &account.name)?;
         check_seconds(seconds)?;
-        self.restrict_node(context, "create", account, "token", &request, &Value::Null)?;
+        let (old, mut extras) = (Value::Null, Extras::default());
+        let asked = self.asked(context, Operation::Create, account, "token", &old);
+        self.admit(&asked, &mut request, &mut extras).await?;
+        warnings.append(&mut extras.warnings);
         let audiences: Vec<String> = match request["spec"]["audiences"].as_array() {
             Some(some) if !some.is_empty() => {
                 some.iter().filter_map(Value::as_str).map(String::from).collect()

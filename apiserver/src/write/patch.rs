@@ -29,8 +29,14 @@ impl Registry {
             return self.patch_scale(context, key, form, &body, warnings).await;
         }
         let place = Key { kind: stored(&key.kind), ..key.clone() };
-        let change =
-            Change { context, key, sub, tracked: matches!(form, PatchForm::Apply { .. }), precise: false };
+        let change = Change {
+            context,
+            key,
+            sub,
+            tracked: matches!(form, PatchForm::Apply { .. }),
+            precise: false,
+            admitted: false,
+        };
         for _ in 0..TRIES {
             warnings.clear();
             let Some(old) = self.entry(&place) else {
@@ -46,8 +52,8 @@ impl Registry {
             check_name(key, &new)?;
             match self.replace(&change, &old, new, warnings).await {
                 Ok(written) => return Ok(written),
-                Err(Failure::Refused(status)) => return Err(*status),
-                Err(Failure::Conflict) => {}
+                Err(Failure::Refused(status) | Failure::Unknown(status)) => return Err(*status),
+                Err(Failure::Conflict | Failure::Raced) => {}
             }
         }
         Err(Status::conflict(&key.kind, &key.name, STALE))

@@ -8,8 +8,9 @@ use uuid::Uuid;
 use super::managed::drop_double_owners;
 use super::meta::{fill_new, generate_name, meta, text, tidy};
 use super::operation::{Body, Context, Written};
+use super::update::STALE;
 use super::{Failure, Registry, TRIES, decode, managed, stored};
-use crate::admission::{self, Admission};
+use crate::admission::attributes::{self as admission, Attributes, Extras};
 use crate::entry::Entry;
 use crate::store::Verb;
 
@@ -59,63 +60,71 @@ impl Registry {
         mut object: Value,
         warnings: &mut Vec<String>,
     ) -> Result<Written, Status> {
-        let admission = Admission { registry: self, kind, namespace };
-        admission::await_default(&admission, &object).await;
-        admission::admit_create(&admission, &mut object)?;
-        let place = Key::new(kind, namespace, text(&object, "name"));
-        self.restrict_node(context, "create", &place, "", &object, &Value::Null)?;
+        let key = Key::new(kind, namespace, text(&object, "name"));
+        let asked = self.asked(context, admission::Operation::Create, &key, "", &Value::Null);
+        self.mutate(&asked, kind, &mut object, warnings).await?;
+        // Links may have added some.
+        drop_double_owners(&mut object, warnings);
         let generated = text(&object, "name").is_empty() && !text(&object, "generateName").is_empty();
+        let told = warnings.len();
+        // A copy is kept only where it may be needed.
+        let again = generated || self.chain.writes_companions();
         let mut draft = Some(object);
-        for attempt in 1.. {
-            // Only a generated name is tried again.
-            let again = if generated && attempt < TRIES { draft.clone() } else { None };
-            let Some(mut object) = std::mem::replace(&mut draft, again) else { break };
+        for attempt in 1..=TRIES {
+            let kept = if again && attempt < TRIES { draft.clone() } else { None };
+            let Some(mut object) = std::mem::replace(&mut draft, kept) else { break };
+            warnings.truncate(told);
             fill_new(&mut object, self.clock().now(), &Uuid::new_v4().to_string());
             if generated {
                 let prefix = text(&object, "generateName").to_string();
                 meta(&mut object).insert("name".into(), generate_name(&prefix, &mut rand::rng()).into());
             }
+            let name = text(&object, "name").to_string();
+            let key = Key { name, ..key.clone() };
             let taken = self.allocate(kind, &mut object, None, context.dry_run)?;
-            let outcome = self.create_once(context, kind, namespace, object, warnings).await;
-            if outcome.is_err() {
+            let outcome = self.create_once(&Attributes { key: &key, ..asked }, object, warnings).await;
+            if outcome.as_ref().is_err_and(|failure| !failure.keeps()) {
                 self.give_back(taken);
             }
             match outcome {
                 Ok(entry) => return Ok(Written { created: true, ..Written::changed(entry.object) }),
-                Err((Failure::Refused(status), _)) => return Err(*status),
-                Err((Failure::Conflict, _)) if generated && attempt < TRIES => warnings.clear(),
-                Err((Failure::Conflict, name)) => {
-                    return Err(self.taken(&Key::new(kind, namespace, name), generated));
+                Err(Failure::Refused(status) | Failure::Unknown(status)) => return Err(*status),
+                // Only a generated name is tried again, and what was lost to somebody who wrote a companion.
+                Err(Failure::Conflict) if !generated || attempt == TRIES => {
+                    return Err(self.taken(&key, generated));
                 }
+                Err(Failure::Conflict | Failure::Raced) => {}
             }
         }
-        Err(Status::internal("no name could be generated"))
+        Err(Status::conflict(kind, &key.name, STALE))
     }
 
-    /// Prepares, validates and stores; says under which name it failed.
+    /// Prepares, validates and stores.
     async fn create_once(
         &self,
-        context: &Context,
-        kind: &KindRef,
-        namespace: &str,
+        asked: &Attributes<'_>,
         mut object: Value,
         warnings: &mut Vec<String>,
-    ) -> Result<Entry, (Failure, String)> {
-        let name = text(&object, "name").to_string();
+    ) -> Result<Entry, Failure> {
+        let kind = &asked.key.kind;
+        let name = &asked.key.name;
         warnings.extend((kind.strategy.early_warnings)(kind, &object));
         (kind.strategy.prepare_create)(kind, &mut object);
         let errors = kind.validate(&object);
         if !errors.is_empty() {
-            return Err((Failure::refused(Status::invalid(&stored(kind), &name, &errors)), name));
+            return Err(Failure::refused(Status::invalid(&stored(kind), name, &errors)));
         }
         warnings.extend(self.warnings(kind, &object, None));
         tidy(&mut object);
         coracle_api::decode::in_order(Target::of(&stored(kind)).schema, &mut object);
-        let key = Key::new(stored(kind), namespace, &name);
-        if self.entry(&key).is_some() {
-            return Err((Failure::Conflict, name));
+        let mut extras = Extras::default();
+        self.chain.validate(asked, &object, &mut extras).await.map_err(Failure::refused)?;
+        warnings.append(&mut extras.warnings);
+        let place = Key { kind: stored(kind), ..asked.key.clone() };
+        if self.entry(&place).is_some() {
+            return Err(Failure::Conflict);
         }
-        self.commit(context, &key, None, Verb::Create, &object).await.map_err(|failure| (failure, name))
+        self.commit(asked.context, &place, None, Verb::Create, &object, extras.changes).await
     }
 
     fn taken(&self, key: &Key, generated: bool) -> Status {

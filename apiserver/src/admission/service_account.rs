@@ -4,12 +4,15 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use coracle_api::{Key, Status, kinds};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Admission;
-use crate::registry::meta::generate_name;
+use super::attributes::{Attributes, Operation};
+use super::link::Link;
+use crate::entry::Entry;
+use crate::write::meta::generate_name;
 
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME_PREFIX: &str = "kube-api-access-";
@@ -32,55 +35,69 @@ struct Account {
     secrets: Vec<Value>,
 }
 
-/// Gives the controllers time to make the account that a new pod runs as if it names none.
-pub async fn await_default(admission: &Admission<'_>, pod: &Value) {
-    if !admission.is_pod()
-        || !matches!(pod["spec"]["serviceAccountName"].as_str(), None | Some("" | "default"))
-    {
-        return;
+pub(super) struct ServiceAccount;
+
+#[async_trait]
+impl Link for ServiceAccount {
+    fn name(&self) -> &'static str {
+        "ServiceAccount"
     }
-    let account = Key::new(&kinds::SERVICE_ACCOUNT, admission.namespace, "default");
-    let namespace = Key::new(&kinds::NAMESPACE, "", admission.namespace);
+
+    async fn mutate(
+        &self,
+        asked: &Attributes<'_>,
+        pod: &mut Value,
+        _: &mut Vec<String>,
+    ) -> Result<bool, Status> {
+        let concerns = asked.operation == Operation::Create && asked.is_about("", "pods");
+        if !concerns || pod["metadata"]["annotations"].get(MIRROR).is_some() {
+            return Ok(false);
+        }
+        let spec = &pod["spec"];
+        let name = match spec["serviceAccountName"].as_str().unwrap_or_default() {
+            "" => "default".to_string(),
+            name => name.to_string(),
+        };
+        let namespace = asked.key.namespace.as_str();
+        let Some(account) = account(asked, namespace, &name).await else {
+            let why = format!(
+                "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
+            );
+            return Err(asked.forbid(pod, &why));
+        };
+        let account: Account = account.object.decode().map_err(Status::internal)?;
+        let mounts = spec["automountServiceAccountToken"].as_bool().or(account.mounts).unwrap_or(true);
+        let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else { return Ok(false) };
+        spec.insert("serviceAccountName".into(), name.as_str().into());
+        // The same under its old name, for clients that know no other.
+        spec.insert("serviceAccount".into(), name.into());
+        if spec.get("imagePullSecrets").and_then(Value::as_array).is_none_or(Vec::is_empty)
+            && !account.secrets.is_empty()
+        {
+            spec.insert("imagePullSecrets".into(), account.secrets.into());
+        }
+        if mounts {
+            mount_token(&mut pod["spec"]);
+        }
+        Ok(true)
+    }
+}
+
+/// The account. The controllers are given time to make the one that a new namespace's pods run as.
+async fn account(asked: &Attributes<'_>, namespace: &str, name: &str) -> Option<Entry> {
+    let account = Key::new(&kinds::SERVICE_ACCOUNT, namespace, name);
+    let found = asked.find(&account);
+    if found.is_some() || name != "default" {
+        return found;
+    }
+    let home = Key::new(&kinds::NAMESPACE, "", namespace);
     let appears = async {
-        while admission.registry.get(&account).is_none() && admission.registry.get(&namespace).is_some() {
+        while asked.find(&account).is_none() && asked.find(&home).is_some() {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
-    // Without it the pod is refused, with upstream's words.
     let _ = tokio::time::timeout(WAIT_AT_MOST, appears).await;
-}
-
-pub(super) fn admit(admission: &Admission<'_>, pod: &mut Value) -> Result<(), Status> {
-    if !admission.is_pod() || pod["metadata"]["annotations"].get(MIRROR).is_some() {
-        return Ok(());
-    }
-    let spec = &pod["spec"];
-    let name = match spec["serviceAccountName"].as_str().unwrap_or_default() {
-        "" => "default".to_string(),
-        name => name.to_string(),
-    };
-    let namespace = admission.namespace;
-    let key = Key::new(&kinds::SERVICE_ACCOUNT, namespace, &name);
-    let Some(account) = admission.registry.get(&key) else {
-        let why =
-            format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
-        return Err(admission.forbid(pod, &why));
-    };
-    let account: Account = account.decode().map_err(Status::internal)?;
-    let mounts = spec["automountServiceAccountToken"].as_bool().or(account.mounts).unwrap_or(true);
-    let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else { return Ok(()) };
-    spec.insert("serviceAccountName".into(), name.as_str().into());
-    // The same under its old name, for clients that know no other.
-    spec.insert("serviceAccount".into(), name.into());
-    if spec.get("imagePullSecrets").and_then(Value::as_array).is_none_or(Vec::is_empty)
-        && !account.secrets.is_empty()
-    {
-        spec.insert("imagePullSecrets".into(), account.secrets.into());
-    }
-    if mounts {
-        mount_token(&mut pod["spec"]);
-    }
-    Ok(())
+    asked.find(&account)
 }
 
 fn mount_token(spec: &mut Value) {

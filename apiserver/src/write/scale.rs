@@ -10,6 +10,7 @@ use super::meta::{meta, text};
 use super::operation::{Body, Context, PatchForm, Written};
 use super::update::{Change, STALE, check_name, check_uid};
 use super::{Failure, Registry, TRIES, decode};
+use crate::admission::attributes::{Extras, Operation};
 use crate::entry::Entry;
 
 const SUB: &str = "scale";
@@ -27,7 +28,7 @@ impl Registry {
         for _ in 0..TRIES {
             let old = self.entry(key).ok_or_else(|| Status::not_found(&key.kind, &key.name))?;
             let new = self.scaled(context, key, &old, wanted.clone())?;
-            if let Some(written) = self.rescale(context, key, &old, new).await? {
+            if let Some(written) = self.rescale(context, key, &old, new, warnings).await? {
                 return Ok(written);
             }
         }
@@ -51,7 +52,7 @@ impl Registry {
                 PatchForm::Strategic => patch::Kind::Strategic,
                 PatchForm::Apply { force } => {
                     let new = self.applied(context, key, &old, force, body)?;
-                    match self.rescale(context, key, &old, new).await? {
+                    match self.rescale(context, key, &old, new, warnings).await? {
                         Some(written) => return Ok(written),
                         None => continue,
                     }
@@ -62,7 +63,7 @@ impl Registry {
             warnings.extend(decoded.warnings);
             check_name(key, &decoded.value)?;
             let new = self.scaled(context, key, &old, decoded.value)?;
-            if let Some(written) = self.rescale(context, key, &old, new).await? {
+            if let Some(written) = self.rescale(context, key, &old, new, warnings).await? {
                 return Ok(written);
             }
         }
@@ -134,16 +135,24 @@ impl Registry {
         context: &Context,
         key: &Key,
         old: &Entry,
-        new: Value,
+        mut new: Value,
+        warnings: &mut Vec<String>,
     ) -> Result<Option<Written>, Status> {
-        let change = Change { context, key, sub: None, tracked: true, precise: false };
+        // The chain sees the scale, as upstream's does.
+        let before = scale::of(&key.kind, &old.value());
+        let asked = self.asked(context, Operation::Update, key, SUB, &before);
+        let (mut wanted, mut extras) = (scale::of(&key.kind, &new), Extras::default());
+        self.admit(&asked, &mut wanted, &mut extras).await?;
+        scale::apply(&key.kind, &wanted, &mut new);
+        warnings.append(&mut extras.warnings);
+        let change = Change { context, key, sub: None, tracked: true, precise: false, admitted: true };
         match self.replace(&change, old, new, &mut Vec::new()).await {
             Ok(written) => {
                 let shown = scale::of(&key.kind, &written.object.value().map_err(Status::internal)?);
                 Ok(Some(Written { shown: Some(shown), ..written }))
             }
-            Err(Failure::Refused(status)) => Err(*status),
-            Err(Failure::Conflict) => Ok(None),
+            Err(Failure::Refused(status) | Failure::Unknown(status)) => Err(*status),
+            Err(Failure::Conflict | Failure::Raced) => Ok(None),
         }
     }
 }

@@ -142,9 +142,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::registry::operation::{Body, PatchForm};
     use crate::state::watch::Event;
     use crate::store::{Bounds, Memory};
+    use crate::write::operation::{Body, PatchForm};
 
     proptest! {
         /// Each goes once, at its time, in order; a later write of it puts that off.

@@ -1,0 +1,62 @@
+//! Objects go into namespaces that are there and stay.
+//!
+//! Source: `k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle`.
+
+use async_trait::async_trait;
+use coracle_api::status::{Cause, Details};
+use coracle_api::{Key, Status, kinds};
+use serde_json::Value;
+
+use super::attributes::{Attributes, Operation};
+use super::link::Link;
+
+/// What the cluster cannot do without.
+const PROTECTED: [&str; 3] = ["default", "kube-system", "kube-public"];
+
+pub(super) struct NamespaceLifecycle;
+
+#[async_trait]
+impl Link for NamespaceLifecycle {
+    fn name(&self) -> &'static str {
+        "NamespaceLifecycle"
+    }
+
+    async fn mutate(
+        &self,
+        asked: &Attributes<'_>,
+        object: &mut Value,
+        _: &mut Vec<String>,
+    ) -> Result<bool, Status> {
+        let named = asked.old["metadata"]["name"].as_str().unwrap_or_default();
+        match asked.operation {
+            Operation::Delete if asked.is_about("", "namespaces") && PROTECTED.contains(&named) => {
+                Err(asked.forbid(asked.old, "this namespace may not be deleted"))
+            }
+            // What is posted to a subresource is about an object that is there, in whatever namespace.
+            Operation::Create if asked.key.kind.namespaced && asked.subresource.is_empty() => {
+                takes_content(asked, object).map(|()| false)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+/// Whether the namespace is there and stays.
+fn takes_content(asked: &Attributes<'_>, object: &Value) -> Result<(), Status> {
+    let name = &asked.key.namespace;
+    let Some(namespace) = asked.find(&Key::new(&kinds::NAMESPACE, "", name.as_str())) else {
+        return Err(Status::not_found(&kinds::NAMESPACE, name));
+    };
+    if !namespace.summary().deleting {
+        return Ok(());
+    }
+    let why = format!("unable to create new content in namespace {name} because it is being terminated");
+    let mut status = asked.forbid(object, &why);
+    let cause = Cause {
+        reason: "NamespaceTerminating".into(),
+        message: format!("namespace {name} is being terminated"),
+        field: "metadata.namespace".into(),
+    };
+    status.details = status.details.map(|details| Details { causes: vec![cause], ..details });
+    Err(status)
+}

@@ -1,0 +1,45 @@
+//! There are no runtime classes, and so nothing that defines an overhead.
+//!
+//! Source: `plugin/pkg/admission/runtimeclass`.
+
+use async_trait::async_trait;
+use coracle_api::Status;
+use serde_json::Value;
+
+use super::attributes::{Attributes, Extras, Operation};
+use super::link::Link;
+
+pub(super) struct RuntimeClass;
+
+#[async_trait]
+impl Link for RuntimeClass {
+    fn name(&self) -> &'static str {
+        "RuntimeClass"
+    }
+
+    async fn mutate(
+        &self,
+        asked: &Attributes<'_>,
+        pod: &mut Value,
+        _: &mut Vec<String>,
+    ) -> Result<bool, Status> {
+        match pod["spec"]["runtimeClassName"].as_str() {
+            Some(name) if concerns(asked) => {
+                Err(asked.forbid(pod, &format!("pod rejected: RuntimeClass {name:?} not found")))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn validate(&self, asked: &Attributes<'_>, pod: &Value, _: &mut Extras) -> Result<(), Status> {
+        if concerns(asked) && pod["spec"].get("overhead").is_some() {
+            let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
+            return Err(asked.forbid(pod, why));
+        }
+        Ok(())
+    }
+}
+
+fn concerns(asked: &Attributes<'_>) -> bool {
+    asked.operation == Operation::Create && asked.is_about("", "pods")
+}
