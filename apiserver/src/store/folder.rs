@@ -21,6 +21,8 @@ use super::{Bounds, frame, opening, record};
 /// How much is folded at a time, but for the rest of a frame: sled takes many times the size of a batch in memory, and keeps
 /// it.
 const BATCH_BYTES: usize = 512 << 10;
+/// How long the base stays open while there is nothing to fold.
+const IDLE: Duration = Duration::from_secs(2);
 /// How long to wait after a failure, at first and at most.
 const WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -31,7 +33,8 @@ pub struct Folder {
     pub disk: Arc<dyn Disk>,
     /// The data directory.
     pub path: PathBuf,
-    /// Where files of the log go. None after a failure: what that has left is not known, so the base is opened again.
+    /// Where files of the log go. None while there is nothing to fold, and after a failure: what that has left is not known, so
+    /// the base is opened again.
     pub base: Option<Box<dyn Base>>,
     /// How much of the log stays.
     pub bounds: Bounds,
@@ -48,20 +51,24 @@ impl Folder {
     pub fn run(mut self, full: &Receiver<Option<Sealed>>) {
         let mut wait = WAIT;
         loop {
-            let folded = self.fold_due();
-            let until = folded.is_err().then(|| Instant::now() + wait);
-            wait = if folded.is_err() { (wait * 2).min(LONGEST_WAIT) } else { WAIT };
+            let failed = self.fold_due().is_err();
+            let until = Instant::now() + if failed { wait } else { IDLE };
+            wait = if failed { (wait * 2).min(LONGEST_WAIT) } else { WAIT };
             loop {
-                let next = match until {
-                    None => full.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                    Some(until) => full.recv_timeout(until.saturating_duration_since(Instant::now())),
+                let patience = until.saturating_duration_since(Instant::now());
+                let next = match self.base {
+                    None if !failed => full.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                    _ => full.recv_timeout(patience),
                 };
                 match next {
                     Ok(more) => self.sealed.extend(more),
                     Err(RecvTimeoutError::Disconnected) => return,
-                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Timeout) if failed => break,
+                    // Open, sled holds some twenty megabytes of memory, and more with each page that it has touched.
+                    Err(RecvTimeoutError::Timeout) => self.base = None,
                 }
-                if until.is_none() {
+                // After a failure news does not hurry it.
+                if !failed && self.is_due() {
                     break;
                 }
             }
@@ -83,21 +90,26 @@ impl Folder {
     }
 
     fn try_fold_due(&mut self) -> Result<(), String> {
-        let oldest_kept = self.clock.now().as_second().saturating_sub(self.bounds.age_seconds);
-        let mut bytes: u64 = self.sealed.iter().map(|sealed| sealed.bytes).sum();
-        while let Some(oldest) = self.sealed.front() {
-            if bytes <= self.bounds.disk_bytes && oldest.newest.as_second() >= oldest_kept {
-                break;
-            }
+        while self.is_due()
+            && let Some(oldest) = self.sealed.front()
+        {
             let base = match &mut self.base {
                 Some(base) => base,
                 none => none.insert(opening::open_base(&*self.disk, &self.path).map_err(|e| e.to_string())?),
             };
             fold(&*self.disk, &mut **base, oldest)?;
-            bytes -= oldest.bytes;
             self.sealed.pop_front();
         }
         Ok(())
+    }
+
+    /// Whether the oldest file is past the bounds.
+    fn is_due(&self) -> bool {
+        let oldest_kept = self.clock.now().as_second().saturating_sub(self.bounds.age_seconds);
+        let bytes: u64 = self.sealed.iter().map(|sealed| sealed.bytes).sum();
+        self.sealed
+            .front()
+            .is_some_and(|oldest| bytes > self.bounds.disk_bytes || oldest.newest.as_second() < oldest_kept)
     }
 }
 

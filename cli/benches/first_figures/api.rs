@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -13,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::load::{Outcome, Target, request, run};
 use crate::{Bench, Scale, row};
 
+/// How long a server has to fold what was written, and to give memory back.
+const SETTLES: Duration = Duration::from_secs(5);
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
@@ -24,6 +27,52 @@ pub async fn figures(bench: &Bench) -> Result<()> {
     reads(bench.scale, &target).await?;
     watches(bench.scale, &target).await?;
     row("resident after these", format!("{:.1} MB", bench.resident()?), "", String::new(), String::new());
+    Ok(())
+}
+
+/// What a full server holds in memory, alone and with the components whose informers hold objects, too.
+pub async fn memory(bench: &Bench, parts: &str) -> Result<()> {
+    bench.coracle(&["up", "--parts", parts, "--no-context"])?;
+    let target = bench.target()?;
+    let (maps, pods) = (bench.scale.held, bench.scale.held / 3);
+    let account = json!({"metadata": {"name": "default"}}).to_string();
+    let mut line = target.open().await?;
+    // With controllers it is there already.
+    let _ = line.ask(&request("POST", "/api/v1/namespaces/default/serviceaccounts", &account)).await;
+    let payload = "x".repeat(1300);
+    fill(&target, maps, move |number| {
+        let map = json!({"metadata": {"name": format!("m{number}")}, "data": {"payload": payload}});
+        request("POST", MAPS, &map.to_string())
+    })
+    .await?;
+    fill(&target, pods, |number| request("POST", PODS, &pod(&format!("p{number}"), "held"))).await?;
+    tokio::time::sleep(SETTLES).await;
+    let what = format!("resident, {maps} ConfigMaps, {pods} pods, {parts}");
+    row(&what, format!("{:.1} MB", bench.resident()?), "goal", "250 MB".into(), String::new());
+    Ok(())
+}
+
+/// Makes so many objects as fast as it goes.
+async fn fill(
+    target: &Target,
+    count: usize,
+    make: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static,
+) -> Result<()> {
+    const LINES: usize = 64;
+    let make = Arc::new(make);
+    let mut tasks = Vec::new();
+    for first in 0..LINES {
+        let (mut line, make) = (target.open().await?, make.clone());
+        tasks.push(tokio::spawn(async move {
+            for number in (first..count).step_by(LINES) {
+                line.ask(&make(number)).await?;
+            }
+            anyhow::Ok(())
+        }));
+    }
+    for task in tasks {
+        task.await??;
+    }
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! The figures that a release is judged by, each beside what bounds it on this machine: `cargo bench -p coracle`, or one
-//! of them with `-- start`, `-- api`, `-- pods`.
+//! of them with `-- start`, `-- api`, `-- memory`, `-- pods`.
 //!
 //! Durable creates stand beside a bare loop of write and fdatasync; pods stand beside the same containers started by bare
 //! calls to the engine, on a network of the same kind. Absolute times of a shared machine are noise; the ratios are what
@@ -35,17 +35,25 @@ struct Scale {
     watchers: usize,
     /// Pods on one node.
     pods: usize,
+    /// ConfigMaps that a full server holds, and a third as many pods.
+    held: usize,
     /// How often pods and their peer take turns: the machine is not equally fast all the time.
     rounds: usize,
 }
 
 impl Scale {
     /// Enough for figures that mean something.
-    const FULL: Scale =
-        Scale { time: Duration::from_secs(4), listed: 4000, watchers: 1000, pods: 30, rounds: 3 };
+    const FULL: Scale = Scale {
+        time: Duration::from_secs(4),
+        listed: 4000,
+        watchers: 1000,
+        pods: 30,
+        held: 24_000,
+        rounds: 3,
+    };
     /// Just enough to see that everything runs.
     const SMOKE: Scale =
-        Scale { time: Duration::from_millis(100), listed: 10, watchers: 10, pods: 2, rounds: 1 };
+        Scale { time: Duration::from_millis(100), listed: 10, watchers: 10, pods: 2, held: 300, rounds: 1 };
 }
 
 struct Bench {
@@ -125,6 +133,11 @@ async fn main() -> Result<()> {
     }
     if wanted("api") {
         api::figures(&Bench::new("api", scale)?).await?;
+    }
+    if wanted("memory") {
+        for parts in ["apiserver", "apiserver,controllers,scheduler"] {
+            api::memory(&Bench::new("memory", scale)?, parts).await?;
+        }
     }
     if wanted("pods") {
         pods(&Bench::new("pods", scale)?).await?;
