@@ -60,6 +60,8 @@ pub struct Kind {
     pub view: Option<&'static View>,
     /// Where `/scale` reads and writes, if not at the usual places.
     pub scale: Option<ScalePaths>,
+    /// Whether its objects go with their last owner. Those of kinds with very many short-lived objects do not.
+    pub collected: bool,
     /// Where the row comes from.
     pub origin: Origin,
 }
@@ -238,6 +240,11 @@ impl Kind {
     /// Whether this row was made from a definition, at run time.
     pub fn is_defined(&self) -> bool {
         self.origin == Origin::Definition
+    }
+
+    /// Whether its objects go with their last owner.
+    pub fn is_collected(&self) -> bool {
+        self.collected
     }
 
     /// Whether this row is a placeholder for one that is not there.

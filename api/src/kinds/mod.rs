@@ -92,6 +92,7 @@ pub(crate) const CORE: Kind = Kind {
     strategy: &strategy::PLAIN,
     view: None,
     scale: None,
+    collected: true,
     origin: Origin::BuiltIn,
 };
 

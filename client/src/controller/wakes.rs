@@ -1,11 +1,14 @@
 //! What wakes a controller: changes of objects become keys in its queue.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use coracle_api::Key;
+use coracle_api::kinds::Kinds;
+use coracle_api::{Key, KindRef};
+use tokio_util::sync::CancellationToken;
 
 use crate::typed::Typed;
-use crate::{Change, Informers, Queue};
+use crate::{Change, Informers, Metadata, Queue};
 
 /// The wiring of one controller. Each method adds a kind of change that makes it look at some keys.
 pub struct Wakes {
@@ -27,6 +30,44 @@ impl Wakes {
                 queue.add(key, Some(change.revision));
             }
         });
+        self
+    }
+
+    /// Looks at the keys that `keys` names whenever an object of any kind changes that is served and is collected
+    /// ([`coracle_api::Kind::is_collected`]): of those that are served now, and until `stop` also of those that come.
+    #[must_use]
+    pub fn on_every_kind(
+        self,
+        kinds: &Kinds,
+        stop: CancellationToken,
+        keys: impl Fn(&Change<'_, Metadata>) -> Vec<Key> + Send + Sync + 'static,
+    ) -> Wakes {
+        let (informers, queue, kinds) = (self.informers.clone(), self.queue.clone(), kinds.clone());
+        let keys = Arc::new(keys);
+        let watch = move |kind: &KindRef| {
+            let (keys, queue) = (keys.clone(), queue.clone());
+            informers.metadata(kind).on_change(move |change| {
+                for key in keys(change) {
+                    queue.add(key, Some(change.revision));
+                }
+            });
+        };
+        let mut changes = kinds.changes();
+        changes.mark_unchanged();
+        let collected = |kinds: &Kinds| -> BTreeSet<KindRef> {
+            kinds.kept().into_iter().filter(|kind| kind.is_collected()).collect()
+        };
+        let mut watched = collected(&kinds);
+        watched.iter().for_each(&watch);
+        let informers = self.informers.clone();
+        tokio::spawn(stop.run_until_cancelled_owned(async move {
+            while changes.changed().await.is_ok() {
+                let now = collected(&kinds);
+                now.difference(&watched).for_each(&watch);
+                watched.difference(&now).for_each(|kind| informers.forget(kind));
+                watched = now;
+            }
+        }));
         self
     }
 

@@ -10,13 +10,14 @@
 
 mod index;
 mod store;
+mod stored;
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::{KindRef, Revision};
+use coracle_api::{Kind, KindRef, Revision};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub use index::{Index, NsName};
 pub use store::{Change, Store};
 use store::{Sink, Step};
+pub use stored::{Metadata, Stored};
 
 use crate::backoff::Backoff;
 use crate::deadline::{ANSWER, in_time};
@@ -52,9 +54,10 @@ struct Shared {
 
 struct Registered {
     interest: Interest,
-    sink: Arc<dyn Sink>,
-    /// The same store, to be handed out under its type.
-    store: Arc<dyn Any + Send + Sync>,
+    /// Its stores: a typed one, one of metadata, or both.
+    sinks: Sinks,
+    /// The same stores, to be handed out under their types.
+    stores: Vec<Arc<dyn Any + Send + Sync>>,
     /// The revision of the latest list; `None` before the first.
     listed: Option<Revision>,
 }
@@ -107,22 +110,40 @@ impl Informers {
     /// The store of a type with only the objects of an interest, which must be in the type's kind. The first to ask
     /// for a type decides its interest; asking again gives the same store.
     pub fn store_of<K: Typed>(&self, interest: Interest) -> Store<K> {
+        self.register(interest)
+    }
+
+    /// The store of the metadata of all objects of a kind, whatever its type. Asking again gives the same store.
+    pub fn metadata(&self, kind: &KindRef) -> Store<Metadata> {
+        self.register(Interest::all(kind))
+    }
+
+    fn register<K: Stored>(&self, interest: Interest) -> Store<K> {
         let mut kinds = self.0.kinds.lock();
-        if let Some(store) = kinds.get(&K::kind()).and_then(|known| known.store.downcast_ref::<Store<K>>()) {
+        let known = kinds.entry(interest.kind.clone()).or_insert_with(|| Registered {
+            interest,
+            sinks: Vec::new(),
+            stores: Vec::new(),
+            listed: None,
+        });
+        if let Some(store) = known.stores.iter().find_map(|store| store.downcast_ref::<Store<K>>()) {
             return store.clone();
         }
         let store = Store::<K>::new();
-        let registered = Registered {
-            interest,
-            sink: Arc::new(store.clone()),
-            store: Arc::new(store.clone()),
-            listed: None,
-        };
-        kinds.insert(K::kind(), registered);
+        known.sinks.push(Arc::new(store.clone()));
+        known.stores.push(Arc::new(store.clone()));
+        known.listed = None;
         self.0.progress.send_modify(|progress| progress.synced = false);
         drop(kinds);
         self.0.added.notify_one();
         store
+    }
+
+    /// Watches a kind no more, which is not served any longer. Its stores stay as they are.
+    pub fn forget(&self, kind: &Kind) {
+        if self.0.kinds.lock().remove(kind).is_some() {
+            self.0.added.notify_one();
+        }
     }
 
     /// Whether all objects of a kind are in a store here, so that every write to it will be seen.
@@ -253,13 +274,13 @@ impl Informers {
         loop {
             let unlisted = {
                 let kinds = self.0.kinds.lock();
-                kinds.values().find(|k| k.listed.is_none()).map(|k| (k.interest.clone(), k.sink.clone()))
+                kinds.values().find(|k| k.listed.is_none()).map(|k| (k.interest.clone(), k.sinks.clone()))
             };
-            let Some((interest, sink)) = unlisted else { break };
+            let Some((interest, sinks)) = unlisted else { break };
             let listed = in_time(ANSWER, self.0.client.list(&interest)).await;
             let (objects, revision) =
                 listed.map_err(|error| about(error, "list", std::slice::from_ref(&interest.kind)))?;
-            sink.replace(&objects, revision);
+            sinks.iter().for_each(|sink| sink.replace(&objects, revision));
             if let Some(known) = self.0.kinds.lock().get_mut(&interest.kind) {
                 known.listed = Some(revision);
             }
@@ -276,7 +297,7 @@ impl Informers {
 
     /// Follows one watch for all kinds. `Ok` when a kind was added.
     async fn follow(&self, backoff: &mut Backoff) -> Result<(), Error> {
-        let Some((interests, sinks)) = self.listed() else { return Ok(()) };
+        let Some((interests, follows)) = self.listed() else { return Ok(()) };
         let kinds: Vec<KindRef> = interests.iter().map(|interest| interest.kind.clone()).collect();
         let events = in_time(ANSWER, self.0.client.watch(interests, self.revision())).await;
         let mut events = events.map_err(|error| about(error, "watch", &kinds))?;
@@ -285,7 +306,7 @@ impl Informers {
             let event = tokio::select! {
                 biased;
                 () = self.0.added.notified() => {
-                    if self.listed().is_none() { return Ok(()) }
+                    if self.is_changed(&kinds) { return Ok(()) }
                     continue;
                 }
                 event = events.next() => event,
@@ -297,12 +318,12 @@ impl Informers {
                 Event::Deleted(object) => (Some(object), Step::Drop),
                 Event::Bookmark(_) => (None, Step::Drop),
             };
-            let sink = object.and_then(|object| Some((object, sinks.get(&object.key.kind)?)));
+            let sink = object.and_then(|object| Some((object, follows.get(&object.key.kind)?)));
             // The watch starts where the oldest list ends; the younger ones have these changes already.
-            if let Some((object, (listed, sink))) = sink
+            if let Some((object, (listed, sinks))) = sink
                 && object.revision > *listed
             {
-                sink.apply(step, object);
+                sinks.iter().for_each(|sink| sink.apply(step, object));
             }
             self.0.progress.send_if_modified(|progress| {
                 let moved = event.revision() > progress.revision;
@@ -312,15 +333,21 @@ impl Informers {
         }
     }
 
+    /// Whether other kinds are to be watched than these, or one of them has yet to be listed.
+    fn is_changed(&self, watched: &[KindRef]) -> bool {
+        let kinds = self.0.kinds.lock();
+        kinds.values().any(|known| known.listed.is_none()) || !kinds.keys().eq(watched)
+    }
+
     /// What to watch, and where its changes go; `None` while a kind has yet to be listed.
-    fn listed(&self) -> Option<(Vec<Interest>, Sinks)> {
+    fn listed(&self) -> Option<(Vec<Interest>, Follows)> {
         let kinds = self.0.kinds.lock();
         let interests = kinds.values().map(|known| known.interest.clone()).collect();
-        let sinks: Option<Sinks> = kinds
+        let follows: Option<Follows> = kinds
             .iter()
-            .map(|(kind, known)| Some((kind.clone(), (known.listed?, known.sink.clone()))))
+            .map(|(kind, known)| Some((kind.clone(), (known.listed?, known.sinks.clone()))))
             .collect();
-        Some((interests, sinks?))
+        Some((interests, follows?))
     }
 }
 
@@ -333,8 +360,11 @@ fn about(error: Error, verb: &str, kinds: &[KindRef]) -> Error {
     Error::NotSynced(format!("cannot {verb} {}: {error}", names.join(", ")))
 }
 
-/// For each kind the revision of its list and its store.
-type Sinks = BTreeMap<KindRef, (Revision, Arc<dyn Sink>)>;
+/// The stores of one kind.
+type Sinks = Vec<Arc<dyn Sink>>;
+
+/// For each kind the revision of its list and its stores.
+type Follows = BTreeMap<KindRef, (Revision, Sinks)>;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use coracle_api::{Key, Object, Revision};
 use parking_lot::{Mutex, RwLock};
 
 use super::index::{Index, Keep, NsName};
-use crate::typed::Typed;
+use super::stored::Stored;
 
 /// What happened to one object: the old and the new state, one of which may be missing, and when.
 pub struct Change<'a, K> {
@@ -56,17 +56,17 @@ impl<K> Clone for Store<K> {
     }
 }
 
-impl<K: Typed> Default for Store<K> {
+impl<K: Stored> Default for Store<K> {
     fn default() -> Store<K> {
         Store::new()
     }
 }
 
-impl<K: Typed> Store<K> {
+impl<K: Stored> Store<K> {
     /// An empty store. Informers fill theirs; tests fill one by [`Store::put`].
     pub fn new() -> Store<K> {
         let owners = Arc::new(Keep::new(|object: &K| {
-            let owners = object.metadata().owner_references.iter().flatten();
+            let owners = object.meta().owner_references.iter().flatten();
             owners.map(|owner| owner.uid.clone()).collect()
         }));
         let listeners = Listeners { handlers: Vec::new(), indexes: vec![owners.clone()] };
@@ -149,7 +149,7 @@ impl<K: Typed> Store<K> {
 
     /// Puts one object in, as a change at this revision.
     pub fn put(&self, object: K, revision: Revision) {
-        let meta = object.metadata();
+        let meta = object.meta();
         let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
         self.change(key, Some(Entry { object: Arc::new(object), revision }), revision);
     }
@@ -183,7 +183,7 @@ impl<K: Typed> Store<K> {
     }
 
     fn decode(object: &Object) -> Option<Entry<K>> {
-        match K::from_json(&object.json) {
+        match K::read(object) {
             Ok(typed) => Some(Entry { object: Arc::new(typed), revision: object.revision }),
             Err(error) => {
                 tracing::error!(key = %object.key, %error, "object does not fit its type; left out");
@@ -208,7 +208,7 @@ pub(super) trait Sink: Send + Sync {
     fn replace(&self, objects: &[Arc<Object>], revision: Revision);
 }
 
-impl<K: Typed> Sink for Store<K> {
+impl<K: Stored> Sink for Store<K> {
     fn apply(&self, step: Step, object: &Object) {
         let key = (object.key.namespace.clone(), object.key.name.clone());
         let entry = match step {

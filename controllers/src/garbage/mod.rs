@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use coracle_api::Key;
-use coracle_client::{Change, Ctx, Error, EventRecorder, Requeue, Runner, Typed};
+use coracle_client::{Change, Ctx, Error, EventRecorder, Metadata, Requeue, Stored};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use parking_lot::RwLock;
@@ -26,27 +26,6 @@ use self::graph::{Graph, Node, Target, target};
 use self::plan::{Dependent, Observed, Owner, plan};
 use crate::workload::uid;
 use crate::{Shared, drive, write_all};
-
-/// Calls a macro with the types of all kinds that can own or be owned. Events are left out: there are many, and they die of age.
-macro_rules! every_kind {
-    ($then:ident, $first:expr) => {
-        $then!(
-            $first,
-            k8s_openapi::api::core::v1::ConfigMap,
-            k8s_openapi::api::core::v1::Namespace,
-            k8s_openapi::api::core::v1::Node,
-            k8s_openapi::api::core::v1::Pod,
-            k8s_openapi::api::core::v1::Secret,
-            k8s_openapi::api::core::v1::Service,
-            k8s_openapi::api::core::v1::ServiceAccount,
-            k8s_openapi::api::apps::v1::Deployment,
-            k8s_openapi::api::apps::v1::ReplicaSet,
-            k8s_openapi::api::coordination::v1::Lease,
-            k8s_openapi::api::policy::v1::PodDisruptionBudget
-        )
-    };
-}
-pub(crate) use every_kind;
 
 struct Collector {
     graph: RwLock<Graph>,
@@ -59,28 +38,12 @@ pub async fn run(shared: Shared, stop: CancellationToken) {
         graph: RwLock::new(Graph::new(shared.client.kinds().clone())),
         events: shared.events("garbage-collector-controller"),
     });
-    macro_rules! watch_all {
-        ($runner:expr, $($kind:ty),*) => {{
-            let runner = $runner;
-            $(let runner = watch::<$kind>(runner, collector.clone());)*
-            runner
-        }};
-    }
     let runner = shared.runner("garbage-collector-controller").workers(4);
-    let runner = every_kind!(watch_all, runner);
+    let watching = collector.clone();
+    let _ = runner
+        .wakes()
+        .on_every_kind(shared.client.kinds(), stop.clone(), move |change| watching.take_note(change));
     drive(runner, collector, stop, |it, ctx, key| Box::pin(it.reconcile(ctx, key))).await;
-}
-
-fn watch<K: Typed>(runner: Runner, collector: Arc<Collector>) -> Runner {
-    runner.watches::<K>(move |change: &Change<'_, K>| {
-        let (old, new) = (change.old.map(|o| o.metadata()), change.new.map(|o| o.metadata()));
-        if let (Some(old), Some(new)) = (old, new)
-            && is_same_to_us(old, new)
-        {
-            return collector.refresh(&change.object().key(), new);
-        }
-        collector.note::<K>(change.object().key(), old, new)
-    })
 }
 
 /// Whether a change touches nothing that the collector judges by: most are of a status.
@@ -92,27 +55,37 @@ fn is_same_to_us(old: &ObjectMeta, new: &ObjectMeta) -> bool {
 }
 
 impl Collector {
+    fn take_note(&self, change: &Change<'_, Metadata>) -> Vec<Key> {
+        let (old, new) = (change.old.map(|o| o.meta()), change.new.map(|o| o.meta()));
+        if let (Some(old), Some(new)) = (old, new)
+            && is_same_to_us(old, new)
+        {
+            return self.refresh(&change.object().key, new);
+        }
+        self.note(change.object().key.clone(), old, new)
+    }
+
     /// A change that wakes nobody, but moves the version by which writes know the object.
     fn refresh(&self, key: &Key, meta: &ObjectMeta) -> Vec<Key> {
         self.graph.write().note(key, Some(Node::new(key.clone(), meta)));
         Vec::new()
     }
 
-    fn note<K: Typed>(&self, key: Key, old: Option<&ObjectMeta>, new: Option<&ObjectMeta>) -> Vec<Key> {
+    fn note(&self, key: Key, old: Option<&ObjectMeta>, new: Option<&ObjectMeta>) -> Vec<Key> {
         let mut graph = self.graph.write();
         if let Some(new) = new {
             for owner in new.owner_references.iter().flatten() {
                 let known =
                     old.iter().flat_map(|old| old.owner_references.iter().flatten()).any(|o| o == owner);
                 if !known && is_elsewhere(&graph, owner, &key.namespace) {
-                    self.warn_elsewhere::<K>(&key, new, owner);
+                    self.warn_elsewhere(&key, new, owner);
                 }
             }
         }
         graph.note(&key, new.map(|meta| Node::new(key.clone(), meta)))
     }
 
-    fn warn_elsewhere<K: Typed>(&self, key: &Key, object: &ObjectMeta, owner: &OwnerReference) {
+    fn warn_elsewhere(&self, key: &Key, object: &ObjectMeta, owner: &OwnerReference) {
         let OwnerReference { api_version, kind, name, uid, .. } = owner;
         let namespace = &key.namespace;
         let message = format!(
@@ -120,8 +93,8 @@ impl Collector {
              namespace \"{namespace}\""
         );
         let about = ObjectReference {
-            api_version: Some(K::API_VERSION.into()),
-            kind: Some(K::KIND.into()),
+            api_version: Some(key.kind.api_version()),
+            kind: Some(key.kind.kind().into()),
             namespace: object.namespace.clone(),
             name: object.name.clone(),
             uid: object.uid.clone(),

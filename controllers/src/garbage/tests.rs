@@ -206,16 +206,6 @@ fn references_point_into_the_dependents_namespace() {
     }
 }
 
-#[test]
-fn every_kind_but_events_is_watched() {
-    macro_rules! count {
-        ($first:expr, $($kind:ty),*) => { [$(<$kind as coracle_client::Typed>::kind()),*] };
-    }
-    let watched: BTreeSet<_> = crate::garbage::every_kind!(count, ()).into_iter().collect();
-    let served: BTreeSet<_> = Kinds::new().kept().into_iter().filter(|kind| kind.kind() != "Event").collect();
-    assert_eq!(watched, served);
-}
-
 proptest! {
     /// Any graph of a few objects, any deletes: it comes to rest; who still has a living owner, or never had one, is there, unless
     /// it was deleted itself; who has only lost owners is not.

@@ -18,7 +18,6 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use self::plan::{Content, FINALIZER, Plan, is_due, plan};
-use crate::garbage::every_kind;
 use crate::{Shared, drive, patch, pods, write_all};
 
 struct Controller {
@@ -31,19 +30,10 @@ pub async fn run(shared: Shared, stop: CancellationToken) {
     let controller = Arc::new(Controller { namespaces: namespaces.clone() });
     let runner = shared.runner("namespace-controller").workers(4).watches_itself::<Namespace>();
     // What goes, or comes in between, is a reason to look at a namespace that is going.
-    macro_rules! watch_content {
-        ($runner:expr, $($kind:ty),*) => {{
-            let runner = $runner;
-            $(let of = namespaces.clone();
-            let runner = runner.watches::<$kind>(move |change| {
-                let namespace = change.object().metadata.namespace.as_deref().unwrap_or_default();
-                let going = of.get("", namespace).filter(|namespace| is_due(namespace));
-                going.map(|namespace| namespace.key()).into_iter().collect()
-            });)*
-            runner
-        }};
-    }
-    let runner = every_kind!(watch_content, runner);
+    let _ = runner.wakes().on_every_kind(shared.client.kinds(), stop.clone(), move |change| {
+        let going = namespaces.get("", &change.object().key.namespace);
+        going.filter(|namespace| is_due(namespace)).map(|namespace| namespace.key()).into_iter().collect()
+    });
     drive(runner, controller, stop, |it, ctx, key| Box::pin(it.reconcile(ctx, key))).await;
 }
 

@@ -19,6 +19,8 @@ pub static EVENT: Kind = Kind {
     singular: Borrowed("event"),
     short_names: Borrowed("ev"),
     schema: Named("io.k8s.api.core.v1.Event"),
+    // There are many, and they die of age.
+    collected: false,
     selectable: Borrowed(&[
         Selectable::text("involvedObject.kind", &["/involvedObject/kind"]),
         Selectable::text("involvedObject.namespace", &["/involvedObject/namespace"]),
