@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 
 use crate::kind::KindRef;
-use crate::schema::Schema;
+use crate::schema::{Schema, SchemaRef, structural};
 
 /// What clients are told to be talking to.
 const VERSION: &str = "v1.36.2";
@@ -50,7 +50,10 @@ impl Documents {
                 made.insert(format!("apis/{}/{}", kind.group(), kind.version()), OnceLock::new());
             }
             digest.update(format!("{}/{}/{} {VERSION} ", kind.group(), kind.version(), kind.plural()));
-            digest.update(Schema::text(kind.schema.name()).unwrap_or_default());
+            match &kind.schema {
+                SchemaRef::Named(name) => digest.update(Schema::text(name).unwrap_or_default()),
+                SchemaRef::Inline { document, .. } => digest.update(document.to_string()),
+            }
         }
         let hash = digest.finalize().iter().map(|byte| format!("{byte:02X}")).collect();
         Arc::new(Documents { kinds, made, v2: OnceLock::new(), hash })
@@ -83,11 +86,12 @@ impl Documents {
 
     /// The types of the v2 document in protobuf, as kubectl asks for them. Rare enough to be made anew each time.
     pub fn v2_protobuf(&self) -> Bytes {
-        Bytes::from(v2_wire::document(&v2::definitions()))
+        Bytes::from(v2_wire::document(&v2::definitions(&self.kinds)))
     }
 
     fn make(&self, path: &str) -> Value {
         let parts: Vec<&str> = path.split('/').collect();
+        let mut defined: Vec<(String, Value)> = Vec::new();
         let (paths, types) = match parts.as_slice() {
             ["version"] => (single("/version/", "getCodeVersion", "version"), Vec::new()),
             ["api"] => (single("/api/", "getCoreAPIVersions", "core"), Vec::new()),
@@ -105,6 +109,7 @@ impl Documents {
                     .filter(|k| k.group() == group && k.version() == version)
                     .cloned()
                     .collect();
+                defined = kinds.iter().flat_map(inline).collect();
                 (operations::paths(group, version, &kinds), types_of(&kinds))
             }
         };
@@ -122,8 +127,12 @@ impl Documents {
                 }
             }
         }
-        let schemas: Map<String, Value> =
+        let mut schemas: Map<String, Value> =
             schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
+        if !defined.is_empty() {
+            schemas.extend(defined);
+            schemas.sort_keys();
+        }
         json!({
             "openapi": "3.0.0",
             "info": {"title": "Kubernetes", "version": VERSION},
@@ -143,6 +152,28 @@ impl Documents {
     }
 }
 
+/// The type of a kind that was defined at run time, and that of its lists.
+fn inline(kind: &KindRef) -> Vec<(String, Value)> {
+    let SchemaRef::Inline { document, .. } = &kind.schema else { return Vec::new() };
+    let (group, version) = (kind.group(), kind.version());
+    let name = kind.schema.name();
+    let list = json!({
+        "type": "object",
+        "required": ["items"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "items": {"type": "array", "items": {"$ref": format!("{REFERENCE}{name}")}},
+            "kind": {"type": "string"},
+            "metadata": {"$ref": format!("{REFERENCE}{META}ListMeta")},
+        },
+        "x-kubernetes-group-version-kind": [
+            {"group": group, "version": version, "kind": format!("{}List", kind.kind())},
+        ],
+    });
+    let object = structural::document(document, group, version, kind.kind());
+    vec![(name.to_owned(), object), (format!("{name}List"), list)]
+}
+
 /// The only path of a document that describes no kinds.
 fn single(path: &str, id: &str, tag: &str) -> Map<String, Value> {
     let get =
@@ -155,7 +186,8 @@ fn types_of(kinds: &[KindRef]) -> Vec<String> {
     let mut packages: Vec<&str> =
         kinds.iter().filter_map(|kind| Some(kind.schema.name().rsplit_once('.')?.0)).collect();
     packages.dedup();
-    let general = ["APIResourceList", "DeleteOptions", "Patch", "Status", "WatchEvent"];
+    let general =
+        ["APIResourceList", "DeleteOptions", "ListMeta", "ObjectMeta", "Patch", "Status", "WatchEvent"];
     let of_subresources = kinds.iter().flat_map(|kind| &*kind.subresources).filter_map(|sub| {
         let (group, version, name) = sub.gvk?;
         crate::decode::Target::named(group, version, name)
@@ -203,6 +235,40 @@ mod tests {
             assert!(documents.document(path).is_some(), "case: {path}");
         }
         assert!(documents.document("apis/nope/v1").is_none());
+    }
+
+    #[test]
+    fn a_defined_kind_is_described_like_any_other() {
+        let kinds = kinds::Kinds::new();
+        let before = Documents::new(kinds.served());
+        let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer"}}}}});
+        let definition = kinds::Definition {
+            group: "example.com".into(),
+            version: "v1".into(),
+            kind: "Widget".into(),
+            plural: "widgets".into(),
+            namespaced: true,
+            schema,
+            ..kinds::Definition::default()
+        };
+        kinds.add(definition.row().unwrap()).unwrap();
+        let documents = Documents::new(kinds.served());
+        assert_ne!(before.hash(), documents.hash(), "clients are told that their index is old");
+        let document = read(&documents.document("apis/example.com/v1").unwrap());
+        let types = &document["components"]["schemas"];
+        assert_eq!(
+            types["com.example.v1.Widget"]["properties"]["spec"]["properties"]["size"]["type"],
+            "integer"
+        );
+        let path = "/apis/example.com/v1/namespaces/{namespace}/widgets/{name}";
+        assert_eq!(document["paths"][path]["get"]["operationId"], "readExampleComV1NamespacedWidget");
+        for part in document.to_string().split(REFERENCE).skip(1) {
+            let name = part.split('"').next().unwrap();
+            assert!(types.get(name).is_some(), "dangling: {name}");
+        }
+        let v2 = read(&documents.v2());
+        assert!(v2["definitions"]["com.example.v1.WidgetList"].is_object());
+        assert!(v2["paths"][path]["get"].is_object());
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) fn document(kinds: &[KindRef]) -> Value {
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": VERSION},
         "paths": paths,
-        "definitions": definitions(),
+        "definitions": definitions(kinds),
         "securityDefinitions": {
             "BearerToken": {"description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header"},
         },
@@ -36,10 +36,12 @@ pub(super) fn document(kinds: &[KindRef]) -> Value {
     })
 }
 
-/// All types.
-pub(super) fn definitions() -> Map<String, Value> {
+/// All types: those that are built in, and those of the kinds that were defined at run time.
+pub(super) fn definitions(kinds: &[KindRef]) -> Map<String, Value> {
+    let defined = kinds.iter().flat_map(super::inline).map(|(name, schema)| (name, older(schema)));
     Schema::names()
         .filter_map(|name| Some((name.to_owned(), older(serde_json::from_str(Schema::text(name)?).ok()?))))
+        .chain(defined)
         .collect()
 }
 
