@@ -60,10 +60,34 @@ pub struct Kind {
     pub view: Option<&'static View>,
     /// Where `/scale` reads and writes, if not at the usual places.
     pub scale: Option<ScalePaths>,
+    /// Where in its objects the spec of pods stands, as a JSON pointer; of a pod itself `/spec`.
+    pub pod_spec: Option<&'static str>,
+    /// What each of its objects is given of what there is once for the whole cluster.
+    pub allocates: Option<Allocates>,
+    /// How its objects go.
+    pub deletion: Deletion,
     /// Whether its objects go with their last owner. Those of kinds with very many short-lived objects do not.
     pub collected: bool,
     /// Where the row comes from.
     pub origin: Origin,
+}
+
+/// What objects are given of what there is once for the whole cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocates {
+    /// Addresses of the range for Services, and ports of nodes.
+    ServiceAddresses,
+}
+
+/// How objects go that are asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// At once, unless finalizers hold them.
+    AtOnce,
+    /// As pods do: their node has a time to end what they run.
+    Graceful,
+    /// As namespaces do: what is in them goes first, and `spec.finalizers` hold them, too.
+    Emptied,
 }
 
 /// Where a row comes from.
@@ -173,6 +197,8 @@ pub struct Subresource {
     pub verbs: &'static [&'static str],
     /// What a write to it does to the object, where it is not that of `/status`.
     pub change: Option<&'static Change>,
+    /// Fields that a write to it does not touch, so that its writer does not come to own them.
+    pub resets: &'static [&'static str],
 }
 
 /// What a write to a subresource does to its object. All pure.
@@ -240,6 +266,20 @@ impl Kind {
     /// Whether this row was made from a definition, at run time.
     pub fn is_defined(&self) -> bool {
         self.origin == Origin::Definition
+    }
+
+    /// Whether its objects are pods, rather than something that makes pods from a template.
+    pub fn is_pod(&self) -> bool {
+        self.pod_spec == Some("/spec")
+    }
+
+    /// Fields that a write does not touch, to the object itself or to one of its subresources.
+    pub fn resets(&self, sub: Option<&str>) -> &'static [&'static str] {
+        match sub {
+            None if self.has_subresource("status") => &["status"],
+            None => &[],
+            Some(sub) => self.subresource(sub).map_or(&[], |row| row.resets),
+        }
     }
 
     /// Whether its objects go with their last owner.

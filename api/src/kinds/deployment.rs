@@ -10,7 +10,7 @@ use super::{Borrowed, CORE, Named, SCALE, STATUS, Static};
 use crate::defaults::fill_empty;
 use crate::field::{Errors, Field, is_zero};
 use crate::internal;
-use crate::kind::{Kind, Strategy};
+use crate::kind::{Kind, Strategy, Subresource};
 use crate::read::{int, text};
 use crate::table::Cell::{Made, Number};
 use crate::table::{Column, Table};
@@ -25,7 +25,8 @@ pub static DEPLOYMENT: Kind = Kind {
     short_names: Borrowed("deploy"),
     categories: Borrowed("all"),
     schema: Named("io.k8s.api.apps.v1.Deployment"),
-    subresources: Borrowed(&[SCALE, STATUS]),
+    subresources: Borrowed(&[SCALE, Subresource { resets: &["spec", "metadata.labels"], ..STATUS }]),
+    pod_spec: Some("/spec/template/spec"),
     table: Static(&TABLE),
     strategy: &STRATEGY,
     ..CORE

@@ -6,7 +6,7 @@
 use std::borrow::Cow::Borrowed;
 
 use crate::handle::Handle::Static;
-use crate::kind::{Kind, KindRef, Origin, Subresource};
+use crate::kind::{Deletion, Kind, KindRef, Origin, Subresource};
 use crate::names;
 use crate::schema::SchemaRef::Named;
 use crate::table::Table;
@@ -92,6 +92,9 @@ pub(crate) const CORE: Kind = Kind {
     strategy: &strategy::PLAIN,
     view: None,
     scale: None,
+    pod_spec: None,
+    allocates: None,
+    deletion: Deletion::AtOnce,
     collected: true,
     origin: Origin::BuiltIn,
 };
@@ -100,7 +103,7 @@ pub(crate) const CORE: Kind = Kind {
 const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// `/status`, as most kinds have it.
-const STATUS: Subresource = same("status");
+const STATUS: Subresource = Subresource { resets: &["spec"], ..same("status") };
 
 /// `/scale`, read and written as `autoscaling/v1` `Scale`.
 const SCALE: Subresource = Subresource {
@@ -108,16 +111,17 @@ const SCALE: Subresource = Subresource {
     gvk: Some(("autoscaling", "v1", "Scale")),
     verbs: &["get", "patch", "update"],
     change: None,
+    resets: &[],
 };
 
 /// A subresource that shows the whole object.
 const fn same(name: &'static str) -> Subresource {
-    Subresource { name, gvk: None, verbs: &["get", "patch", "update"], change: None }
+    Subresource { name, gvk: None, verbs: &["get", "patch", "update"], change: None, resets: &[] }
 }
 
 /// A subresource of the core group with a type of its own.
 const fn core(name: &'static str, kind: &'static str, verbs: &'static [&'static str]) -> Subresource {
-    Subresource { name, gvk: Some(("", "v1", kind)), verbs, change: None }
+    Subresource { name, gvk: Some(("", "v1", kind)), verbs, change: None, resets: &[] }
 }
 
 /// The verbs of `/proxy`, which passes everything on.

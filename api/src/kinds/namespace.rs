@@ -6,7 +6,7 @@ use super::strategy::{PLAIN, keep};
 use super::{Borrowed, CORE, Named, STATUS, Static};
 use crate::defaults::map_at;
 use crate::field::{Errors, Field, Path};
-use crate::kind::{Change, Kind, Selectable, Strategy, Subresource};
+use crate::kind::{Change, Deletion, Kind, Selectable, Strategy, Subresource};
 use crate::names;
 use crate::read::text;
 use crate::table::{Cell::Text, Column, Table};
@@ -19,10 +19,11 @@ pub static NAMESPACE: Kind = Kind {
     short_names: Borrowed("ns"),
     namespaced: false,
     schema: Named("io.k8s.api.core.v1.Namespace"),
+    deletion: Deletion::Emptied,
     verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
     name_rule: names::dns_label,
     subresources: Borrowed(&[
-        Subresource { name: "finalize", gvk: None, verbs: &["update"], change: Some(&FINALIZE) },
+        Subresource { name: "finalize", gvk: None, verbs: &["update"], change: Some(&FINALIZE), resets: &[] },
         STATUS,
     ]),
     selectable: Borrowed(&[Selectable::text("status.phase", &["/status/phase"])]),

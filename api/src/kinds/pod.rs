@@ -2,7 +2,7 @@
 
 use super::strategy::PLAIN;
 use super::{Borrowed, CORE, Named, PROXY_VERBS, STATUS, Static, core, same};
-use crate::kind::{Change, Kind, Selectable, Strategy, Subresource};
+use crate::kind::{Change, Deletion, Kind, Selectable, Strategy, Subresource};
 use crate::pod;
 
 /// The row of `Pod`.
@@ -13,13 +13,15 @@ pub static POD: Kind = Kind {
     short_names: Borrowed("po"),
     categories: Borrowed("all"),
     schema: Named("io.k8s.api.core.v1.Pod"),
+    pod_spec: Some("/spec"),
+    deletion: Deletion::Graceful,
     subresources: Borrowed(&[
         core("attach", "PodAttachOptions", &["create", "get"]),
         core("binding", "Binding", &["create"]),
         Subresource { change: Some(&EPHEMERAL), ..same("ephemeralcontainers") },
         Subresource { gvk: Some(("policy", "v1", "Eviction")), ..core("eviction", "Eviction", &["create"]) },
         core("exec", "PodExecOptions", &["create", "get"]),
-        Subresource { name: "log", gvk: None, verbs: &["get"], change: None },
+        Subresource { name: "log", gvk: None, verbs: &["get"], change: None, resets: &[] },
         core("portforward", "PodPortForwardOptions", &["create", "get"]),
         core("proxy", "PodProxyOptions", PROXY_VERBS),
         Subresource { change: Some(&RESIZE), ..same("resize") },

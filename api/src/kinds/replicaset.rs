@@ -19,6 +19,7 @@ pub static REPLICA_SET: Kind = Kind {
     short_names: Borrowed("rs"),
     categories: Borrowed("all"),
     schema: Named("io.k8s.api.apps.v1.ReplicaSet"),
+    pod_spec: Some("/spec/template/spec"),
     subresources: Borrowed(&[SCALE, STATUS]),
     table: Static(&TABLE),
     strategy: &STRATEGY,

@@ -17,6 +17,7 @@ pub static SERVICE_ACCOUNT: Kind = Kind {
         gvk: Some(("authentication.k8s.io", "v1", "TokenRequest")),
         verbs: &["create"],
         change: None,
+        resets: &[],
     }]),
     table: Static(&TABLE),
     strategy: &STRATEGY,

@@ -3,7 +3,7 @@
 //! Only said where the cluster's nodes are Coracle's: an API server alone does not know who acts on its objects, and
 //! must not speak for others. See `docs/adr/0010-warnings-for-what-is-not-done.md`.
 
-use coracle_api::{Kind, kinds};
+use coracle_api::Kind;
 use serde_json::Value;
 
 /// The fields, below a pod's `spec`; `*` is every item of a list, `=X` a value that begins so. One place, so that the list
@@ -63,21 +63,17 @@ const CONTAINERS: [&str; 2] = ["initContainers", "containers"];
 
 /// The texts for an object.
 pub fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
-    let (spec, path) = if *kind == kinds::POD {
-        (&object["spec"], "spec")
-    } else if *kind == kinds::DEPLOYMENT || *kind == kinds::REPLICA_SET {
-        (&object["spec"]["template"]["spec"], "spec.template.spec")
-    } else {
-        return Vec::new();
-    };
+    let Some(pointer) = kind.pod_spec else { return Vec::new() };
+    let path = pointer.trim_start_matches('/').replace('/', ".");
+    let spec = object.pointer(pointer).unwrap_or(&Value::Null);
     let mut found = Vec::new();
     for field in FIELDS {
-        seek(spec, field, path.to_string(), &mut found);
+        seek(spec, field, path.clone(), &mut found);
     }
     for (list, field) in
         CONTAINERS.iter().flat_map(|list| OF_CONTAINERS.iter().map(move |field| (list, field)))
     {
-        seek(spec, &[&[*list, "*"], *field].concat(), path.to_string(), &mut found);
+        seek(spec, &[&[*list, "*"], *field].concat(), path.clone(), &mut found);
     }
     found
         .iter()
@@ -108,6 +104,7 @@ fn seek(value: &Value, field: &[&str], path: String, found: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
+    use coracle_api::kinds;
     use coracle_api::schema::Schema;
     use serde_json::json;
 

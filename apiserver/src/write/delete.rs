@@ -2,6 +2,7 @@
 //!
 //! Source: `k8s.io/apiserver/pkg/registry/rest/delete.go` and `generic/registry/store.go`.
 
+use coracle_api::kind::Deletion;
 use coracle_api::{Key, Status};
 use coracle_client::Propagation;
 use jiff::{SignedDuration, Timestamp};
@@ -131,7 +132,7 @@ impl Registry {
 pub(super) fn check_preconditions(key: &Key, object: &Value, options: &DeleteOptions) -> Result<(), Status> {
     let found = text(object, "uid");
     if let Some(wanted) = options.uid.as_deref().filter(|uid| *uid != found)
-        && *key.kind == coracle_api::kinds::NAMESPACE
+        && key.kind.deletion == Deletion::Emptied
     {
         // Namespaces have code of their own for this, and so a text of their own.
         let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
@@ -166,7 +167,7 @@ fn conflict_of_kind(key: &Key, why: &str) -> Status {
 
 /// Decides. Pure.
 pub(super) fn step(key: &Key, object: &Value, options: &DeleteOptions, now: Timestamp) -> Step {
-    if key.kind.group().is_empty() && key.kind.plural() == "namespaces" {
+    if key.kind.deletion == Deletion::Emptied {
         return namespace_step(object, now);
     }
     let grace = grace_of(key, object, options);
@@ -237,7 +238,7 @@ fn namespace_step(object: &Value, now: Timestamp) -> Step {
 
 /// How long a pod may take; `None` for kinds that go at once. A pod that was never bound, or has ended, has nobody to wait for.
 fn grace_of(key: &Key, pod: &Value, options: &DeleteOptions) -> Option<i64> {
-    if !(key.kind.group().is_empty() && key.kind.plural() == "pods") {
+    if key.kind.deletion != Deletion::Graceful {
         return None;
     }
     let own = pod["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(POD_GRACE);

@@ -29,12 +29,7 @@ pub fn manager(context: &Context) -> String {
 
 /// Fields that nobody comes to own by writing here, because the write does not touch them.
 fn ignored(kind: &Kind, sub: &str) -> &'static [&'static str] {
-    match sub {
-        "" if kind.subresources.iter().any(|s| s.name == "status") => &["status"],
-        "status" if kind.plural() == "deployments" => &["spec", "metadata.labels"],
-        "status" => &["spec"],
-        _ => &[],
-    }
+    kind.resets(Some(sub).filter(|sub| !sub.is_empty()))
 }
 
 /// Does something in the name of a writer.

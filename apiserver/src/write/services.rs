@@ -1,6 +1,7 @@
 //! Addresses and ports of services, handed out around every write of one.
 
-use coracle_api::{Kind, Status, kinds};
+use coracle_api::kind::Allocates;
+use coracle_api::{Kind, Status};
 use serde_json::Value;
 
 use super::Registry;
@@ -16,7 +17,7 @@ impl Registry {
         old: Option<&Value>,
         dry_run: bool,
     ) -> Result<Option<Taken>, Status> {
-        if *kind != kinds::SERVICE {
+        if kind.allocates != Some(Allocates::ServiceAddresses) {
             return Ok(None);
         }
         let mut all = self.allocations.lock();
@@ -40,14 +41,14 @@ impl Registry {
 
     /// After a change of a service: what it held before and no longer holds is free.
     pub(super) fn settle_service(&self, kind: &Kind, new: &Value, old: &Value) {
-        if *kind == kinds::SERVICE {
+        if kind.allocates == Some(Allocates::ServiceAddresses) {
             self.allocations.lock().settle(new, old);
         }
     }
 
     /// After the end of a service: all that it held is free.
     pub(super) fn release_service(&self, kind: &Kind, old: &Value) {
-        if *kind == kinds::SERVICE {
+        if kind.allocates == Some(Allocates::ServiceAddresses) {
             self.allocations.lock().release(old);
         }
     }

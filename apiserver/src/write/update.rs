@@ -1,7 +1,7 @@
 //! Changed objects: PUT, and what every patch ends in.
 
 use coracle_api::decode::Target;
-use coracle_api::kind::CheckChange;
+use coracle_api::kind::{CheckChange, Deletion};
 use coracle_api::{Errors, Key, Kind, Path, Status};
 use serde_json::Value;
 
@@ -193,7 +193,7 @@ fn rules(change: &Change<'_>) -> (Prepare, CheckChange) {
 /// Whether a write takes away the last thing that held an object which is on its way out.
 fn released(key: &Key, old: &Value, new: &Value) -> bool {
     let held = |object: &Value| {
-        let spec = if *key.kind == coracle_api::kinds::NAMESPACE {
+        let spec = if key.kind.deletion == Deletion::Emptied {
             object["spec"]["finalizers"].as_array().map_or(0, Vec::len)
         } else {
             0

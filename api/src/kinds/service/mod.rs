@@ -18,7 +18,7 @@ use super::strategy::{PLAIN, clear};
 use super::{Borrowed, CORE, Named, PROXY_VERBS, STATUS, Static, core};
 use crate::addresses::{cidr_warnings, ip_warning};
 use crate::defaults::{each, fill_absent, fill_empty};
-use crate::kind::{Kind, Selectable, Strategy};
+use crate::kind::{Allocates, Kind, Selectable, Strategy};
 use crate::names;
 use crate::read::{int, list, text};
 
@@ -30,6 +30,7 @@ pub static SERVICE: Kind = Kind {
     short_names: Borrowed("svc"),
     categories: Borrowed("all"),
     schema: Named("io.k8s.api.core.v1.Service"),
+    allocates: Some(Allocates::ServiceAddresses),
     name_rule: names::dns_label,
     subresources: Borrowed(&[core("proxy", "ServiceProxyOptions", PROXY_VERBS), STATUS]),
     selectable: Borrowed(&[
