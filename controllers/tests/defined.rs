@@ -11,11 +11,11 @@ use coracle_api::kinds::{self, Definition, PrinterColumn};
 use coracle_api::table::{Form, Include};
 use coracle_api::{Key, KindRef, Status};
 use coracle_apiserver::identity::Identity;
-use coracle_apiserver::registry::operation::{
-    Body, Context, DeleteOptions, FieldValidation, Operation, PatchForm, Written,
-};
 use coracle_apiserver::state::list::ListOptions;
 use coracle_apiserver::state::selection::Selection;
+use coracle_apiserver::write::operation::{
+    Body, Context, DeleteOptions, FieldValidation, Operation, PatchForm, Written,
+};
 use coracle_apiserver::{Config, Server};
 use coracle_client::{Client, Clock, Error, Event, Interest};
 use coracle_controllers::Timing;
