@@ -9,6 +9,7 @@ use coracle_api::Revision;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as k8s;
 
+use crate::changes::Changes;
 use crate::class::Classes;
 use crate::explain::{self, About, Verdict};
 use crate::node::NodeFacts;
@@ -17,7 +18,6 @@ use crate::profile::{Config, ConfigError};
 use crate::queue::Queue;
 use crate::snapshot::Snapshot;
 use crate::terms::Labels;
-use crate::wake::Changes;
 
 /// A pod that stays without a node for the same reason is explained anew no more often than this.
 const EXPLAIN_AGAIN: Duration = Duration::from_secs(2);

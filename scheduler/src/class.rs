@@ -4,14 +4,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::around::Around;
+use crate::changes::Changes;
 use crate::decide::{Decision, Outcome, Rank, contradiction, decide, judge};
-use crate::filter::{Ask, FILTERS, NodeView};
+use crate::filter::{Ask, FILTERS};
+use crate::neighbours::Neighbours;
 use crate::pod::{Pod, Shape};
 use crate::profile::Profile;
 use crate::sentence::sentence;
 use crate::snapshot::{Slot, Snapshot};
-use crate::wake::Changes;
+use crate::view::NodeView;
 
 /// How many classes are remembered. Each holds a few words for every node.
 const MOST: usize = 64;
@@ -83,7 +84,7 @@ impl Classes {
         if contradiction(pod).is_some() {
             return None;
         }
-        if Around::matters(pod, snapshot) {
+        if Neighbours::matter(pod, snapshot) {
             return decide(pod, snapshot, &self.profile, self.seed).node;
         }
         self.class(pod, snapshot).ranked.last().map(|(_, slot)| *slot)
@@ -91,7 +92,7 @@ impl Classes {
 
     /// What became of each node, to be explained.
     pub fn explain(&mut self, pod: &Pod, snapshot: &Snapshot) -> Decision {
-        if contradiction(pod).is_some() || Around::matters(pod, snapshot) {
+        if contradiction(pod).is_some() || Neighbours::matter(pod, snapshot) {
             return decide(pod, snapshot, &self.profile, self.seed);
         }
         let class = self.class(pod, snapshot);
@@ -105,7 +106,7 @@ impl Classes {
 
     /// Why no node takes a pod that [`Classes::choose`] found none for.
     pub fn refusal(&mut self, pod: &Pod, snapshot: &Snapshot) -> Arc<Refusal> {
-        let shared = contradiction(pod).is_none() && !Around::matters(pod, snapshot);
+        let shared = contradiction(pod).is_none() && !Neighbours::matter(pod, snapshot);
         if shared && let Some(refusal) = &self.class(pod, snapshot).refusal {
             return refusal.clone();
         }
@@ -125,7 +126,7 @@ impl Classes {
 
     /// The best nodes for a pod, the best first, with what they scored.
     pub fn best(&mut self, pod: &Pod, snapshot: &Snapshot, most: usize) -> Vec<(Slot, Rank)> {
-        if Around::matters(pod, snapshot) {
+        if Neighbours::matter(pod, snapshot) {
             return Vec::new();
         }
         self.class(pod, snapshot).ranked.iter().rev().take(most).map(|(rank, slot)| (*slot, *rank)).collect()
@@ -151,8 +152,8 @@ fn key(pod: &Pod) -> Key {
 
 impl Class {
     fn catch_up(&mut self, pod: &Pod, snapshot: &Snapshot, profile: &Profile, seed: u64) {
-        let around = Around::default();
-        let ask = Ask { pod, around: &around };
+        let neighbours = Neighbours::default();
+        let ask = Ask { pod, neighbours: &neighbours };
         let (changed, now) = snapshot.changed_since(self.mark.unwrap_or(0));
         let changed = self.mark.and(changed);
         self.mark = Some(now);

@@ -1,10 +1,11 @@
 //! The decision: pure, total, replayable. The same pod, snapshot, profile and seed give the same node.
 
-use crate::around::Around;
-use crate::filter::{Ask, FILTERS, NodeView, Reason};
+use crate::filter::{Ask, FILTERS, Reason};
+use crate::neighbours::Neighbours;
 use crate::pod::Pod;
 use crate::profile::Profile;
 use crate::snapshot::{Slot, Snapshot};
+use crate::view::NodeView;
 
 /// What a pod's turn came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,13 +27,13 @@ pub enum Outcome {
     Fits(Rank),
 }
 
-/// How good a node is. The greater wins: by score, and among equals by lot.
+/// How good a node is. The greater wins: by score, and among equals by a draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
     /// Weighted sum of the scores, in thousandths.
     pub total: i64,
     /// Drawn from the seed and the node's name.
-    pub lot: u64,
+    pub draw: u64,
 }
 
 /// Looks at every node and takes the best of those that fit.
@@ -40,8 +41,8 @@ pub fn decide(pod: &Pod, snapshot: &Snapshot, profile: &Profile, seed: u64) -> D
     if let Some(conflict) = contradiction(pod) {
         return Decision { node: None, verdicts: Vec::new(), early: Some(conflict) };
     }
-    let around = Around::look(pod, snapshot);
-    let ask = Ask { pod, around: &around };
+    let neighbours = Neighbours::of(pod, snapshot);
+    let ask = Ask { pod, neighbours: &neighbours };
     let mut best: Option<(Rank, Slot)> = None;
     let mut verdicts = Vec::with_capacity(snapshot.len());
     for (slot, node, facts) in snapshot.present() {
@@ -67,12 +68,12 @@ pub fn judge(ask: &Ask<'_>, view: NodeView<'_>, profile: &Profile, seed: u64) ->
         }
     }
     let total = profile.scores.iter().map(|(_, score, weight)| score.score(ask, view) * weight).sum();
-    Outcome::Fits(Rank { total, lot: lot(seed, &view.node.name) })
+    Outcome::Fits(Rank { total, draw: draw(seed, &view.node.name) })
 }
 
-/// A node's lot. FNV-1a over the name, begun from the seed, then stirred (the end of splitmix64), so that names that
-/// differ in the last letter do not draw neighbouring lots.
-fn lot(seed: u64, name: &str) -> u64 {
+/// A node's draw among equals. FNV-1a over the name, begun from the seed, then stirred (the end of splitmix64), so that names that
+/// differ in the last letter do not draw neighbouring numbers.
+fn draw(seed: u64, name: &str) -> u64 {
     let mut hash = seed ^ 0xcbf2_9ce4_8422_2325;
     for byte in name.bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

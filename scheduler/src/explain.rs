@@ -2,19 +2,21 @@
 
 use serde::Serialize;
 
-use crate::around::Around;
 use crate::class::Classes;
 use crate::decide::{Decision, Outcome};
-use crate::filter::{Ask, FILTERS, NodeView};
+use crate::filter::{Ask, FILTERS, detail};
+use crate::neighbours::Neighbours;
 use crate::pod::Pod;
 use crate::profile::Profile;
 use crate::score::FULL;
 use crate::snapshot::{Slot, Snapshot};
+use crate::view::NodeView;
 
 /// In a cluster of up to so many nodes, the verdict on a placed pod names them all.
 const ALL_ROWS: usize = 32;
-/// In a larger one it names the winner and the next best.
-const ROWS_PLACED: usize = 10;
+/// In a larger one it names the winner and the two next best: a verdict is made for every placement, and a long one costs
+/// more than the decision.
+const ROWS_PLACED: usize = 3;
 /// How many nodes the verdict on a refused pod names at most; the sentence counts all.
 const ROWS_REFUSED: usize = 200;
 
@@ -128,8 +130,8 @@ fn verdict(
     about: &About<'_>,
     most: usize,
 ) -> Verdict {
-    let around = Around::look(pod, snapshot);
-    let ask = Ask { pod, around: &around };
+    let neighbours = Neighbours::of(pod, snapshot);
+    let ask = Ask { pod, neighbours: &neighbours };
     let mut order: Vec<&(Slot, Outcome)> = decision.verdicts.iter().collect();
     let name = |slot: Slot| &snapshot.nodes()[slot].name;
     order.sort_by(|(a, x), (b, y)| match (x, y) {
@@ -162,7 +164,7 @@ fn row(ask: &Ask<'_>, view: NodeView<'_>, outcome: Outcome, profile: &Profile) -
             node,
             filter: FILTERS.get(index).map(|(name, _)| *name),
             reason: Some(reason.words(ask.pod).join(", ")),
-            detail: Some(reason.detail(ask, view)),
+            detail: Some(detail(reason, ask, view)),
             score: None,
             scores: Vec::new(),
         },

@@ -15,23 +15,25 @@
 //! and [`score::SCORES`], and the weights of a [`profile::Profile`].
 
 pub mod amounts;
-pub mod around;
 pub mod brain;
+pub mod changes;
 pub mod class;
 pub mod decide;
 pub mod explain;
 pub mod filter;
-pub mod near;
+pub mod neighbours;
 pub mod node;
 pub mod pod;
+pub mod pod_affinity;
 pub mod profile;
 pub mod queue;
 mod run;
 pub mod score;
 pub mod sentence;
 pub mod snapshot;
+pub mod spread;
 pub mod terms;
-pub mod wake;
+pub mod view;
 
 pub use profile::{Config, ConfigError};
 pub use run::start;

@@ -1,11 +1,12 @@
 //! A node as the scheduler sees it: what it is, and what is promised on it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as k8s;
 
 use crate::amounts::{Amounts, exact};
+use crate::changes::Changes;
 use crate::pod::{HostPort, Pod, Taint};
 use crate::terms::Labels;
 
@@ -29,28 +30,38 @@ pub struct NodeFacts {
 impl NodeFacts {
     /// Reads a node's object.
     pub fn read(object: &k8s::Node) -> NodeFacts {
-        let spec = object.spec.clone().unwrap_or_default();
-        let status = object.status.clone().unwrap_or_default();
-        let allocatable = status.allocatable.unwrap_or_default();
+        let spec = object.spec.as_ref();
+        let status = object.status.as_ref();
+        let none = BTreeMap::new();
+        let allocatable = status.and_then(|status| status.allocatable.as_ref()).unwrap_or(&none);
         let mut images = HashMap::new();
-        for image in status.images.into_iter().flatten() {
-            for name in image.names.into_iter().flatten() {
-                images.insert(name, image.size_bytes.unwrap_or(0));
+        for image in status.into_iter().flat_map(|status| status.images.iter().flatten()) {
+            for name in image.names.iter().flatten() {
+                images.insert(name.clone(), image.size_bytes.unwrap_or(0));
             }
         }
+        let taint = |t: &k8s::Taint| Taint {
+            key: t.key.clone(),
+            value: t.value.clone().unwrap_or_default(),
+            effect: t.effect.clone(),
+        };
         NodeFacts {
             labels: object.metadata.labels.clone().unwrap_or_default(),
-            taints: spec
-                .taints
-                .into_iter()
-                .flatten()
-                .map(|t| Taint { key: t.key, value: t.value.unwrap_or_default(), effect: t.effect })
-                .collect(),
-            unschedulable: spec.unschedulable.unwrap_or(false),
+            taints: spec.into_iter().flat_map(|spec| spec.taints.iter().flatten()).map(taint).collect(),
+            unschedulable: spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
             max_pods: allocatable.get("pods").map_or(0, |q| exact(q).value()),
-            allocatable: Amounts::read(&allocatable),
+            allocatable: Amounts::read(allocatable),
             images,
         }
+    }
+
+    /// What is different about the node's next state, as far as it can help a pod.
+    pub fn changes_to(&self, new: &NodeFacts) -> Changes {
+        let room = self.allocatable != new.allocatable || self.max_pods != new.max_pods;
+        Changes::NODE_LABELS.when(self.labels != new.labels)
+            | Changes::NODE_TAINTS.when(self.taints != new.taints)
+            | Changes::NODE_UNCORDONED.when(self.unschedulable && !new.unschedulable)
+            | Changes::NODE_ROOM.when(room)
     }
 }
 

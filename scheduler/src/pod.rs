@@ -6,7 +6,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1 as k8s;
 
 use crate::amounts::{self, Amounts};
-use crate::near::{NearRules, SpreadRule};
+use crate::pod_affinity::PodAffinity;
+use crate::spread::SpreadRule;
 use crate::terms::{Labels, NodeTerm};
 
 /// `namespace/name`.
@@ -57,7 +58,7 @@ pub struct Shape {
     /// Its containers' images.
     pub images: Vec<String>,
     /// Pods it wants to be near to, or far from.
-    pub near: NearRules,
+    pub pod_affinity: PodAffinity,
     /// How it wants its kind to be spread.
     pub spread: Vec<SpreadRule>,
 }
@@ -147,11 +148,12 @@ impl Shapes {
     /// Reads a pod's object.
     pub fn read(&mut self, object: &k8s::Pod) -> Read {
         let meta = &object.metadata;
-        let spec = object.spec.clone().unwrap_or_default();
+        let none = k8s::PodSpec::default();
+        let spec = object.spec.as_ref().unwrap_or(&none);
         let labels = meta.labels.clone().unwrap_or_default();
         let namespace: Arc<str> = meta.namespace.as_deref().unwrap_or_default().into();
         let phase = object.status.as_ref().and_then(|s| s.phase.as_deref());
-        let shape = self.share(shape(&spec, &labels, &namespace));
+        let shape = self.share(shape(spec, &labels, &namespace));
         Read {
             pod: Pod {
                 key: format!("{namespace}/{}", meta.name.as_deref().unwrap_or_default()).into(),
@@ -162,8 +164,8 @@ impl Shapes {
                 terminating: meta.deletion_timestamp.is_some(),
                 shape,
             },
-            scheduler: spec.scheduler_name.unwrap_or_default(),
-            gated: spec.scheduling_gates.is_some_and(|g| !g.is_empty()),
+            scheduler: spec.scheduler_name.clone().unwrap_or_default(),
+            gated: spec.scheduling_gates.as_ref().is_some_and(|g| !g.is_empty()),
             ended: matches!(phase, Some("Succeeded" | "Failed")),
         }
     }
@@ -207,7 +209,7 @@ fn shape(spec: &k8s::PodSpec, labels: &Labels, namespace: &str) -> Shape {
             .collect(),
         tolerations: spec.tolerations.iter().flatten().map(toleration).collect(),
         images: containers().filter_map(|c| c.image.clone()).collect(),
-        near: NearRules::read(affinity, labels, namespace),
+        pod_affinity: PodAffinity::read(affinity, labels, namespace),
         spread: spec
             .topology_spread_constraints
             .iter()

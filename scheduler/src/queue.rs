@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::changes::Changes;
 use crate::pod::{Pod, PodKey};
-use crate::wake::Changes;
 
 /// The wait after a first failure. Decisions are cheap here: a tenth of upstream's second is enough to keep a storm of
 /// events from becoming a storm of attempts.
@@ -26,6 +26,8 @@ pub struct Queue {
     ready: BTreeMap<(Reverse<i32>, u64), PodKey>,
     /// Woken, but not yet due; and everything else that time alone brings back.
     later: BTreeSet<(Timestamp, u64, PodKey)>,
+    /// Who sleeps, by the changes that would help: a change looks only at those whom it wakes.
+    asleep: BTreeMap<Changes, BTreeSet<PodKey>>,
     arrivals: u64,
 }
 
@@ -81,7 +83,11 @@ impl Queue {
             State::Ready => {
                 self.ready.remove(&(Reverse(entry.pod.shape.priority), entry.arrival));
             }
-            State::Later(due) | State::Asleep(_, due) => {
+            State::Later(due) => {
+                self.later.remove(&(due, entry.arrival, key));
+            }
+            State::Asleep(helped_by, due) => {
+                self.asleep.entry(helped_by).or_default().remove(&key);
                 self.later.remove(&(due, entry.arrival, key));
             }
             State::Taken => {}
@@ -117,6 +123,7 @@ impl Queue {
             (State::Later(entry.not_before), entry.not_before)
         } else {
             let due = now + LEFT_OVER;
+            self.asleep.entry(helped_by).or_default().insert(key.clone());
             (State::Asleep(helped_by, due), due)
         };
         self.later.insert((due, entry.arrival, key));
@@ -127,12 +134,12 @@ impl Queue {
         if changes.is_empty() {
             return;
         }
-        for (key, entry) in &mut self.entries {
-            let State::Asleep(helped_by, old_due) = entry.state else { continue };
-            if !helped_by.touches(changes) {
-                continue;
-            }
-            woken(key);
+        let helped = self.asleep.iter_mut().filter(|(helped_by, _)| helped_by.touches(changes));
+        let keys: Vec<PodKey> = helped.flat_map(|(_, keys)| std::mem::take(keys)).collect();
+        for key in keys {
+            let Some(entry) = self.entries.get_mut(&key) else { continue };
+            let State::Asleep(_, old_due) = entry.state else { continue };
+            woken(&key);
             self.later.remove(&(old_due, entry.arrival, key.clone()));
             if entry.not_before <= now {
                 entry.state = State::Ready;
@@ -152,6 +159,9 @@ impl Queue {
             }
             let Some((_, arrival, key)) = self.later.pop_first() else { break };
             if let Some(entry) = self.entries.get_mut(&key) {
+                if let State::Asleep(helped_by, _) = entry.state {
+                    self.asleep.entry(helped_by).or_default().remove(&key);
+                }
                 entry.state = State::Ready;
                 self.ready.insert((Reverse(entry.pod.shape.priority), arrival), key);
             }
@@ -244,5 +254,57 @@ mod tests {
         assert_eq!(queue.tick(start), Some(start + LEFT_OVER));
         queue.tick(start + LEFT_OVER);
         assert!(queue.is_ready());
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Offer(u8),
+        Refuse(u8),
+        Wake(u8),
+        Remove(u8),
+        Pass(u64),
+    }
+
+    fn step() -> impl proptest::strategy::Strategy<Value = Step> {
+        use proptest::prelude::*;
+        prop_oneof![
+            (0..6u8).prop_map(Step::Offer),
+            (0..3u8).prop_map(Step::Refuse),
+            (0..3u8).prop_map(Step::Wake),
+            (0..6u8).prop_map(Step::Remove),
+            (0..400u64).prop_map(Step::Pass),
+        ]
+    }
+
+    const SOME: [Changes; 3] = [Changes::POD_GONE, Changes::NODE_TAINTS, Changes::NODE_ADDED];
+
+    proptest::proptest! {
+        /// Whatever happens, each pod stands in exactly the lists that its state asks for.
+        #[test]
+        fn the_lists_agree_with_the_states(steps in proptest::collection::vec(step(), 0..80)) {
+            let (mut queue, mut now) = (Queue::default(), Timestamp::UNIX_EPOCH);
+            for step in steps {
+                match step {
+                    Step::Offer(n) => queue.offer(pod(&n.to_string(), i32::from(n % 2))),
+                    Step::Refuse(n) => {
+                        if let Some(pod) = queue.pop() {
+                            queue.refused(&pod.key, SOME[usize::from(n)], now);
+                        }
+                    }
+                    Step::Wake(n) => queue.wake(SOME[usize::from(n)], now, |_| {}),
+                    Step::Remove(n) => queue.remove(&n.to_string()),
+                    Step::Pass(seconds) => {
+                        now += Duration::from_secs(seconds);
+                        queue.tick(now);
+                    }
+                }
+                let count = |is: fn(&State) -> bool| queue.entries.values().filter(|e| is(&e.state)).count();
+                let asleep = count(|state| matches!(state, State::Asleep(..)));
+                let later = count(|state| matches!(state, State::Later(_)));
+                proptest::prop_assert_eq!(queue.asleep.values().map(BTreeSet::len).sum::<usize>(), asleep);
+                proptest::prop_assert_eq!(queue.later.len(), asleep + later);
+                proptest::prop_assert_eq!(queue.ready.len(), count(|state| matches!(state, State::Ready)));
+            }
+        }
     }
 }

@@ -101,6 +101,7 @@ impl Shell {
         pods.on_change(move |change| {
             let now = shell.clock.now();
             match change.new {
+                Some(pod) if change.old.is_some_and(|old| is_same_here(old, pod)) => return,
                 Some(pod) => shell.brain.lock().pod(pod, change.revision, now),
                 None => {
                     let meta = &change.object().metadata;
@@ -201,6 +202,25 @@ impl Shell {
     }
 }
 
+/// Whether a change of a placed pod leaves everything as it is that decisions depend on: most are of its status.
+fn is_same_here(old: &Pod, new: &Pod) -> bool {
+    let node = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+    let ended = |pod: &Pod| {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        matches!(phase, Some("Succeeded" | "Failed"))
+    };
+    let meta = |pod: &Pod| {
+        let meta = &pod.metadata;
+        (meta.uid.clone(), meta.deletion_timestamp.is_some())
+    };
+    node(old)
+        && node(new)
+        && ended(old) == ended(new)
+        && meta(old) == meta(new)
+        && old.metadata.labels == new.metadata.labels
+        && old.spec == new.spec
+}
+
 /// The write that a turn asks for; a refusal that the pod's condition already shows asks for none.
 fn op(turn: &Turn, now: Timestamp) -> Option<Op> {
     let key = pod_key(turn);
@@ -253,4 +273,35 @@ fn unknown(why: &str) -> Status {
 
 fn until(now: Timestamp, due: Timestamp) -> Duration {
     due.duration_since(now).try_into().unwrap_or(Duration::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_placed_pod_concerns_nobody_while_only_its_status_changes() {
+        let pod = |change: serde_json::Value| {
+            let mut object = json!({
+                "metadata": { "name": "p", "uid": "u", "labels": { "app": "web" } },
+                "spec": { "nodeName": "n", "containers": [{ "name": "c" }] },
+                "status": { "phase": "Pending" },
+            });
+            for (path, value) in change.as_object().expect("an object") {
+                *object.pointer_mut(path).expect("a place in a pod") = value.clone();
+            }
+            serde_json::from_value::<Pod>(object).expect("a pod")
+        };
+        let cases = [
+            ("its phase", json!({ "/status/phase": "Running" }), true),
+            ("it has ended", json!({ "/status/phase": "Failed" }), false),
+            ("its labels", json!({ "/metadata/labels/app": "db" }), false),
+            ("a namesake", json!({ "/metadata/uid": "v" }), false),
+            ("its node", json!({ "/spec/nodeName": "m" }), false),
+            ("no node yet", json!({ "/spec/nodeName": null }), false),
+        ];
+        for (name, change, expected) in cases {
+            assert_eq!(is_same_here(&pod(json!({})), &pod(change)), expected, "case: {name}");
+        }
+    }
 }

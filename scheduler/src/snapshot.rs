@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::changes::Changes;
 use crate::node::{Node, NodeFacts};
-use crate::pod::{Pod, PodKey};
-use crate::terms::Labels;
-use crate::wake::Changes;
+use crate::pod::{Pod, PodKey, Shape};
+use crate::terms::{Labels, Namespaces};
 
 /// Where a node stands in [`Snapshot::nodes`].
 pub type Slot = usize;
@@ -19,11 +19,12 @@ pub struct Snapshot {
     /// Every pod that holds room, and where.
     placed: HashMap<PodKey, (Slot, Arc<Pod>)>,
     /// Labels of the namespaces, for rules that name namespaces by label.
-    namespaces: HashMap<String, Labels>,
+    namespaces: Namespaces,
     /// How many nodes exist.
     present: usize,
-    /// How many placed pods have rules about other pods: where there are none, nobody need look for them.
-    with_rules: usize,
+    /// The rules about other pods that placed pods have, each with the number of pods that have it. Pods of one template
+    /// share a shape, so there are few.
+    rules: HashMap<Arc<Shape>, usize>,
     /// The nodes that changed, in order, so that classes look again only at those.
     journal: Vec<Slot>,
     /// How many entries of the journal are forgotten.
@@ -61,14 +62,29 @@ impl Snapshot {
         self.placed.get(key).map(|(slot, pod)| (&self.nodes[*slot], pod))
     }
 
-    /// A namespace's labels.
-    pub fn namespace(&self, name: &str) -> Option<&Labels> {
-        self.namespaces.get(name)
+    /// The labels of all namespaces.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
     }
 
-    /// Whether some placed pod has rules about other pods.
-    pub fn has_rules(&self) -> bool {
-        self.with_rules > 0
+    /// Whether some placed pod has a rule that means this one.
+    pub fn has_rules_about(&self, pod: &Pod) -> bool {
+        let means = |shape: &Arc<Shape>| {
+            let mut terms = shape.pod_affinity.terms();
+            terms.any(|term| term.means(&pod.labels, &pod.namespace, &self.namespaces))
+        };
+        self.rules.keys().any(means)
+    }
+
+    fn count_rules(&mut self, shape: &Arc<Shape>, more: bool) {
+        if shape.pod_affinity.is_empty() {
+            return;
+        }
+        let count = self.rules.entry(shape.clone()).or_default();
+        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            self.rules.remove(shape);
+        }
     }
 
     /// Takes in a node's object. Says what became different.
@@ -79,7 +95,7 @@ impl Snapshot {
                 self.present += 1;
                 Changes::NODE_ADDED
             }
-            Some(old) => Changes::between(old, &facts),
+            Some(old) => old.changes_to(&facts),
         };
         if !changes.is_empty() || self.nodes[slot].facts.as_ref() != Some(&facts) {
             self.nodes[slot].facts = Some(facts);
@@ -130,7 +146,7 @@ impl Snapshot {
             }
             self.displace(&pod.key);
         }
-        self.with_rules += usize::from(!pod.shape.near.is_empty());
+        self.count_rules(&pod.shape, true);
         self.nodes[slot].place(pod.clone());
         self.placed.insert(pod.key.clone(), (slot, pod));
         self.touch(slot);
@@ -140,7 +156,7 @@ impl Snapshot {
     /// A pod holds no room any more.
     pub fn displace(&mut self, key: &str) -> Changes {
         let Some((slot, pod)) = self.placed.remove(key) else { return Changes::default() };
-        self.with_rules -= usize::from(!pod.shape.near.is_empty());
+        self.count_rules(&pod.shape, false);
         self.nodes[slot].displace(&pod);
         self.touch(slot);
         Changes::POD_GONE

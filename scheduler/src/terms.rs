@@ -1,12 +1,15 @@
 //! Selectors over labels, read once and then only compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 /// Labels as the types of `k8s_openapi` hold them.
 pub type Labels = BTreeMap<String, String>;
+
+/// The labels of every namespace, for rules that name namespaces by label.
+pub type Namespaces = HashMap<String, Labels>;
 
 /// One condition on one label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -5,12 +5,13 @@ mod common;
 use std::sync::Arc;
 
 use common::{Cluster, asks, port};
-use coracle_scheduler::around::Around;
 use coracle_scheduler::class::Classes;
 use coracle_scheduler::decide::{Outcome, decide, judge};
-use coracle_scheduler::filter::{Ask, NodeView};
+use coracle_scheduler::filter::Ask;
+use coracle_scheduler::neighbours::Neighbours;
 use coracle_scheduler::pod::Pod;
 use coracle_scheduler::profile::Profile;
+use coracle_scheduler::view::NodeView;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -24,9 +25,18 @@ enum Step {
 
 #[derive(Clone, Debug)]
 enum PodKind {
-    Plain { cpu: u32, memory: u32 },
+    Plain {
+        cpu: u32,
+        memory: u32,
+    },
     Port(u8),
-    OnSsd { cpu: u32 },
+    OnSsd {
+        cpu: u32,
+    },
+    /// Without rules of its own, but meant by those of [`PodKind::Apart`].
+    Web {
+        cpu: u32,
+    },
     Apart,
     Spread,
 }
@@ -36,6 +46,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0..1500u32, 0..2048u32).prop_map(|(cpu, memory)| PodKind::Plain { cpu, memory }),
         1 => (0..3u8).prop_map(PodKind::Port),
         2 => (0..900u32).prop_map(|cpu| PodKind::OnSsd { cpu }),
+        2 => (0..900u32).prop_map(|cpu| PodKind::Web { cpu }),
         1 => Just(PodKind::Apart),
         1 => Just(PodKind::Spread),
     ];
@@ -59,6 +70,11 @@ fn object(kind: &PodKind) -> Value {
         PodKind::OnSsd { cpu } => {
             let mut pod = asks(json!({ "cpu": format!("{cpu}m") }));
             pod["spec"]["nodeSelector"] = json!({ "disk": "ssd" });
+            pod
+        }
+        PodKind::Web { cpu } => {
+            let mut pod = asks(json!({ "cpu": format!("{cpu}m") }));
+            pod["metadata"]["labels"] = json!({ "app": "web" });
             pod
         }
         PodKind::Apart => labelled(
@@ -112,11 +128,15 @@ fn play(steps: &[Step], profile: &str, seed: u64) -> Vec<Option<String>> {
                     went.push(None);
                     continue;
                 };
-                let around = Around::look(&pod, &cluster.snapshot);
+                let neighbours = Neighbours::of(&pod, &cluster.snapshot);
                 let node = &cluster.snapshot.nodes()[slot];
                 let facts = node.facts.as_ref().expect("a chosen node exists");
-                let outcome =
-                    judge(&Ask { pod: &pod, around: &around }, NodeView { node, facts }, &profile, seed);
+                let outcome = judge(
+                    &Ask { pod: &pod, neighbours: &neighbours },
+                    NodeView { node, facts },
+                    &profile,
+                    seed,
+                );
                 assert!(matches!(outcome, Outcome::Fits(_)), "bound against a filter: {outcome:?}");
                 let fits = |want: i64, all: i64, used: i64| want == 0 || want + used <= all;
                 let (want, all, used) = (&pod.shape.requests, &facts.allocatable, &node.used);

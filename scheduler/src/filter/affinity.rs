@@ -1,30 +1,22 @@
 //! Node selector and required node affinity.
 
-use super::{Ask, Filter, NodeView, Reason};
+use super::contract::{Ask, Filter};
+use super::reason::Reason;
+use crate::changes::Changes;
 use crate::pod::Shape;
-use crate::wake::Changes;
+use crate::view::NodeView;
 
 /// Every key of the node selector, and at least one term of the affinity.
 pub struct Suits;
 
 impl Filter for Suits {
     fn check(&self, ask: &Ask<'_>, view: NodeView<'_>) -> Result<(), Reason> {
-        if suits_selector(&ask.pod.shape, view) { Ok(()) } else { Err(Reason::Unsuited) }
+        if view.suits(&ask.pod.shape) { Ok(()) } else { Err(Reason::Unsuited) }
     }
 
     fn helped_by(&self) -> Changes {
         Changes::NODE_ADDED | Changes::NODE_LABELS
     }
-}
-
-/// Whether selector and affinity leave the node in.
-pub fn suits_selector(shape: &Shape, view: NodeView<'_>) -> bool {
-    let labels = &view.facts.labels;
-    shape.node_selector.iter().all(|(k, v)| labels.get(k) == Some(v))
-        && shape
-            .required
-            .as_ref()
-            .is_none_or(|terms| terms.iter().any(|t| t.matches(&view.node.name, labels)))
 }
 
 /// Which label is wrong, or that no term matches.

@@ -1,8 +1,10 @@
 //! What a node is: named by the pod, open for new pods.
 
-use super::{Ask, Filter, NodeView, Reason};
+use super::contract::{Ask, Filter};
+use super::reason::Reason;
+use crate::changes::Changes;
 use crate::pod::Taint;
-use crate::wake::Changes;
+use crate::view::NodeView;
 
 /// Where required node affinity names nodes, only those are looked at.
 pub struct InNamedSet;

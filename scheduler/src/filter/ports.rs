@@ -1,8 +1,10 @@
 //! Ports of the node.
 
-use super::{Ask, Filter, NodeView, Reason};
+use super::contract::{Ask, Filter};
+use super::reason::Reason;
+use crate::changes::Changes;
 use crate::pod::Shape;
-use crate::wake::Changes;
+use crate::view::NodeView;
 
 /// A port of the node belongs to one pod.
 pub struct PortsFree;

@@ -2,27 +2,15 @@
 
 use coracle_api::Quantity;
 
-use super::{Ask, Filter, NodeView, Reason};
-use crate::pod::{Pod, Shape};
-use crate::wake::Changes;
+use super::contract::{Ask, Filter};
+use super::reason::{Lacks, Reason};
+use crate::changes::Changes;
+use crate::pod::Shape;
+use crate::view::NodeView;
 
 /// Counts requests, not usage: a node is full when its promises are, even if it idles. A resource that the pod does not
 /// ask for is not looked at, so that an overcommitted node still takes pods that want nothing of it.
 pub struct Fits;
-
-/// What is lacking.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lacks {
-    /// No pod more.
-    pods: bool,
-    cpu: bool,
-    memory: bool,
-    storage: bool,
-    /// By index in the pod's list; what would be past the 63rd shares its bit.
-    extended: u64,
-    /// The pod asks for more than the whole node has: nobody's leaving would help.
-    pub for_good: bool,
-}
 
 impl Filter for Fits {
     fn check(&self, ask: &Ask<'_>, view: NodeView<'_>) -> Result<(), Reason> {
@@ -56,53 +44,31 @@ fn lacks(shape: &Shape, view: NodeView<'_>) -> Lacks {
     Lacks { pods: count >= view.facts.max_pods, cpu, memory, storage, extended, ..lacks }
 }
 
-impl Lacks {
-    fn extended_of(self, shape: &Shape) -> impl Iterator<Item = &(std::sync::Arc<str>, i64)> {
-        let lacks = move |i: usize| self.extended & (1 << i.min(63)) != 0;
-        shape.requests.extended.iter().enumerate().filter(move |(i, _)| lacks(*i)).map(|(_, r)| r)
+/// `needs 600m cpu, 350m free`.
+pub fn detail(lacks: Lacks, shape: &Shape, view: NodeView<'_>) -> String {
+    let (ask, all, used) = (&shape.requests, &view.facts.allocatable, &view.node.used);
+    let mut parts = Vec::new();
+    if lacks.pods {
+        parts.push(format!("has {} pods of {}", view.node.pods.len(), view.facts.max_pods));
     }
-
-    /// Upstream's words, one for each thing.
-    pub fn words(self, pod: &Pod) -> Vec<String> {
-        let fixed = [
-            (self.pods, "Too many pods"),
-            (self.cpu, "Insufficient cpu"),
-            (self.memory, "Insufficient memory"),
-            (self.storage, "Insufficient ephemeral-storage"),
-        ];
-        let mut words: Vec<String> =
-            fixed.iter().filter(|(lacking, _)| *lacking).map(|(_, text)| (*text).into()).collect();
-        words.extend(self.extended_of(&pod.shape).map(|(name, _)| format!("Insufficient {name}")));
-        words
+    let mut part = |name: &str, want: i64, all: i64, used: i64, show: fn(i64) -> String| {
+        let free = show(all.saturating_sub(used).max(0));
+        let whole = if want > all { format!(" (the whole node has {})", show(all)) } else { String::new() };
+        parts.push(format!("needs {} {name}, {free} free{whole}", show(want)));
+    };
+    if lacks.cpu {
+        part("cpu", ask.cpu, all.cpu, used.cpu, |milli| Quantity::milli(milli).to_string());
     }
-
-    /// `needs 600m cpu, 350m free`.
-    pub fn detail(self, shape: &Shape, view: NodeView<'_>) -> String {
-        let (ask, all, used) = (&shape.requests, &view.facts.allocatable, &view.node.used);
-        let mut parts = Vec::new();
-        if self.pods {
-            parts.push(format!("has {} pods of {}", view.node.pods.len(), view.facts.max_pods));
-        }
-        let mut part = |name: &str, want: i64, all: i64, used: i64, show: fn(i64) -> String| {
-            let free = show(all.saturating_sub(used).max(0));
-            let whole =
-                if want > all { format!(" (the whole node has {})", show(all)) } else { String::new() };
-            parts.push(format!("needs {} {name}, {free} free{whole}", show(want)));
-        };
-        if self.cpu {
-            part("cpu", ask.cpu, all.cpu, used.cpu, |milli| Quantity::milli(milli).to_string());
-        }
-        if self.memory {
-            part("memory", ask.memory, all.memory, used.memory, show_bytes);
-        }
-        if self.storage {
-            part("ephemeral-storage", ask.storage, all.storage, used.storage, show_bytes);
-        }
-        for (name, want) in self.extended_of(shape) {
-            part(name, *want, all.extended(name), used.extended(name), |n| n.to_string());
-        }
-        parts.join("; ")
+    if lacks.memory {
+        part("memory", ask.memory, all.memory, used.memory, show_bytes);
     }
+    if lacks.storage {
+        part("ephemeral-storage", ask.storage, all.storage, used.storage, show_bytes);
+    }
+    for (name, want) in lacks.extended_of(shape) {
+        part(name, *want, all.extended(name), used.extended(name), |n| n.to_string());
+    }
+    parts.join("; ")
 }
 
 /// Bytes as people write them, in the largest unit that is exact, or with one decimal.

@@ -1,8 +1,10 @@
 //! Topology spread constraints that must hold.
 
-use super::{Ask, Filter, NodeView, Reason};
+use super::contract::{Ask, Filter};
+use super::reason::Reason;
+use crate::changes::Changes;
 use crate::pod::Shape;
-use crate::wake::Changes;
+use crate::view::NodeView;
 
 /// No domain may have more pods of a kind than `maxSkew` above the emptiest.
 pub struct KeepsSkew;
@@ -12,7 +14,7 @@ impl Filter for KeepsSkew {
         let rules = ask.pod.shape.spread.iter().enumerate().filter(|(_, rule)| rule.hard);
         for (i, rule) in rules {
             let Some(domain) = view.facts.labels.get(&rule.key) else { return Err(Reason::NoDomain) };
-            let Some(domains) = ask.around.spread.get(i) else { continue };
+            let Some(domains) = ask.neighbours.spread.get(i) else { continue };
             let here = domains.counts.get(domain).copied().unwrap_or(0);
             if here + domains.itself - domains.least > rule.max_skew {
                 return Err(Reason::TooSkewed(i));
@@ -40,7 +42,8 @@ pub fn missing(shape: &Shape, view: NodeView<'_>) -> String {
 
 /// How full the domain is.
 pub fn detail(ask: &Ask<'_>, index: usize, view: NodeView<'_>) -> String {
-    let (Some(rule), Some(domains)) = (ask.pod.shape.spread.get(index), ask.around.spread.get(index)) else {
+    let (Some(rule), Some(domains)) = (ask.pod.shape.spread.get(index), ask.neighbours.spread.get(index))
+    else {
         return "too full a domain".into();
     };
     let domain = view.facts.labels.get(&rule.key).map_or("", String::as_str);

@@ -1,7 +1,8 @@
 //! Scores by where other pods are.
 
-use super::{FULL, Score};
-use crate::filter::{Ask, NodeView};
+use super::contract::{FULL, Score};
+use crate::filter::Ask;
+use crate::view::NodeView;
 
 /// Topology spread constraints that need not hold: the emptier the domain, the better.
 pub struct EvenDomains;
@@ -11,7 +12,7 @@ pub struct LikedCompany;
 
 impl Score for EvenDomains {
     fn score(&self, ask: &Ask<'_>, view: NodeView<'_>) -> i64 {
-        let rules = ask.pod.shape.spread.iter().zip(&ask.around.spread).filter(|(rule, _)| !rule.hard);
+        let rules = ask.pod.shape.spread.iter().zip(&ask.neighbours.spread).filter(|(rule, _)| !rule.hard);
         let (mut sum, mut count) = (0, 0);
         for (rule, domains) in rules {
             count += 1;
@@ -27,11 +28,11 @@ impl Score for EvenDomains {
 
 impl Score for LikedCompany {
     fn score(&self, ask: &Ask<'_>, view: NodeView<'_>) -> i64 {
-        if ask.around.liked.is_empty() {
+        if ask.neighbours.liked.is_empty() {
             return 0;
         }
-        let (least, most) = ask.around.liked_range;
-        let worth = ask.around.worth(&view.facts.labels).clamp(least, most);
+        let (least, most) = ask.neighbours.liked_range;
+        let worth = ask.neighbours.worth(&view.facts.labels).clamp(least, most);
         if most == least { 0 } else { (worth - least) * FULL / (most - least) }
     }
 }

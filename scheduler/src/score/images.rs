@@ -1,7 +1,8 @@
 //! Scores by images that need not be pulled.
 
-use super::{FULL, Score};
-use crate::filter::{Ask, NodeView};
+use super::contract::{FULL, Score};
+use crate::filter::Ask;
+use crate::view::NodeView;
 
 /// What pulling one image saves at most, in bytes: beyond this, more is not better. As upstream's
 /// `maxContainerThreshold`.

@@ -3,20 +3,12 @@
 //! that node changes.
 
 mod company;
+mod contract;
 mod images;
 mod preferences;
 mod room;
 
-use crate::filter::{Ask, NodeView};
-
-/// The best score: 100, in thousandths.
-pub const FULL: i64 = 100_000;
-
-/// Orders the nodes left over.
-pub trait Score: Send + Sync {
-    /// 0..=[`FULL`]; more is better.
-    fn score(&self, ask: &Ask<'_>, view: NodeView<'_>) -> i64;
-}
+pub use contract::{FULL, Score};
 
 /// Every score by the name that a profile gives it a weight by.
 pub static SCORES: &[(&str, &dyn Score)] = &[

@@ -1,7 +1,8 @@
 //! Scores by what a pod would rather have, and what a node would rather not.
 
-use super::{FULL, Score};
-use crate::filter::{Ask, NodeView};
+use super::contract::{FULL, Score};
+use crate::filter::Ask;
+use crate::view::NodeView;
 
 /// Preferred node affinity: the weights of the terms that match, of all that could.
 pub struct LikedLabels;

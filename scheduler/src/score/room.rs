@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{FULL, Score};
-use crate::filter::{Ask, NodeView};
+use super::contract::{FULL, Score};
+use crate::filter::Ask;
+use crate::view::NodeView;
 
 /// The fullest first, all resources considered together.
 pub struct Packed;

@@ -3,10 +3,8 @@
 
 use std::ops::BitOr;
 
-use crate::node::NodeFacts;
-
 /// A set of changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Changes(u16);
 
 impl Changes {
@@ -43,13 +41,10 @@ impl Changes {
         self.0 & other.0 != 0
     }
 
-    /// What became different about a node, as far as it can help anybody.
-    pub fn between(old: &NodeFacts, new: &NodeFacts) -> Changes {
-        let when = |changed: bool, change: Changes| if changed { change } else { Changes::default() };
-        when(old.labels != new.labels, Changes::NODE_LABELS)
-            | when(old.taints != new.taints, Changes::NODE_TAINTS)
-            | when(old.unschedulable && !new.unschedulable, Changes::NODE_UNCORDONED)
-            | when(old.allocatable != new.allocatable || old.max_pods != new.max_pods, Changes::NODE_ROOM)
+    /// The changes of this set that have happened; nothing otherwise.
+    #[must_use]
+    pub fn when(self, happened: bool) -> Changes {
+        if happened { self } else { Changes::default() }
     }
 }
 

@@ -1,28 +1,30 @@
 //! Required affinity and anti-affinity between pods, in both directions.
 
-use super::{Ask, Filter, NodeView, Reason};
-use crate::near::NearTerm;
-use crate::wake::Changes;
+use super::contract::{Ask, Filter};
+use super::reason::Reason;
+use crate::changes::Changes;
+use crate::pod_affinity::PodTerm;
+use crate::view::NodeView;
 
 /// Whom the pod must be near to is there, whom it must not is not, and nobody there minds the pod.
-pub struct GoodCompany;
+pub struct PodAffinityHolds;
 
-impl Filter for GoodCompany {
+impl Filter for PodAffinityHolds {
     fn check(&self, ask: &Ask<'_>, view: NodeView<'_>) -> Result<(), Reason> {
-        let (rules, around, labels) = (&ask.pod.shape.near, ask.around, &view.facts.labels);
-        for (i, (term, found)) in rules.required.iter().zip(&around.required).enumerate() {
+        let (rules, neighbours, labels) = (&ask.pod.shape.pod_affinity, ask.neighbours, &view.facts.labels);
+        for (i, (term, found)) in rules.required.iter().zip(&neighbours.required).enumerate() {
             let company =
-                labels.get(&term.key).is_some_and(|d| around.first_of_its_kind || found.contains(d));
+                labels.get(&term.key).is_some_and(|d| neighbours.first_of_its_kind || found.contains(d));
             if !company {
                 return Err(Reason::NoCompany(i));
             }
         }
-        for (i, (term, found)) in rules.forbidden.iter().zip(&around.forbidden).enumerate() {
+        for (i, (term, found)) in rules.forbidden.iter().zip(&neighbours.forbidden).enumerate() {
             if labels.get(&term.key).is_some_and(|d| found.contains(d)) {
                 return Err(Reason::BadCompany(i));
             }
         }
-        if around.unwelcome.iter().any(|(key, value)| labels.get(key) == Some(value)) {
+        if neighbours.unwelcome.iter().any(|(key, value)| labels.get(key) == Some(value)) {
             return Err(Reason::Unwelcome);
         }
         Ok(())
@@ -39,6 +41,6 @@ impl Filter for GoodCompany {
 }
 
 /// The label that a rule goes by.
-pub fn key(terms: &[NearTerm], index: usize) -> &str {
+pub fn key(terms: &[PodTerm], index: usize) -> &str {
     terms.get(index).map_or("domain", |t| &t.key)
 }
