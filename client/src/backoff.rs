@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::Rng;
+use crate::chance::Chance;
 
 /// Waits that double from `first` up to `most`, with jitter, until something succeeds.
 #[derive(Clone, Debug)]
@@ -10,19 +10,25 @@ pub struct Backoff {
     first: Duration,
     most: Duration,
     failures: u32,
+    chance: Chance,
 }
 
 impl Backoff {
     /// Starts at `first`, never exceeds `most`.
     pub fn new(first: Duration, most: Duration) -> Backoff {
-        Backoff { first, most, failures: 0 }
+        Backoff::with_chance(first, most, Chance::unforeseen())
+    }
+
+    /// The same, with a source of chance for the jitter.
+    pub fn with_chance(first: Duration, most: Duration, chance: Chance) -> Backoff {
+        Backoff { first, most, failures: 0, chance }
     }
 
     /// The next wait: between half and all of the doubled one, so that many who failed together do not return together.
     pub fn next_wait(&mut self) -> Duration {
         let whole = exponential(self.first, self.most, self.failures);
         self.failures = self.failures.saturating_add(1);
-        whole.mul_f64(rand::rng().random_range(0.5..=1.0))
+        whole.mul_f64(1.0 - self.chance.share() / 2.0)
     }
 
     /// It worked: the next failure waits `first` again.
@@ -53,6 +59,12 @@ mod tests {
             let got = backoff.next_wait().as_millis();
             assert!(expected / 2 <= got && got <= expected, "{got} is not within half of {expected}");
         }
+        let waits = |seed: u64| {
+            let mut backoff = Backoff::with_chance(first, most, Chance::seeded(seed));
+            (0..6).map(|_| backoff.next_wait()).collect::<Vec<_>>()
+        };
+        assert_eq!(waits(3), waits(3), "one seed, one run");
+        assert_ne!(waits(3), waits(4));
         backoff.reset();
         assert!(backoff.next_wait() <= first);
     }

@@ -9,6 +9,7 @@
 //! cannot tell.
 
 pub mod backoff;
+pub mod chance;
 pub mod clock;
 pub mod controller;
 pub mod deadline;
@@ -36,6 +37,7 @@ use coracle_api::{Key, KindRef, Object, Revision, Status};
 use futures::stream::BoxStream;
 use serde_json::Value;
 
+pub use chance::Chance;
 pub use clock::Clock;
 pub use controller::{Action, Controller, Ctx, Plan, Refusal, Requeue, Runner, Told, Wakes};
 pub use gate::Gate;

@@ -22,6 +22,7 @@ use tonic::transport::Channel;
 pub use coracle_proto::v1::open::What;
 pub use coracle_proto::v1::{Attach, Exec, Logs, Open, PortForward};
 
+use crate::deadline::{ANSWER, in_time};
 use crate::{Error, wire};
 
 /// Standard input of a process.
@@ -101,7 +102,9 @@ fn failed(status: &tonic::Status) -> Error {
 impl Lines for GrpcLines {
     async fn connect(&self, node: &str) -> Result<BoxStream<'static, Result<Open, Error>>, Error> {
         let request = pb::ConnectRequest { node: node.into() };
-        let orders = self.nodes.clone().connect(request).await.map_err(|status| failed(&status))?;
+        let mut nodes = self.nodes.clone();
+        let orders = async { nodes.connect(request).await.map_err(|status| failed(&status)) };
+        let orders = in_time(ANSWER, orders).await?;
         Ok(orders.into_inner().map(|order| order.map_err(|status| failed(&status))).boxed())
     }
 
@@ -111,7 +114,9 @@ impl Lines for GrpcLines {
         let hello = pb::Frame { frame: Some(pb::frame::Frame::Attend(hello)) };
         let up = ReceiverStream::new(theirs.receive).map(frame_out);
         let up = futures::stream::iter([hello]).chain(up);
-        let mut down = self.nodes.clone().attend(up).await.map_err(|status| failed(&status))?.into_inner();
+        let mut nodes = self.nodes.clone();
+        let down = async { nodes.attend(up).await.map_err(|status| failed(&status)) };
+        let mut down = in_time(ANSWER, down).await?.into_inner();
         tokio::spawn(async move {
             // A line that breaks ends here as well: the agent's end sees its channel close.
             while let Some(Ok(frame)) = down.next().await {

@@ -85,6 +85,19 @@ async fn what_a_failed_run_wrote_does_not_cut_its_back_off_short() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn causes_that_are_given_back_do_not_bring_the_key_back() {
+    let queue = Queue::with_backoff(ms(10), ms(35));
+    queue.add(1, Some(Revision(5)));
+    let (_, causes) = queue.get().await.unwrap();
+    let start = Instant::now();
+    queue.remember(&1, causes);
+    queue.retry(1, &[]);
+    queue.done(&1);
+    assert_eq!(queue.get().await, Some((1, vec![Revision(5)])));
+    assert_eq!(start.elapsed(), ms(10), "it waits for its back-off");
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_adds_wake_two_waiting_workers_and_close_all_of_them() {
     let queue: Arc<Queue<u8>> = Arc::new(Queue::new());
     let worker = |queue: Arc<Queue<u8>>| tokio::spawn(async move { queue.get().await });

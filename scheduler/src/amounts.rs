@@ -48,11 +48,6 @@ impl Amounts {
         self.extended.iter().find(|(n, _)| &**n == name).map_or(0, |(_, amount)| *amount)
     }
 
-    /// Nothing at all.
-    pub fn is_zero(&self) -> bool {
-        self.cpu == 0 && self.memory == 0 && self.storage == 0 && self.extended.iter().all(|(_, a)| *a == 0)
-    }
-
     /// Adds, and stays at the limit where a sum would not fit.
     pub fn add(&mut self, other: &Amounts) {
         self.combine(other, i64::saturating_add);
@@ -86,7 +81,7 @@ pub fn exact(quantity: &Quantity) -> Exact {
     quantity.0.parse().unwrap_or(Exact::ZERO)
 }
 
-/// What a pod asks for while it lives: the containers together, or the hungriest step of its initialisation (where
+/// What a pod asks for while it lives: the containers together, or the step of its initialisation that asks for most (where
 /// the sidecars started so far run beside each init container), whichever is more; and its overhead.
 ///
 /// Source: Kubernetes docs, "Sidecar containers: resource sharing within containers".

@@ -15,7 +15,7 @@ use crate::terms::Labels;
 pub struct NodeFacts {
     /// Its labels.
     pub labels: Labels,
-    /// What puts pods off.
+    /// What keeps pods away.
     pub taints: Vec<Taint>,
     /// Cordoned.
     pub unschedulable: bool,

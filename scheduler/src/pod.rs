@@ -53,7 +53,7 @@ pub struct Shape {
     pub only_nodes: Option<Vec<String>>,
     /// Preferred node affinity, with weights.
     pub preferred: Vec<(i32, NodeTerm)>,
-    /// What it puts up with.
+    /// The taints that do not keep it away.
     pub tolerations: Vec<Toleration>,
     /// Its containers' images.
     pub images: Vec<String>,
@@ -85,7 +85,7 @@ impl HostPort {
 
 const ANY: &str = "0.0.0.0";
 
-/// What a pod puts up with.
+/// The taints that a pod tolerates.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Toleration {
     key: String,
@@ -104,7 +104,7 @@ impl Toleration {
     }
 }
 
-/// What a node puts pods off with.
+/// What keeps pods away from a node, unless they tolerate it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Taint {
     /// Its key.

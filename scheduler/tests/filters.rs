@@ -147,7 +147,7 @@ fn near(kind: &str, app: &str, key: &str) -> serde_json::Value {
 }
 
 #[test]
-fn company() {
+fn required_and_forbidden_pods() {
     let zone = |z: &str| json!({ "metadata": { "labels": { "zone": z } } });
     let db = json!({ "metadata": { "labels": { "app": "db" } } });
     let cases = [

@@ -31,7 +31,7 @@ pub use stored::{Metadata, Stored};
 use crate::backoff::Backoff;
 use crate::deadline::{ANSWER, in_time};
 use crate::typed::Typed;
-use crate::{Client, Error, Event, Interest};
+use crate::{Chance, Client, Error, Event, Interest};
 
 /// First and longest wait before a broken watch is resumed.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -46,6 +46,7 @@ pub struct Informers(Arc<Shared>);
 
 struct Shared {
     client: Arc<dyn Client>,
+    chance: Chance,
     kinds: Mutex<BTreeMap<KindRef, Registered>>,
     /// Rung when a kind is added.
     added: Notify,
@@ -98,8 +99,14 @@ pub struct Health {
 impl Informers {
     /// Without stores yet; nothing is asked of the client before [`Informers::run`].
     pub fn new(client: Arc<dyn Client>) -> Informers {
+        Informers::with_chance(client, Chance::unforeseen())
+    }
+
+    /// The same, with a source of chance for the waits between attempts.
+    pub fn with_chance(client: Arc<dyn Client>, chance: Chance) -> Informers {
         let (progress, _) = watch::channel(Progress::default());
-        Informers(Arc::new(Shared { client, kinds: Mutex::default(), added: Notify::new(), progress }))
+        let (kinds, added) = (Mutex::default(), Notify::new());
+        Informers(Arc::new(Shared { client, chance, kinds, added, progress }))
     }
 
     /// The store of a type, with all its objects. Asking again gives the same store.
@@ -222,7 +229,7 @@ impl Informers {
     }
 
     async fn keep(&self) {
-        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        let mut backoff = Backoff::with_chance(FIRST_WAIT, LONGEST_WAIT, self.0.chance.clone());
         loop {
             let broken = match self.list_unlisted().await {
                 Ok(()) => self.follow(&mut backoff).await,

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::correlate::{Correlator, Verdict};
 use super::occurrence::{Form, Occurrence};
 use crate::backoff::Backoff;
+use crate::deadline::{ANSWER, in_time};
 use crate::{Client, Clock, Error, Op, Write};
 
 /// How many events one batch holds: they share one flush of the disk.
@@ -95,7 +96,7 @@ impl Writer {
             ops.into_iter().map(|op| Write { actor: self.who.clone(), ..Write::from(op) }).collect();
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
         for attempt in 1..=ATTEMPTS {
-            let error = match self.client.write(batch.clone()).await {
+            let error = match in_time(ANSWER, self.client.write(batch.clone())).await {
                 Ok(outcomes) => {
                     let refused = outcomes.into_iter().map(|outcome| outcome.err());
                     // Namespaces that are going away refuse events; so do names that have gone.

@@ -20,18 +20,18 @@ pub fn detail(reason: Reason, ask: &Ask<'_>, view: NodeView<'_>) -> String {
         Reason::Lacks(lacks) => resources::detail(lacks, shape, view),
         Reason::NoDomain => spread::missing(shape, view),
         Reason::TooSkewed(i) => spread::detail(ask, i, view),
-        Reason::NoCompany(i) => {
+        Reason::NoRequiredPod(i) => {
             format!(
                 "no pod that the affinity rule means shares its {}",
                 pod_affinity::key(&shape.pod_affinity.required, i)
             )
         }
-        Reason::BadCompany(i) => {
+        Reason::ForbiddenPod(i) => {
             format!(
                 "a pod that the anti-affinity rule means shares its {}",
                 pod_affinity::key(&shape.pod_affinity.forbidden, i)
             )
         }
-        Reason::Unwelcome => "a pod there keeps this one away by its anti-affinity".into(),
+        Reason::KeptAway => "a pod there keeps this one away by its anti-affinity".into(),
     }
 }

@@ -6,26 +6,26 @@ use crate::changes::Changes;
 use crate::pod_affinity::PodTerm;
 use crate::view::NodeView;
 
-/// Whom the pod must be near to is there, whom it must not is not, and nobody there minds the pod.
+/// The node's domain has the pods that this one requires, none that it forbids, and none that forbids this one.
 pub struct PodAffinityHolds;
 
 impl Filter for PodAffinityHolds {
     fn check(&self, ask: &Ask<'_>, view: NodeView<'_>) -> Result<(), Reason> {
         let (rules, neighbours, labels) = (&ask.pod.shape.pod_affinity, ask.neighbours, &view.facts.labels);
         for (i, (term, found)) in rules.required.iter().zip(&neighbours.required).enumerate() {
-            let company =
+            let has_one =
                 labels.get(&term.key).is_some_and(|d| neighbours.first_of_its_kind || found.contains(d));
-            if !company {
-                return Err(Reason::NoCompany(i));
+            if !has_one {
+                return Err(Reason::NoRequiredPod(i));
             }
         }
         for (i, (term, found)) in rules.forbidden.iter().zip(&neighbours.forbidden).enumerate() {
             if labels.get(&term.key).is_some_and(|d| found.contains(d)) {
-                return Err(Reason::BadCompany(i));
+                return Err(Reason::ForbiddenPod(i));
             }
         }
         if neighbours.unwelcome.iter().any(|(key, value)| labels.get(key) == Some(value)) {
-            return Err(Reason::Unwelcome);
+            return Err(Reason::KeptAway);
         }
         Ok(())
     }

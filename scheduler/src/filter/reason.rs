@@ -22,12 +22,12 @@ pub enum Reason {
     NoDomain,
     /// The spreading rule with that index would be broken.
     TooSkewed(usize),
-    /// Nobody is there whom the pod must be near to, by the rule with that index.
-    NoCompany(usize),
-    /// Somebody is there whom the pod may not be near to, by the rule with that index.
-    BadCompany(usize),
-    /// Somebody there does not want the pod.
-    Unwelcome,
+    /// The domain has no pod that the required rule with that index means.
+    NoRequiredPod(usize),
+    /// The domain has a pod that the forbidding rule with that index means.
+    ForbiddenPod(usize),
+    /// A pod of the domain forbids this one.
+    KeptAway,
 }
 
 impl Reason {
@@ -45,16 +45,16 @@ impl Reason {
                 one("node(s) didn't match pod topology spread constraints (missing required label)")
             }
             Reason::TooSkewed(_) => one("node(s) didn't match pod topology spread constraints"),
-            Reason::NoCompany(_) => one("node(s) didn't match pod affinity rules"),
-            Reason::BadCompany(_) => one("node(s) didn't match pod anti-affinity rules"),
-            Reason::Unwelcome => one("node(s) didn't satisfy existing pods anti-affinity rules"),
+            Reason::NoRequiredPod(_) => one("node(s) didn't match pod affinity rules"),
+            Reason::ForbiddenPod(_) => one("node(s) didn't match pod anti-affinity rules"),
+            Reason::KeptAway => one("node(s) didn't satisfy existing pods anti-affinity rules"),
         }
     }
 
     /// Whether no other pod's leaving could help.
     pub fn is_final(self) -> bool {
         match self {
-            Reason::PortTaken(_) | Reason::TooSkewed(_) | Reason::BadCompany(_) | Reason::Unwelcome => false,
+            Reason::PortTaken(_) | Reason::TooSkewed(_) | Reason::ForbiddenPod(_) | Reason::KeptAway => false,
             Reason::Lacks(lacks) => lacks.for_good,
             _ => true,
         }

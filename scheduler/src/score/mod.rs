@@ -2,9 +2,9 @@
 //! everywhere and nearly equal nodes still differ; each looks at one node only, so that a node's score stays good until
 //! that node changes.
 
-mod company;
 mod contract;
 mod images;
+mod neighbours;
 mod preferences;
 mod room;
 
@@ -18,7 +18,7 @@ pub static SCORES: &[(&str, &dyn Score)] = &[
     ("FewAlike", &room::FewAlike),
     ("NodeAffinity", &preferences::LikedLabels),
     ("TaintToleration", &preferences::FewTaints),
-    ("PodTopologySpread", &company::EvenDomains),
-    ("InterPodAffinity", &company::LikedCompany),
+    ("PodTopologySpread", &neighbours::EvenDomains),
+    ("InterPodAffinity", &neighbours::PreferredPods),
     ("ImageLocality", &images::ImagesPresent),
 ];

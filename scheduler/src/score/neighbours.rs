@@ -8,7 +8,7 @@ use crate::view::NodeView;
 pub struct EvenDomains;
 
 /// Preferred affinity and anti-affinity between pods, in both directions.
-pub struct LikedCompany;
+pub struct PreferredPods;
 
 impl Score for EvenDomains {
     fn score(&self, ask: &Ask<'_>, view: NodeView<'_>) -> i64 {
@@ -26,7 +26,7 @@ impl Score for EvenDomains {
     }
 }
 
-impl Score for LikedCompany {
+impl Score for PreferredPods {
     fn score(&self, ask: &Ask<'_>, view: NodeView<'_>) -> i64 {
         if ask.neighbours.liked.is_empty() {
             return 0;
