@@ -259,7 +259,7 @@ pub struct ContainerEvent {
 pub enum Happened {
     /// It was started.
     Started,
-    /// It was sent a signal, by whomever.
+    /// It was sent a signal, by whomever, that a process can act on: any but SIGKILL.
     Signalled,
     /// It ended. A container that was restarted in place shows no more how it ended before: this does.
     Ended {

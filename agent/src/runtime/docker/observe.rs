@@ -34,6 +34,8 @@ pub fn event(event: EventMessage) -> Option<ContainerEvent> {
     let at = nanos.and_then(|nanos| Timestamp::from_nanosecond(nanos).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
     let code = attributes.get("exitCode").and_then(|text| text.parse().ok());
     let what = match event.action.as_deref()? {
+        // A kill is nobody's restart: that asks first.
+        "kill" if attributes.get("signal").is_some_and(|signal| signal == "9") => return None,
         "kill" => Happened::Signalled,
         "die" => Happened::Ended { code: code.unwrap_or(137), at },
         "destroy" => Happened::Removed,

@@ -187,7 +187,9 @@ impl Engine {
             runs.then(|| (one.millis("SIM_STOP_MS"), one.container.labels.clone()))
         });
         let Ok(Some((pause, labels))) = heard else { return };
-        self.tell(&labels, id, Happened::Signalled);
+        if signal != "SIGKILL" {
+            self.tell(&labels, id, Happened::Signalled);
+        }
         match (signal, pause) {
             ("SIGKILL", _) => self.end(id, 137, false),
             (_, None) => self.end(id, 0, false),
@@ -204,7 +206,6 @@ impl Engine {
         drop(containers);
         let labels = &removed.container.labels;
         if removed.container.state.is_running() {
-            self.tell(labels, id, Happened::Signalled);
             self.tell(labels, id, Happened::Ended { code: 137, at: self.clock.now() });
         }
         self.tell(labels, id, Happened::Removed);
