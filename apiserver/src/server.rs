@@ -164,7 +164,6 @@ impl Server {
         let objects: Arc<dyn Lookup> = registry.clone();
         let authorizer = Authorizer::new(objects.clone());
         let router = handle::router(App {
-            large: Semaphore::new(1),
             registry: registry.clone(),
             verdicts: verdicts.clone(),
             authenticator: Authenticator::new(pki.accounts().clone(), objects, config.anonymous_auth),

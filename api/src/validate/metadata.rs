@@ -13,6 +13,10 @@ use crate::validate::rules::{self, Rule::*, check};
 /// The most bytes of all annotations of an object together, keys and values.
 const ANNOTATIONS_MAX: usize = 256 * 1024;
 
+/// The most bytes of the name of a manager of fields, and of the subresource that it wrote to.
+const MANAGER_MAX: usize = 128;
+const SUBRESOURCE_MAX: usize = 256;
+
 /// Finalizers that need no domain.
 const STANDARD_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
 
@@ -36,6 +40,7 @@ pub fn validate_metadata(object: &Value, rules: MetaRules, errors: &mut Errors) 
     annotations(&meta.get("annotations"), errors);
     owner_references(&meta.get("ownerReferences"), errors);
     finalizers(&meta.get("finalizers"), errors);
+    managed_fields(&meta.get("managedFields"), errors);
     if rules.strict_finalizers {
         finalizer_domains(&meta.get("finalizers"), errors);
     }
@@ -62,6 +67,7 @@ pub fn validate_metadata_update(new: &Value, old: &Value, rules: MetaRules, erro
     labels(&new.get("labels"), errors);
     annotations(&new.get("annotations"), errors);
     owner_references(&new.get("ownerReferences"), errors);
+    managed_fields(&new.get("managedFields"), errors);
     if rules.strict_finalizers {
         finalizer_domains(&new.get("finalizers"), errors);
     }
@@ -160,6 +166,35 @@ pub fn owner_references(references: &Field, errors: &mut Errors) {
     }
 }
 
+/// Who owns which fields: written by the server, but a client may send it along.
+///
+/// Source: `ValidateManagedFields` in `k8s.io/apimachinery/pkg/apis/meta/v1/validation`.
+fn managed_fields(entries: &Field, errors: &mut Errors) {
+    for entry in entries.items() {
+        let (operation, of_type) = (entry.get("operation"), entry.get("fieldsType"));
+        if !matches!(operation.text(), "Apply" | "Update") {
+            errors.wrong(&operation, "must be `Apply` or `Update`");
+        }
+        if !matches!(of_type.text(), "" | "FieldsV1") {
+            errors.wrong(&of_type, "must be `FieldsV1`");
+        }
+        let manager = entry.get("manager");
+        if manager.text().len() > MANAGER_MAX {
+            errors.too_long(&manager, MANAGER_MAX);
+        }
+        let unprintable = |c: &char| c.is_control() || (c.is_whitespace() && *c != ' ');
+        for (at, c) in manager.text().char_indices().filter(|(_, c)| unprintable(c)) {
+            if errors.is_full() {
+                return;
+            }
+            errors.wrong(&manager, &format!("invalid character U+{:04X} (at position {at})", u32::from(c)));
+        }
+        if entry.str("subresource").len() > SUBRESOURCE_MAX {
+            errors.too_long(&entry.get("subresource"), SUBRESOURCE_MAX);
+        }
+    }
+}
+
 /// A reference with its fields in the order of the type, however the client wrote them.
 fn in_order(reference: &Value) -> Value {
     let names = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
@@ -253,6 +288,18 @@ mod tests {
                 vec![
                     "metadata.finalizers: Invalid value: [\"plain\",\"orphan\",\"foregroundDeletion\"]: finalizer orphan and foregroundDeletion cannot be both set",
                     "metadata.finalizers[0]: Invalid value: \"plain\": name is neither a standard finalizer name nor is it fully qualified",
+                ],
+            ),
+            (
+                json!({"managedFields": [
+                    {"manager": "m", "operation": "Update", "fieldsType": "FieldsV1"},
+                    {"manager": "a\u{7}", "operation": "Replace", "fieldsType": "FieldsV2", "subresource": "s".repeat(257)},
+                ]}),
+                vec![
+                    "metadata.managedFields[1].operation: Invalid value: \"Replace\": must be `Apply` or `Update`",
+                    "metadata.managedFields[1].fieldsType: Invalid value: \"FieldsV2\": must be `FieldsV1`",
+                    "metadata.managedFields[1].manager: Invalid value: \"a\\a\": invalid character U+0007 (at position 1)",
+                    "metadata.managedFields[1].subresource: Too long: may not be more than 256 bytes",
                 ],
             ),
             (

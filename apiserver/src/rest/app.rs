@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use coracle_api::Status;
 use http::{HeaderMap, HeaderName, Method, header};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
@@ -33,8 +32,6 @@ pub struct App {
     pub stop: CancellationToken,
     /// What the requests so far came to.
     pub metrics: Metrics,
-    /// Whose turn it is with a large body: its reader keeps a processor for a while, and the others answer meanwhile.
-    pub large: Semaphore,
     /// The documents about the kinds that are served.
     pub openapi: crate::discovery::OpenApi,
 }

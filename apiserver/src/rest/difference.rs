@@ -1,5 +1,7 @@
 //! What a change changed, by field path: enough for a person to see what happened, without the objects.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 /// The most fields told of one change.
@@ -35,14 +37,14 @@ fn walk(path: &mut String, before: &Value, after: &Value, fields: &mut Map<Strin
         (Value::Array(_) | Value::Null, Value::Array(items))
             if items.iter().all(|item| label(item).is_some()) =>
         {
-            let of = |label_: &str| {
-                let old = before.as_array().into_iter().flatten();
-                old.into_iter().find(|item| label(item) == Some(label_)).unwrap_or(&Value::Null)
-            };
+            let mut old: HashMap<&str, &Value> = HashMap::new();
+            for item in before.as_array().into_iter().flatten() {
+                old.entry(label(item).unwrap_or_default()).or_insert(item);
+            }
             for item in items {
                 let Some(name) = label(item) else { continue };
                 path.push_str(&format!("[{name}]"));
-                walk(path, of(name), item, fields);
+                walk(path, old.get(name).copied().unwrap_or(&Value::Null), item, fields);
                 path.truncate(length);
             }
         }

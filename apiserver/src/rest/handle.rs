@@ -27,8 +27,6 @@ use crate::lines;
 
 /// Upstream's limit for a request's body.
 const BODY_MAX: usize = 3 << 20;
-/// A body from which on it takes its turn, see [`App::large`]: a hundred times the usual.
-const BODY_LARGE: usize = 128 << 10;
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_secs(60);
 /// How long an answer may take to begin: upstream's `--request-timeout`. Only a disk that has stopped takes so long.
@@ -84,12 +82,8 @@ async fn answer(
     if matches!(asked.method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
         asked.body = read_body(body).await?;
     }
-    let answer = async {
-        let _turn = if asked.body.len() > BODY_LARGE { app.large.acquire().await.ok() } else { None };
-        dispatch(app, asked, &location).await
-    };
     // A write goes on to its end in a task of its own: only the waiting for it ends here.
-    let answer = tokio::time::timeout(ANSWER_TIME, answer).await;
+    let answer = tokio::time::timeout(ANSWER_TIME, dispatch(app, asked, &location)).await;
     answer.unwrap_or_else(|_| Err(too_slow())).map(Reply::into_response)
 }
 

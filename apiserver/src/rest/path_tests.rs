@@ -12,7 +12,6 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -54,7 +53,6 @@ fn bench() -> Bench {
         assert!(registry.get(&Key::new(&kinds::SECRET, "default", "marked")).is_some());
         let pki = Pki::open(dir.path(), Clock::system()).unwrap();
         router(App {
-            large: Semaphore::new(1),
             verdicts: Default::default(),
             authenticator: Authenticator::new(pki.accounts().clone(), registry.clone(), false),
             authorizer: Authorizer::new(registry.clone()),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use coracle_api::table::{Form, Include};
 use coracle_api::{KindRef, Revision, Status};
 use serde_json::{Value, json};
 
@@ -15,6 +16,7 @@ use crate::entry::Entry;
 use crate::http::accept::{Media, Offer, Shape};
 use crate::http::path::Target;
 use crate::http::reply::{Reply, no_method};
+use crate::large::LARGE;
 use crate::state::list::Listing;
 use crate::state::selection::Selection;
 
@@ -80,40 +82,61 @@ pub async fn list(app: &Arc<App>, asked: &Asked, target: &Target) -> Result<Repl
     let options = options.options()?;
     app.registry.reach(options.revision.unwrap_or_default()).await?;
     let listing = app.registry.list(&selection, &options)?;
-    render(app, asked, &target.kind, listing, &media)
+    render(app, asked, &target.kind, listing, media).await
 }
 
 /// A list in the form that the client wants.
-pub fn render(
+pub async fn render(
     app: &App,
     asked: &Asked,
     kind: &KindRef,
     listing: Listing,
-    media: &Media,
+    media: Media,
 ) -> Result<Reply, Status> {
     let metadata = list_metadata(listing.revision, &listing.continue_token, listing.remaining);
-    let entries = &listing.entries;
+    let whole = media.shape == Shape::Whole && kind.view.is_none();
+    // Only what is sent as it is can be sent piece by piece.
+    if whole && !media.yaml && !media.pretty {
+        return Ok(Reply::pieces(Body::new(Items::new(kind, &metadata, listing.entries))));
+    }
+    let api_version = match &media.shape {
+        Shape::Table(version) | Shape::PartialList(version) => format!("meta.k8s.io/{version}"),
+        _ => String::new(),
+    };
+    let include = match &media.shape {
+        Shape::Table(_) => form(app, asked, "")?.include,
+        _ => Include::None,
+    };
+    let size: usize = listing.entries.iter().map(|entry| entry.object.json.len()).sum();
+    let (kind, now) = (kind.clone(), app.registry.clock().now());
+    let print = move || {
+        let form = Form { api_version: &api_version, include, headed: true, now };
+        print(&kind, listing.entries, metadata, form, &media)
+    };
+    if size < LARGE { print() } else { app.registry.large().run(async move { print() }).await? }
+}
+
+/// All that is in a list, in the form that the client wants.
+fn print(
+    kind: &KindRef,
+    entries: Vec<Entry>,
+    metadata: Value,
+    form: Form,
+    media: &Media,
+) -> Result<Reply, Status> {
+    let api_version = form.api_version;
     match &media.shape {
         Shape::Whole if kind.view.is_none() => {
-            let items = Items::new(kind, &metadata, listing.entries);
-            // Only what is sent as it is can be sent piece by piece.
-            Ok(if media.yaml || media.pretty {
-                Reply::json(200, items.whole(), media)
-            } else {
-                Reply::pieces(Body::new(items))
-            })
+            Ok(Reply::json(200, Items::new(kind, &metadata, entries).whole(), media))
         }
-        Shape::Table(version) => {
+        Shape::Table(_) => {
             let values: Vec<Value> = entries.iter().map(Entry::value).collect();
-            let api_version = format!("meta.k8s.io/{version}");
-            let form = form(app, asked, &api_version)?;
             Ok(Reply::value(200, &kind.table.print(&values, metadata, form), media))
         }
-        Shape::PartialList(version) => {
-            let api_version = format!("meta.k8s.io/{version}");
+        Shape::PartialList(_) => {
             let items: Vec<Value> = entries
                 .iter()
-                .map(|entry| coracle_api::table::partial_metadata(&entry.value(), &api_version))
+                .map(|entry| coracle_api::table::partial_metadata(&entry.value(), api_version))
                 .collect();
             // An empty list of this type alone is null, by an oversight of upstream's.
             let items = if items.is_empty() { Value::Null } else { items.into() };

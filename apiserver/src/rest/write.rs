@@ -36,7 +36,7 @@ pub async fn create(app: &App, asked: &Asked, target: &Target) -> Result<Reply, 
 
 /// `POST` of a binding that names its pod only inside.
 pub async fn bind(app: &App, asked: &Asked, namespace: String) -> Result<Reply, Status> {
-    let binding: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
+    let binding = app.registry.read_binding(body(asked)?).await?;
     let name = binding["metadata"]["name"].as_str().unwrap_or_default().to_string();
     let target = Target {
         kind: coracle_api::kinds::POD.handle(),
@@ -74,7 +74,7 @@ pub async fn patch(app: &App, asked: &Asked, target: &Target) -> Result<Reply, S
 /// `DELETE` of an object.
 pub async fn delete(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
     let media = media(asked, Offer::Objects)?;
-    let (options, dry_run) = delete_options(asked)?;
+    let (options, dry_run) = delete_options(app, asked).await?;
     let context = Context { dry_run, ..context(asked, &WriteQuery::default()) };
     let orphans = options.orphan_dependents;
     let answer = app.registry.perform(&context, Operation::Delete { key: key(target), options }).await;
@@ -98,7 +98,7 @@ pub async fn delete_collection(app: &App, asked: &Asked, target: &Target) -> Res
     let media = media(asked, Offer::Objects)?;
     let list = ListQuery::read(&asked.query, false)?;
     let selection = Selection::parse(&target.kind, target.namespace.clone(), &list.labels, &list.fields)?;
-    let (options, dry_run) = delete_options(asked)?;
+    let (options, dry_run) = delete_options(app, asked).await?;
     let context = Context { dry_run, ..context(asked, &WriteQuery::default()) };
     let page = list.options()?;
     let (outcome, warnings) = app.registry.delete_collection(&context, &selection, &page, &options).await;
@@ -106,7 +106,7 @@ pub async fn delete_collection(app: &App, asked: &Asked, target: &Target) -> Res
         Ok(listing) => Listing { continue_token: String::new(), remaining: None, ..listing },
         Err(status) => return Ok(Reply::status(&status, &media).warning(warnings)),
     };
-    Ok(render(app, asked, &target.kind, listed, &media)?.warning(warnings))
+    Ok(render(app, asked, &target.kind, listed, media).await?.warning(warnings))
 }
 
 /// The key under the kind that was asked for: a view decodes and validates in its own form.
@@ -180,8 +180,8 @@ fn patch_form(content_type: &str, force: bool) -> Result<PatchForm, Status> {
 }
 
 /// The options of a delete: from the body if there is one, else from the query.
-fn delete_options(asked: &Asked) -> Result<(DeleteOptions, bool), Status> {
-    let given = if asked.body.is_empty() { from_query(asked)? } else { from_body(asked)? };
+async fn delete_options(app: &App, asked: &Asked) -> Result<(DeleteOptions, bool), Status> {
+    let given = if asked.body.is_empty() { from_query(asked)? } else { from_body(app, asked).await? };
     let mut errors = Errors::new();
     let mut options = DeleteOptions {
         grace_seconds: given["gracePeriodSeconds"].as_i64(),
@@ -239,9 +239,9 @@ fn from_query(asked: &Asked) -> Result<Value, Status> {
     Ok(given)
 }
 
-fn from_body(asked: &Asked) -> Result<Value, Status> {
+async fn from_body(app: &App, asked: &Asked) -> Result<Value, Status> {
     let frame = "the object provided is unrecognized (must be of type DeleteOptions): ";
-    crate::write::options::decode_options(body(asked)?).map_err(|mut status| {
+    app.registry.read_options(body(asked)?).await.map_err(|mut status| {
         // Options are read by a decoder without these frills.
         if let Some(rest) = status.message.strip_prefix(frame) {
             let end = rest.rfind(" (").unwrap_or(rest.len());

@@ -3,7 +3,7 @@
 //!
 //! Source: `pkg/registry/core/service/storage/alloc.go` for the order of steps and the texts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use coracle_api::field::is_zero;
@@ -222,25 +222,25 @@ impl Attempt<'_> {
             .iter()
             .map(|port| (int(port, "/port"), int(port, "/nodePort")))
             .collect();
-        let mut given: Vec<(i64, i64)> = Vec::new();
+        // The port on nodes that is asked for, and the one that was given, by the port's own number.
+        let mut asked_for: HashMap<i64, i64> = HashMap::new();
+        for &(number, asked) in ports.iter().filter(|(_, asked)| *asked != 0) {
+            asked_for.entry(number).or_insert(asked);
+        }
+        let mut given: HashMap<i64, i64> = HashMap::new();
         for (index, &(number, asked)) in ports.iter().enumerate() {
             if asked == 0 && !automatic {
                 continue;
             }
-            let shared = given.iter().find(|(port, _)| *port == number).map(|(_, on_node)| *on_node);
-            let on_node = match shared {
+            let on_node = match given.get(&number).copied() {
                 Some(shared) if asked == 0 || asked == shared => shared,
                 Some(_) => self.port(index, asked)?,
                 None => {
-                    let asked = ports
-                        .iter()
-                        .find(|(port, asked)| *port == number && *asked != 0)
-                        .map(|(_, asked)| *asked);
-                    let on_node = match asked {
-                        Some(asked) => self.port(index, asked)?,
+                    let on_node = match asked_for.get(&number) {
+                        Some(asked) => self.port(index, *asked)?,
                         None => self.any_port()?,
                     };
-                    given.push((number, on_node));
+                    given.insert(number, on_node);
                     on_node
                 }
             };
@@ -252,12 +252,16 @@ impl Attempt<'_> {
     /// Ports for a service that had some: new ones only where they are new.
     fn more_ports(&mut self, service: &mut Value, old: &Value) -> Result<(), Refused> {
         let automatic = allocates(service);
-        let held = node_ports(old);
+        let held: HashSet<i64> = node_ports(old).into_iter().collect();
+        // Ports of one number on nodes share it.
+        let mut taken: HashSet<i64> = HashSet::new();
         for index in 0..list(service, "/spec/ports").len() {
             let asked = int(&service["spec"]["ports"][index], "/nodePort");
             if asked == 0 && automatic {
-                service["spec"]["ports"][index]["nodePort"] = self.any_port()?.into();
-            } else if asked != 0 && !held.contains(&asked) && !self.taken.ports.contains(&asked) {
+                let given = self.any_port()?;
+                taken.insert(given);
+                service["spec"]["ports"][index]["nodePort"] = given.into();
+            } else if asked != 0 && !held.contains(&asked) && taken.insert(asked) {
                 self.port(index, asked)?;
             }
         }

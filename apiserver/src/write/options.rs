@@ -1,19 +1,45 @@
-//! The options that a delete, or the delete of a collection, may carry in its body.
+//! Documents that are read before it is known what is to be written: the options that a delete may carry in its body, and a
+//! binding that names its pod only inside.
 
 use coracle_api::Status;
 use coracle_api::decode::{META, Target};
 use serde_json::Value;
 
-use super::decode;
 use super::operation::{Body, Context, FieldValidation};
+use super::{Registry, decode};
+use crate::large::LARGE;
 
-/// Reads `DeleteOptions`, in any encoding and of any group and version: clients send those of the group that they delete in.
-///
-/// # Errors
-/// 400 for what is none.
-pub fn decode_options(body: Body) -> Result<Value, Status> {
-    let target = Target::named(META, "v1", "DeleteOptions")
-        .ok_or_else(|| Status::internal("no schema for DeleteOptions"))?;
+impl Registry {
+    /// Reads `DeleteOptions`, in any encoding and of any group and version: clients send those of the group that they delete in.
+    ///
+    /// # Errors
+    /// 400 for what is none.
+    pub async fn read_options(&self, body: Body) -> Result<Value, Status> {
+        self.read(META, "DeleteOptions", body).await
+    }
+
+    /// Reads a `Binding`, in any encoding.
+    ///
+    /// # Errors
+    /// 400 for what is none.
+    pub async fn read_binding(&self, body: Body) -> Result<Value, Status> {
+        self.read("", "Binding", body).await
+    }
+
+    async fn read(&self, group: &'static str, kind: &'static str, body: Body) -> Result<Value, Status> {
+        match &body {
+            Body::Bytes(_, bytes) if bytes.len() >= LARGE => {
+                self.large.run(async move { decode_quietly(group, kind, body) }).await?
+            }
+            _ => decode_quietly(group, kind, body),
+        }
+    }
+}
+
+/// Unknown fields are told of where the document is carried out, if anywhere.
+fn decode_quietly(group: &str, kind: &str, body: Body) -> Result<Value, Status> {
+    let target =
+        Target::named(group, "v1", kind).ok_or_else(|| Status::internal(format!("no schema for {kind}")))?;
     let context = Context { field_validation: FieldValidation::Ignore, ..Context::default() };
     decode::typed(&context, &target, body, &mut Vec::new())
 }
@@ -68,7 +94,7 @@ mod tests {
         for api_version in served.chain(others) {
             for (given, message) in options() {
                 for (format, body) in encoded(&api_version, "DeleteOptions", &given, &message) {
-                    let found = decode_options(Body::Bytes(format, body.into()));
+                    let found = decode_quietly(META, "DeleteOptions", Body::Bytes(format, body.into()));
                     let mut found =
                         found.unwrap_or_else(|why| panic!("{api_version} {given} {format:?}: {why}"));
                     let fields = found.as_object_mut().unwrap();
@@ -83,7 +109,8 @@ mod tests {
     fn what_is_of_another_kind_is_none() {
         for kind in ["Pod", "CreateOptions", "Nope"] {
             for (format, body) in encoded("v1", kind, &json!({}), &[]) {
-                let refused = decode_options(Body::Bytes(format, body.into())).unwrap_err();
+                let refused =
+                    decode_quietly(META, "DeleteOptions", Body::Bytes(format, body.into())).unwrap_err();
                 assert_eq!(refused.code, 400, "{kind} {format:?}: {refused}");
             }
         }
