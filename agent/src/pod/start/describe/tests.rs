@@ -44,7 +44,9 @@ fn body(pod: &Pod) -> Value {
 /// The whole body of the plainest container: nothing is asked for that nobody asked for.
 #[test]
 fn a_plain_container() {
-    insta::assert_json_snapshot!(body(&pod(&json!({}), &json!({}))));
+    let body = body(&pod(&json!({}), &json!({})));
+    // The engine's client keeps some lists in maps without an order.
+    insta::with_settings!({sort_maps => true}, { insta::assert_json_snapshot!(body) });
 }
 
 #[test]
