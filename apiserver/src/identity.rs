@@ -49,6 +49,11 @@ impl Identity {
         self.groups.iter().any(|g| g == group)
     }
 
+    /// Whether this is one of the cluster's own components.
+    pub fn is_component(&self) -> bool {
+        ["system:kube-controller-manager", "system:kube-scheduler"].contains(&self.user.as_str())
+    }
+
     /// Which node this is, if it is one.
     pub fn node(&self) -> Option<&str> {
         self.user.strip_prefix(NODE_PREFIX).filter(|name| !name.is_empty() && self.is_in(NODES))

@@ -9,8 +9,10 @@
 //!
 //! Watched: nothing. Written: whatever is asked for, once it has been decoded, defaulted, admitted and validated.
 
+mod accept;
 pub mod admission;
 pub mod auth;
+pub mod connections;
 pub mod discovery;
 pub mod entry;
 pub mod faces;

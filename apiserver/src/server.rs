@@ -7,21 +7,19 @@ use std::time::Duration;
 
 use coracle_client::Client;
 use coracle_client::clock::Clock;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use jiff::SignedDuration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::authenticate::{Authenticator, certified};
+use crate::accept::Listening;
+use crate::auth::authenticate::Authenticator;
 use crate::auth::authorize::Authorizer;
 use crate::auth::lookup::Lookup;
+use crate::connections::{Connections, Limits};
 use crate::faces;
-use crate::http::connection::{Connection, Peer};
 use crate::identity::Identity;
 use crate::lines::Lines;
 use crate::local::LocalClient;
@@ -33,17 +31,6 @@ use crate::store::{Bounds, Embedded, Store, StoreError};
 use crate::verdicts::Verdicts;
 use crate::write::expiry;
 
-/// How long a client may take to shake hands.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// An HTTP/2 client that has vanished, such as an agent after a power cut, is noticed within the sum of these.
-const ALIVE_EVERY: Duration = Duration::from_secs(10);
-const ALIVE_ANSWER: Duration = Duration::from_secs(5);
-/// How long a connection may be idle, or take to send a request's head: upstream's time for the former.
-const IDLE: Duration = Duration::from_secs(90);
-/// The most connections at a time; more wait to be accepted. Each watch of an HTTP/1.1 client is one.
-const CONNECTIONS: usize = 10_000;
-/// The most requests at a time on one connection.
-const STREAMS: u32 = 1000;
 /// How long open connections get to finish at shutdown; watches never do by themselves.
 const DRAIN: Duration = Duration::from_millis(500);
 /// How often history is looked through for what is too old.
@@ -66,6 +53,8 @@ pub struct Config {
     pub anonymous_auth: bool,
     /// How long events are kept after they were last written.
     pub event_ttl: Duration,
+    /// How many connections there may be.
+    pub limits: Limits,
 }
 
 /// How long events are kept unless told otherwise: as long as upstream keeps them.
@@ -82,6 +71,7 @@ impl Config {
             names: Vec::new(),
             anonymous_auth: false,
             event_ttl: EVENT_TTL,
+            limits: Limits::default(),
         }
     }
 }
@@ -164,6 +154,7 @@ impl Server {
         let objects: Arc<dyn Lookup> = registry.clone();
         let authorizer = Authorizer::new(objects.clone());
         let router = handle::router(App {
+            body_time: config.limits.body,
             registry: registry.clone(),
             verdicts: verdicts.clone(),
             authenticator: Authenticator::new(pki.accounts().clone(), objects, config.anonymous_auth),
@@ -179,7 +170,15 @@ impl Server {
         tasks.spawn(forget(registry.clone(), stop.clone()));
         let event_ttl = SignedDuration::try_from(config.event_ttl).unwrap_or(SignedDuration::MAX);
         tasks.spawn(expiry::run(registry.clone(), event_ttl, stop.clone()));
-        tasks.spawn(accept(listener, TlsAcceptor::from(tls), router, stop.clone(), tasks.clone()));
+        let listening = Listening {
+            listener,
+            tls: TlsAcceptor::from(tls),
+            router,
+            connections: Connections::new(config.limits),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        };
+        tasks.spawn(listening.accept());
         Ok(Server { address, registry, verdicts, authorizer, lines, pki, stop, tasks })
     }
 
@@ -242,60 +241,4 @@ async fn forget(registry: Arc<Registry>, stop: CancellationToken) {
 fn url(address: SocketAddr) -> String {
     let ip = if address.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { address.ip() };
     format!("https://{}", SocketAddr::new(ip, address.port()))
-}
-
-async fn accept(
-    listener: TcpListener,
-    tls: TlsAcceptor,
-    router: axum::Router,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let next = async {
-            let place = places.clone().acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let Some((place, accepted)) = stop.run_until_cancelled(next).await else { return };
-        match accepted {
-            Ok((stream, _)) => {
-                let served = serve(stream, tls.clone(), router.clone(), stop.clone());
-                tasks.spawn(async move {
-                    served.await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                // Usually out of file descriptors: others must close some first.
-                tracing::warn!(%error, "accept");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-}
-
-async fn serve(stream: TcpStream, tls: TlsAcceptor, router: axum::Router, stop: CancellationToken) {
-    let _ = stream.set_nodelay(true);
-    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
-    // Verified in the handshake: it is of this cluster's authority.
-    let chain = stream.get_ref().1.peer_certificates();
-    let peer = chain.and_then(|chain| chain.first()).map_or(Peer::Unknown, |leaf| certified(leaf));
-    let router = router.layer(axum::Extension(Connection { peer }));
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
-    let http2 = &mut builder.http2();
-    http2.timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
-    http2.keep_alive_interval(ALIVE_EVERY).keep_alive_timeout(ALIVE_ANSWER);
-    let service = TowerToHyperService::new(router);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        // A connection that breaks is the client's affair.
-        _ = connection.as_mut() => {}
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = tokio::time::timeout(DRAIN, connection).await;
-        }
-    }
 }

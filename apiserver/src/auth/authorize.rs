@@ -61,7 +61,7 @@ impl Authorizer {
     }
 
     fn decide(&self, user: &Identity, asked: &Attributes) -> Decision {
-        if user.is_in(MASTERS) || is_component(user) {
+        if user.is_in(MASTERS) || user.is_component() {
             return Decision::Allowed;
         }
         if asked.resource.is_empty() {
@@ -78,10 +78,6 @@ impl Authorizer {
             None => Decision::Refused(None),
         }
     }
-}
-
-fn is_component(user: &Identity) -> bool {
-    ["system:kube-controller-manager", "system:kube-scheduler"].contains(&user.user.as_str())
 }
 
 /// What all who are known may ask about themselves (upstream's `system:basic-user`), and how a new node comes to its certificate.

@@ -1,5 +1,6 @@
 //! What is known of a client before it asks anything: whom the certificate of its connection names.
 
+use crate::connections::Place;
 use crate::identity::Identity;
 
 /// What a connection's client certificate says. TLS has verified that it is of this cluster's authority.
@@ -19,4 +20,6 @@ pub enum Peer {
 pub struct Connection {
     /// Who is at the other end.
     pub peer: Peer,
+    /// Its place among the server's connections.
+    pub place: Option<Place>,
 }

@@ -11,3 +11,4 @@ pub mod connection;
 pub mod path;
 pub mod query;
 pub mod reply;
+pub mod upgrade;

@@ -2,12 +2,13 @@
 //! people.
 //!
 //! ```text
-//!  kubectl logs, exec, attach --> http --> Lines::open --Open--> agent
+//!  kubectl logs, exec, attach --> serve --> Lines::open --Open--> agent
 //!        ^----- log, socket <---- Duplex <---- attend -----------'
 //! ```
 
-pub mod http;
+pub mod serve;
 pub mod service;
+pub mod session;
 
 mod log;
 mod options;

@@ -21,12 +21,14 @@ const ERROR: u8 = 3;
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What the server speaks, best first.
-pub(super) const PROTOCOLS: [&str; 5] = [
+pub(super) const PROTOCOLS: [&str; 6] = [
     "v5.channel.k8s.io",
     "v4.channel.k8s.io",
     "v4.base64.channel.k8s.io",
     "channel.k8s.io",
     "base64.channel.k8s.io",
+    // For clients that name none.
+    "",
 ];
 
 /// A protocol's ways.
@@ -35,11 +37,17 @@ pub(super) struct Protocol {
     base64: bool,
     /// The end is told as a `Status` in JSON, not as text.
     status: bool,
+    /// A message on the last channel says that the client has closed one.
+    closes: bool,
 }
 
 impl Protocol {
     pub(super) fn named(name: &str) -> Protocol {
-        Protocol { base64: name.contains("base64"), status: name.starts_with('v') }
+        Protocol {
+            base64: name.contains("base64"),
+            status: name.starts_with('v'),
+            closes: name.starts_with("v5."),
+        }
     }
 
     fn message(self, channel: u8, data: &[u8]) -> Message {
@@ -52,17 +60,25 @@ impl Protocol {
         Message::Binary(bytes.freeze())
     }
 
-    /// The channel and the bytes of a message; `None` for one that says nothing.
+    /// The channel and the bytes of a message; `None` for one that says nothing. Text and binary messages carry the same bytes:
+    /// clients choose the type by what they hold (`write_stdin("text")`), not by the protocol.
     fn read(self, message: Message) -> Option<(u8, Bytes)> {
-        match message {
-            Message::Binary(data) if !self.base64 => Some((*data.first()?, data.slice(1..))),
-            Message::Text(text) if self.base64 => {
-                let channel = text.as_bytes().first()?.checked_sub(b'0')?;
-                let data = STANDARD.decode(text.get(1..)?.trim_end()).ok()?;
-                Some((channel, data.into()))
-            }
-            _ => None,
+        let bytes = match message {
+            Message::Binary(bytes) => bytes,
+            Message::Text(text) => Bytes::from(text),
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return None,
+        };
+        let (&first, rest) = bytes.split_first()?;
+        if !self.base64 {
+            return Some((first, bytes.slice(1..)));
         }
+        let data = STANDARD.decode(rest.trim_ascii_end()).ok()?;
+        Some((first.checked_sub(b'0')?, data.into()))
+    }
+
+    /// Whether what comes on a channel is for the container.
+    fn takes(self, channel: u8) -> bool {
+        matches!(channel, STDIN | RESIZE) || (channel == CLOSE && self.closes)
     }
 
     fn end(self, status: Option<&Status>) -> Message {
@@ -103,9 +119,7 @@ async fn inward(stream: &mut SplitStream<WebSocket>, protocol: Protocol, send: m
             return;
         }
         let Some((channel, data)) = protocol.read(message) else { continue };
-        if matches!(channel, STDIN | RESIZE | CLOSE)
-            && send.send(Frame::Data { channel, data }).await.is_err()
-        {
+        if protocol.takes(channel) && send.send(Frame::Data { channel, data }).await.is_err() {
             // The process is over, but what it wrote may still be on its way out.
             std::future::pending::<()>().await;
         }
@@ -135,10 +149,21 @@ async fn outward(
         }
     };
     let _ = sink.send(last).await;
-    // Clients take a close without a code for an error.
-    let farewell = CloseFrame { code: close_code::NORMAL, reason: "".into() };
-    let _ = sink.send(Message::Close(Some(farewell))).await;
+    let _ = sink.send(farewell()).await;
     let _ = sink.flush().await;
+}
+
+/// Clients take a close without a code for an error.
+fn farewell() -> Message {
+    Message::Close(Some(CloseFrame { code: close_code::NORMAL, reason: "".into() }))
+}
+
+/// Closes a socket on which nothing more is sent, once the client has heard of it.
+pub(super) async fn close(socket: &mut WebSocket) {
+    if socket.send(farewell()).await.is_ok() {
+        let rest = async { while let Some(Ok(_)) = socket.recv().await {} };
+        let _ = tokio::time::timeout(FAREWELL, rest).await;
+    }
 }
 
 #[cfg(test)]
@@ -153,10 +178,38 @@ mod tests {
             assert_eq!(got, Some((2, Bytes::from_static(b"a\0b"))), "{name}");
             assert_eq!(protocol.read(protocol.message(1, b"")), Some((1, Bytes::new())), "{name}");
         }
-        let plain = Protocol::named("v5.channel.k8s.io");
-        assert_eq!(plain.read(Message::Binary(Bytes::new())), None);
-        assert_eq!(plain.read(Message::Text("1".into())), None);
-        assert_eq!(Protocol::named("base64.channel.k8s.io").read(Message::Text("1?".into())), None);
+    }
+
+    #[test]
+    fn either_type_of_message_carries_the_same_bytes() {
+        let both = |text: &str| [Message::Text(text.into()), Message::Binary(text.to_owned().into())];
+        for name in PROTOCOLS {
+            let protocol = Protocol::named(name);
+            let (sent, empty) = if protocol.base64 { ("0aMO2", "4") } else { ("\0h\u{f6}", "\u{4}") };
+            for message in both(sent) {
+                let expected = Some((STDIN, Bytes::from("h\u{f6}")));
+                assert_eq!(protocol.read(message.clone()), expected, "{name}: {message:?}");
+            }
+            for message in both(empty) {
+                assert_eq!(
+                    protocol.read(message.clone()),
+                    Some((RESIZE, Bytes::new())),
+                    "{name}: {message:?}"
+                );
+            }
+            for message in both("") {
+                assert_eq!(protocol.read(message), None, "{name}");
+            }
+            for message in [Message::Ping("\0x".into()), Message::Pong("\0x".into()), Message::Close(None)] {
+                assert_eq!(protocol.read(message), None, "{name}");
+            }
+            assert_eq!(protocol.takes(CLOSE), name.starts_with("v5"), "{name}");
+            assert!(protocol.takes(STDIN) && protocol.takes(RESIZE) && !protocol.takes(STDOUT), "{name}");
+        }
+        let base64 = Protocol::named("base64.channel.k8s.io");
+        for message in ["1?", "!aMO2"].into_iter().flat_map(both) {
+            assert_eq!(base64.read(message), None, "what is no base64, and what is no channel");
+        }
     }
 
     #[test]

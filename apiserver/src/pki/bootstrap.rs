@@ -8,7 +8,8 @@ use rand::seq::IndexedRandom;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{PkiError, files};
+use super::error::PkiError;
+use super::files;
 
 const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 /// More than anybody hands out; the oldest go first.

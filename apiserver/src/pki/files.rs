@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::PkiError;
+use super::error::PkiError;
 
 /// Makes a folder that only its owner can enter.
 pub(super) fn make_private_dir(path: &Path) -> Result<(), PkiError> {

@@ -10,6 +10,7 @@
 //! Keys are written with mode 0600 and never logged.
 
 mod bootstrap;
+mod error;
 mod files;
 pub mod token;
 
@@ -30,6 +31,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+pub use error::PkiError;
 pub use files::write_private;
 use token::AccountTokens;
 
@@ -49,52 +51,6 @@ pub struct Pki {
     accounts: Arc<AccountTokens>,
     bootstrap: bootstrap::Tokens,
     clock: Clock,
-}
-
-/// Why there is no certificate.
-#[derive(Debug, thiserror::Error)]
-pub enum PkiError {
-    /// A file cannot be read or written.
-    #[error("{path}: {source}", path = path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file is not what it should be. Nothing is made anew in its place: everything that trusts the old would break.
-    #[error("{path}: {what}", path = path.display())]
-    Damaged {
-        /// Which.
-        path: PathBuf,
-        /// In what way.
-        what: String,
-    },
-    /// A certificate or TLS set-up cannot be made.
-    #[error("certificates: {0}")]
-    Crypto(String),
-}
-
-impl PkiError {
-    fn at(path: &Path, source: std::io::Error) -> PkiError {
-        PkiError::File { path: path.into(), source }
-    }
-
-    fn damaged(path: &Path, what: impl std::fmt::Display) -> PkiError {
-        PkiError::Damaged { path: path.into(), what: what.to_string() }
-    }
-}
-
-impl From<rcgen::Error> for PkiError {
-    fn from(error: rcgen::Error) -> PkiError {
-        PkiError::Crypto(error.to_string())
-    }
-}
-
-impl From<rustls::Error> for PkiError {
-    fn from(error: rustls::Error) -> PkiError {
-        PkiError::Crypto(error.to_string())
-    }
 }
 
 impl Pki {

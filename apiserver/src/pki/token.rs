@@ -13,7 +13,8 @@ use ring::signature::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{PkiError, files};
+use super::error::PkiError;
+use super::files;
 
 /// Who issues the tokens, and whom they are for when nobody says otherwise.
 pub const ISSUER: &str = "https://kubernetes.default.svc";

@@ -1,6 +1,7 @@
 //! What every handler may use, and what every handler is given.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use coracle_api::Status;
@@ -32,6 +33,8 @@ pub struct App {
     pub stop: CancellationToken,
     /// What the requests so far came to.
     pub metrics: Metrics,
+    /// How long a client may take to send a body.
+    pub body_time: Duration,
     /// The documents about the kinds that are served.
     pub openapi: crate::discovery::OpenApi,
 }

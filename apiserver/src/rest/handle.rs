@@ -14,21 +14,21 @@ use http::Method;
 use http::request::Parts;
 
 use super::app::{App, Asked};
-use super::{changes, health, read, write};
+use super::{changes, health, read, socket, write};
 use crate::auth::attributes::Attributes;
+use crate::connections::Class;
 use crate::discovery;
 use crate::http::accept::{self, Media, Offer, negotiate};
 use crate::http::connection::Connection;
 use crate::http::path::{self, Location, Route, Target};
 use crate::http::query::Query;
 use crate::http::reply::{self, Reply};
-use crate::identity::Identity;
+use crate::http::upgrade::{self, Wish};
+use crate::identity::{ANONYMOUS, Identity};
 use crate::lines;
 
 /// Upstream's limit for a request's body.
 const BODY_MAX: usize = 3 << 20;
-/// How long a client may take to send its body.
-const BODY_TIME: Duration = Duration::from_secs(60);
 /// How long an answer may take to begin: upstream's `--request-timeout`. Only a disk that has stopped takes so long.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
@@ -65,26 +65,45 @@ async fn answer(
     asked.user = may(app, std::mem::take(&mut asked.user), parts, &location, &asked.query)?;
     match &location.route {
         // Conversations with containers are no documents: what such a client sends is not read beforehand.
-        Route::Resource(target) if lines::http::serves(target) => {
-            let streams = lines::http::App {
+        Route::Resource(target) if lines::serve::serves(target) => {
+            let streams = lines::session::App {
                 registry: app.registry.clone(),
                 lines: app.lines.clone(),
                 stop: app.stop.clone(),
                 user: asked.user.clone(),
             };
-            return lines::http::answer(&streams, target, &asked.query, parts).await;
+            return lines::serve::answer(&streams, target, &asked.query, parts).await;
         }
         Route::Issuer => {
             return discovery::issuer::answer(&location.path, &asked.accept, app.authenticator.accounts());
         }
         _ => {}
     }
+    let wants_socket = upgrade::wish(&parts.headers) == Wish::Socket;
+    let socket = if wants_socket && is_watch(asked, &location) {
+        match upgrade::socket(parts, &socket::PROTOCOLS).await {
+            Ok(socket) => Some(socket),
+            Err(refusal) => return Ok(refusal),
+        }
+    } else {
+        None
+    };
     if matches!(asked.method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
-        asked.body = read_body(body).await?;
+        asked.body = read_body(body, app.body_time).await?;
     }
     // A write goes on to its end in a task of its own: only the waiting for it ends here.
     let answer = tokio::time::timeout(ANSWER_TIME, dispatch(app, asked, &location)).await;
-    answer.unwrap_or_else(|_| Err(too_slow())).map(Reply::into_response)
+    let reply = answer.unwrap_or_else(|_| Err(too_slow()))?;
+    Ok(match socket {
+        Some(socket) if reply.code == 200 => socket::answer(socket, reply.body, app.stop.clone()),
+        _ => reply.into_response(),
+    })
+}
+
+/// Whether events are asked for.
+fn is_watch(asked: &Asked, location: &Location) -> bool {
+    matches!(location.route, Route::Resource(_))
+        && Attributes::of(&asked.method, location, &asked.query).verb == "watch"
 }
 
 /// 504: whether a write has happened is not known.
@@ -96,7 +115,12 @@ fn too_slow() -> Status {
 /// Who asks, before anything else is looked at.
 fn who(app: &App, parts: &Parts, route: Option<&Route>) -> Result<Identity, Status> {
     let connection = parts.extensions.get::<Connection>().cloned().unwrap_or_default();
-    app.authenticator.identify(&connection.peer, &parts.headers, route)
+    let user = app.authenticator.identify(&connection.peer, &parts.headers, route)?;
+    if let Some(place) = connection.place.filter(|_| user.user != ANONYMOUS) {
+        // It has a place already, and keeps it.
+        let _ = place.belongs_to(Class::Known);
+    }
+    Ok(user)
 }
 
 /// In whose name the request is made, and whether all that it is about is allowed.
@@ -115,8 +139,8 @@ fn may(
     Ok(user)
 }
 
-async fn read_body(body: Body) -> Result<Bytes, Status> {
-    match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY_MAX)).await {
+async fn read_body(body: Body, within: Duration) -> Result<Bytes, Status> {
+    match tokio::time::timeout(within, to_bytes(body, BODY_MAX)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => {
             let source = std::error::Error::source(&error);

@@ -15,9 +15,12 @@ mod items;
 mod options;
 mod read;
 mod shape;
+mod socket;
 mod watch;
 mod write;
 
+#[cfg(test)]
+mod client_tests;
 #[cfg(test)]
 mod path_tests;
 #[cfg(test)]

@@ -53,6 +53,7 @@ fn bench() -> Bench {
         assert!(registry.get(&Key::new(&kinds::SECRET, "default", "marked")).is_some());
         let pki = Pki::open(dir.path(), Clock::system()).unwrap();
         router(App {
+            body_time: Duration::from_secs(60),
             verdicts: Default::default(),
             authenticator: Authenticator::new(pki.accounts().clone(), registry.clone(), false),
             authorizer: Authorizer::new(registry.clone()),
@@ -72,7 +73,7 @@ impl Bench {
         let Ok(mut request) = Request::builder().uri(uri).body(Body::empty()) else {
             return (0, String::new());
         };
-        request.extensions_mut().insert(Connection { peer: Peer::Known(user.clone()) });
+        request.extensions_mut().insert(Connection { peer: Peer::Known(user.clone()), place: None });
         let answer = async {
             let response = self.router.clone().oneshot(request).await.unwrap();
             let code = response.status().as_u16();

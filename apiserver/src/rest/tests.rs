@@ -18,7 +18,7 @@ use crate::server::{Config, Server};
 use crate::store::disk::faulty::Faulty;
 use crate::store::{Bounds, Embedded};
 
-async fn connect(server: &Server, user: Option<&Credentials>) -> TlsStream<TcpStream> {
+pub(super) async fn connect(server: &Server, user: Option<&Credentials>) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(server.pki().ca().as_bytes()).unwrap()).unwrap();
     let config = rustls::ClientConfig::builder().with_root_certificates(roots);
@@ -36,21 +36,21 @@ async fn connect(server: &Server, user: Option<&Credentials>) -> TlsStream<TcpSt
 }
 
 /// Asks without credentials: the status line's code, and the body.
-async fn get(server: &Server, path: &str) -> (u16, String) {
+pub(super) async fn get(server: &Server, path: &str) -> (u16, String) {
     get_as(server, path, None).await
 }
 
 /// The same as one who may do everything.
-async fn get_as_admin(server: &Server, path: &str) -> (u16, String) {
+pub(super) async fn get_as_admin(server: &Server, path: &str) -> (u16, String) {
     let admin = server.pki().admin(&format!("https://{}", server.address())).unwrap();
     get_as(server, path, Some(&admin)).await
 }
 
-async fn get_as(server: &Server, path: &str, user: Option<&Credentials>) -> (u16, String) {
+pub(super) async fn get_as(server: &Server, path: &str, user: Option<&Credentials>) -> (u16, String) {
     ask(server, user, "GET", path, "").await
 }
 
-async fn ask(
+pub(super) async fn ask(
     server: &Server,
     user: Option<&Credentials>,
     method: &str,

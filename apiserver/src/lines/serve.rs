@@ -1,32 +1,14 @@
 //! The subresources of pods that speak with their containers.
 
-use std::sync::Arc;
-
 use axum::response::Response;
 use coracle_api::{Status, kinds};
 use http::Method;
 use http::request::Parts;
-use tokio_util::sync::CancellationToken;
 
-use super::Lines;
+use super::session::App;
 use crate::http::path::Target;
 use crate::http::query::Query;
 use crate::http::reply;
-use crate::identity::Identity;
-use crate::registry::Registry;
-
-/// What these handlers need.
-#[derive(Clone)]
-pub struct App {
-    /// Finds pods and nodes.
-    pub registry: Arc<Registry>,
-    /// The way to the nodes.
-    pub lines: Lines,
-    /// Ends long answers.
-    pub stop: CancellationToken,
-    /// Who asks.
-    pub user: Identity,
-}
 
 /// Whether a path leads here.
 pub fn serves(target: &Target) -> bool {
@@ -48,7 +30,7 @@ pub async fn answer(
     let part = |part: &Option<String>| part.clone().unwrap_or_default();
     let (namespace, name, sub) = (part(&target.namespace), part(&target.name), part(&target.sub));
     match (sub.as_str(), &parts.method) {
-        ("log", &Method::GET) => Ok(super::log::answer(app, &namespace, &name, query).await?.into_response()),
+        ("log", &Method::GET) => super::log::answer(app, &namespace, &name, query, parts).await,
         ("exec" | "attach", &Method::GET | &Method::POST) => {
             super::remote::answer(app, &namespace, &name, &sub, query, parts).await
         }

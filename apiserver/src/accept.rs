@@ -1,0 +1,154 @@
+//! From a listening socket to requests: TLS, a place among the connections, HTTP.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::authenticate::certified;
+use crate::connections::{self, Class, Connections, Place};
+use crate::http::connection::{Connection, Peer};
+use crate::identity::MASTERS;
+
+/// An HTTP/2 client that has vanished, such as an agent after a power cut, is noticed within the sum of these.
+const ALIVE_EVERY: Duration = Duration::from_secs(10);
+const ALIVE_ANSWER: Duration = Duration::from_secs(5);
+/// The most requests at a time on one connection.
+const STREAMS: u32 = 1000;
+/// How long a connection that has to end gets to finish; watches never do by themselves.
+const DRAIN: Duration = Duration::from_millis(500);
+/// How long to wait after a connection could not be accepted: usually others must close some files first.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// What it takes to serve whoever connects.
+pub(crate) struct Listening {
+    pub listener: TcpListener,
+    pub tls: TlsAcceptor,
+    pub router: Router,
+    pub connections: Connections,
+    pub stop: CancellationToken,
+    pub tasks: TaskTracker,
+}
+
+impl Listening {
+    /// Serves until the server stops.
+    pub async fn accept(self) {
+        while let Some(accepted) = self.stop.run_until_cancelled(self.listener.accept()).await {
+            match accepted {
+                Ok((stream, _)) => {
+                    // Without a place the connection closes at once.
+                    let Ok(place) = self.connections.take() else { continue };
+                    let limit = self.connections.limits().handshake;
+                    let (tls, router, stop) = (self.tls.clone(), self.router.clone(), self.stop.clone());
+                    self.tasks.spawn(async move {
+                        let shaken = shake(stream, &tls, limit);
+                        let stream = tokio::select! {
+                            stream = shaken => stream,
+                            () = place.over() => None,
+                        };
+                        if let Some((stream, peer)) = stream
+                            && place.belongs_to(class(&peer)).is_ok()
+                        {
+                            serve(stream, peer, place, router, stop).await;
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accept");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+}
+
+type Stream = tokio_rustls::server::TlsStream<TcpStream>;
+
+/// Sets TLS up, and says whom the client's certificate names.
+async fn shake(stream: TcpStream, tls: &TlsAcceptor, limit: Duration) -> Option<(Stream, Peer)> {
+    let _ = stream.set_nodelay(true);
+    let stream = tokio::time::timeout(limit, tls.accept(stream)).await.ok()?.ok()?;
+    // Verified in the handshake: it is of this cluster's authority.
+    let chain = stream.get_ref().1.peer_certificates();
+    let peer = chain.and_then(|chain| chain.first()).map_or(Peer::Unknown, |leaf| certified(leaf));
+    Some((stream, peer))
+}
+
+/// Which places a client's connection takes.
+fn class(peer: &Peer) -> Class {
+    match peer {
+        Peer::Known(user) if user.is_in(MASTERS) || user.is_component() || user.node().is_some() => {
+            Class::Cluster
+        }
+        Peer::Known(_) => Class::Known,
+        Peer::Unknown | Peer::Unreadable => Class::Unknown,
+    }
+}
+
+async fn serve(stream: Stream, peer: Peer, place: Place, router: Router, stop: CancellationToken) {
+    let counted = place.clone();
+    let router = router.layer(axum::Extension(Connection { peer, place: Some(place.clone()) })).layer(
+        middleware::from_fn(move |request: Request, next: Next| count(counted.request(), request, next)),
+    );
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(place.idle_limit());
+    let http2 = &mut builder.http2();
+    http2.timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
+    http2.keep_alive_interval(ALIVE_EVERY).keep_alive_timeout(ALIVE_ANSWER);
+    let service = TowerToHyperService::new(router);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        // A connection that breaks is the client's affair.
+        _ = connection.as_mut() => return,
+        () = stop.cancelled() => {}
+        () = place.over() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(DRAIN, connection).await;
+}
+
+/// Lets the connection count as busy until the answer has been sent.
+async fn count(held: connections::Request, request: Request, next: Next) -> Response {
+    next.run(request).await.map(|body| Body::new(Counted { body, _held: held }))
+}
+
+/// The body of an answer.
+struct Counted {
+    body: Body,
+    _held: connections::Request,
+}
+
+impl hyper::body::Body for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,384 @@
+//! Who may hold how many connections.
+//!
+//! ```text
+//!  TCP -> Shaking --TLS--> Cluster: masters, components, nodes, by their certificates
+//!                    |---> Known:   other certificates, and good tokens once they have been shown
+//!                    '---> Unknown: everybody else, for as long as there is room
+//! ```
+//!
+//! Components and nodes have places of their own, so nobody else can take these. Everybody else shares the rest: where it is full, a
+//! connection without credentials on which nothing is asked goes first, the longest idle one before the others. Whoever shakes hands
+//! makes room for the next, the oldest first: an honest handshake takes milliseconds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How many connections there may be, and how long they may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections that still shake hands.
+    pub shaking: usize,
+    /// Those of masters, components and nodes.
+    pub cluster: usize,
+    /// Those of everybody else.
+    pub others: usize,
+    /// How long a client may take to shake hands.
+    pub handshake: Duration,
+    /// How long a client may take to ask for something.
+    pub first_request: Duration,
+    /// How long a connection may be idle between two requests: upstream's time.
+    pub idle: Duration,
+    /// How long a client may take to send a body.
+    pub body: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            shaking: 1024,
+            cluster: 8192,
+            others: 8192,
+            handshake: Duration::from_secs(10),
+            first_request: Duration::from_secs(30),
+            idle: Duration::from_secs(90),
+            body: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What is known of who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// Nothing yet: TLS is being set up.
+    Shaking,
+    /// No certificate, and no good token so far.
+    Unknown,
+    /// A certificate or a good token.
+    Known,
+    /// A master, a component or a node.
+    Cluster,
+}
+
+/// What happens on a connection.
+#[derive(Clone, Copy, Debug)]
+struct Use {
+    /// Requests that are being answered.
+    active: usize,
+    /// Whether there has been any.
+    asked: bool,
+    /// Since when it is as it is.
+    since: Instant,
+    /// Whether it may be idle for as long as it likes.
+    kept: bool,
+}
+
+struct Entry {
+    class: Class,
+    usage: Arc<Mutex<Use>>,
+    end: CancellationToken,
+}
+
+#[derive(Default)]
+struct Ledger {
+    numbers: u64,
+    entries: BTreeMap<u64, Entry>,
+}
+
+impl Ledger {
+    fn count(&self, among: impl Fn(Class) -> bool) -> usize {
+        self.entries.values().filter(|entry| among(entry.class)).count()
+    }
+
+    /// The connection of a class that goes first: of those that may, the one that is as it is for the longest time.
+    fn first_to_go(&self, class: Class, idle_only: bool) -> Option<u64> {
+        let of_class = self.entries.iter().filter(|(_, entry)| entry.class == class);
+        let may_go = of_class.filter(|(_, entry)| !idle_only || entry.usage.lock().active == 0);
+        may_go.min_by_key(|(number, entry)| (entry.usage.lock().since, **number)).map(|(number, _)| *number)
+    }
+
+    /// Which connection makes room for one more of a class; `Err` where none has to or may.
+    fn victim(&self, class: Class, limits: &Limits) -> Result<Option<u64>, Full> {
+        let shared = |class| matches!(class, Class::Unknown | Class::Known);
+        let (taken, limit) = match class {
+            Class::Shaking => (self.count(|other| other == Class::Shaking), limits.shaking),
+            Class::Cluster => (self.count(|other| other == Class::Cluster), limits.cluster),
+            Class::Unknown | Class::Known => (self.count(shared), limits.others),
+        };
+        if taken < limit {
+            return Ok(None);
+        }
+        let victim = match class {
+            Class::Shaking => self.first_to_go(Class::Shaking, false),
+            Class::Cluster => self.first_to_go(Class::Cluster, true),
+            Class::Unknown => self.first_to_go(Class::Unknown, true),
+            Class::Known => self
+                .first_to_go(Class::Unknown, true)
+                .or_else(|| self.first_to_go(Class::Unknown, false))
+                .or_else(|| self.first_to_go(Class::Known, true)),
+        };
+        victim.map(Some).ok_or(Full)
+    }
+
+    fn remove(&mut self, number: u64) {
+        if let Some(entry) = self.entries.remove(&number) {
+            entry.end.cancel();
+        }
+    }
+}
+
+/// There is no place, and nobody who makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there are too many connections")]
+pub struct Full;
+
+/// All connections of a server. Cheap to clone.
+#[derive(Clone)]
+pub struct Connections {
+    limits: Limits,
+    ledger: Arc<Mutex<Ledger>>,
+}
+
+impl Connections {
+    /// None yet.
+    pub fn new(limits: Limits) -> Connections {
+        Connections { limits, ledger: Arc::default() }
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// A place for a connection that has just come.
+    ///
+    /// # Errors
+    /// [`Full`], only where the limit is none.
+    pub fn take(&self) -> Result<Place, Full> {
+        let mut ledger = self.ledger.lock();
+        if let Some(victim) = ledger.victim(Class::Shaking, &self.limits)? {
+            ledger.remove(victim);
+        }
+        ledger.numbers += 1;
+        let number = ledger.numbers;
+        let usage = Use { active: 0, asked: false, since: Instant::now(), kept: false };
+        let usage = Arc::new(Mutex::new(usage));
+        let end = CancellationToken::new();
+        ledger
+            .entries
+            .insert(number, Entry { class: Class::Shaking, usage: usage.clone(), end: end.clone() });
+        Ok(Place(Arc::new(Held { ledger: self.ledger.clone(), limits: self.limits, number, usage, end })))
+    }
+}
+
+/// A connection's place, held by whatever serves it. Cheap to clone; the last one gives it back.
+#[derive(Clone)]
+pub struct Place(Arc<Held>);
+
+struct Held {
+    ledger: Arc<Mutex<Ledger>>,
+    limits: Limits,
+    number: u64,
+    usage: Arc<Mutex<Use>>,
+    end: CancellationToken,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.ledger.lock().remove(self.number);
+    }
+}
+
+impl Place {
+    /// Says who is at the other end.
+    ///
+    /// # Errors
+    /// [`Full`]: the connection has to end.
+    pub fn belongs_to(&self, class: Class) -> Result<(), Full> {
+        let held = &self.0;
+        let mut ledger = held.ledger.lock();
+        let Some(entry) = ledger.entries.get(&held.number) else { return Err(Full) };
+        if entry.class >= class {
+            return Ok(());
+        }
+        // Who is known now had a place among the unknown, and keeps it.
+        let keeps = entry.class == Class::Unknown && class == Class::Known;
+        if !keeps && let Some(victim) = ledger.victim(class, &held.limits)? {
+            ledger.remove(victim);
+        }
+        if let Some(entry) = ledger.entries.get_mut(&held.number) {
+            entry.class = class;
+        }
+        let mut usage = held.usage.lock();
+        (usage.since, usage.kept) = (Instant::now(), class == Class::Cluster);
+        Ok(())
+    }
+
+    /// How long the connection may be idle.
+    pub fn idle_limit(&self) -> Duration {
+        self.0.limits.idle
+    }
+
+    /// A request begins; it ends with what is returned.
+    pub fn request(&self) -> Request {
+        {
+            let mut usage = self.0.usage.lock();
+            (usage.active, usage.asked, usage.since) = (usage.active + 1, true, Instant::now());
+        }
+        Request(self.clone())
+    }
+
+    /// Comes back when the connection has to end: another one needs the place, or nothing has happened for too long.
+    pub async fn over(&self) {
+        let held = &self.0;
+        let idle = async {
+            loop {
+                let usage = *held.usage.lock();
+                let limit = if usage.asked { held.limits.idle } else { held.limits.first_request };
+                // Requests do not wake this: it looks again when the time would be up.
+                let busy = usage.active > 0 || (usage.kept && usage.asked);
+                let end = if busy { Instant::now() + limit } else { usage.since + limit };
+                if end <= Instant::now() {
+                    return;
+                }
+                tokio::time::sleep_until(end).await;
+            }
+        };
+        tokio::select! {
+            () = held.end.cancelled() => {}
+            () = idle => {}
+        }
+    }
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Place").field(&self.0.number).finish()
+    }
+}
+
+/// A request that is being answered.
+pub struct Request(Place);
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        let mut usage = self.0.0.usage.lock();
+        (usage.active, usage.since) = (usage.active.saturating_sub(1), Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn limits(shaking: usize, cluster: usize, others: usize) -> Limits {
+        Limits { shaking, cluster, others, ..Limits::default() }
+    }
+
+    fn is_over(place: &Place) -> bool {
+        place.0.end.is_cancelled()
+    }
+
+    fn enter(connections: &Connections, class: Class) -> Result<Place, Full> {
+        let place = connections.take()?;
+        place.belongs_to(class).map(|()| place)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_strangers_go_first_and_the_cluster_keeps_its_places() {
+        let connections = Connections::new(limits(2, 1, 3));
+        let node = enter(&connections, Class::Cluster).unwrap();
+        let known = enter(&connections, Class::Known).unwrap();
+        let busy = enter(&connections, Class::Unknown).unwrap();
+        let request = busy.request();
+        let idle = enter(&connections, Class::Unknown).unwrap();
+        // Everybody has a place; now one more comes, and one more.
+        let next = enter(&connections, Class::Unknown).unwrap();
+        assert!(is_over(&idle) && !is_over(&busy) && !is_over(&known) && !is_over(&node));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        drop(request);
+        let master = enter(&connections, Class::Known).unwrap();
+        assert!(is_over(&next), "it is idle for longer than the other, which has just been answered");
+        let another = enter(&connections, Class::Known).unwrap();
+        assert!(is_over(&busy), "who is known goes before who is not");
+        assert_eq!(enter(&connections, Class::Unknown).err(), Some(Full), "those who are known stay");
+        assert!(!is_over(&known) && !is_over(&master) && !is_over(&another) && !is_over(&node));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn handshakes_make_room_for_each_other_and_places_come_back() {
+        let connections = Connections::new(limits(2, 1, 1));
+        let first = connections.take().unwrap();
+        let second = connections.take().unwrap();
+        let third = connections.take().unwrap();
+        assert!(is_over(&first) && !is_over(&second) && !is_over(&third));
+        assert_eq!(first.belongs_to(Class::Cluster), Err(Full), "too late");
+        drop((first, second, third));
+        assert!(connections.ledger.lock().entries.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_idle_for_ever_but_nodes() {
+        let connections = Connections::new(limits(9, 9, 9));
+        let after = async |place: &Place| {
+            let begun = Instant::now();
+            let over = tokio::time::timeout(Duration::from_secs(10_000), place.over()).await;
+            over.ok().map(|()| begun.elapsed().as_secs())
+        };
+        let silent = enter(&connections, Class::Unknown).unwrap();
+        assert_eq!(after(&silent).await, Some(30));
+        let asked = enter(&connections, Class::Known).unwrap();
+        drop(asked.request());
+        assert_eq!(after(&asked).await, Some(90));
+        let watching = enter(&connections, Class::Known).unwrap();
+        let watch = watching.request();
+        assert_eq!(after(&watching).await, None);
+        drop(watch);
+        let node = enter(&connections, Class::Cluster).unwrap();
+        drop(node.request());
+        assert_eq!(after(&node).await, None);
+    }
+
+    proptest! {
+        /// Whatever comes and goes, no class has more places than it may, and nobody outside loses the cluster its own.
+        #[test]
+        fn no_class_has_more_than_its_places(steps in prop::collection::vec((0u8..4, 0usize..8), 1..80)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(async {
+                let connections = Connections::new(limits(3, 2, 4));
+                let mut places: Vec<Place> = Vec::new();
+                let mut requests: Vec<Request> = Vec::new();
+                for (step, which) in steps {
+                    let alive = |class: Class| {
+                        let ledger = connections.ledger.lock();
+                        ledger.entries.iter().filter(|(_, e)| e.class == class).map(|(n, _)| *n).collect::<Vec<_>>()
+                    };
+                    let nodes = alive(Class::Cluster);
+                    match step {
+                        0 => places.extend(connections.take()),
+                        1 => {
+                            let class = [Class::Unknown, Class::Known, Class::Cluster][which % 3];
+                            if let Some(place) = places.get(which) {
+                                let came = place.belongs_to(class);
+                                prop_assert!(class == Class::Cluster || alive(Class::Cluster) == nodes, "{came:?}");
+                            }
+                        }
+                        2 => requests.extend(places.get(which).map(Place::request)),
+                        _ if which % 2 == 0 => drop(requests.pop()),
+                        _ if which < places.len() => drop(places.remove(which)),
+                        _ => {}
+                    }
+                    let others = alive(Class::Unknown).len() + alive(Class::Known).len();
+                    prop_assert!(alive(Class::Shaking).len() <= 3 && alive(Class::Cluster).len() <= 2 && others <= 4);
+                }
+                Ok(())
+            })?;
+        }
+    }
+}
