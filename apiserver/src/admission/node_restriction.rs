@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::attributes::{Attributes, Operation};
 use super::link::Link;
-use crate::auth::references::MIRROR;
+use crate::auth::references::{MIRROR, names_any};
 
 /// Where the leases of nodes are.
 const LEASES: &str = "kube-node-lease";
@@ -262,11 +262,16 @@ fn mirror_pod(review: &Review<'_>) -> Result<(), Refusal> {
         let (expected, got) = (text(&known["metadata"]["uid"]), text(&owner["uid"]));
         return forbid(format!("node {node:?} UID mismatch: expected {expected} got {got}"));
     }
-    // A mirror pod gives no rights (`auth::references`), so what it names does no harm. An account would still be one to ask tokens for.
-    if pod["spec"]["serviceAccountName"].as_str().is_some_and(|name| !name.is_empty()) {
-        return forbid(format!("node {node:?} can not create pods that reference a service account"));
+    let kinds = [
+        ("serviceaccounts", "a service account"),
+        ("secrets", "secrets"),
+        ("configmaps", "configmaps"),
+        ("persistentvolumeclaims", "persistentvolumeclaims"),
+    ];
+    match kinds.iter().find(|(resource, _)| names_any(pod, resource)) {
+        Some((_, what)) => forbid(format!("node {node:?} can not create pods that reference {what}")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// A token is for a pod of the node: this very one, and for those whom its volumes are for.
@@ -509,32 +514,33 @@ mod tests {
     #[test]
     fn a_mirror_pod_shows_what_the_node_runs_and_gives_no_rights() {
         let owner = |node: &str, uid: &str, controller: bool| json!([{"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid, "controller": controller}]);
-        let make = |owners: Value, node: &str, account: Value| {
+        let make = |owners: Value, node: &str, more: Value| {
             let metadata = json!({"name": "p", "annotations": {MIRROR: "x"}, "ownerReferences": owners});
-            let pod =
-                json!({"metadata": metadata, "spec": {"nodeName": node, "serviceAccountName": account}});
+            let mut pod = json!({"metadata": metadata, "spec": more});
+            pod["spec"]["nodeName"] = node.into();
             told("create", &Key::new(&kinds::POD, "a", "p"), "", pod, Value::Null)
         };
         let to_itself = r#"node "n1" can only create pods with an owner reference set to itself"#;
         let cases = [
-            (make(owner("n1", "u1", true), "n1", Value::Null), ""),
-            (make(json!([]), "n1", Value::Null), to_itself),
-            (make(owner("n2", "u1", true), "n1", Value::Null), to_itself),
+            (make(owner("n1", "u1", true), "n1", json!({})), ""),
+            (make(json!([]), "n1", json!({})), to_itself),
+            (make(owner("n2", "u1", true), "n1", json!({})), to_itself),
             (
-                make(owner("n1", "u1", false), "n1", Value::Null),
+                make(owner("n1", "u1", false), "n1", json!({})),
                 r#"node "n1" can only create pods with a controller owner reference set to itself"#,
             ),
+            (make(owner("n1", "u2", true), "n1", json!({})), r#"node "n1" UID mismatch: expected u1 got u2"#),
             (
-                make(owner("n1", "u2", true), "n1", Value::Null),
-                r#"node "n1" UID mismatch: expected u1 got u2"#,
-            ),
-            (
-                make(owner("n1", "u1", true), "n2", Value::Null),
+                make(owner("n1", "u1", true), "n2", json!({})),
                 r#"node "n1" can only create pods with spec.nodeName set to itself"#,
             ),
             (
-                make(owner("n1", "u1", true), "n1", json!("default")),
+                make(owner("n1", "u1", true), "n1", json!({"serviceAccountName": "default"})),
                 r#"node "n1" can not create pods that reference a service account"#,
+            ),
+            (
+                make(owner("n1", "u1", true), "n1", json!({"volumes": [{"configMap": {"name": "c"}}]})),
+                r#"node "n1" can not create pods that reference configmaps"#,
             ),
         ];
         for (got, expected) in cases {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::attributes::{Attributes, Operation};
 use super::link::Link;
+use crate::auth::references::{MIRROR, names_any};
 use crate::entry::Entry;
 use crate::write::meta::generate_name;
 
@@ -18,8 +19,6 @@ const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME_PREFIX: &str = "kube-api-access-";
 /// An hour and a little: upstream's way to tell its own tokens from those that people ask for.
 const TOKEN_SECONDS: i64 = 3607;
-/// Pods that a node made by itself, and only shows to the server.
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// How often, and how long in all, a pod waits for its namespace's account `default`, which a controller makes a moment after
 /// the namespace.
@@ -50,8 +49,11 @@ impl Link for ServiceAccount {
         _: &mut Vec<String>,
     ) -> Result<bool, Status> {
         let concerns = asked.operation == Operation::Create && asked.is_about("", "pods");
-        if !concerns || pod["metadata"]["annotations"].get(MIRROR).is_some() {
+        if !concerns {
             return Ok(false);
+        }
+        if pod["metadata"]["annotations"].get(MIRROR).is_some() {
+            return mirror(pod).map_or(Ok(false), |why| Err(asked.forbid(pod, why)));
         }
         let spec = &pod["spec"];
         let name = match spec["serviceAccountName"].as_str().unwrap_or_default() {
@@ -98,6 +100,23 @@ async fn account(asked: &Attributes<'_>, namespace: &str, name: &str) -> Option<
     };
     let _ = tokio::time::timeout(WAIT_AT_MOST, appears).await;
     asked.find(&account)
+}
+
+/// Why a pod that a node made by itself, and only shows to the server, may not be shown. Nothing is filled in: it would not be the
+/// pod that runs.
+fn mirror(pod: &Value) -> Option<&'static str> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut sources =
+        list(&pod["spec"]["volumes"]).into_iter().flat_map(|volume| list(&volume["projected"]["sources"]));
+    if names_any(pod, "serviceaccounts") {
+        Some("a mirror pod may not reference service accounts")
+    } else if names_any(pod, "secrets") {
+        Some("a mirror pod may not reference secrets")
+    } else if sources.any(|source| source["serviceAccountToken"].is_object()) {
+        Some("a mirror pod may not use service account token volume projections")
+    } else {
+        None
+    }
 }
 
 fn mount_token(spec: &mut Value) {

@@ -15,12 +15,28 @@ pub fn names(pod: &Value, resource: &str, name: &str) -> bool {
     if pod["metadata"]["annotations"].get(MIRROR).is_some() {
         return false;
     }
-    let spec = &pod["spec"];
     let is = |value: &Value| value.as_str() == Some(name);
     match resource {
-        "secrets" => secrets(spec, &is),
-        "configmaps" => config_maps(spec, &is),
-        "persistentvolumeclaims" => claims(spec, &pod["metadata"]["name"], name),
+        "persistentvolumeclaims" => claims(&pod["spec"], &pod["metadata"]["name"], name),
+        resource => finds(&pod["spec"], resource, &is),
+    }
+}
+
+/// Whether a pod names any object of a resource, mirror pods included.
+pub fn names_any(pod: &Value, resource: &str) -> bool {
+    let is = |value: &Value| value.as_str().is_some_and(|name| !name.is_empty());
+    match resource {
+        "persistentvolumeclaims" => each(&pod["spec"], "volumes").any(|volume| {
+            is(&volume["persistentVolumeClaim"]["claimName"]) || volume["ephemeral"].is_object()
+        }),
+        resource => finds(&pod["spec"], resource, &is),
+    }
+}
+
+fn finds(spec: &Value, resource: &str, is: &impl Fn(&Value) -> bool) -> bool {
+    match resource {
+        "secrets" => secrets(spec, is),
+        "configmaps" => config_maps(spec, is),
         "serviceaccounts" => is(&spec["serviceAccountName"]),
         _ => false,
     }
@@ -109,6 +125,7 @@ mod tests {
             let pod = json!({"metadata": {"name": "p"}, "spec": spec});
             for other in all {
                 assert_eq!(names(&pod, other, "s"), other == resource, "{other} in {pod}");
+                assert_eq!(names_any(&pod, other), other == resource, "any {other} in {pod}");
             }
             assert!(!names(&pod, resource, "t"), "{pod}");
             let mirror = json!({"metadata": {"annotations": {MIRROR: "x"}}, "spec": pod["spec"]});
