@@ -9,7 +9,6 @@ use coracle_client::Client;
 use coracle_client::clock::Clock;
 use jiff::SignedDuration;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
