@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use coracle_api::Key;
-use coracle_api::kinds::Kinds;
+use coracle_api::kinds::{Kinds, Rows};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::workload::uid;
@@ -84,6 +84,8 @@ pub fn target(kinds: &Kinds, reference: &OwnerReference, namespace: &str) -> Tar
 /// All objects, and for each place that is named as an owner who names it.
 pub struct Graph {
     kinds: Kinds,
+    /// The rows by which the references were read.
+    rows: Arc<Rows>,
     nodes: HashMap<Key, Arc<Node>>,
     by_uid: HashMap<String, Key>,
     dependents: HashMap<Key, BTreeSet<Key>>,
@@ -92,7 +94,13 @@ pub struct Graph {
 impl Graph {
     /// Nobody yet. References are read by this table of kinds.
     pub fn new(kinds: Kinds) -> Graph {
-        Graph { kinds, nodes: HashMap::new(), by_uid: HashMap::new(), dependents: HashMap::new() }
+        Graph {
+            rows: kinds.snapshot(),
+            kinds,
+            nodes: HashMap::new(),
+            by_uid: HashMap::new(),
+            dependents: HashMap::new(),
+        }
     }
 
     /// The table of kinds by which references are read.
@@ -123,6 +131,7 @@ impl Graph {
 
     /// Takes note of a change: `None` is gone. Returns the places that have to be looked at.
     pub fn note(&mut self, key: &Key, new: Option<Node>) -> Vec<Key> {
+        let known_now = self.read_again();
         let old = match new {
             Some(node) => self.insert(node),
             None => self.nodes.remove(key),
@@ -147,7 +156,25 @@ impl Graph {
         }
         let own = self.is_urgent(key, new.as_deref()).then(|| key.clone());
         let owners = before.union(&after).filter(|place| self.concerns(place, new.as_deref()));
-        own.into_iter().chain(owners.cloned()).collect()
+        own.into_iter().chain(owners.cloned()).chain(known_now).collect()
+    }
+
+    /// Reads all references again where the table of kinds has changed: they may point to what was not known before. Returns the
+    /// places that are.
+    fn read_again(&mut self) -> Vec<Key> {
+        let rows = self.kinds.snapshot();
+        if Arc::ptr_eq(&rows, &self.rows) {
+            return Vec::new();
+        }
+        self.rows = rows;
+        let mut dependents: HashMap<Key, BTreeSet<Key>> = HashMap::new();
+        for (key, node) in &self.nodes {
+            for place in self.owner_places(Some(node)) {
+                dependents.entry(place).or_default().insert(key.clone());
+            }
+        }
+        let old = std::mem::replace(&mut self.dependents, dependents);
+        self.dependents.keys().filter(|place| !old.contains_key(*place)).cloned().collect()
     }
 
     /// Whether what happened to the object at `key` may matter to those who name it.
