@@ -12,7 +12,7 @@ DEFINITION = re.compile(
     r"(?:fn|struct|enum|trait|const|static|type|union|macro_rules!)\s+(\w+)", re.M)
 # A `use`, up to its semicolon; `pub` tells whether the name is handed on.
 USE = re.compile(r"^[ \t]*(pub(?:\([^)]*\))?\s+)?use\s+([^;]+);", re.M)
-PATH = re.compile(r"(?<![\w:.])((?:crate|super|self|\w+)(?:::\w+)+)")
+PATH = re.compile(r"(?<![\w:])((?:crate|super|self|\w+)(?:::\w+)+)")
 
 
 def code_of(path):

@@ -23,7 +23,7 @@ pub mod names;
 pub mod object;
 pub mod openapi;
 pub mod patch;
-pub mod pod;
+pub mod podspec;
 pub mod quantity;
 pub mod read;
 pub mod scale;

@@ -6,7 +6,7 @@ use super::strategy::{clear, generation};
 use crate::field::{Errors, Field, Path};
 use crate::kind::Kind;
 use crate::names;
-use crate::pod::{complete_spec, template_warnings, validate_pod_template};
+use crate::podspec::{complete_spec, template_warnings, validate_pod_template};
 use crate::read::text;
 use crate::selector;
 use crate::table::{Cell::Made, Column, cells};

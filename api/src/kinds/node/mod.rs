@@ -14,7 +14,7 @@ use crate::field::{Errors, Fault, Field, Path, is_zero};
 use crate::internal;
 use crate::kind::{Kind, Selectable, Strategy};
 use crate::names;
-use crate::pod::{TAINT_EFFECTS, amount};
+use crate::podspec::{TAINT_EFFECTS, amount};
 use crate::read::{list, text};
 use crate::validate::rules::{Rule::*, check};
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Context, env, mounts, probes, resources, security};
 use crate::field::{Errors, Field};
 use crate::names;
-use crate::pod::resources::is_sidecar;
+use crate::podspec::resources::is_sidecar;
 use crate::validate::rules::{Rule, Rule::*, check};
 
 /// The most rules for restarting one container.

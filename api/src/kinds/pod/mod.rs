@@ -1,9 +1,17 @@
-//! `Pod`.
+//! `Pod`. What its spec may say stands in [`crate::podspec`], since the templates of workloads say the same.
+
+mod app_armor;
+mod defaults;
+mod prepare;
+mod resize;
+mod status;
+mod table;
+mod update;
 
 use super::strategy::PLAIN;
 use super::{Borrowed, CORE, Named, PROXY_VERBS, STATUS, Static, core, same};
 use crate::kind::{Change, Deletion, Kind, Selectable, Strategy, Subresource};
-use crate::pod;
+use crate::podspec::{pod_warnings, validate_pod};
 
 /// The row of `Pod`.
 pub static POD: Kind = Kind {
@@ -38,49 +46,49 @@ pub static POD: Kind = Kind {
         Selectable::text("status.podIPs", &["/status/podIP"]),
         Selectable::text("status.nominatedNodeName", &["/status/nominatedNodeName"]),
     ]),
-    table: Static(&crate::pod::table::TABLE),
+    table: Static(&table::TABLE),
     strategy: &STRATEGY,
     ..CORE
 };
 
 static STRATEGY: Strategy = Strategy {
-    default: |_, object| pod::complete_pod(object),
-    prepare_create: |_, object| pod::prepare_create(object),
-    prepare_update: |_, new, old| pod::prepare_update(new, old),
-    prepare_status_update: |_, new, old| pod::prepare_status_update(new, old),
+    default: |_, object| defaults::complete_pod(object),
+    prepare_create: |_, object| prepare::prepare_create(object),
+    prepare_update: |_, new, old| prepare::prepare_update(new, old),
+    prepare_status_update: |_, new, old| prepare::prepare_status_update(new, old),
     validate: |kind, pod, errors| {
         kind.check_metadata(pod, errors);
-        pod::validate_pod(pod, errors);
+        validate_pod(pod, errors);
     },
     validate_update: |kind, new, old, errors| {
         kind.check_metadata_update(new, old, errors);
         kind.check_metadata(new, errors);
-        pod::validate_pod_update(new, old, errors);
+        update::validate_pod_update(new, old, errors);
     },
     validate_status_update: |kind, new, old, errors| {
         kind.check_metadata_update(new, old, errors);
-        pod::validate_pod_status_update(new, old, errors);
+        status::validate_pod_status_update(new, old, errors);
     },
-    early_warnings: |_, object| pod::app_armor_warnings(object),
-    warnings: |_, new, old| pod::pod_warnings(new, old),
+    early_warnings: |_, object| app_armor::app_armor_warnings(object),
+    warnings: |_, new, old| pod_warnings(new, old),
     delete_answers_object: true,
     ..PLAIN
 };
 
 static EPHEMERAL: Change = Change {
-    prepare: |_, new, old| pod::prepare_ephemeral_update(new, old),
+    prepare: |_, new, old| prepare::prepare_ephemeral_update(new, old),
     validate: |kind, new, old, errors| {
         kind.check_metadata_update(new, old, errors);
         kind.check_metadata(new, errors);
-        pod::validate_ephemeral_update(new, old, errors);
+        update::validate_ephemeral_update(new, old, errors);
     },
 };
 
 static RESIZE: Change = Change {
-    prepare: |_, new, old| pod::prepare_resize(new, old),
+    prepare: |_, new, old| prepare::prepare_resize(new, old),
     validate: |kind, new, old, errors| {
         kind.check_metadata_update(new, old, errors);
         kind.check_metadata(new, errors);
-        pod::validate_resize(new, old, errors);
+        resize::validate_resize(new, old, errors);
     },
 };

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::visit_containers;
 use crate::field::{Errors, Field};
 use crate::names::{self, shaped};
+use crate::podspec::visit_containers;
 use crate::validate::rules::{Rule, Rule::*, check};
 
 /// The most bytes of a credential specification.

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::resources::{is_sidecar, qos_class};
 use super::update::{is_static, only, same};
-use super::validate::spec_and_annotations;
 use crate::defaults::map_at;
 use crate::field::{Errors, Field};
+use crate::podspec::resources::{is_sidecar, qos_class};
+use crate::podspec::spec_and_annotations;
 use crate::read::list;
 
 /// The rules for a write to `/resize`. (new, old)
@@ -95,7 +95,7 @@ fn forgive_cpu_and_memory(now: &mut Value, before: &Value) {
 mod tests {
     use super::*;
     use crate::kinds::POD;
-    use crate::pod::{prepare_create, prepare_resize};
+    use crate::kinds::pod::prepare::{prepare_create, prepare_resize};
     use serde_json::json;
 
     #[test]

@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::validate::{USER_ID, annotation_updates};
 use crate::addresses;
 use crate::field::{Errors, Fault, Field, Path};
 use crate::internal;
 use crate::names;
+use crate::podspec::{USER_ID, annotation_updates};
 use crate::read::{int, list, text};
 use crate::validate::rules::{self, Rule::*, check};
 

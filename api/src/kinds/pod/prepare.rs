@@ -6,11 +6,12 @@ use std::collections::{HashMap, VecDeque};
 
 use serde_json::{Value, json};
 
-use super::resources::qos_class;
+use super::app_armor;
 use super::update::same;
 use crate::defaults::{each, fill_empty};
 use crate::field::is_zero;
 use crate::kinds::strategy::{generation, keep, set_generation};
+use crate::podspec::resources::qos_class;
 use crate::read::{int, list, text};
 
 /// A new pod is pending, and has generation 1; what it stands in the way of its scheduling is told at once.
@@ -24,7 +25,7 @@ pub fn prepare_create(pod: &mut Value) {
         for term in TERMS {
             each(spec, term, &mut |term| add_expressions(term, &labels));
         }
-        super::app_armor::fields_from_annotations(spec, &annotations);
+        app_armor::fields_from_annotations(spec, &annotations);
     });
     let mut status = json!({"phase": "Pending", "qosClass": qos_class(&pod["spec"])});
     if !is_zero(&pod["spec"]["schedulingGates"]) {

@@ -363,8 +363,8 @@ proptest! {
         prop_assert_eq!(&pod, &once, "defaulting is idempotent");
         let mut errors = Errors::new();
         validate_pod(&pod, &mut errors);
-        crate::pod::validate_pod_update(&pod, &once, &mut errors);
-        crate::pod::pod_warnings(&pod, None);
+        (POD.strategy.validate_update)(&POD, &pod, &once, &mut errors);
+        crate::podspec::pod_warnings(&pod, None);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::MOST_WARNINGS;
 use crate::field::Field;
-use crate::pod::validate::visit_containers;
+use crate::podspec::visit_containers;
 
 /// A port that came before: where, and what of the host it takes.
 struct Earlier {

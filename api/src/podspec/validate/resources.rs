@@ -6,7 +6,7 @@ use super::Context;
 use crate::field::{Errors, Fault, Field};
 use crate::internal;
 use crate::names::{self, is_one_of};
-use crate::pod::resources::of_containers;
+use crate::podspec::resources::of_containers;
 use crate::quantity::Quantity;
 use crate::validate::rules::{Rule::*, check};
 

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::validate::{annotation_updates, image_is_trimmed, spec_and_annotations, tolerations};
 use crate::field::{Errors, Field, Path};
 use crate::internal::{self, diff};
+use crate::podspec::{annotation_updates, image_is_trimmed, spec_and_annotations, tolerations};
 use crate::validate::rules::{Rule::Needed, check};
 
 /// The fields that the refusal of all others lists.
@@ -238,7 +238,7 @@ pub(crate) fn only(errors: &mut Errors, detail: &str) {
 mod tests {
     use super::*;
     use crate::kinds::POD;
-    use crate::pod::{prepare_create, prepare_update};
+    use crate::kinds::pod::prepare::{prepare_create, prepare_update};
     use serde_json::json;
 
     fn pod() -> Value {

@@ -174,10 +174,3 @@ fn validate_spec(spec: &Field, context: &Context, errors: &mut Errors) {
     check(spec, &table, errors);
     windows::operating_system(spec, errors);
 }
-
-/// Every container of a spec, in upstream's order: the init containers, the containers, the ephemeral ones.
-pub(crate) fn visit_containers(spec: &Field, mut visit: impl FnMut(&Field)) {
-    for list in ["initContainers", "containers", "ephemeralContainers"] {
-        spec.each(list, &mut visit);
-    }
-}

@@ -4,9 +4,9 @@
 
 use serde_json::{Value, json};
 
-use super::validate::{APP_ARMOR, visit_containers};
 use crate::defaults::{each, map_at};
 use crate::field::{Field, Path};
+use crate::podspec::{APP_ARMOR, visit_containers};
 use crate::read::text;
 
 /// The profile that an annotation means; nothing if it means none.

@@ -3,12 +3,11 @@
 //! Source: `printPod` in `pkg/printers/internalversion/printers.go`.
 
 use std::borrow::Cow;
-
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::resources::is_sidecar;
+use crate::podspec::resources::is_sidecar;
 use crate::read::{int, is_true, list, text};
 use crate::table::Cell::{Made, TextOrNone};
 use crate::table::time::since;

@@ -2,36 +2,13 @@
 //!
 //! Source: `pkg/apis/core/v1/defaults.go`; its constants stand in `data/defaults.txt`.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::defaults::{each, fill_absent, fill_empty, map_at};
+use super::containers::LISTS;
+use crate::defaults::{each, fill_absent, fill_empty};
 use crate::field::is_zero;
 use crate::names::{is_digit_or_lower, shaped};
-use crate::pod::resources;
-use crate::read::{is_true, text};
-
-/// Fills in a pod. A template gets less: what depends on other fields waits until a pod is made of it.
-pub fn complete_pod(pod: &mut Value) {
-    each(pod, "spec", &mut |spec| {
-        complete_spec(spec);
-        let on_host = is_true(spec, "/hostNetwork");
-        for list in CONTAINERS {
-            each(spec, &format!("{list}.ports"), &mut |port| {
-                if let Some(number) = port.get("containerPort").cloned().filter(|_| on_host) {
-                    fill_empty(port, "hostPort", number);
-                }
-            });
-        }
-        for list in ["containers.resources", "initContainers.resources"] {
-            each(spec, list, &mut requests_from_limits);
-        }
-        resources::default_pod_level(spec);
-        fill_absent(spec, "enableServiceLinks", true);
-    });
-    each(pod, "status", &mut sync_addresses);
-}
-
-const CONTAINERS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+use crate::read::text;
 
 /// Fills in a spec, of a pod or of a template.
 pub fn complete_spec(spec: &mut Value) {
@@ -49,7 +26,7 @@ pub fn complete_spec(spec: &mut Value) {
             fill_empty(image, "pullPolicy", pull_policy(text(image, "/reference")))
         });
     });
-    for list in CONTAINERS {
+    for list in LISTS {
         each(spec, list, &mut |container| {
             let policy = pull_policy(text(container, "/image"));
             fill_empty(container, "imagePullPolicy", policy);
@@ -68,33 +45,11 @@ fn pull_policy(image: &str) -> &'static str {
     if image_tag(image) == Some("latest") { "Always" } else { "IfNotPresent" }
 }
 
-/// Who limits a resource and requests nothing of it requests the limit.
-fn requests_from_limits(resources: &mut Value) {
-    let limits = resources.get("limits").and_then(Value::as_object).filter(|limits| !limits.is_empty());
-    if let Some(limits) = limits.cloned()
-        && let Some(requests) = map_at(resources, "requests")
-    {
-        for (name, limit) in limits {
-            requests.entry(name).or_insert(limit);
-        }
-    }
-}
-
-/// `podIP` is the first of `podIPs`, whichever of the two was written.
-fn sync_addresses(status: &mut Value) {
-    let first = status.pointer("/podIPs/0/ip").cloned();
-    match status.get("podIP").filter(|ip| !is_zero(ip)).cloned() {
-        None => first.into_iter().for_each(|ip| status["podIP"] = ip),
-        single if single == first => {}
-        Some(ip) => status["podIPs"] = json!([{ "ip": ip }]),
-    }
-}
-
 /// The tag of an image: `latest` where there is neither tag nor digest, nothing where there is only a digest or
 /// where the name makes no sense.
 ///
 /// ```
-/// use coracle_api::pod::image_tag;
+/// use coracle_api::podspec::image_tag;
 /// assert_eq!(image_tag("registry:5000/a"), Some("latest"));
 /// assert_eq!(image_tag("a:1.2"), Some("1.2"));
 /// assert_eq!(image_tag("a@sha256:0000000000000000000000000000000000000000000000000000000000000000"), None);
@@ -138,35 +93,8 @@ fn is_repository(repository: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::kinds::{POD, REPLICA_SET};
-
-    #[test]
-    fn defaulting_twice_is_defaulting_once() {
-        let mut pod = json!({"metadata": {"name": "x"}, "spec": {
-            "hostNetwork": true,
-            "serviceAccount": "robot",
-            "volumes": [{"name": "a"}, {"name": "b", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}],
-            "containers": [{
-                "name": "c",
-                "image": "a",
-                "ports": [{"containerPort": 80}],
-                "resources": {"limits": {"cpu": "1"}},
-                "livenessProbe": {"grpc": {"port": 1}, "timeoutSeconds": 0},
-                "env": [{"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
-            }],
-        }});
-        POD.fill_in(&mut pod);
-        let once = pod.clone();
-        POD.fill_in(&mut pod);
-        assert_eq!(pod, once);
-        let container = &pod["spec"]["containers"][0];
-        assert_eq!(container["imagePullPolicy"], "Always");
-        assert_eq!(container["resources"]["requests"]["cpu"], "1");
-        assert_eq!(container["ports"][0], json!({"containerPort": 80, "protocol": "TCP", "hostPort": 80}));
-        assert_eq!(pod["spec"]["serviceAccountName"], "robot");
-        assert_eq!(pod["spec"]["volumes"][0]["emptyDir"], json!({}));
-    }
+    use crate::kinds::REPLICA_SET;
+    use serde_json::json;
 
     #[test]
     fn a_template_waits_for_its_pods() {

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{scheduling, visit_containers, volumes};
+use super::{scheduling, volumes};
 use crate::document::json;
 use crate::field::{Errors, Field};
+use crate::podspec::visit_containers;
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const TOLERATIONS: &str = "scheduler.alpha.kubernetes.io/tolerations";

@@ -9,7 +9,8 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::validate::{APP_ARMOR, SECCOMP_CONTAINER, SECCOMP_POD, visit_containers};
+use super::containers::visit_containers;
+use super::validate::{APP_ARMOR, SECCOMP_CONTAINER, SECCOMP_POD};
 use crate::addresses::ip_warning;
 use crate::field::{Field, Path};
 use crate::names;
