@@ -1,10 +1,14 @@
 //! A value that is part of the program, or one that was made while it ran: both are passed on by the same cheap handle.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
+
+/// Text that is part of the program, or that was made while it ran.
+pub type Text = Cow<'static, str>;
 
 /// A shared value. A clone of a built-in one costs a copied pointer, a clone of one made at run time a counted one, which
 /// goes with its last handle.

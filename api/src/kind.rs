@@ -6,21 +6,15 @@ use std::hash::{Hash, Hasher};
 
 use serde_json::Value;
 
-use crate::defaults::constants;
 use crate::field::Errors;
-use crate::handle::Handle;
+use crate::handle::{Handle, Text};
 use crate::names;
 use crate::schema::{Schema, SchemaRef};
-use crate::status::Details;
 use crate::table::Table;
 use crate::table::path::JsonPath;
-use crate::validate::metadata::{MetaRules, validate_metadata, validate_metadata_update};
 
 /// A row of the table: built in, or made at run time.
 pub type KindRef = Handle<Kind>;
-
-/// Text of a row: written in the program, or owned by a row made at run time.
-pub type Text = Cow<'static, str>;
 
 /// Everything that the server knows about one kind.
 ///
@@ -226,7 +220,7 @@ pub struct Strategy {
     pub prepare_update: fn(&Kind, &mut Value, &Value),
     /// The same for a write to `/status`: keeps everything but the status. (new, old)
     pub prepare_status_update: fn(&Kind, &mut Value, &Value),
-    /// Every rule for a new object, those for `metadata` included: see [`Kind::check_metadata`].
+    /// Every rule for a new object, those for `metadata` included: see `Kind::check_metadata`.
     pub validate: Check,
     /// Every rule for a change, those for a new object included where upstream repeats them. (new, old)
     pub validate_update: CheckChange,
@@ -248,19 +242,6 @@ impl Kind {
     /// The handle of a built-in row.
     pub const fn handle(&'static self) -> KindRef {
         Handle::Static(self)
-    }
-
-    /// A row that knows no more than the names of its resource: what a store holds may belong to a kind that is not defined
-    /// yet, or not any more. It equals the row that the definition makes.
-    pub fn unknown(group: &str, version: &str, plural: &str) -> Kind {
-        let own = |text: &str| Cow::Owned(text.to_owned());
-        Kind {
-            group: own(group),
-            version: own(version),
-            plural: own(plural),
-            origin: Origin::Unknown,
-            ..crate::kinds::CORE
-        }
     }
 
     /// Whether this row was made from a definition, at run time.
@@ -356,64 +337,6 @@ impl Kind {
     pub fn api_version(&self) -> String {
         let (group, version) = (self.group(), self.version());
         if group.is_empty() { version.into() } else { format!("{group}/{version}") }
-    }
-
-    /// Fills in what an object leaves open; a second time changes nothing.
-    pub fn fill_in(&self, object: &mut Value) {
-        constants(object, self.schema());
-        (self.strategy.default)(self, object);
-    }
-
-    /// The rules for `metadata` of a new object. They are the same for all kinds but for how a name looks; where in the
-    /// order of causes they come, and how often, is a kind's own.
-    pub fn check_metadata(&self, object: &Value, errors: &mut Errors) {
-        validate_metadata(object, self.metadata_rules(), errors);
-    }
-
-    /// The rules for a change of `metadata`. (new, old)
-    pub fn check_metadata_update(&self, new: &Value, old: &Value, errors: &mut Errors) {
-        validate_metadata_update(new, old, self.metadata_rules(), errors);
-    }
-
-    /// What is wrong with a new object, in upstream's order.
-    pub fn validate(&self, object: &Value) -> Errors {
-        let mut errors = Errors::new();
-        (self.strategy.validate)(self, object, &mut errors);
-        if errors.is_empty() {
-            // Kinds that ask nothing of `metadata` themselves still get what every object needs.
-            validate_metadata(object, self.common_rules(), &mut errors);
-        }
-        errors
-    }
-
-    /// What is wrong with a change, by one of the strategy's rules for changes. (new, old)
-    ///
-    /// Upstream looks at `metadata` for every kind alike before it asks the kind, whose own rules may repeat it: the
-    /// causes stand as often as they were found.
-    pub fn validate_change(&self, check: CheckChange, new: &Value, old: &Value) -> Errors {
-        let mut errors = Errors::new();
-        validate_metadata(new, self.common_rules(), &mut errors);
-        validate_metadata_update(new, old, self.common_rules(), &mut errors);
-        check(self, new, old, &mut errors);
-        errors
-    }
-
-    fn common_rules(&self) -> MetaRules {
-        MetaRules { name: names::path_segment, namespaced: self.namespaced, strict_finalizers: false }
-    }
-
-    fn metadata_rules(&self) -> MetaRules {
-        MetaRules { name: self.name_rule, namespaced: self.namespaced, strict_finalizers: true }
-    }
-
-    /// What a `Status` about the object `name` of this kind carries.
-    pub fn details(&self, name: &str) -> Details {
-        Details {
-            name: name.into(),
-            group: self.group().into(),
-            kind: self.plural().into(),
-            ..Details::default()
-        }
     }
 }
 

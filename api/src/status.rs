@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::field::Errors;
+use crate::field::{Errors, FieldError};
 use crate::kind::Kind;
 
 /// A failed request's answer (or a delete's success), in upstream's key order.
@@ -62,6 +62,18 @@ fn is_zero_seconds(seconds: &i32) -> bool {
     *seconds == 0
 }
 
+impl Details {
+    /// What a [`Status`] about the object `name` of a kind carries.
+    pub fn of(kind: &Kind, name: &str) -> Details {
+        Details {
+            name: name.into(),
+            group: kind.group().into(),
+            kind: kind.plural().into(),
+            ..Details::default()
+        }
+    }
+}
+
 /// One fault of many.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cause {
@@ -74,6 +86,18 @@ pub struct Cause {
     /// The path.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub field: String,
+}
+
+impl Cause {
+    /// The faults of an object as a [`Status`] lists them.
+    pub fn of(errors: &Errors) -> Vec<Cause> {
+        let cause = |error: &FieldError| Cause {
+            reason: error.fault.reason(),
+            message: error.body.clone(),
+            field: error.field.clone(),
+        };
+        errors.0.iter().map(cause).collect()
+    }
 }
 
 impl Status {
@@ -105,7 +129,7 @@ impl Status {
 
     /// A failure about the object `name`.
     fn about(kind: &Kind, name: &str, code: u16, reason: &str, message: String) -> Status {
-        Status::failure(code, reason, message).with_details(kind.details(name))
+        Status::failure(code, reason, message).with_details(Details::of(kind, name))
     }
 
     /// 404: the object is not there.
@@ -172,7 +196,8 @@ impl Status {
         let message = format!("{kind}{dot}{group} \"{name}\" is invalid: {all}");
         let details =
             Details { name: name.into(), group: group.into(), kind: kind.into(), ..Details::default() };
-        Status::failure(422, "Invalid", message).with_details(Details { causes: errors.causes(), ..details })
+        Status::failure(422, "Invalid", message)
+            .with_details(Details { causes: Cause::of(errors), ..details })
     }
 }
 

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
+use super::conflicts::Conflicts;
 use super::set::Set;
 use super::typed::{Typed, compare, fields_of};
-use super::{Conflicts, Writer};
+use super::writer::Writer;
 use crate::decode::Target;
 
 const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";

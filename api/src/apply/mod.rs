@@ -6,51 +6,28 @@
 //! ```
 //! Everything is an argument, the time included: these functions decide, the API server stores.
 
+mod conflicts;
 mod last_applied;
 mod managers;
 mod set;
 mod typed;
+mod writer;
 
 use serde_json::Value;
 
 use crate::decode::{Decoded, FieldValidation, Target, Wording, shape, with_type, zero};
 use crate::document::{Raw, UNTYPED_MAP, yaml};
 use crate::patch::unforeseen;
-use crate::status::{Cause, Details, Status};
+use crate::status::Status;
+use conflicts::Conflicts;
 use managers::{Entry, Managers, Owner, put};
-use set::{Element, Set};
+use set::Set;
 use typed::{Difference, Typed, compare, fields_of, merge, remove, same};
+
+pub use writer::Writer;
 
 /// Owner of what was there before anybody applied.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
-
-/// Who writes, and when.
-#[derive(Clone, Copy, Debug)]
-pub struct Writer<'a> {
-    /// The field manager's name.
-    pub manager: &'a str,
-    /// The subresource written to; empty for the object itself.
-    pub subresource: &'a str,
-    /// The time, as `metadata.creationTimestamp` writes it.
-    pub now: &'a str,
-    /// Fields (dotted) that this endpoint ignores, such as `status`: nobody comes to own them here.
-    pub ignored: &'a [&'a str],
-}
-
-impl Writer<'_> {
-    fn owner(&self, applies: bool, api_version: &str) -> Owner {
-        Owner {
-            name: self.manager.into(),
-            applies,
-            api_version: if applies { String::new() } else { api_version.into() },
-            subresource: self.subresource.into(),
-        }
-    }
-
-    fn ignored(&self) -> Set {
-        Set::of_fields(self.ignored.iter().copied())
-    }
-}
 
 /// The new object with `managedFields` brought up to date after a create (no `live`) or an update.
 ///
@@ -211,7 +188,7 @@ fn apply_config(
         }
         outcome => outcome,
     };
-    let (merged, mut managers) = outcome.map_err(|conflicts| conflict(&conflicts))?;
+    let (merged, mut managers) = outcome.map_err(|conflicts| conflicts.status())?;
     managers.strip(&writer.owner(true, ""));
     let mut object = match merged {
         None => bare,
@@ -249,10 +226,6 @@ fn check(target: &Target<'_>, config: &Value) -> Result<(), Status> {
         text("/metadata/name")
     )))
 }
-
-/// Fields that others own and that the configuration would change.
-#[derive(Debug, Default)]
-struct Conflicts(Vec<(Owner, Set)>);
 
 /// One try: the merged object (nothing if it is the live one) and the owners, or who stands against it.
 fn attempt(
@@ -316,72 +289,6 @@ fn prune(target: &Target<'_>, merged: Value, managers: &Managers, last: &Set) ->
     // What vanished only because it stood below something removed, and was never the applier's, stays.
     let gone = all.difference(&fields(&pruned)).intersection(&named(last));
     remove(&merged, typed, &gone)
-}
-
-/// The most bytes of paths and owners that one refusal tells of: what is told of a field repeats the keys of all that it is
-/// in, and the name of its owner.
-const CONFLICTS_TOLD: usize = 256 * 1024;
-
-/// 409, with every contested field, as long as there is room.
-fn conflict(conflicts: &Conflicts) -> Status {
-    let mut room = CONFLICTS_TOLD;
-    let (mut all, mut untold): (Vec<(String, String)>, usize) = (Vec::new(), 0);
-    for (owner, fields) in &conflicts.0 {
-        let owner = described(owner);
-        fields.visit(&mut |path| {
-            let length = owner.len() + path.iter().map(|element: &&Element| element.length()).sum::<usize>();
-            match room.checked_sub(length) {
-                Some(left) => {
-                    room = left;
-                    all.push((owner.clone(), set::printed(path)));
-                }
-                None => untold += 1,
-            }
-        });
-    }
-    let cause = |(owner, path): &(String, String)| Cause {
-        reason: "FieldManagerConflict".into(),
-        message: format!("conflict with {owner}"),
-        field: path.clone(),
-    };
-    let count = all.len() + untold;
-    if count > 1 {
-        all.sort_by(|a, b| a.0.cmp(&b.0));
-    }
-    let causes = Details { causes: all.iter().map(cause).collect(), ..Details::default() };
-    let message = match all.as_slice() {
-        [(owner, path)] if count == 1 => {
-            format!("Apply failed with 1 conflict: conflict with {owner}: {path}")
-        }
-        _ => {
-            let mut lines: Vec<String> = Vec::new();
-            let mut last = "";
-            for (owner, path) in &all {
-                if owner != last {
-                    lines.push(format!("conflicts with {owner}:"));
-                    last = owner;
-                }
-                lines.push(format!("- {path}"));
-            }
-            if untold > 0 {
-                lines.push(format!("and {untold} more"));
-            }
-            format!("Apply failed with {count} conflicts: {}", lines.join("\n"))
-        }
-    };
-    Status::failure(409, "Conflict", message).with_details(causes)
-}
-
-/// `"m1" with subresource "scale" using apps/v1`; only updaters are told with their version.
-fn described(owner: &Owner) -> String {
-    let mut text = format!("{:?}", owner.name);
-    if !owner.subresource.is_empty() {
-        text.push_str(&format!(" with subresource {:?}", owner.subresource));
-    }
-    if !owner.applies {
-        text.push_str(&format!(" using {}", owner.api_version));
-    }
-    text
 }
 
 /// If two objects differ in nothing but the times of their `managedFields`, gives the new one the old times: such a

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::set::{Element, Literal, Set};
 use crate::field::is_zero;
 use crate::patch::{printed, type_name};
-use crate::schema::{ANYTHING, Field, ListKind, Schema, Shape};
+use crate::schema::{ANYTHING, ListKind, Schema, Shape, StructField};
 
 /// A shape in its place: a field may be taken as one value although its type is not.
 #[derive(Clone, Copy)]
@@ -49,7 +49,7 @@ impl<'s> Typed<'s> {
         }
     }
 
-    fn field(field: &'s Field) -> Typed<'s> {
+    fn field(field: &'s StructField) -> Typed<'s> {
         Typed { schema: field.link.get(), atomic: field.atomic }
     }
 

@@ -13,7 +13,7 @@ use super::time;
 use crate::document::{Raw, number};
 use crate::quantity::{Quantity, QuantityError};
 use crate::schema::structural::Rules;
-use crate::schema::{Field, Schema, Shape, Struct, Text, Zero};
+use crate::schema::{Schema, Shape, Struct, StructField, Text, Zero};
 
 /// More unknown and repeated fields than this are not told, as upstream does.
 pub const MOST_STRICT: usize = 100;
@@ -350,7 +350,7 @@ fn overlay(slot: &mut Option<Value>, value: Value) {
 /// Fields in order, without the zero values that are not printed.
 fn assemble(fields: &Struct, slots: Vec<Option<Value>>, unknown: Option<Vec<(String, Value)>>) -> Value {
     // Exactly what is needed: lists of small structs are what large bodies are made of.
-    let printed = |field: &Field, slot: &Option<Value>| slot.is_some() || field.zero == Zero::Printed;
+    let printed = |field: &StructField, slot: &Option<Value>| slot.is_some() || field.zero == Zero::Printed;
     let count = fields.fields.iter().zip(&slots).filter(|(field, slot)| printed(field, slot)).count();
     let mut map = Map::with_capacity(count);
     for (field, slot) in fields.fields.iter().zip(slots) {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::strategy::PLAIN;
-use super::{Borrowed, CORE, Named, Static};
+use super::{Borrowed, Named, Static, USUAL};
 use crate::field::{Errors, Field, Path};
 use crate::kind::{Kind, Strategy};
 use crate::names;
@@ -21,7 +21,7 @@ pub static CONFIG_MAP: Kind = Kind {
     schema: Named("io.k8s.api.core.v1.ConfigMap"),
     table: Static(&TABLE),
     strategy: &STRATEGY,
-    ..CORE
+    ..USUAL
 };
 
 static TABLE: Table = Table {

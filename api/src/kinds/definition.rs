@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::strategy::{PLAIN, clear, generation, keep, set_generation};
-use super::{CORE, SCALE, STATUS};
+use super::{SCALE, STATUS, USUAL};
 use crate::handle::Handle::Shared;
 use crate::kind::{Kind, Origin, Read, ScalePaths, Selectable, Strategy};
 use crate::schema::{SchemaRef, structural};
@@ -118,7 +118,7 @@ impl Definition {
             strategy: &STRATEGY,
             scale,
             origin: Origin::Definition,
-            ..CORE
+            ..USUAL
         })
     }
 }

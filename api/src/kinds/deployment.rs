@@ -6,7 +6,7 @@ use super::strategy::{
     PLAIN, count_spec_changes, generation, keep, keep_all_but_status, set_generation, start_counting,
 };
 use super::workload::{self, CONTAINERS, IMAGES, SELECTOR};
-use super::{Borrowed, CORE, Named, SCALE, STATUS, Static};
+use super::{Borrowed, Named, SCALE, STATUS, Static, USUAL};
 use crate::defaults::fill_empty;
 use crate::field::{Errors, Field, is_zero};
 use crate::internal;
@@ -29,7 +29,7 @@ pub static DEPLOYMENT: Kind = Kind {
     pod_spec: Some("/spec/template/spec"),
     table: Static(&TABLE),
     strategy: &STRATEGY,
-    ..CORE
+    ..USUAL
 };
 
 static TABLE: Table = Table {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::strategy::{PLAIN, clear};
-use super::{Borrowed, CORE, Named, Static};
+use super::{Borrowed, Named, Static, USUAL};
 use crate::field::{Errors, Field};
 use crate::kind::{Kind, Strategy};
 use crate::table::{Cell::Text, Column, Table};
@@ -18,7 +18,7 @@ pub static LEASE: Kind = Kind {
     schema: Named("io.k8s.api.coordination.v1.Lease"),
     table: Static(&TABLE),
     strategy: &STRATEGY,
-    ..CORE
+    ..USUAL
 };
 
 static TABLE: Table = Table {

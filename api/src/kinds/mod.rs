@@ -3,7 +3,7 @@
 //! What several kinds share stands beside them: [`strategy`] for the life of an object around its rules,
 //! `crate::table` for printing, `crate::validate` for metadata and pod templates.
 
-use std::borrow::Cow::Borrowed;
+use std::borrow::Cow::{Borrowed, Owned};
 
 use crate::handle::Handle::Static;
 use crate::kind::{Deletion, Kind, KindRef, Origin, Subresource};
@@ -20,6 +20,7 @@ mod event;
 mod lease;
 mod namespace;
 mod node;
+mod pipeline;
 mod pod;
 mod poddisruptionbudget;
 mod replicaset;
@@ -73,8 +74,8 @@ pub fn built_in(group: &str, version: &str, plural: &str) -> Option<KindRef> {
 
 static NO_COLUMNS: Table = Table::PLAIN;
 
-/// What most rows of the core group say: a row tells what differs.
-pub(crate) const CORE: Kind = Kind {
+/// What most rows say: a row tells what differs.
+pub(crate) const USUAL: Kind = Kind {
     group: Borrowed(""),
     version: Borrowed("v1"),
     kind: Borrowed(""),
@@ -99,11 +100,26 @@ pub(crate) const CORE: Kind = Kind {
     origin: Origin::BuiltIn,
 };
 
+impl Kind {
+    /// A row that knows no more than the names of its resource: what a store holds may belong to a kind that is not defined
+    /// yet, or not any more. It equals the row that the definition makes.
+    pub fn unknown(group: &str, version: &str, plural: &str) -> Kind {
+        let own = |text: &str| Owned(text.to_owned());
+        Kind {
+            group: own(group),
+            version: own(version),
+            plural: own(plural),
+            origin: Origin::Unknown,
+            ..USUAL
+        }
+    }
+}
+
 /// The verbs of nearly every resource.
 const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// `/status`, as most kinds have it.
-const STATUS: Subresource = Subresource { resets: &["spec"], ..same("status") };
+const STATUS: Subresource = Subresource { resets: &["spec"], ..whole("status") };
 
 /// `/scale`, read and written as `autoscaling/v1` `Scale`.
 const SCALE: Subresource = Subresource {
@@ -115,7 +131,7 @@ const SCALE: Subresource = Subresource {
 };
 
 /// A subresource that shows the whole object.
-const fn same(name: &'static str) -> Subresource {
+const fn whole(name: &'static str) -> Subresource {
     Subresource { name, gvk: None, verbs: &["get", "patch", "update"], change: None, resets: &[] }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::strategy::{PLAIN, keep};
-use super::{Borrowed, CORE, Named, STATUS, Static};
+use super::{Borrowed, Named, STATUS, Static, USUAL};
 use crate::defaults::map_at;
 use crate::field::{Errors, Field, Path};
 use crate::kind::{Change, Deletion, Kind, Selectable, Strategy, Subresource};
@@ -29,7 +29,7 @@ pub static NAMESPACE: Kind = Kind {
     selectable: Borrowed(&[Selectable::text("status.phase", &["/status/phase"])]),
     table: Static(&TABLE),
     strategy: &STRATEGY,
-    ..CORE
+    ..USUAL
 };
 
 static TABLE: Table = Table {

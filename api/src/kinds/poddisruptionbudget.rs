@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::strategy::{PLAIN, count_spec_changes, start_counting};
-use super::{Borrowed, CORE, Named, STATUS, Static};
+use super::{Borrowed, Named, STATUS, Static, USUAL};
 use crate::field::{Errors, Field};
 use crate::internal;
 use crate::kind::{Kind, Strategy};
@@ -25,7 +25,7 @@ pub static POD_DISRUPTION_BUDGET: Kind = Kind {
     subresources: Borrowed(&[STATUS]),
     table: Static(&TABLE),
     strategy: &STRATEGY,
-    ..CORE
+    ..USUAL
 };
 
 static TABLE: Table = Table {

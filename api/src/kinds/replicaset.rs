@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::strategy::{PLAIN, count_spec_changes, start_counting};
 use super::workload::{self, CONTAINERS, IMAGES, SELECTOR};
-use super::{Borrowed, CORE, Named, SCALE, STATUS, Static};
+use super::{Borrowed, Named, SCALE, STATUS, Static, USUAL};
 use crate::field::{Errors, Field};
 use crate::kind::{Kind, Strategy};
 use crate::table::{Cell::Number, Column, Table};
@@ -23,7 +23,7 @@ pub static REPLICA_SET: Kind = Kind {
     subresources: Borrowed(&[SCALE, STATUS]),
     table: Static(&TABLE),
     strategy: &STRATEGY,
-    ..CORE
+    ..USUAL
 };
 
 static TABLE: Table = Table {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::configmap::{SIZE_MAX, decoded_size, frozen};
 use super::strategy::PLAIN;
-use super::{Borrowed, CORE, Named, Static};
+use super::{Borrowed, Named, Static, USUAL};
 use crate::defaults::map_at;
 use crate::document::{Raw, UNTYPED_MAP, json};
 use crate::field::{Errors, Field};
@@ -26,7 +26,7 @@ pub static SECRET: Kind = Kind {
     selectable: Borrowed(&[Selectable::text("type", &["/type"])]),
     table: Static(&TABLE),
     strategy: &STRATEGY,
-    ..CORE
+    ..USUAL
 };
 
 static TABLE: Table = Table {

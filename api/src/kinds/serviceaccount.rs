@@ -1,7 +1,7 @@
 //! `ServiceAccount`.
 
 use super::strategy::PLAIN;
-use super::{Borrowed, CORE, Named, Static};
+use super::{Borrowed, Named, Static, USUAL};
 use crate::kind::{Kind, Strategy, Subresource};
 use crate::table::{Cell::Count, Column, Table};
 
@@ -21,7 +21,7 @@ pub static SERVICE_ACCOUNT: Kind = Kind {
     }]),
     table: Static(&TABLE),
     strategy: &STRATEGY,
-    ..CORE
+    ..USUAL
 };
 
 static TABLE: Table = Table {

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{META, REFERENCE, parameters};
+use super::parameters;
+use super::types::{META, REFERENCE};
 use crate::decode::Target;
 use crate::kind::{Kind, KindRef, Subresource};
 

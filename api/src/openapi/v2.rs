@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{REFERENCE, VERSION, operations};
+use super::operations;
+use super::types::{REFERENCE, VERSION, inline};
 use crate::kind::KindRef;
 use crate::schema::Schema;
 
@@ -38,7 +39,7 @@ pub(super) fn document(kinds: &[KindRef]) -> Value {
 
 /// All types: those that are built in, and those of the kinds that were defined at run time.
 pub(super) fn definitions(kinds: &[KindRef]) -> Map<String, Value> {
-    let defined = kinds.iter().flat_map(super::inline).map(|(name, schema)| (name, older(schema)));
+    let defined = kinds.iter().flat_map(inline).map(|(name, schema)| (name, older(schema)));
     Schema::names()
         .filter_map(|name| Some((name.to_owned(), older(serde_json::from_str(Schema::text(name)?).ok()?))))
         .chain(defined)

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::VERSION;
+use super::types::VERSION;
 
 /// A message that grows.
 #[derive(Default)]

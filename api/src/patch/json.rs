@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::{not_decoded, undecodable};
+use super::refuse::{not_decoded, rejected, undecodable};
 use crate::decode::MOST_STRICT;
 use crate::document::{DEPTH, Limits, Raw, json as reader};
 use crate::status::Status;
@@ -44,7 +44,7 @@ pub(super) enum Misfit {
 impl Misfit {
     pub(super) fn status(self) -> Status {
         match self {
-            Misfit::Rejected => Status::rejected(),
+            Misfit::Rejected => rejected(),
             Misfit::TooMuch(text) => Status::too_large(text),
         }
     }

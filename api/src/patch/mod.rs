@@ -8,6 +8,7 @@
 mod go;
 mod json;
 mod merge;
+mod refuse;
 mod strategic;
 
 use std::collections::HashMap;
@@ -17,13 +18,14 @@ use serde_json::Value;
 use crate::decode::{
     Decoded, FieldValidation, MOST_STRICT, Place, Target, Wording, gvk, shape, type_fault, with_type,
 };
-use crate::document::{Fault, Raw, UNTYPED_MAP, json as reader};
-use crate::field::{Errors, Path};
+use crate::document::{Raw, UNTYPED_MAP, json as reader};
 use crate::schema::Shape;
-use crate::status::{Details, Status};
+use crate::status::Status;
+use refuse::{invalid, not_decoded, undecodable};
 
 pub use go::{printed, type_name};
 pub use merge::merge;
+pub(crate) use refuse::unforeseen;
 
 /// Which kind of patch a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,14 +83,6 @@ pub fn patch(
     }
 }
 
-fn not_decoded(fault: Fault) -> Status {
-    fault.status(undecodable)
-}
-
-fn undecodable(error: &str) -> Status {
-    Status::bad_request(format!("error decoding patch: {error}"))
-}
-
 /// The repeated keys of a document without a schema, as many as upstream tells.
 fn repeated(raw: &Raw<'_>) -> Vec<String> {
     fn walk(raw: &Raw<'_>, place: &Place<'_>, out: &mut Vec<String>) {
@@ -116,15 +110,6 @@ fn repeated(raw: &Raw<'_>) -> Vec<String> {
     let mut out = Vec::new();
     walk(raw, &Place::Root, &mut out);
     out
-}
-
-/// 422 for a patch whose outcome is no object of the kind. Upstream names no object here.
-fn invalid(value: impl Into<Value>, detail: &str) -> Status {
-    let mut errors = Errors::new();
-    errors.invalid(&Path::root("patch"), value, detail);
-    let message = format!(" \"\" is invalid: {}", errors.0[0]);
-    let details = Details { causes: errors.causes(), ..Details::default() };
-    Status::failure(422, "Invalid", message).with_details(details)
 }
 
 /// Warnings, or the error of strict validation.
@@ -185,19 +170,6 @@ fn finish_strategic(
     faults.append(&mut problems.strict);
     let warnings = judge(faults, validation, || printed(patch))?;
     Ok(Decoded { value: with_type(value, target.kind, &target.api_version()), warnings })
-}
-
-impl Status {
-    /// 422 whose text says nothing; upstream gives it for every JSON patch that does not apply.
-    pub(crate) fn rejected() -> Status {
-        Status::failure(422, "Invalid", "the server rejected our request due to an error in our request")
-            .with_details(Details::default())
-    }
-}
-
-/// 500 with nothing but a text, as upstream answers for errors that it did not foresee.
-pub(crate) fn unforeseen(message: impl Into<String>) -> Status {
-    Status::failure(500, "", message)
 }
 
 #[cfg(test)]

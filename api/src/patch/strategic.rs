@@ -8,8 +8,8 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value};
 
 use super::go::{as_string, printed, type_name};
-use super::unforeseen;
-use crate::schema::{ANYTHING, Schema, Shape, Strategy};
+use super::refuse::unforeseen;
+use crate::schema::{ANYTHING, PatchStrategy, Schema, Shape};
 use crate::status::Status;
 
 const DIRECTIVE: &str = "$patch";
@@ -40,7 +40,7 @@ fn bad_directive(directive: &Value, map: &Value) -> Status {
 }
 
 /// The shape and strategy of a field; values of a map have no strategy.
-fn lookup<'s>(schema: &'s Schema, key: &str) -> Result<(&'s Schema, Strategy), Status> {
+fn lookup<'s>(schema: &'s Schema, key: &str) -> Result<(&'s Schema, PatchStrategy), Status> {
     match &schema.shape {
         Shape::Struct(fields) => match fields.field(key) {
             Some(field) => Ok((field.link.get(), field.patch)),
@@ -51,8 +51,8 @@ fn lookup<'s>(schema: &'s Schema, key: &str) -> Result<(&'s Schema, Strategy), S
                 )))
             }
         },
-        Shape::Map { values } => Ok((values.get(), Strategy::default())),
-        _ => Ok((&ANYTHING, Strategy::default())),
+        Shape::Map { values } => Ok((values.get(), PatchStrategy::default())),
+        _ => Ok((&ANYTHING, PatchStrategy::default())),
     }
 }
 
@@ -234,7 +234,7 @@ fn merge_list(
     original: Vec<Value>,
     patch: Vec<Value>,
     schema: &Schema,
-    strategy: Strategy,
+    strategy: PatchStrategy,
     deletes: bool,
 ) -> Result<Vec<Value>, Status> {
     if original.is_empty() && patch.is_empty() {

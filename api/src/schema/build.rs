@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
-use super::{Embedded, Field, Link, ListKind, Schema, Shape, Strategy, Struct, Text, Zero};
+use super::shape::{Embedded, Link, ListKind, PatchStrategy, Schema, Shape, Struct, StructField, Text, Zero};
 
 static SCHEMAS: &str = include_str!("../../data/schemas.jsonl");
 static TYPES: &str = include_str!("../../data/types.txt");
@@ -177,7 +177,7 @@ fn field(
     property: &Value,
     embedded: Vec<Embedded>,
     required: bool,
-) -> Field {
+) -> StructField {
     let (word, zero) = match word.as_bytes().last() {
         Some(b'?') => (&word[..word.len() - 1], Zero::Omitted),
         Some(b'!') => (&word[..word.len() - 1], Zero::Printed),
@@ -189,7 +189,7 @@ fn field(
         go.map(|go| if go.contains('.') { go.to_owned() } else { format!("{}.{go}", package(owner.name)) });
     let strategy = property.get("x-kubernetes-patch-strategy").and_then(Value::as_str).unwrap_or("");
     let has = |word: &str| strategy.split(',').any(|part| part == word);
-    let patch = Strategy {
+    let patch = PatchStrategy {
         merge: has("merge"),
         retain_keys: has("retainKeys"),
         replace: has("replace"),
@@ -198,7 +198,7 @@ fn field(
             .and_then(Value::as_str)
             .and_then(|key| within(owner.text, key)),
     };
-    Field {
+    StructField {
         name: name.into(),
         link: link(property),
         zero,

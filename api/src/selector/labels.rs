@@ -8,31 +8,9 @@ use std::fmt;
 use serde_json::Value;
 
 use super::lexer::{Token, words};
+use super::operator::Operator;
 use crate::field::{Errors, Path};
 use crate::names;
-
-/// How a label must stand to the values of a requirement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operator {
-    /// `a=b`
-    Equals,
-    /// `a==b`
-    DoubleEquals,
-    /// `a!=b`; also true where the label is missing.
-    NotEquals,
-    /// `a in (b,c)`
-    In,
-    /// `a notin (b,c)`; also true where the label is missing.
-    NotIn,
-    /// `a`
-    Exists,
-    /// `!a`
-    DoesNotExist,
-    /// `a>1`, as whole numbers.
-    Greater,
-    /// `a<1`, as whole numbers.
-    Less,
-}
 
 /// One condition on one label.
 #[derive(Clone, Debug, PartialEq, Eq)]

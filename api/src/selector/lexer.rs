@@ -1,6 +1,6 @@
 //! Cuts the text of a label selector into words.
 
-use super::labels::Operator;
+use super::operator::Operator;
 
 /// A word of a label selector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,9 @@ mod fields;
 mod labels;
 mod lexer;
 mod object;
+mod operator;
 
 pub use fields::{FieldSelector, Term};
-pub use labels::{Operator, Requirement, Selector};
+pub use labels::{Requirement, Selector};
 pub use object::{from_object, validate_expression, validate_object};
+pub use operator::Operator;

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::labels::{Operator, Requirement, Selector};
+use super::labels::{Requirement, Selector};
+use super::operator::Operator;
 use crate::field::{Errors, Field};
 use crate::names::{label_value, qualified_name};
 use crate::read::{entries, list, text};

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::kind::Text;
+use crate::handle::Text;
 use crate::read::{int, text};
 
 /// A kind's table.

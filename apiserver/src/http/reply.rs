@@ -198,7 +198,7 @@ pub fn no_method() -> Status {
 
 /// The success that a delete answers which leaves nothing to show.
 pub fn deleted(kind: &Kind, name: &str, uid: &str) -> Status {
-    Status::success(Details { uid: uid.into(), ..kind.details(name) })
+    Status::success(Details { uid: uid.into(), ..Details::of(kind, name) })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Budget, DEPTH, Fault, Limits, Raw, json};
-use crate::schema::{Embedded, Field, Schema, Shape, Struct, Text};
+use crate::schema::{Embedded, Schema, Shape, Struct, StructField, Text};
 use wire::{Wire, field};
 
 /// What every body begins with.
@@ -77,7 +77,7 @@ fn wrong_form(wire: &Wire<'_>, field: &str) -> Fault {
 }
 
 /// `podIP` is `PodIP` to Go.
-fn go_name(field: &Field) -> String {
+fn go_name(field: &StructField) -> String {
     let mut letters = field.name.chars();
     letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
 }
@@ -111,12 +111,12 @@ impl Reader {
         depth: usize,
     ) -> Result<(), Fault> {
         while let Some((number, wire)) = field(&mut bytes)? {
-            let own = |f: &&Field| f.number == number && f.embedded == inside;
+            let own = |f: &&StructField| f.number == number && f.embedded == inside;
             if let Some(field) = fields.fields.iter().find(own) {
                 self.add(field, wire, entries, depth)?;
                 continue;
             }
-            let within = |f: &&Field| {
+            let within = |f: &&StructField| {
                 f.embedded.starts_with(inside)
                     && f.embedded.get(inside.len()).is_some_and(|next| next.number == number)
             };
@@ -131,7 +131,7 @@ impl Reader {
 
     fn add<'a>(
         &mut self,
-        field: &Field,
+        field: &StructField,
         wire: Wire<'a>,
         entries: &mut Entries<'a>,
         depth: usize,

@@ -5,7 +5,7 @@ mod table;
 use serde_json::Value;
 
 use super::strategy::{PLAIN, clear};
-use super::{Borrowed, CORE, Named, Static};
+use super::{Borrowed, Named, Static, USUAL};
 use crate::field::{Errors, Field, Path};
 use crate::kind::{Kind, Selectable, Strategy, View};
 use crate::names;
@@ -36,7 +36,7 @@ pub static EVENT: Kind = Kind {
     ]),
     table: Static(&table::TABLE),
     strategy: &STRATEGY,
-    ..CORE
+    ..USUAL
 };
 
 /// The row of `Event` of `events.k8s.io`: the same objects, with other names for some fields and stricter rules.
@@ -81,7 +81,7 @@ pub static EVENT_V1: Kind = Kind {
             shown
         },
     }),
-    ..CORE
+    ..USUAL
 };
 
 /// Fields that have one name in `events.k8s.io` and another in the core group.

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::strategy::{PLAIN, keep};
-use super::{Borrowed, CORE, Named, PROXY_VERBS, STATUS, Static, core};
+use super::{Borrowed, Named, PROXY_VERBS, STATUS, Static, USUAL, core};
 use crate::addresses;
 use crate::defaults::{each, fill_absent};
 use crate::field::{Errors, Fault, Field, Path, is_zero};
@@ -30,7 +30,7 @@ pub static NODE: Kind = Kind {
     selectable: Borrowed(&[Selectable::switch("spec.unschedulable", &["/spec/unschedulable"])]),
     table: Static(&table::TABLE),
     strategy: &STRATEGY,
-    ..CORE
+    ..USUAL
 };
 
 static STRATEGY: Strategy = Strategy {

@@ -9,7 +9,7 @@ mod table;
 mod update;
 
 use super::strategy::PLAIN;
-use super::{Borrowed, CORE, Named, PROXY_VERBS, STATUS, Static, core, same};
+use super::{Borrowed, Named, PROXY_VERBS, STATUS, Static, USUAL, core, whole};
 use crate::kind::{Change, Deletion, Kind, Selectable, Strategy, Subresource};
 use crate::podspec::{pod_warnings, validate_pod};
 
@@ -26,13 +26,13 @@ pub static POD: Kind = Kind {
     subresources: Borrowed(&[
         core("attach", "PodAttachOptions", &["create", "get"]),
         core("binding", "Binding", &["create"]),
-        Subresource { change: Some(&EPHEMERAL), ..same("ephemeralcontainers") },
+        Subresource { change: Some(&EPHEMERAL), ..whole("ephemeralcontainers") },
         Subresource { gvk: Some(("policy", "v1", "Eviction")), ..core("eviction", "Eviction", &["create"]) },
         core("exec", "PodExecOptions", &["create", "get"]),
         Subresource { name: "log", gvk: None, verbs: &["get"], change: None, resets: &[] },
         core("portforward", "PodPortForwardOptions", &["create", "get"]),
         core("proxy", "PodProxyOptions", PROXY_VERBS),
-        Subresource { change: Some(&RESIZE), ..same("resize") },
+        Subresource { change: Some(&RESIZE), ..whole("resize") },
         STATUS,
     ]),
     selectable: Borrowed(&[
@@ -48,7 +48,7 @@ pub static POD: Kind = Kind {
     ]),
     table: Static(&table::TABLE),
     strategy: &STRATEGY,
-    ..CORE
+    ..USUAL
 };
 
 static STRATEGY: Strategy = Strategy {

@@ -7,15 +7,19 @@
 
 mod prepare;
 mod table;
+mod types;
 mod validate;
 
 pub use prepare::{node_ports, normalize, normalize_update};
+pub use types::{needs_cluster_ip, needs_health_port, needs_node_port};
 pub use validate::addresses as check_addresses;
 
 use serde_json::{Value, json};
 
+use types::{has_internal_traffic, is_external, is_headless};
+
 use super::strategy::{PLAIN, clear};
-use super::{Borrowed, CORE, Named, PROXY_VERBS, STATUS, Static, core};
+use super::{Borrowed, Named, PROXY_VERBS, STATUS, Static, USUAL, core};
 use crate::addresses::{cidr_warnings, ip_warning};
 use crate::defaults::{each, fill_absent, fill_empty};
 use crate::kind::{Allocates, Kind, Selectable, Strategy};
@@ -39,7 +43,7 @@ pub static SERVICE: Kind = Kind {
     ]),
     table: Static(&table::TABLE),
     strategy: &STRATEGY,
-    ..CORE
+    ..USUAL
 };
 
 static STRATEGY: Strategy = Strategy {
@@ -54,37 +58,6 @@ static STRATEGY: Strategy = Strategy {
     delete_answers_object: true,
     ..PLAIN
 };
-
-/// Whether a service of this type has an address in the cluster, as all have that are not just another name.
-pub fn needs_cluster_ip(service: &Value) -> bool {
-    text(service, "/spec/type") != "ExternalName"
-}
-
-/// Whether traffic inside the cluster has a policy: for every type that is known and has an address.
-pub fn has_internal_traffic(service: &Value) -> bool {
-    matches!(text(service, "/spec/type"), "ClusterIP" | "NodePort" | "LoadBalancer")
-}
-
-/// Whether a service of this type may have ports on nodes.
-pub fn needs_node_port(service: &Value) -> bool {
-    matches!(text(service, "/spec/type"), "NodePort" | "LoadBalancer")
-}
-
-/// Whether a service needs a port on nodes that answers whether they have an endpoint.
-pub fn needs_health_port(service: &Value) -> bool {
-    text(service, "/spec/type") == "LoadBalancer" && text(service, "/spec/externalTrafficPolicy") == "Local"
-}
-
-/// Whether a service can be reached from outside the cluster.
-pub fn is_external(service: &Value) -> bool {
-    needs_node_port(service)
-        || (text(service, "/spec/type") == "ClusterIP" && !list(service, "/spec/externalIPs").is_empty())
-}
-
-/// Whether a service is headless: resolved to its pods instead of an address of its own.
-pub fn is_headless(service: &Value) -> bool {
-    matches!(list(service, "/spec/clusterIPs"), [only] if only == "None")
-}
 
 fn default(service: &mut Value) {
     each(service, "spec.ports", &mut |port| {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{is_external, needs_cluster_ip, needs_health_port, needs_node_port};
+use super::types::{is_external, needs_cluster_ip, needs_health_port, needs_node_port};
 use crate::kinds::strategy::{clear, keep};
 use crate::read::{int, list, text};
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use super::{has_internal_traffic, is_external, is_headless, needs_health_port};
+use super::types::{has_internal_traffic, is_external, is_headless, needs_health_port};
 use crate::addresses;
 use crate::field::{Errors, Field, Path};
 use crate::internal;

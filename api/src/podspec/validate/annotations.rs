@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{scheduling, volumes};
+use super::paths::descending_path;
+use super::scheduling;
 use crate::document::json;
 use crate::field::{Errors, Field};
 use crate::podspec::visit_containers;
@@ -77,7 +78,7 @@ fn seccomp_profile(profile: &Field, errors: &mut Errors) {
     match profile.text() {
         "runtime/default" | "docker/default" | "unconfined" => {}
         text => match text.strip_prefix("localhost/") {
-            Some(path) => volumes::descending_path(&Field::new(profile, &Value::from(path)), errors),
+            Some(path) => descending_path(&Field::new(profile, &Value::from(path)), errors),
             None => errors.invalid(profile, text, "must be a valid seccomp profile"),
         },
     }

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{Context, env, mounts, probes, resources, security};
+use super::context::Context;
+use super::{env, mounts, probes, resources, security};
 use crate::field::{Errors, Field};
 use crate::names;
 use crate::podspec::resources::is_sidecar;

@@ -10,9 +10,12 @@
 
 mod annotations;
 mod container;
+mod context;
+mod downward;
 mod env;
 mod mounts;
 mod names;
+mod paths;
 mod probes;
 mod resources;
 mod scheduling;
@@ -23,8 +26,6 @@ mod volume_sources;
 mod volumes;
 mod windows;
 
-use std::collections::{BTreeSet, HashMap};
-
 use serde_json::Value;
 
 pub(crate) use annotations::{APP_ARMOR, SECCOMP_CONTAINER, SECCOMP_POD, annotation_updates};
@@ -33,53 +34,12 @@ pub(crate) use resources::amount;
 pub(crate) use scheduling::{TAINT_EFFECTS, tolerations};
 pub(crate) use security::USER_ID;
 
+use context::Context;
+
 use crate::field::{Errors, Field, Path};
 use crate::names::{dns_label, dns_subdomain, qualified_name};
-use crate::read::{list, text};
 use crate::validate::metadata;
 use crate::validate::rules::{Rule::*, check};
-
-/// What rules must know of the pod around the field that they look at. What they look up is found once, for a pod may have
-/// as many mounts as volumes.
-pub(crate) struct Context<'a> {
-    /// The whole spec.
-    spec: Field<'a, 'a>,
-    /// The name of the pod; empty in templates.
-    pod_name: &'a str,
-    /// Whether this is a pod; templates may leave open what a pod may not.
-    is_pod: bool,
-    /// The first volume of each name, and whether it breaks no rule: one that does cannot be mounted.
-    volumes: HashMap<&'a str, (&'a Value, bool)>,
-    /// The names of the pod's resource claims.
-    claims: BTreeSet<&'a str>,
-}
-
-impl<'a> Context<'a> {
-    fn new(spec: Field<'a, 'a>, pod_name: &'a str, is_pod: bool) -> Context<'a> {
-        let mut volumes = HashMap::new();
-        for volume in list(spec.value, "/volumes") {
-            volumes.entry(text(volume, "/name")).or_insert_with(|| (volume, volumes::is_right(volume)));
-        }
-        let claims = list(spec.value, "/resourceClaims").iter().map(|claim| text(claim, "/name"));
-        let claims = claims.filter(|name| !name.is_empty()).collect();
-        Context { spec, pod_name, is_pod, volumes, claims }
-    }
-
-    /// The volume of a name, whether it is right or not.
-    fn volume(&self, name: &str) -> Option<&'a Value> {
-        self.volumes.get(name).map(|(volume, _)| *volume)
-    }
-
-    /// The volume of a name, if it is right: what a mount may name.
-    fn mountable(&self, name: &str) -> Option<&'a Value> {
-        self.volumes.get(name).filter(|(_, right)| *right).map(|(volume, _)| *volume)
-    }
-
-    /// Whether the pod shares the host's users, as it does unless it says otherwise.
-    fn host_users(&self) -> bool {
-        self.spec.raw("hostUsers") != &Value::Bool(false)
-    }
-}
 
 /// The rules for a new pod, beyond those of `metadata`.
 pub fn validate_pod(pod: &Value, errors: &mut Errors) {
@@ -132,7 +92,7 @@ fn validate_spec(spec: &Field, context: &Context, errors: &mut Errors) {
     if !spec.get("terminationGracePeriodSeconds").is_set() {
         errors.required(&spec.get("terminationGracePeriodSeconds"), "");
     }
-    volumes::volumes(&spec.get("volumes"), context, errors);
+    volumes::volumes(&spec.get("volumes"), context.pod_name, errors);
     resources::claims(&spec.get("resourceClaims"), errors);
     container::containers(&spec.get("containers"), context, errors);
     container::init_containers(&spec.get("initContainers"), context, errors);

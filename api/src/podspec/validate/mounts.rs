@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{Context, volumes};
+use super::context::Context;
+use super::paths::descending_path;
 use crate::field::{Errors, Field};
 use crate::read::text;
 use crate::validate::rules::Rule::*;
@@ -52,7 +53,7 @@ fn sub_paths(mounts: &Field, mount: &Field, volume: Option<&Value>, errors: &mut
         if path.name() == "subPathExpr" && given.len() == 2 {
             errors.wrong(path, "subPathExpr and subPath are mutually exclusive");
         }
-        volumes::descending_path(&Field::new(&mounts.child(path.name()), path.value), errors);
+        descending_path(&Field::new(&mounts.child(path.name()), path.value), errors);
     }
 }
 

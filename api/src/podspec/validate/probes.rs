@@ -1,6 +1,6 @@
 //! Probes and lifecycle hooks, which share their handlers.
 
-use super::Context;
+use super::context::Context;
 use crate::field::{Errors, Field};
 use crate::names;
 use crate::validate::rules::{Rule::*, check};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::Context;
+use super::context::Context;
 use crate::field::{Errors, Fault, Field};
 use crate::internal;
 use crate::names::{self, is_one_of};

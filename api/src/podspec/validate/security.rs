@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::{volumes, windows};
+use super::paths::descending_path;
+use super::windows;
 use crate::field::{Errors, Field};
 use crate::internal;
 use crate::names::{is_digit_or_lower, shaped};
@@ -99,7 +100,7 @@ fn seccomp(profile: &Field, errors: &mut Errors) {
         [("type", NeededFor("type is required when seccompProfile is set")), ("type?", OneOf(PROFILE_TYPES))];
     check(profile, &table, errors);
     match (profile.str("type") == "Localhost", local.is_set()) {
-        (true, true) => volumes::descending_path(&local, errors),
+        (true, true) => descending_path(&local, errors),
         (true, false) => errors.required(&local, "must be set when seccomp type is Localhost"),
         (false, true) => {
             let shown = internal::show("SeccompProfile", profile.value);

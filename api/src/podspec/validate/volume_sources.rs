@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::env;
-use super::volumes::{descending_path, local_path, no_backsteps};
+use super::downward::{FILE_FIELDS, field_ref, resource_ref};
+use super::paths::{absolute, descending_path, local_path, no_backsteps};
 use crate::field::{Errors, Field};
 use crate::internal;
 use crate::names;
@@ -130,12 +130,6 @@ fn key_to_path(item: &Field, errors: &mut Errors) {
     check(item, &[("key path", Needed), ("path", Is(local_path)), ("mode", MODE)], errors);
 }
 
-fn absolute(path: &Field, errors: &mut Errors) {
-    if !path.text().starts_with('/') {
-        errors.wrong(path, "must be an absolute path");
-    }
-}
-
 fn iscsi(source: &Field, errors: &mut Errors) {
     check(
         source,
@@ -227,13 +221,13 @@ fn downward_file(file: &Field, errors: &mut Errors) {
     check(file, &[("path", Needed), ("path", Is(local_path))], errors);
     let (field, resource) = (file.get("fieldRef"), file.get("resourceFieldRef"));
     if field.is_set() {
-        env::field_ref(&field, env::FILE_FIELDS, errors);
+        field_ref(&field, FILE_FIELDS, errors);
         if resource.is_set() {
             let detail = "fieldRef and resourceFieldRef can not be specified simultaneously";
             errors.invalid(file, "resource", detail);
         }
     } else if resource.is_set() {
-        env::resource_ref(&resource, true, errors);
+        resource_ref(&resource, true, errors);
     } else {
         errors.required(file, "one of fieldRef and resourceFieldRef is required");
     }

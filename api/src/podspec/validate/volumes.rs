@@ -4,24 +4,23 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::Context;
 use super::volume_sources::SOURCES;
 use crate::field::{Errors, Field, Path};
 use crate::names;
 use crate::validate::rules::Rule::NeededName;
 
-/// `volumes`.
-pub fn volumes(volumes: &Field, context: &Context, errors: &mut Errors) {
-    let claim_of = |volume: &Field| format!("{}-{}", context.pod_name, volume.str("name"));
+/// `volumes` of a pod of this name; of a template the name is empty.
+pub fn volumes(volumes: &Field, pod_name: &str, errors: &mut Errors) {
+    let claim_of = |volume: &Field| format!("{}-{}", pod_name, volume.str("name"));
     let made: HashSet<String> = volumes
         .items()
-        .filter(|volume| !context.pod_name.is_empty() && volume.get("ephemeral").is_set())
+        .filter(|volume| !pod_name.is_empty() && volume.get("ephemeral").is_set())
         .map(|volume| claim_of(&volume))
         .collect();
     let mut taken = HashSet::new();
     for volume in volumes.items() {
         let mut found = Errors::new();
-        one(&volume, context.pod_name, &mut found);
+        one(&volume, pod_name, &mut found);
         let name = volume.str("name");
         if taken.contains(name) {
             found.duplicate(&volume.get("name"), name);
@@ -84,28 +83,5 @@ fn initiator_fits(volume: &Field, iscsi: &Field, errors: &mut Errors) {
     if iscsi.get("initiatorName").is_set() && name.len() + 1 + portal.len() > 64 {
         let detail = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.";
         errors.invalid(&volume.get("name"), name, detail);
-    }
-}
-
-/// A path with no step upwards.
-pub fn no_backsteps(path: &Field, errors: &mut Errors) {
-    if path.text().split('/').any(|part| part == "..") {
-        errors.wrong(path, "must not contain '..'");
-    }
-}
-
-/// A relative path with no step upwards.
-pub fn descending_path(path: &Field, errors: &mut Errors) {
-    if path.text().starts_with('/') {
-        errors.wrong(path, "must be a relative path");
-    }
-    no_backsteps(path, errors);
-}
-
-/// A relative path with no step upwards that does not begin with two dots: those are the kubelet's own.
-pub fn local_path(path: &Field, errors: &mut Errors) {
-    descending_path(path, errors);
-    if path.text().starts_with("..") && !path.text().starts_with("../") {
-        errors.wrong(path, "must not start with '..'");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Source: `pkg/api/pod/warnings.go`.
 
+mod limit;
 mod paths;
 mod ports;
 
@@ -15,6 +16,7 @@ use crate::addresses::ip_warning;
 use crate::field::{Field, Path};
 use crate::names;
 use crate::quantity::Quantity;
+use limit::MOST_WARNINGS;
 use paths::Paths;
 
 /// Labels of nodes that have a newer name: the old one, since when, and the new one.
@@ -49,10 +51,6 @@ const OLD_VOLUMES: &[(&str, &str, &str)] = &[
     ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
     ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
-
-/// Where each of a list is held against all that came before, no more than this many warnings are made: the header of an
-/// answer has room for some dozens.
-const MOST_WARNINGS: usize = 200;
 
 const NO_POD: &str = "a null labelSelector results in matching no pod";
 const OLD_SECCOMP: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";

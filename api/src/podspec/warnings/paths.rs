@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::MOST_WARNINGS;
+use super::limit::MOST_WARNINGS;
 
 /// The most folders that are looked into to find what lies in one.
 const MOST_FOLDERS: usize = 10 * MOST_WARNINGS;

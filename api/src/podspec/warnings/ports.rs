@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::MOST_WARNINGS;
+use super::limit::MOST_WARNINGS;
 use crate::field::Field;
 use crate::podspec::visit_containers;
 

@@ -19,7 +19,7 @@ pub use fill::fill_in;
 pub use rules::Rules;
 pub use validate::validate;
 
-use super::{Field, Link, ListKind, Schema, Shape, Strategy, Struct, Text, Zero};
+use super::{Link, ListKind, PatchStrategy, Schema, Shape, Struct, StructField, Text, Zero};
 
 /// The type of every object's `metadata`.
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
@@ -103,7 +103,7 @@ fn node(json: &Value, path: &str, depth: usize, place: Place) -> Result<Schema, 
 /// What every object has beside the fields of its kind.
 const ENVELOPE: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
-fn envelope() -> [Field; 3] {
+fn envelope() -> [StructField; 3] {
     let text = || Schema {
         name: "".into(),
         go: "string".into(),
@@ -116,15 +116,15 @@ fn envelope() -> [Field; 3] {
     })
 }
 
-fn field(name: &str, link: Link, json: &Value) -> Field {
-    Field {
+fn field(name: &str, link: Link, json: &Value) -> StructField {
+    StructField {
         name: name.to_owned().into(),
         link,
         zero: Zero::Given,
         number: 0,
         embedded: Vec::new(),
         go: None,
-        patch: Strategy::default(),
+        patch: PatchStrategy::default(),
         default: json.get("default").cloned(),
         required: false,
         atomic: None,

@@ -1,0 +1,5 @@
+//! How many warnings are made.
+
+/// The most warnings of a rule that compares each item of a list with all before it. More would not fit into the headers of
+/// an answer.
+pub const MOST_WARNINGS: usize = 200;
