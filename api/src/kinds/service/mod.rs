@@ -11,12 +11,12 @@ mod types;
 mod validate;
 
 pub use prepare::{node_ports, normalize, normalize_update};
-pub use types::{needs_cluster_ip, needs_health_port, needs_node_port};
+pub use types::{is_headless, needs_cluster_ip, needs_health_port, needs_node_port};
 pub use validate::addresses as check_addresses;
 
 use serde_json::{Value, json};
 
-use types::{has_internal_traffic, is_external, is_headless};
+use types::{has_internal_traffic, is_external};
 
 use super::strategy::{PLAIN, clear};
 use super::{Borrowed, Named, PROXY_VERBS, STATUS, Static, USUAL, core};
