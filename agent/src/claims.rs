@@ -6,9 +6,8 @@ use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 
 use crate::config::Size;
-use crate::pod::phase;
-use crate::pod::requests::requests;
-use crate::resources::{Requests, Room};
+use crate::spec::is_terminal;
+use crate::spec::requests::{Requests, Room, requests};
 
 /// The requests of a node's pods, by uid.
 #[derive(Debug, Default)]
@@ -28,7 +27,7 @@ impl Claims {
     pub fn note(&self, pod: &Pod) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        match pod.spec.as_ref().filter(|_| !phase.is_some_and(phase::is_terminal)) {
+        match pod.spec.as_ref().filter(|_| !phase.is_some_and(is_terminal)) {
             Some(spec) => drop(self.pods.lock().insert(uid, requests(spec))),
             None => self.forget(&uid),
         }

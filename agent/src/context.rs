@@ -116,7 +116,7 @@ impl Context {
     /// The ConfigMaps and Secrets that a pod names, as they were not longer ago than `age`.
     pub async fn named(&self, pod: &Pod, age: Duration) -> Result<Lookup, String> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let (maps, secrets) = references(pod);
+        let (maps, secrets) = crate::spec::references::references(pod);
         let mut lookup = Lookup::default();
         for name in maps {
             let found: Option<ConfigMap> = self.read(namespace, &name, age).await?;
@@ -179,31 +179,4 @@ impl Context {
         let text = |part: &Option<String>| part.clone().unwrap_or_default();
         Key::new(&kinds::POD, text(&pod.metadata.namespace), text(&pod.metadata.name))
     }
-}
-
-/// The names of the ConfigMaps and Secrets that a pod refers to.
-pub fn references(pod: &Pod) -> (Vec<String>, Vec<String>) {
-    let mut maps = std::collections::BTreeSet::new();
-    let mut secrets = std::collections::BTreeSet::new();
-    let Some(spec) = &pod.spec else { return (Vec::new(), Vec::new()) };
-    let beside = crate::pod::ephemeral(spec);
-    for container in crate::pod::containers(spec).map(|(container, _)| container).chain(&beside) {
-        for source in container.env_from.iter().flatten() {
-            maps.extend(source.config_map_ref.iter().map(|reference| reference.name.clone()));
-            secrets.extend(source.secret_ref.iter().map(|reference| reference.name.clone()));
-        }
-        for source in container.env.iter().flatten().filter_map(|variable| variable.value_from.as_ref()) {
-            maps.extend(source.config_map_key_ref.iter().map(|reference| reference.name.clone()));
-            secrets.extend(source.secret_key_ref.iter().map(|reference| reference.name.clone()));
-        }
-    }
-    for volume in spec.volumes.iter().flatten() {
-        maps.extend(volume.config_map.iter().map(|source| source.name.clone()));
-        secrets.extend(volume.secret.iter().filter_map(|source| source.secret_name.clone()));
-        for part in volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten()) {
-            maps.extend(part.config_map.iter().map(|source| source.name.clone()));
-            secrets.extend(part.secret.iter().map(|source| source.name.clone()));
-        }
-    }
-    (maps.into_iter().collect(), secrets.into_iter().collect())
 }

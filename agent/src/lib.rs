@@ -31,6 +31,7 @@ mod probe;
 mod resources;
 pub mod runtime;
 mod security;
+mod spec;
 mod streams;
 mod times;
 mod tokens;

@@ -20,9 +20,9 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::context::Context;
 use crate::gc::{self, ByPod};
 use crate::labels::{self, Owner};
-use crate::pod::phase;
 use crate::pod::worker::{self, Sender};
 use crate::runtime::{Container, ContainerEvent};
+use crate::spec::is_terminal;
 
 /// How long the engine may take to show all containers.
 const SURVEY: Duration = Duration::from_secs(120);
@@ -196,10 +196,8 @@ impl Manager {
                 .zip(container.labels.get(labels::UID).cloned())
         };
         let of_pod = |pod: &Pod| {
-            let status = pod
-                .status
-                .as_ref()
-                .filter(|status| !status.phase.as_deref().is_some_and(phase::is_terminal))?;
+            let status =
+                pod.status.as_ref().filter(|status| !status.phase.as_deref().is_some_and(is_terminal))?;
             status.pod_ip.as_deref()?.parse().ok().zip(pod.metadata.uid.clone())
         };
         let sandboxes = found.values().flatten().filter_map(of_sandbox);

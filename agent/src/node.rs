@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use crate::StartError;
 use crate::context::{Context, Tone};
 use crate::network::Subnet;
-use crate::pod::rfc3339;
 use crate::runtime::{Image, Info};
+use crate::times::rfc3339;
 
 /// The version that the node reports: that of the API it speaks.
 const KUBELET_VERSION: &str = "v1.36.2";

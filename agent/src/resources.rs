@@ -35,24 +35,6 @@ pub fn limits(pod: &Pod, container: &Container, node_memory: i64) -> Limits {
     }
 }
 
-/// What a pod asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Requests {
-    /// Thousandths of a core.
-    pub cpu_milli: i64,
-    /// Bytes.
-    pub memory: i64,
-}
-
-/// What a node has for the requests of its pods.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Room {
-    /// In all.
-    pub all: Requests,
-    /// What the other pods ask for.
-    pub others: Requests,
-}
-
 /// Who is killed first when the machine runs out of memory: pods that asked for nothing, then those that asked for
 /// little, never those that got what they asked for.
 ///

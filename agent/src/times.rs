@@ -1,4 +1,5 @@
-//! Sums of times that end at the last time there is, instead of failing: a pod may ask for a grace of ten thousand years.
+//! Times: how the API writes them, and sums that end at the last time there is instead of failing, since a pod may ask for a
+//! grace of ten thousand years.
 
 use std::time::Duration;
 
@@ -14,6 +15,11 @@ pub fn later(time: Timestamp, wait: SignedDuration) -> Timestamp {
 /// So many seconds later.
 pub fn seconds_later(time: Timestamp, seconds: u64) -> Timestamp {
     later(time, SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)))
+}
+
+/// A time as the API writes it: whole seconds.
+pub fn rfc3339(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// So much later, as timers count; a century at most, which is more than any timer lives.

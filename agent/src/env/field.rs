@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use coracle_api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector};
 
-use super::Facts;
+use super::facts::Facts;
 
 /// The value of a field of a pod; an error in upstream's words.
 pub fn field(pod: &Pod, path: &str, facts: &Facts) -> Result<String, String> {

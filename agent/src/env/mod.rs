@@ -1,43 +1,16 @@
 //! What variables a container sees. Pure: whatever they refer to is looked up before.
 
 mod expand;
+mod facts;
 pub mod field;
 mod services;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{Container, EnvVarSource, Pod};
 
 pub use expand::{expand, expand_all};
-
-/// What the node knows of a pod that its spec does not say.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Facts {
-    /// The pod's address.
-    pub pod_ip: String,
-    /// The node's address.
-    pub host_ip: String,
-    /// The node's processors, in thousandths.
-    pub node_cpu_milli: i64,
-    /// The node's memory, in bytes.
-    pub node_memory: i64,
-    /// The node's disk, in bytes.
-    pub node_storage: i64,
-    /// When the node first saw the pod.
-    pub seen: String,
-}
-
-/// The objects that a pod refers to, by name; absent where there is none.
-#[derive(Clone, Debug, Default)]
-pub struct Lookup {
-    /// ConfigMaps of the pod's namespace.
-    pub config_maps: BTreeMap<String, Arc<ConfigMap>>,
-    /// Secrets of the pod's namespace.
-    pub secrets: BTreeMap<String, Arc<Secret>>,
-    /// Services of the pod's namespace, and the API server's.
-    pub services: Vec<Arc<Service>>,
-}
+pub use facts::{Facts, Lookup};
 
 /// The variables of a container, sorted by name; or why it cannot be made, in upstream's words.
 pub fn variables(
@@ -153,6 +126,8 @@ fn text(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use serde_json::json;
 

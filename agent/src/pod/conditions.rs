@@ -6,9 +6,11 @@
 use k8s_openapi::api::core::v1::PodCondition;
 use serde_json::{Value, json};
 
+use super::Observed;
 use super::resize::{self, Progress};
 use super::view::View;
-use super::{Observed, Role, phase, rfc3339};
+use crate::spec::{self, Role};
+use crate::times::rfc3339;
 
 /// A condition's word and text; no word means that all is as it should be.
 struct Verdict {
@@ -76,7 +78,7 @@ fn written(observed: &Observed<'_>, verdict: &Verdict, old: &[PodCondition]) -> 
 
 /// There is no such condition of a pod that has what it asks for.
 fn resizing(observed: &Observed<'_>, phase: &str) -> Option<Verdict> {
-    if phase::is_terminal(phase) || observed.deleted() {
+    if spec::is_terminal(phase) || observed.deleted() {
         return None;
     }
     match resize::progress(observed) {

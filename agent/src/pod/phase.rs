@@ -2,8 +2,9 @@
 //!
 //! Source: `getPhase` in `pkg/kubelet/kubelet_pods.go`.
 
+use super::Observed;
 use super::view::{Shown, View, exit_code};
-use super::{Observed, Role, restarts};
+use crate::spec::{Role, is_terminal, restarts};
 use crate::times::later;
 
 /// The phase that the containers' states add up to; terminal also while a sidecar still has to be stopped.
@@ -100,11 +101,6 @@ pub fn shown(observed: &Observed<'_>, verdict: &'static str) -> &'static str {
     } else {
         verdict
     }
-}
-
-/// Whether a pod in this phase is over.
-pub fn is_terminal(phase: &str) -> bool {
-    matches!(phase, "Succeeded" | "Failed")
 }
 
 /// The word for a pod that its node ends because it takes too much.

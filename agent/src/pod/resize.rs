@@ -13,10 +13,11 @@ use k8s_openapi::api::core::v1::{Container, ContainerStatus, PodSpec, ResourceRe
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 use serde_json::{Value, json};
 
-use super::requests::requests;
-use super::{Observed, Record, Role, containers};
+use super::{Observed, Record};
 use crate::resources;
 use crate::runtime::Limits;
+use crate::spec::requests::requests;
+use crate::spec::{Role, containers};
 
 /// How far a resize is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,13 +4,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::view::{Shown, View};
-use super::{Observed, Record, Role, conditions, phase, resize};
+use super::{Observed, Record, conditions, phase, resize};
 use crate::runtime::State;
-
-/// A time as the API writes it: whole seconds.
-pub fn rfc3339(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
+use crate::spec::{self, Role};
+use crate::times::rfc3339;
 
 /// The whole status that this node answers for.
 pub fn status(observed: &Observed<'_>, views: &[View<'_>], verdict: &'static str) -> Value {
@@ -22,7 +19,7 @@ pub fn status(observed: &Observed<'_>, views: &[View<'_>], verdict: &'static str
     }
     status.insert("phase".into(), phase.into());
     status.insert("conditions".into(), conditions::conditions(observed, views, phase).into());
-    let was_over = old.and_then(|old| old.phase.as_deref()).is_some_and(phase::is_terminal);
+    let was_over = old.and_then(|old| old.phase.as_deref()).is_some_and(spec::is_terminal);
     if let Some(why) = observed.evicted.filter(|_| phase == "Failed" && !was_over) {
         status.insert("message".into(), why.into());
         status.insert("reason".into(), phase::EVICTED.into());
@@ -79,7 +76,7 @@ fn container_status(observed: &Observed<'_>, view: &View<'_>) -> Value {
         status["started"] = (view.started || (view.role == Role::Init && view.is_running())).into();
     }
     if let Some(record) = view.record {
-        status["containerID"] = container_id(record).into();
+        status["containerID"] = record.container_id().into();
     }
     let (allocated, resources) = resize::shown(observed, view.container, view.record);
     for (key, shown) in [
@@ -93,11 +90,6 @@ fn container_status(observed: &Observed<'_>, view: &View<'_>) -> Value {
         }
     }
     status
-}
-
-/// A container's id as the API writes it.
-pub fn container_id(record: &Record) -> String {
-    format!("docker://{}", record.id)
 }
 
 fn state(shown: &Shown<'_>) -> Value {
@@ -124,7 +116,7 @@ fn terminated(record: &Record) -> Value {
         "reason": reason,
         "startedAt": rfc3339(started.unwrap_or(Timestamp::UNIX_EPOCH)),
         "finishedAt": rfc3339(*finished),
-        "containerID": container_id(record),
+        "containerID": record.container_id(),
     });
     if !message.is_empty() {
         ended["message"] = message.clone().into();

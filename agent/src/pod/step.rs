@@ -6,13 +6,12 @@ use serde_json::{Value, json};
 pub use super::action::Action;
 use super::resize::{self, Progress};
 use super::view::{View, views};
-use super::{
-    Busy, Observed, Record, Role, admission, backoff, conditions, containers, phase, restarts, status,
-};
+use super::{Busy, Observed, Record, admission, backoff, conditions, phase, status};
 use crate::context::Tone;
 use crate::labels::SANDBOX;
 use crate::runtime::State;
-use crate::times::{later, seconds_later};
+use crate::spec::{self, Role, containers, restarts};
+use crate::times::{later, rfc3339, seconds_later};
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +45,7 @@ pub fn step(observed: &Observed<'_>) -> Step {
     // if it went on.
     let going_on = views(observed, observed.deleted());
     let verdict = phase::verdict(observed, &going_on);
-    let ending = observed.deleted() || phase::is_terminal(verdict);
+    let ending = observed.deleted() || spec::is_terminal(verdict);
     let shown = if ending { views(observed, true) } else { going_on };
     if phase::deadline_passed(observed) {
         plan.tell(phase::DEADLINE.0, Tone::Normal, phase::DEADLINE.0, phase::DEADLINE.1.into());
@@ -71,7 +70,7 @@ pub fn step(observed: &Observed<'_>) -> Step {
 fn refused(observed: &Observed<'_>) -> Option<Step> {
     let known = observed.pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let begun = observed.sandbox.is_some() || !observed.busy.is_empty() || !observed.containers.is_empty();
-    if begun || observed.deleted() || known.is_some_and(phase::is_terminal) {
+    if begun || observed.deleted() || known.is_some_and(spec::is_terminal) {
         return None;
     }
     let (reason, message) = admission::refusal(observed.pod)?;
@@ -79,7 +78,7 @@ fn refused(observed: &Observed<'_>) -> Option<Step> {
         "phase": "Failed",
         "reason": reason,
         "message": format!("Pod was rejected: {message}"),
-        "startTime": status::rfc3339(observed.accepted),
+        "startTime": rfc3339(observed.accepted),
     });
     let tell = Action::Tell { container: None, once: reason.into(), tone: Tone::Warning, reason, message };
     Some(Step { actions: vec![tell], status, ending: true, wake: None })
@@ -88,7 +87,7 @@ fn refused(observed: &Observed<'_>) -> Option<Step> {
 /// The status of a pod that was over before, and of which nothing is left here to tell it by.
 fn over_before(observed: &Observed<'_>) -> Option<Value> {
     let status = observed.pod.status.as_ref()?;
-    let over = status.phase.as_deref().is_some_and(phase::is_terminal);
+    let over = status.phase.as_deref().is_some_and(spec::is_terminal);
     let left = observed.sandbox.is_some() || !observed.containers.is_empty();
     (over && !left).then(|| serde_json::to_value(status).unwrap_or_default())
 }

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::step::{Action, Step, step};
 use super::{Busy, Failure, Health, Observed, Record, Sandbox};
-use crate::resources::{Requests, Room};
 use crate::runtime::{Limits, State};
+use crate::spec::requests::{Requests, Room};
 
 const NOW: i64 = 1_000_000;
 
@@ -396,7 +396,7 @@ fn a_condition_keeps_its_time_until_it_changes() {
         found["lastTransitionTime"].as_str().unwrap().to_owned()
     };
     assert_eq!(since("Ready"), "2020-01-01T00:00:00Z");
-    assert_eq!(since("Initialized"), super::rfc3339(at(0)));
+    assert_eq!(since("Initialized"), crate::times::rfc3339(at(0)));
     assert_eq!(conditions.as_array().unwrap().last().unwrap()["type"], "PodScheduled");
 }
 

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hooks;
 use crate::context::{Context, Tone};
+use crate::spec::full_name;
 use crate::times::instant_later;
 
 /// What a container gets after its hook, even if that used up all of the grace.
@@ -94,7 +95,7 @@ impl Stop {
             },
         };
         tracing::info!(
-            pod = super::full_name(&self.pod),
+            pod = full_name(&self.pod),
             container = self.container.name,
             error,
             "preStop hook failed"

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Container;
 
-use super::status::container_id;
-use super::{Busy, Observed, Record, Role, backoff, containers, restarts};
+use super::{Busy, Observed, Record, backoff};
 use crate::runtime::State;
+use crate::spec::{Role, containers, restarts};
 
 /// A container as the pod's status shows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,7 +138,7 @@ fn view<'a>(
 
 /// Whether the API has heard that a container has come up: people see it started before they see it ready.
 fn told_started(observed: &Observed<'_>, record: Option<&Record>) -> bool {
-    let Some(id) = record.map(container_id) else { return false };
+    let Some(id) = record.map(Record::container_id) else { return false };
     let told = observed.pod.status.iter().flat_map(|status| {
         status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten())
     });

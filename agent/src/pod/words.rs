@@ -7,9 +7,10 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{find, start};
+use super::start;
 use crate::context::Context;
 use crate::runtime::{Container, LogOptions, State};
+use crate::spec::find;
 
 /// How much of the file is shown.
 const FILE: u64 = 4096;

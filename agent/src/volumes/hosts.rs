@@ -2,10 +2,7 @@
 
 use k8s_openapi::api::core::v1::PodSpec;
 
-use crate::pod::hostname::Hostname;
-
-/// The domain under which Services and pods have their names.
-pub const CLUSTER_DOMAIN: &str = "cluster.local";
+use crate::spec::hostname::{CLUSTER_DOMAIN, Hostname};
 
 /// The hosts file of a pod: its own name and its aliases; on the node's network, the node's file and the aliases.
 pub fn hosts_file(spec: &PodSpec, hostname: &Hostname, address: &str, of_node: &str) -> String {

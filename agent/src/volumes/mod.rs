@@ -20,7 +20,7 @@ use k8s_openapi::api::core::v1::{HostPathVolumeSource, Pod, Volume, VolumeMount}
 
 use crate::env::{Facts, Lookup};
 use crate::runtime::{Mount, MountSource, Propagation};
-pub use hosts::{CLUSTER_DOMAIN, hosts_file, resolv_conf};
+pub use hosts::{hosts_file, resolv_conf};
 use payload::TokenRequest;
 pub use places::{Places, folders, remove, remove_all};
 

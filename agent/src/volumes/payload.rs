@@ -119,7 +119,7 @@ fn token_request(part: &VolumeProjection) -> Option<TokenRequest> {
 fn only_user(pod: &Pod) -> Option<u32> {
     let spec = pod.spec.as_ref()?;
     let of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
-    let mut users = crate::pod::containers(spec).map(|(container, _)| {
+    let mut users = crate::spec::containers(spec).map(|(container, _)| {
         container.security_context.as_ref().and_then(|context| context.run_as_user).or(of_pod)
     });
     let first = users.next()??;

@@ -9,8 +9,9 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use super::{Start, Started};
 use crate::env::{self, expand, expand_all};
 use crate::labels::{ADDRESS, SANDBOX};
-use crate::pod::{Failure, containers, hostname};
+use crate::pod::Failure;
 use crate::runtime::{ContainerSpec, HostPort, Limits, NetworkMode, Share};
+use crate::spec::{containers, hostname};
 use crate::{resources, security, volumes};
 
 impl Start {

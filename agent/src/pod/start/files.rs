@@ -13,8 +13,8 @@ use super::{Start, Started};
 use crate::context::Tone;
 use crate::labels::SANDBOX;
 use crate::pod::Failure;
-use crate::pod::hostname::hostname;
 use crate::runtime::{Mount, MountSource, Propagation};
+use crate::spec::hostname::hostname;
 use crate::tokens;
 use crate::volumes::{self, Prepared};
 

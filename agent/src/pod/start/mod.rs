@@ -16,6 +16,7 @@ use crate::context::{Context, Tone};
 use crate::images;
 use crate::labels::Identity;
 use crate::runtime::{ContainerSpec, Error, Limits, State};
+use crate::spec::{self, full_name};
 use crate::times::later;
 pub use files::message_file;
 
@@ -108,7 +109,7 @@ impl Start {
             match self.run(&described).await {
                 Ok(id) => return Ok(Started { id, address }),
                 Err(Error::AddressInUse(why)) if tries > 1 => {
-                    tracing::info!(pod = super::full_name(&self.pod), %address, why, "trying another address");
+                    tracing::info!(pod = full_name(&self.pod), %address, why, "trying another address");
                     self.ctx.addresses.pass_over(address, self.uid());
                     tries -= 1;
                 }
@@ -176,18 +177,18 @@ impl Start {
         backoff: u64,
         sandbox: &Started,
     ) -> Result<String, Failure> {
-        let spec = self.spec();
-        let Some((container, _)) = super::find(&spec, name) else {
+        let pod_spec = self.spec();
+        let Some((container, _)) = spec::find(&pod_spec, name) else {
             return Err(self.failure("", format!("there is no container {name}")));
         };
         let image = images::ensure(&self.ctx, &self.pod, &container, &self.cancel).await?;
-        let described = self.describe(&spec, &container, attempt, backoff, sandbox, &image.user).await;
+        let described = self.describe(&pod_spec, &container, attempt, backoff, sandbox, &image.user).await;
         let described = described.map_err(|message| {
             self.tell(&container, Tone::Warning, "Failed", format!("Error: {message}"));
             self.failure("CreateContainerConfigError", message)
         })?;
         let id = self.create_and_start(&container, &described).await?;
-        self.post_start(&spec, &container, &id, sandbox).await;
+        self.post_start(&pod_spec, &container, &id, sandbox).await;
         Ok(id)
     }
 
@@ -255,7 +256,7 @@ impl Start {
             () = self.cancel.cancelled() => Ok(()),
         };
         let Err(error) = outcome else { return };
-        let pod = super::full_name(&self.pod);
+        let pod = full_name(&self.pod);
         tracing::info!(pod, container = container.name, error, "postStart hook failed");
         self.tell(container, Tone::Warning, "FailedPostStartHook", "PostStartHook failed".into());
         self.tell(container, Tone::Normal, "Killing", "FailedPostStartHook".into());

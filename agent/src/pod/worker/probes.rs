@@ -3,10 +3,11 @@
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Worker;
-use crate::pod::{Health, Role, containers};
+use crate::pod::Health;
 use crate::probe::Purpose;
 use crate::probe::task::{Asker, Opinion};
 use crate::runtime::State;
+use crate::spec::{Role, containers};
 
 impl Worker {
     pub(super) fn weigh(&mut self, opinion: &Opinion) {

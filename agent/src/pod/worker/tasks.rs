@@ -16,8 +16,9 @@ use crate::context::Tone;
 use crate::labels::SANDBOX;
 use crate::pod::start::{Start, Started};
 use crate::pod::stop::{SHORTEST, Stop};
-use crate::pod::{Busy, Failure, find, full_name};
+use crate::pod::{Busy, Failure};
 use crate::runtime::Limits;
+use crate::spec::{find, full_name};
 use crate::times::{instant_later, later, seconds_later};
 
 /// The name of the task that refreshes volumes: no container can be called so.

@@ -4,7 +4,24 @@ use coracle_api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::{Role, containers};
-use crate::resources::Requests;
+
+/// What a pod asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// Thousandths of a core.
+    pub cpu_milli: i64,
+    /// Bytes.
+    pub memory: i64,
+}
+
+/// What a node has for the requests of its pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// In all.
+    pub all: Requests,
+    /// What the other pods ask for.
+    pub others: Requests,
+}
 
 /// What the containers of a pod ask for together: those that run at once are added, an init container runs alone but for
 /// the sidecars.

@@ -4,7 +4,8 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::volumes::CLUSTER_DOMAIN;
+/// The domain under which Services and pods have their names.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
 
 /// As long as the kernel lets a host name be.
 const LONGEST: usize = 64;

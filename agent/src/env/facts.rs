@@ -1,0 +1,34 @@
+//! What variables and files of a pod are made of, beside its spec.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+
+/// What the node knows of a pod that its spec does not say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// The pod's address.
+    pub pod_ip: String,
+    /// The node's address.
+    pub host_ip: String,
+    /// The node's processors, in thousandths.
+    pub node_cpu_milli: i64,
+    /// The node's memory, in bytes.
+    pub node_memory: i64,
+    /// The node's disk, in bytes.
+    pub node_storage: i64,
+    /// When the node first saw the pod.
+    pub seen: String,
+}
+
+/// The objects that a pod refers to, by name; absent where there is none.
+#[derive(Clone, Debug, Default)]
+pub struct Lookup {
+    /// ConfigMaps of the pod's namespace.
+    pub config_maps: BTreeMap<String, Arc<ConfigMap>>,
+    /// Secrets of the pod's namespace.
+    pub secrets: BTreeMap<String, Arc<Secret>>,
+    /// Services of the pod's namespace, and the API server's.
+    pub services: Vec<Arc<Service>>,
+}
