@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use coracle_client::line::Lines;
 
+use crate::image::PAUSE_IMAGE;
 use crate::labels::Mark;
 use crate::runtime::Runtime;
 
@@ -26,7 +27,7 @@ pub struct AgentConfig {
     pub taints: Vec<(String, String, String)>,
     /// What runs its containers.
     pub runtime: Arc<dyn Runtime>,
-    /// What sandboxes run. [`crate::PAUSE_IMAGE`] is made of this program where it is missing; any other must be there.
+    /// What sandboxes run. [`PAUSE_IMAGE`] is made of this program where it is missing; any other must be there.
     pub sandbox_image: String,
     /// Where it keeps its pods' volumes.
     pub root: PathBuf,
@@ -57,7 +58,7 @@ impl AgentConfig {
             labels: BTreeMap::new(),
             taints: Vec::new(),
             runtime,
-            sandbox_image: crate::PAUSE_IMAGE.into(),
+            sandbox_image: PAUSE_IMAGE.into(),
             root,
             slice: None,
             api_server: None,

@@ -16,6 +16,7 @@ mod claims;
 pub mod config;
 mod context;
 mod env;
+mod error;
 mod files;
 mod gc;
 pub mod helper;
@@ -53,40 +54,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{AgentConfig, Size, Timing};
+pub use error::StartError;
 pub use image::{DEMO_IMAGES, PAUSE_IMAGE};
 pub use runtime::{docker, sim};
 
 use context::{Context, STARTS_AT_ONCE};
 use network::{Addresses, Subnet};
 use volumes::Places;
-
-/// Why an agent could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The container engine did not do what is needed.
-    #[error(transparent)]
-    Runtime(#[from] runtime::Error),
-    /// The API did not.
-    #[error(transparent)]
-    Api(#[from] coracle_client::Error),
-    /// There is no slice of the network left for the node.
-    #[error("the cluster's network {0} has no slice left for the node")]
-    NoSlice(String),
-    /// Another node chose the same slice in the same moment.
-    #[error("node {0} has the same slice of the network")]
-    SliceTaken(String),
-    /// The folders of its pods' volumes cannot be made.
-    #[error("cannot use {}: {error}", folder.display())]
-    Folder {
-        /// Where.
-        folder: PathBuf,
-        /// Why not.
-        error: std::io::Error,
-    },
-    /// The image of sandboxes cannot be made.
-    #[error("cannot make the image of this program: {0}")]
-    Image(std::io::Error),
-}
 
 /// Starts the agent of one node. It tries until the API and the engine answer, runs until `stop`, and leaves its
 /// containers running.

@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::StartError;
 use crate::context::{Context, Tone};
+use crate::error::StartError;
 use crate::network::Subnet;
 use crate::runtime::{Image, Info};
 use crate::times::rfc3339;

@@ -8,7 +8,6 @@ use std::io;
 
 use bytes::Bytes;
 
-use crate::StartError;
 use crate::runtime::{Error, Image, Runtime};
 
 /// What every sandbox runs. It is made where it is not there and then kept: the number grows when sandboxes have to do
@@ -30,12 +29,12 @@ const PROGRAM: &str = "coracle.dev/program";
 static MAKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Makes the image of sandboxes, if it is not there.
-pub async fn ensure(runtime: &dyn Runtime) -> Result<(), StartError> {
+pub async fn ensure(runtime: &dyn Runtime) -> Result<(), Error> {
     let _turn = MAKING.lock().await;
     if runtime.image(PAUSE_IMAGE).await?.is_some() {
         return Ok(());
     }
-    let (program, print) = read().await.map_err(StartError::Image)?;
+    let (program, print) = read().await.map_err(unreadable)?;
     let changes = [entrypoint("pause"), format!("LABEL {PROGRAM}={print}")];
     runtime.import(PAUSE_IMAGE, program, &changes).await?;
     Ok(())
@@ -71,8 +70,6 @@ async fn of_this_program(
     reference: &str,
     mut changes: Vec<String>,
 ) -> Result<Image, Error> {
-    let unreadable =
-        |error: io::Error| Error::Refused(format!("cannot make an image of this program: {error}"));
     let print = program::fingerprint().map_err(unreadable)?;
     let ours = |image: &Image| image.labels.get(PROGRAM) == Some(&print);
     if let Some(here) = runtime.image(reference).await?.filter(ours) {
@@ -88,6 +85,10 @@ async fn of_this_program(
     runtime.import(reference, program, &changes).await?;
     let made = runtime.image(reference).await?;
     made.ok_or_else(|| Error::NotFound(format!("{reference} is gone as soon as it was made")))
+}
+
+fn unreadable(error: io::Error) -> Error {
+    Error::Refused(format!("cannot make an image of this program: {error}"))
 }
 
 fn entrypoint(verb: &str) -> String {

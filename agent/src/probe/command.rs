@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Outcome;
+use super::outcome::Outcome;
 use crate::runtime::{Error, Runtime};
 
 /// How much output is kept: upstream's limit.

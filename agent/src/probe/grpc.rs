@@ -9,14 +9,15 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::time::Instant;
 
-use super::{Outcome, tcp};
+use super::dial::connect;
+use super::outcome::Outcome;
 
 /// Calls `grpc.health.v1.Health/Check`.
 pub async fn probe(address: Ipv4Addr, port: u16, service: &str, timeout: Duration) -> Outcome {
     let deadline = Instant::now() + timeout;
     let host = address.to_string();
     let stream = loop {
-        match tcp::connect(&host, port, timeout).await {
+        match connect(&host, port, timeout).await {
             Ok(stream) => break stream,
             // A gRPC client goes on trying until its time is up, and says only that.
             Err(_) if Instant::now() + Duration::from_millis(100) < deadline => {

@@ -10,7 +10,9 @@ use k8s_openapi::api::core::v1::{Container, HTTPGetAction};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::{Outcome, dial_error, port, tcp, tls};
+use super::dial::{connect, dial_error, port};
+use super::outcome::Outcome;
+use super::tls;
 
 /// How much of an answer is read: upstream's limit for the body, and room for the head.
 const ANSWER: u64 = 10 * 1024 + 16 * 1024;
@@ -176,7 +178,7 @@ pub async fn probe(target: &Target, timeout: Duration) -> Outcome {
 }
 
 async fn ask(target: &Target, timeout: Duration) -> Result<Answer, String> {
-    let connected = tcp::connect(&target.host, target.port, timeout).await;
+    let connected = connect(&target.host, target.port, timeout).await;
     let stream = connected.map_err(|error| dial_error(&target.host, target.port, &error))?;
     if !target.https {
         return exchange(stream, target).await;

@@ -9,8 +9,10 @@ use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::ask;
 use super::counter::Counter;
-use super::{Outcome, Purpose, ask};
+use super::outcome::Outcome;
+use super::purpose::Purpose;
 use crate::context::{Context, Tone};
 
 /// What a probe thinks of a container now.
@@ -91,7 +93,7 @@ impl Asker {
         let tell = |reason: &str, message: String| {
             self.ctx.tell(&self.pod, Some(&self.container.name), Tone::Warning, reason, message);
         };
-        match ask(&self.ctx, &self.container, &self.id, probe, self.address).await {
+        match ask(self.ctx.runtime(), &self.container, &self.id, probe, self.address).await {
             Outcome::Success => Some(true),
             Outcome::Warning(what) => {
                 tell("ProbeWarning", format!("{title} probe warning: {what}"));

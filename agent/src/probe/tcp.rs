@@ -1,11 +1,9 @@
 //! Whether a port accepts connections.
 
-use std::io;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
-use super::{Outcome, dial_error};
+use super::dial::{connect, dial_error};
+use super::outcome::Outcome;
 
 /// Connects, and hangs up.
 pub async fn probe(host: &str, port: u16, timeout: Duration) -> Outcome {
@@ -13,10 +11,4 @@ pub async fn probe(host: &str, port: u16, timeout: Duration) -> Outcome {
         Ok(_) => Outcome::Success,
         Err(error) => Outcome::Failure(dial_error(host, port, &error)),
     }
-}
-
-/// Connects.
-pub async fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
-    let connected = tokio::time::timeout(timeout, TcpStream::connect((host, port))).await;
-    connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::ending::{end_of, ending};
-use super::{accept, find};
+use super::find;
+use super::session::accept;
 use crate::context::Context;
 use crate::runtime::{LogLine, LogOptions};
 

@@ -9,6 +9,7 @@ mod ending;
 mod find;
 mod logs;
 mod process;
+mod session;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Context;
 use crate::runtime::Streams;
 use ending::end_of;
+use session::accept;
 
 /// How many sessions an agent has at once; each holds a connection to the engine.
 const MOST_SESSIONS: usize = 256;
@@ -98,9 +100,4 @@ async fn run(ctx: &Context, order: Open, session: Duplex) -> Result<(), Status> 
             Err(Status::failure(501, "NotImplemented", "the agent does not know this kind of session"))
         }
     }
-}
-
-/// Tells the other end that the container is there. If that end is gone, the session notices by itself.
-async fn accept(session: &Duplex) {
-    let _ = session.send.send(Frame::Accepted).await;
 }

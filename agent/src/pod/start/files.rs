@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
-use super::{Start, Started};
+use super::{Start, Started, tokens};
 use crate::context::Tone;
 use crate::labels::SANDBOX;
 use crate::pod::Failure;
 use crate::runtime::{Mount, MountSource, Propagation};
 use crate::spec::hostname::hostname;
-use crate::tokens;
 use crate::volumes::{self, Prepared};
 
 impl Start {

@@ -2,6 +2,8 @@
 
 mod describe;
 mod files;
+mod image;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -13,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, hooks};
 use crate::context::{Context, Tone};
-use crate::images;
 use crate::labels::Identity;
 use crate::runtime::{ContainerSpec, Error, Limits, State};
 use crate::spec::{self, full_name};
@@ -181,7 +182,7 @@ impl Start {
         let Some((container, _)) = spec::find(&pod_spec, name) else {
             return Err(self.failure("", format!("there is no container {name}")));
         };
-        let image = images::ensure(&self.ctx, &self.pod, &container, &self.cancel).await?;
+        let image = image::ensure(&self.ctx, &self.pod, &container, &self.cancel).await?;
         let described = self.describe(&pod_spec, &container, attempt, backoff, sandbox, &image.user).await;
         let described = described.map_err(|message| {
             self.tell(&container, Tone::Warning, "Failed", format!("Error: {message}"));

@@ -1,11 +1,8 @@
 //! Whether a pod's volumes have grown beyond their limits.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
-use super::Worker;
-use super::tasks::Done;
+use super::state::{Done, Measured, Measuring, Worker};
 use crate::context::Context;
 use crate::helper::Job;
 use crate::labels::Owner;
@@ -16,21 +13,6 @@ use crate::volumes::{LimitedVolume, limited, usage};
 pub(super) const MEASURE: &str = "MEASURE";
 /// Measuring takes at most one part in so many of the time: a volume of a million files is looked at less often.
 const SHARE: u32 = 100;
-
-/// When a pod's volumes are measured, and what came of it.
-#[derive(Debug, Default)]
-pub(super) struct Measuring {
-    under_way: bool,
-    not_before: Option<Instant>,
-    /// Why the pod is evicted.
-    pub(super) exceeded: Option<String>,
-}
-
-/// What a measurement came to.
-pub(super) struct Measured {
-    took: Duration,
-    exceeded: Option<String>,
-}
 
 impl Worker {
     /// Measures the volumes that have a limit, unless that is under way or was done a short while ago.

@@ -5,80 +5,36 @@
 mod inbox;
 mod measure;
 mod notes;
+mod outcomes;
 mod probes;
+mod state;
 mod tasks;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
-use tokio_util::task::AbortOnDropHandle;
+use tokio::sync::mpsc;
 
 use coracle_client::backoff::Backoff;
 
 use super::memory::End;
-use super::reporter::{self, Wanted};
+use super::reporter::Wanted;
 use super::step::{Action, step};
-use super::{Busy, Failure, Health, Observed, Record, Sandbox};
 use crate::context::Context;
 use crate::labels::{Owner, SANDBOX};
-use crate::probe::Purpose;
 use crate::probe::task::Opinion;
-use crate::runtime::{Container, Happened, Limits};
+use crate::runtime::{Container, Happened};
 use crate::spec::{ephemeral, full_name};
 use inbox::Heard;
 pub use inbox::{Inbox, Sender, inbox};
-use measure::Measuring;
-use tasks::{Done, Refreshed, Task};
+use state::Worker;
 
 /// How many opinions of probes wait for a worker. Its probes wait for room; nobody else is held up.
 const OPINIONS: usize = 64;
-
-/// One pod's worker.
-pub struct Worker {
-    ctx: Arc<Context>,
-    pod: Arc<Pod>,
-    accepted: Timestamp,
-    ephemeral: Vec<k8s_openapi::api::core::v1::Container>,
-    sandbox: Option<Sandbox>,
-    address: Option<Ipv4Addr>,
-    containers: BTreeMap<String, Vec<Record>>,
-    busy: BTreeMap<String, Busy>,
-    tasks: BTreeMap<String, Task>,
-    /// What is being done, beside the worker. It ends with the worker: a killed node does nothing more.
-    work: JoinSet<Done>,
-    failures: BTreeMap<String, Failure>,
-    health: BTreeMap<String, Health>,
-    probes: BTreeMap<(String, Purpose), AbortOnDropHandle<()>>,
-    /// What containers were granted while they ran, by id: an engine that cannot enforce it does not show it.
-    granted: BTreeMap<String, Limits>,
-    /// What the engine has refused to grant, by container name.
-    refused: BTreeMap<String, Failure>,
-    /// How containers ended, as events told it, by id.
-    ends: BTreeMap<String, End>,
-    /// Containers that somebody else has sent a signal.
-    signalled: BTreeSet<String>,
-    /// What was told that is told only once.
-    told: BTreeSet<String>,
-    removing: BTreeSet<String>,
-    refreshing: bool,
-    refreshed: Option<Refreshed>,
-    measuring: Measuring,
-    /// Whether nothing will be started any more.
-    ending: bool,
-    gone: bool,
-    turns: u64,
-    wanted: Option<watch::Sender<Wanted>>,
-    /// Writes what is wanted into the API.
-    _reporter: AbortOnDropHandle<()>,
-    opinions: mpsc::Sender<Opinion>,
-}
 
 /// The work on a pod with the containers that it has already. Its end is the pod's end on this node.
 pub async fn run(ctx: Arc<Context>, pod: Arc<Pod>, found: Vec<Container>, mut inbox: Inbox) {
@@ -108,42 +64,6 @@ pub async fn replace(ctx: Arc<Context>, pod: Arc<Pod>, wait: Duration, inbox: In
 }
 
 impl Worker {
-    fn new(ctx: Arc<Context>, pod: Arc<Pod>, opinions: mpsc::Sender<Opinion>) -> Worker {
-        let (wanted, wanted_inbox) = watch::channel(Wanted::default());
-        let reporter = tokio::spawn(reporter::report(ctx.clone(), pod.clone(), wanted_inbox));
-        let since = pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
-        Worker {
-            accepted: since.unwrap_or_else(|| ctx.clock.now()),
-            ephemeral: pod.spec.as_ref().map(ephemeral).unwrap_or_default(),
-            sandbox: None,
-            address: None,
-            containers: BTreeMap::new(),
-            busy: BTreeMap::new(),
-            tasks: BTreeMap::new(),
-            work: JoinSet::new(),
-            failures: BTreeMap::new(),
-            health: BTreeMap::new(),
-            probes: BTreeMap::new(),
-            granted: BTreeMap::new(),
-            refused: BTreeMap::new(),
-            ends: BTreeMap::new(),
-            signalled: BTreeSet::new(),
-            told: BTreeSet::new(),
-            removing: BTreeSet::new(),
-            refreshing: false,
-            refreshed: None,
-            measuring: Measuring::default(),
-            ending: false,
-            gone: false,
-            turns: 0,
-            wanted: Some(wanted),
-            _reporter: AbortOnDropHandle::new(reporter),
-            opinions,
-            ctx,
-            pod,
-        }
-    }
-
     async fn keep(&mut self, inbox: &mut Inbox, opinions: &mut mpsc::Receiver<Opinion>) {
         let mut refresh = tokio::time::interval(self.ctx.config.timing.refresh);
         refresh.reset();
@@ -173,26 +93,6 @@ impl Worker {
             while let Some(done) = self.work.try_join_next() {
                 self.finish(done).await;
             }
-        }
-    }
-
-    fn observed(&self) -> Observed<'_> {
-        Observed {
-            pod: &self.pod,
-            ephemeral: &self.ephemeral,
-            sandbox: self.sandbox.as_ref(),
-            containers: &self.containers,
-            busy: &self.busy,
-            failures: &self.failures,
-            granted: &self.granted,
-            refused: &self.refused,
-            room: self.ctx.claims.room(self.pod.metadata.uid.as_deref().unwrap_or_default()),
-            evicted: self.measuring.exceeded.as_deref(),
-            health: &self.health,
-            address: self.address,
-            host: self.ctx.host(),
-            accepted: self.accepted,
-            now: self.ctx.clock.now(),
         }
     }
 

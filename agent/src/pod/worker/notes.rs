@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::{Busy, Worker};
+use super::state::Worker;
 use crate::labels::{ADDRESS, Identity, SANDBOX};
 use crate::pod::step::KEPT;
-use crate::pod::{Record, Sandbox, memory, words};
+use crate::pod::{Busy, Record, Sandbox, memory, words};
 use crate::runtime::{Container, State};
 
 impl Worker {

@@ -2,7 +2,7 @@
 
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Worker;
+use super::state::Worker;
 use crate::pod::Health;
 use crate::probe::Purpose;
 use crate::probe::task::{Asker, Opinion};

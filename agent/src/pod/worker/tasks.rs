@@ -4,64 +4,25 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt;
-use jiff::SignedDuration;
 use tokio::sync::watch;
-use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Worker;
-use super::measure::{MEASURE, Measured};
+use super::state::{Done, Refreshed, Stopping, Task, Worker};
 use crate::context::Tone;
 use crate::labels::SANDBOX;
+use crate::pod::Busy;
 use crate::pod::start::{Start, Started};
 use crate::pod::stop::{SHORTEST, Stop};
-use crate::pod::{Busy, Failure};
 use crate::runtime::Limits;
-use crate::spec::{find, full_name};
-use crate::times::{instant_later, later, seconds_later};
+use crate::spec::find;
+use crate::times::{instant_later, seconds_later};
 
 /// The name of the task that refreshes volumes: no container can be called so.
-const REFRESH: &str = "REFRESH";
-/// How long what a panic ended waits for its next try.
-const AFTER_PANIC: SignedDuration = SignedDuration::from_secs(5);
-
-/// What a task of the worker came to.
-pub(super) enum Done {
-    Sandbox(Result<Started, Failure>),
-    Started { name: String, outcome: Result<String, Failure> },
-    Resized { name: String, id: String, outcome: Result<Limits, Failure> },
-    Stopped { name: String, id: String, turn: u64 },
-    Removed { name: String, id: String },
-    Refreshed(Option<Refreshed>),
-    Measured(Measured),
-    Panicked { name: String, turn: u64 },
-}
-
+pub(super) const REFRESH: &str = "REFRESH";
 /// How often the files of volumes are looked at though nothing that they are made of has changed: somebody else may have
 /// changed them.
 const LOOK_AT_FILES: Duration = Duration::from_secs(60);
-
-/// What the files of a pod's volumes were made of when they were last looked at.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Refreshed {
-    print: u64,
-    at: Instant,
-}
-
-/// A task that is under way.
-pub(super) struct Task {
-    pub(super) cancel: CancellationToken,
-    turn: u64,
-    stop: Option<Stopping>,
-}
-
-/// The stop of one container: a look at any other, an earlier attempt say, has no say in it.
-struct Stopping {
-    id: String,
-    ended: CancellationToken,
-    deadline: watch::Sender<Instant>,
-}
 
 impl Worker {
     /// Notes that something is being done, and gives what the doing needs.
@@ -84,7 +45,7 @@ impl Worker {
         (start, self.turns)
     }
 
-    fn end(&mut self, name: &str) {
+    pub(super) fn end(&mut self, name: &str) {
         self.busy.remove(name);
         self.tasks.remove(name);
     }
@@ -197,74 +158,6 @@ impl Worker {
             }
             Done::Removed { name, id }
         });
-    }
-
-    pub(super) async fn finish(&mut self, done: Result<Done, JoinError>) {
-        // Cannot fail: a panic is caught in the task, and nobody aborts it while the worker lives.
-        let Ok(done) = done else { return };
-        match done {
-            Done::Sandbox(outcome) => {
-                self.end(SANDBOX);
-                match outcome {
-                    Ok(started) => {
-                        self.failures.remove(SANDBOX);
-                        self.address = Some(started.address);
-                        self.look(&started.id, false).await;
-                    }
-                    Err(failure) => drop(self.failures.insert(SANDBOX.into(), failure)),
-                }
-            }
-            Done::Started { name, outcome } => {
-                self.end(&name);
-                match outcome {
-                    Ok(id) => {
-                        self.failures.remove(&name);
-                        self.look(&id, false).await;
-                    }
-                    Err(failure) => drop(self.failures.insert(name, failure)),
-                }
-            }
-            Done::Resized { name, id, outcome } => {
-                self.end(&name);
-                match outcome {
-                    Ok(limits) => {
-                        self.refused.remove(&name);
-                        self.granted.insert(id.clone(), limits);
-                    }
-                    Err(failure) => drop(self.refused.insert(name, failure)),
-                }
-                self.look(&id, false).await;
-            }
-            Done::Stopped { name, id, turn } => {
-                if self.tasks.get(&name).is_some_and(|task| task.turn == turn) {
-                    self.end(&name);
-                }
-                self.look(&id, false).await;
-            }
-            Done::Removed { name, id } => {
-                self.removing.remove(&id);
-                self.look(&id, false).await;
-                tracing::trace!(container = name, "removed");
-            }
-            Done::Refreshed(refreshed) => {
-                self.refreshing = false;
-                self.refreshed = refreshed;
-            }
-            Done::Measured(measured) => self.note_measured(measured),
-            Done::Panicked { name, turn } => {
-                tracing::error!(pod = full_name(&self.pod), name, "a task of the pod's worker panicked");
-                self.refreshing &= name != REFRESH;
-                if name == MEASURE {
-                    self.measuring_panicked();
-                }
-                if self.tasks.get(&name).is_some_and(|task| task.turn == turn) {
-                    self.end(&name);
-                    let until = later(self.ctx.clock.now(), AFTER_PANIC);
-                    let message = "the agent failed; see its log".to_owned();
-                    self.failures.insert(name, Failure { reason: String::new(), message, until });
-                }
-            }
-        }
     }
 
     /// Brings mounted ConfigMaps, Secrets and the like up to date.

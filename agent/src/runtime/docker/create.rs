@@ -9,7 +9,7 @@ use bollard::models::{
     MountVolumeOptions, NetworkingConfig, PortBinding, VolumeCreateRequest,
 };
 
-use super::told;
+use super::answer::error_of;
 use crate::runtime::{
     ContainerSpec, Error, Limits, Mount, MountSource, NetworkMode, Propagation, Seccomp, Share,
 };
@@ -34,12 +34,12 @@ pub async fn volumes(docker: &Docker, spec: &ContainerSpec) -> Result<(), Error>
             driver_opts: Some(driver_opts.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()),
             ..Default::default()
         };
-        docker.create_volume(request).await.map_err(told)?;
+        docker.create_volume(request).await.map_err(error_of)?;
     }
     Ok(())
 }
 
-/// The body of the request that makes a container. `shields`: see [`super::DockerRuntime`].
+/// The body of the request that makes a container. `shields`: see [`super::connection::DockerRuntime`].
 pub fn body(spec: &ContainerSpec, shields: bool) -> ContainerCreateBody {
     let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());

@@ -11,8 +11,10 @@ use bytes::BytesMut;
 use futures::StreamExt;
 use tokio::time::Instant;
 
+use super::answer::error_of;
+use super::connection::DockerRuntime;
+use super::helper;
 use super::session::{DETACH_KEYS, pieces};
-use super::{DockerRuntime, helper, told};
 use crate::helper::{Job, kill};
 use crate::runtime::{Error, ExecOutput, Process, Runtime, Session, Streams};
 
@@ -57,13 +59,13 @@ impl Command {
             cmd: Some(words.to_vec()),
             ..Default::default()
         };
-        let exec = runtime.docker.create_exec(container, options).await.map_err(told)?.id;
+        let exec = runtime.docker.create_exec(container, options).await.map_err(error_of)?.id;
         let (runtime, container) = (runtime.clone(), container.to_owned());
         Ok(Command { runtime, exec, container, patience, over: AtomicBool::new(false) })
     }
 
     async fn stage(&self) -> Result<Stage, Error> {
-        let found = match self.runtime.docker.inspect_exec(&self.exec).await.map_err(told) {
+        let found = match self.runtime.docker.inspect_exec(&self.exec).await.map_err(error_of) {
             // The engine forgets the commands of a container that has ended; they were killed with it.
             Err(Error::NotFound(_)) => return Ok(Stage::Over { code: 137 }),
             found => found?,
@@ -167,10 +169,10 @@ pub async fn run(
     let command = Command::create(runtime, id, words, streams, Duration::ZERO).await?;
     let collect = async {
         let mut collected = BytesMut::new();
-        let started = runtime.docker.start_exec(&command.exec, None).await.map_err(told)?;
+        let started = runtime.docker.start_exec(&command.exec, None).await.map_err(error_of)?;
         if let StartExecResults::Attached { mut output, .. } = started {
             while let Some(piece) = output.next().await {
-                let bytes = piece.map_err(told)?.into_bytes();
+                let bytes = piece.map_err(error_of)?.into_bytes();
                 let room = limit.saturating_sub(collected.len());
                 collected.extend_from_slice(&bytes[..bytes.len().min(room)]);
             }
@@ -195,7 +197,7 @@ pub async fn open(
 ) -> Result<Session, Error> {
     let command = Command::create(runtime, id, words, streams, AFTER_CLIENT).await?;
     let options = StartExecOptions { detach: false, tty: streams.tty, output_capacity: Some(64 * 1024) };
-    match runtime.docker.start_exec(&command.exec, Some(options)).await.map_err(told)? {
+    match runtime.docker.start_exec(&command.exec, Some(options)).await.map_err(error_of)? {
         StartExecResults::Attached { output, input } => {
             Ok(Session { output: pieces(output), input, process: Arc::new(command) })
         }
@@ -207,7 +209,7 @@ pub async fn open(
 impl Process for Command {
     async fn resize(&self, width: u16, height: u16) -> Result<(), Error> {
         let size = ResizeExecOptions { height, width };
-        self.runtime.docker.resize_exec(&self.exec, size).await.map_err(told)
+        self.runtime.docker.resize_exec(&self.exec, size).await.map_err(error_of)
     }
 
     async fn exit_code(&self) -> Result<Option<i64>, Error> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 
-use super::DockerRuntime;
+use super::connection::DockerRuntime;
 use crate::helper::{Job, VERB};
 use crate::image;
 use crate::labels::{CLUSTER, NODE};

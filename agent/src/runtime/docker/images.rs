@@ -5,12 +5,12 @@ use bollard::query_parameters as query;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 
-use super::told;
+use super::answer::error_of;
 use crate::runtime::{Error, Image};
 
 /// An image by reference or id.
 pub async fn find(docker: &Docker, reference: &str) -> Result<Option<Image>, Error> {
-    match docker.inspect_image(reference).await.map_err(told) {
+    match docker.inspect_image(reference).await.map_err(error_of) {
         Ok(found) => {
             let config = found.config.unwrap_or_default();
             Ok(Some(Image {
@@ -29,7 +29,7 @@ pub async fn find(docker: &Docker, reference: &str) -> Result<Option<Image>, Err
 
 /// All images with a name.
 pub async fn list(docker: &Docker) -> Result<Vec<Image>, Error> {
-    let found = docker.list_images(None::<query::ListImagesOptions>).await.map_err(told)?;
+    let found = docker.list_images(None::<query::ListImagesOptions>).await.map_err(error_of)?;
     let images = found.into_iter().map(|image| Image {
         id: image.id,
         names: image.repo_tags.into_iter().filter(|name| !name.starts_with("<none>")).collect(),
@@ -46,7 +46,7 @@ pub async fn pull(docker: &Docker, reference: &str) -> Result<(), Error> {
     let options = query::CreateImageOptions { from_image: Some(reference.into()), ..Default::default() };
     let mut progress = docker.create_image(Some(options), None, None);
     while let Some(step) = progress.next().await {
-        step.map_err(told)?;
+        step.map_err(error_of)?;
     }
     Ok(())
 }
@@ -62,5 +62,5 @@ pub async fn import(docker: &Docker, reference: &str, tar: Bytes, changes: &[Str
         ..Default::default()
     };
     let steps = docker.create_image(Some(options), Some(bollard::body_full(tar)), None);
-    steps.map_err(told).try_for_each(|_| async { Ok(()) }).await
+    steps.map_err(error_of).try_for_each(|_| async { Ok(()) }).await
 }

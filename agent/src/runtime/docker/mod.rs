@@ -1,5 +1,7 @@
 //! The Docker engine, through bollard.
 
+mod answer;
+mod connection;
 mod create;
 mod engine;
 mod exec;
@@ -13,7 +15,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bollard::Docker;
 use bollard::query_parameters as query;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -28,72 +29,16 @@ use super::{
 };
 use crate::helper::Job;
 use crate::labels::{self, Mark, Owner};
-
-/// A connection to a Docker engine.
-#[derive(Clone)]
-pub struct DockerRuntime {
-    docker: Docker,
-    /// Whether the engine may shield a container from the kernel's memory killer.
-    shields: bool,
-}
-
-/// Connects to the engine that `DOCKER_HOST` names, or to the usual socket, in the newest version of its API that both
-/// sides know (engines from 20.10).
-///
-/// # Errors
-/// In words for a person: [`Error::Unreachable`], and [`Error::Refused`] for an engine that cannot run pods.
-pub async fn connect() -> Result<DockerRuntime, Error> {
-    let unreachable = |error: bollard::errors::Error| {
-        let hint = match error.to_string() {
-            text if text.contains("ermission denied") => {
-                "; you may not use it: sudo usermod -aG docker $USER, and log in again"
-            }
-            _ => "",
-        };
-        Error::Unreachable(format!("{error}{hint}"))
-    };
-    if let Some(why) = engine::refusal_of_host(&std::env::var("DOCKER_HOST").unwrap_or_default()) {
-        return Err(Error::Refused(why));
-    }
-    let docker = Docker::connect_with_defaults().map_err(unreachable)?;
-    let docker = docker.negotiate_version().await.map_err(unreachable)?;
-    let info = docker.info().await.map_err(told)?;
-    match engine::refusal(&info) {
-        Some(why) => Err(Error::Refused(why)),
-        None => Ok(DockerRuntime { docker, shields: observe::may_shield() }),
-    }
-}
-
-/// What an answer of the engine means to a caller.
-fn told(error: bollard::errors::Error) -> Error {
-    use bollard::errors::Error as E;
-    match error {
-        E::DockerResponseServerError { status_code: 404, message } => Error::NotFound(message),
-        E::DockerResponseServerError { status_code: 304 | 409, message } => Error::Conflict(message),
-        // With a capital letter: a port of the machine that is taken is told in small ones.
-        E::DockerResponseServerError { message, .. } if message.contains("Address already in use") => {
-            Error::AddressInUse(message)
-        }
-        E::DockerResponseServerError { message, .. } => Error::Refused(message),
-        E::DockerStreamError { error } => Error::Refused(error),
-        other => Error::Unreachable(other.to_string()),
-    }
-}
-
-/// What is wanted gone and is not there is as good as removed.
-fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
-    match result {
-        Err(Error::NotFound(_)) => Ok(()),
-        other => other,
-    }
-}
+use answer::{error_of, gone_is_fine};
+use connection::label_filter;
+pub use connection::{DockerRuntime, connect};
 
 impl DockerRuntime {
     /// Every container that the filters let through.
     async fn look_at_all(&self, filters: HashMap<String, Vec<String>>) -> Result<Vec<Container>, Error> {
         let options =
             query::ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
-        let found = self.docker.list_containers(Some(options)).await.map_err(told)?;
+        let found = self.docker.list_containers(Some(options)).await.map_err(error_of)?;
         let ids = found.into_iter().filter_map(|summary| summary.id);
         // The list leaves out exit codes and times, so each is looked at: a few at a time.
         let looks =
@@ -103,19 +48,15 @@ impl DockerRuntime {
     }
 }
 
-fn label_filter(owner: &Owner) -> HashMap<String, Vec<String>> {
-    HashMap::from([("label".to_owned(), owner.filters())])
-}
-
 #[async_trait]
 impl Runtime for DockerRuntime {
     async fn info(&self) -> Result<Info, Error> {
-        let info = self.docker.info().await.map_err(told)?;
+        let info = self.docker.info().await.map_err(error_of)?;
         Ok(observe::info(info))
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        self.docker.ping().await.map(|_| ()).map_err(told)
+        self.docker.ping().await.map(|_| ()).map_err(error_of)
     }
 
     async fn ensure_network(&self, mark: &Mark) -> Result<Network, Error> {
@@ -129,7 +70,7 @@ impl Runtime for DockerRuntime {
     async fn labels(&self, owner: &Owner) -> Result<Vec<(String, BTreeMap<String, String>)>, Error> {
         let filters = Some(label_filter(owner));
         let options = query::ListContainersOptions { all: true, filters, ..Default::default() };
-        let found = self.docker.list_containers(Some(options)).await.map_err(told)?;
+        let found = self.docker.list_containers(Some(options)).await.map_err(error_of)?;
         let named = found.into_iter().filter_map(|one| Some((one.id?, one.labels?.into_iter().collect())));
         Ok(named.collect())
     }
@@ -141,7 +82,12 @@ impl Runtime for DockerRuntime {
     }
 
     async fn inspect(&self, id: &str) -> Result<Option<Container>, Error> {
-        match self.docker.inspect_container(id, None::<query::InspectContainerOptions>).await.map_err(told) {
+        match self
+            .docker
+            .inspect_container(id, None::<query::InspectContainerOptions>)
+            .await
+            .map_err(error_of)
+        {
             Ok(found) if observe::is_going(&found) => Ok(None),
             Ok(found) => Ok(Some(observe::container(found))),
             Err(Error::NotFound(_)) => Ok(None),
@@ -156,21 +102,21 @@ impl Runtime for DockerRuntime {
             .docker
             .create_container(Some(options), create::body(spec, self.shields))
             .await
-            .map_err(told)?;
+            .map_err(error_of)?;
         Ok(made.id)
     }
 
     async fn start(&self, id: &str) -> Result<(), Error> {
-        self.docker.start_container(id, None::<query::StartContainerOptions>).await.map_err(told)
+        self.docker.start_container(id, None::<query::StartContainerOptions>).await.map_err(error_of)
     }
 
     async fn update(&self, id: &str, limits: &Limits) -> Result<(), Error> {
-        self.docker.update_container(id, create::update(limits)).await.map_err(told)
+        self.docker.update_container(id, create::update(limits)).await.map_err(error_of)
     }
 
     async fn kill(&self, id: &str, signal: &str) -> Result<(), Error> {
         let options = query::KillContainerOptions { signal: signal.into() };
-        match self.docker.kill_container(id, Some(options)).await.map_err(told) {
+        match self.docker.kill_container(id, Some(options)).await.map_err(error_of) {
             Err(Error::NotFound(_) | Error::Conflict(_)) => Ok(()),
             other => other,
         }
@@ -178,7 +124,7 @@ impl Runtime for DockerRuntime {
 
     async fn remove(&self, id: &str) -> Result<(), Error> {
         let options = query::RemoveContainerOptions { force: true, v: true, link: false };
-        match gone_is_fine(self.docker.remove_container(id, Some(options)).await.map_err(told)) {
+        match gone_is_fine(self.docker.remove_container(id, Some(options)).await.map_err(error_of)) {
             // Somebody else is at it already.
             Err(Error::Conflict(message)) if message.contains("in progress") => Ok(()),
             other => other,
@@ -190,7 +136,7 @@ impl Runtime for DockerRuntime {
         match self.docker.wait_container(id, Some(options)).next().await {
             // A code other than 0 is told as an error.
             Some(Ok(_) | Err(bollard::errors::Error::DockerContainerWaitError { .. })) => Ok(()),
-            Some(Err(error)) => gone_is_fine(Err(told(error))),
+            Some(Err(error)) => gone_is_fine(Err(error_of(error))),
             None => Err(Error::Unreachable("it broke off while a container was waited for".into())),
         }
     }
@@ -223,7 +169,7 @@ impl Runtime for DockerRuntime {
         filters.insert("event".into(), ["start", "kill", "die", "destroy"].map(String::from).to_vec());
         // The request goes out only when the stream is first asked: what happens until then is asked for by time, the
         // engine's, which keeps its latest events.
-        let now = self.docker.info().await.map_err(told)?.system_time;
+        let now = self.docker.info().await.map_err(error_of)?.system_time;
         let now = now.and_then(|text| text.parse::<jiff::Timestamp>().ok());
         let since = now.map(|now| format!("{}.{:09}", now.as_second(), now.subsec_nanosecond()));
         let options = query::EventsOptions { since, filters: Some(filters), ..Default::default() };

@@ -9,7 +9,8 @@ use bollard::query_parameters as query;
 use bollard::{Docker, models};
 use futures::StreamExt;
 
-use super::{DockerRuntime, gone_is_fine, label_filter, told};
+use super::answer::{error_of, gone_is_fine};
+use super::connection::{DockerRuntime, label_filter};
 use crate::labels::{self, Mark, Owner};
 use crate::network::{self, Subnet};
 use crate::runtime::{Error, Network, Removed, Runtime};
@@ -23,7 +24,7 @@ pub async fn ensure(docker: &Docker, mark: &Mark) -> Result<Network, Error> {
     let mut refusal = Error::Conflict("no free subnet for the cluster's network".into());
     let mut taken: Vec<Subnet> = Vec::new();
     for _ in 0..TRIES {
-        let networks = docker.list_networks(None::<query::ListNetworksOptions>).await.map_err(told)?;
+        let networks = docker.list_networks(None::<query::ListNetworksOptions>).await.map_err(error_of)?;
         if let Some(found) = networks.iter().find(|network| label(network, labels::CLUSTER) == Some(cluster))
         {
             if is_foreign(found, &mark.authority) {
@@ -53,7 +54,7 @@ pub async fn ensure(docker: &Docker, mark: &Mark) -> Result<Network, Error> {
             ])),
             ..Default::default()
         };
-        match docker.create_network(request).await.map_err(told) {
+        match docker.create_network(request).await.map_err(error_of) {
             Ok(_) => return Ok(described),
             // Another agent of the cluster was first (found in the next round), or the subnet is somebody else's.
             Err(error @ (Error::Conflict(_) | Error::Refused(_))) => {
@@ -99,7 +100,7 @@ pub async fn clean_up(
 ) -> Result<Removed, Error> {
     let whole = Owner { node: None, ..owner.clone() };
     let options = query::ListNetworksOptions { filters: Some(label_filter(&whole)) };
-    let networks = docker.list_networks(Some(options)).await.map_err(told)?;
+    let networks = docker.list_networks(Some(options)).await.map_err(error_of)?;
     if networks.iter().any(|network| is_foreign(network, authority)) {
         return Err(Error::Foreign(owner.cluster.clone()));
     }
@@ -132,7 +133,7 @@ async fn remove_once(runtime: &DockerRuntime, docker: &Docker, owner: &Owner) ->
     let mut removed = Removed::default();
     let options =
         query::ListContainersOptions { all: true, filters: Some(label_filter(owner)), ..Default::default() };
-    let containers = docker.list_containers(Some(options)).await.map_err(told)?;
+    let containers = docker.list_containers(Some(options)).await.map_err(error_of)?;
     let ids: Vec<String> = containers.into_iter().filter_map(|found| found.id).collect();
     removed.containers = ids.len();
     let removals =
@@ -141,17 +142,17 @@ async fn remove_once(runtime: &DockerRuntime, docker: &Docker, owner: &Owner) ->
         outcome?;
     }
     let options = query::ListVolumesOptions { filters: Some(label_filter(owner)) };
-    let volumes = docker.list_volumes(Some(options)).await.map_err(told)?.volumes.unwrap_or_default();
+    let volumes = docker.list_volumes(Some(options)).await.map_err(error_of)?.volumes.unwrap_or_default();
     for volume in volumes {
         let options = query::RemoveVolumeOptions { force: true };
-        gone_is_fine(docker.remove_volume(&volume.name, Some(options)).await.map_err(told))?;
+        gone_is_fine(docker.remove_volume(&volume.name, Some(options)).await.map_err(error_of))?;
         removed.volumes += 1;
     }
     if owner.node.is_none() {
         let options = query::ListNetworksOptions { filters: Some(label_filter(owner)) };
-        for network in docker.list_networks(Some(options)).await.map_err(told)? {
+        for network in docker.list_networks(Some(options)).await.map_err(error_of)? {
             let Some(id) = network.id else { continue };
-            gone_is_fine(docker.remove_network(&id).await.map_err(told))?;
+            gone_is_fine(docker.remove_network(&id).await.map_err(error_of))?;
             removed.networks += 1;
         }
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
-use super::told;
+use super::answer::error_of;
 use crate::runtime::{Error, LogLine, LogOptions, Output, Process, Session, Streams};
 
 /// What a person would have to type to leave a terminal without ending it. The engine watches for such keys and holds back
@@ -32,7 +32,7 @@ pub async fn attach(docker: &Docker, id: &str, streams: Streams) -> Result<Sessi
         detach_keys: Some(DETACH_KEYS.into()),
         ..Default::default()
     };
-    let attached = docker.attach_container(id, Some(options)).await.map_err(told)?;
+    let attached = docker.attach_container(id, Some(options)).await.map_err(error_of)?;
     let process = Attached { docker: docker.clone(), container: id.to_owned() };
     Ok(Session { output: pieces(attached.output), input: attached.input, process: Arc::new(process) })
 }
@@ -43,7 +43,7 @@ where
     S: futures::Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send + 'static,
 {
     let pieces = output.map(|piece| {
-        let piece = piece.map_err(told)?;
+        let piece = piece.map_err(error_of)?;
         let stderr = matches!(piece, LogOutput::StdErr { .. });
         Ok(Output { stderr, data: piece.into_bytes() })
     });
@@ -54,12 +54,12 @@ where
 impl Process for Attached {
     async fn resize(&self, width: u16, height: u16) -> Result<(), Error> {
         let options = query::ResizeContainerTTYOptions { h: i32::from(height), w: i32::from(width) };
-        self.docker.resize_container_tty(&self.container, options).await.map_err(told)
+        self.docker.resize_container_tty(&self.container, options).await.map_err(error_of)
     }
 
     async fn exit_code(&self) -> Result<Option<i64>, Error> {
         let options = None::<query::InspectContainerOptions>;
-        let found = self.docker.inspect_container(&self.container, options).await.map_err(told)?;
+        let found = self.docker.inspect_container(&self.container, options).await.map_err(error_of)?;
         let state = found.state.unwrap_or_default();
         Ok(if state.running == Some(true) { None } else { state.exit_code })
     }
@@ -78,7 +78,7 @@ pub fn logs(docker: Docker, id: String, options: LogOptions) -> BoxStream<'stati
         ..Default::default()
     };
     let lines = docker.logs(&id, Some(asked)).map(|piece| {
-        let piece = piece.map_err(told)?;
+        let piece = piece.map_err(error_of)?;
         let stderr = matches!(piece, LogOutput::StdErr { .. });
         let data = piece.into_bytes();
         let (time, data) = split_time(data);

@@ -1,0 +1,85 @@
+//! What came of the worker's tasks.
+
+use jiff::SignedDuration;
+use tokio::task::JoinError;
+
+use super::measure::MEASURE;
+use super::state::{Done, Worker};
+use super::tasks::REFRESH;
+use crate::labels::SANDBOX;
+use crate::pod::Failure;
+use crate::spec::full_name;
+use crate::times::later;
+
+/// How long what a panic ended waits for its next try.
+const AFTER_PANIC: SignedDuration = SignedDuration::from_secs(5);
+
+impl Worker {
+    pub(super) async fn finish(&mut self, done: Result<Done, JoinError>) {
+        // Cannot fail: a panic is caught in the task, and nobody aborts it while the worker lives.
+        let Ok(done) = done else { return };
+        match done {
+            Done::Sandbox(outcome) => {
+                self.end(SANDBOX);
+                match outcome {
+                    Ok(started) => {
+                        self.failures.remove(SANDBOX);
+                        self.address = Some(started.address);
+                        self.look(&started.id, false).await;
+                    }
+                    Err(failure) => drop(self.failures.insert(SANDBOX.into(), failure)),
+                }
+            }
+            Done::Started { name, outcome } => {
+                self.end(&name);
+                match outcome {
+                    Ok(id) => {
+                        self.failures.remove(&name);
+                        self.look(&id, false).await;
+                    }
+                    Err(failure) => drop(self.failures.insert(name, failure)),
+                }
+            }
+            Done::Resized { name, id, outcome } => {
+                self.end(&name);
+                match outcome {
+                    Ok(limits) => {
+                        self.refused.remove(&name);
+                        self.granted.insert(id.clone(), limits);
+                    }
+                    Err(failure) => drop(self.refused.insert(name, failure)),
+                }
+                self.look(&id, false).await;
+            }
+            Done::Stopped { name, id, turn } => {
+                if self.tasks.get(&name).is_some_and(|task| task.turn == turn) {
+                    self.end(&name);
+                }
+                self.look(&id, false).await;
+            }
+            Done::Removed { name, id } => {
+                self.removing.remove(&id);
+                self.look(&id, false).await;
+                tracing::trace!(container = name, "removed");
+            }
+            Done::Refreshed(refreshed) => {
+                self.refreshing = false;
+                self.refreshed = refreshed;
+            }
+            Done::Measured(measured) => self.note_measured(measured),
+            Done::Panicked { name, turn } => {
+                tracing::error!(pod = full_name(&self.pod), name, "a task of the pod's worker panicked");
+                self.refreshing &= name != REFRESH;
+                if name == MEASURE {
+                    self.measuring_panicked();
+                }
+                if self.tasks.get(&name).is_some_and(|task| task.turn == turn) {
+                    self.end(&name);
+                    let until = later(self.ctx.clock.now(), AFTER_PANIC);
+                    let message = "the agent failed; see its log".to_owned();
+                    self.failures.insert(name, Failure { reason: String::new(), message, until });
+                }
+            }
+        }
+    }
+}

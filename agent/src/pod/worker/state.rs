@@ -1,0 +1,170 @@
+//! What a worker knows: of its pod, of what runs, and of what it is doing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::context::Context;
+use crate::pod::memory::End;
+use crate::pod::reporter::{self, Wanted};
+use crate::pod::start::Started;
+use crate::pod::{Busy, Failure, Health, Observed, Record, Sandbox};
+use crate::probe::Purpose;
+use crate::probe::task::Opinion;
+use crate::runtime::Limits;
+use crate::spec::ephemeral;
+
+/// One pod's worker.
+pub struct Worker {
+    pub(super) ctx: Arc<Context>,
+    pub(super) pod: Arc<Pod>,
+    pub(super) accepted: Timestamp,
+    pub(super) ephemeral: Vec<k8s_openapi::api::core::v1::Container>,
+    pub(super) sandbox: Option<Sandbox>,
+    pub(super) address: Option<Ipv4Addr>,
+    pub(super) containers: BTreeMap<String, Vec<Record>>,
+    pub(super) busy: BTreeMap<String, Busy>,
+    pub(super) tasks: BTreeMap<String, Task>,
+    /// What is being done, beside the worker. It ends with the worker: a killed node does nothing more.
+    pub(super) work: JoinSet<Done>,
+    pub(super) failures: BTreeMap<String, Failure>,
+    pub(super) health: BTreeMap<String, Health>,
+    pub(super) probes: BTreeMap<(String, Purpose), AbortOnDropHandle<()>>,
+    /// What containers were granted while they ran, by id: an engine that cannot enforce it does not show it.
+    pub(super) granted: BTreeMap<String, Limits>,
+    /// What the engine has refused to grant, by container name.
+    pub(super) refused: BTreeMap<String, Failure>,
+    /// How containers ended, as events told it, by id.
+    pub(super) ends: BTreeMap<String, End>,
+    /// Containers that somebody else has sent a signal.
+    pub(super) signalled: BTreeSet<String>,
+    /// What was told that is told only once.
+    pub(super) told: BTreeSet<String>,
+    pub(super) removing: BTreeSet<String>,
+    pub(super) refreshing: bool,
+    pub(super) refreshed: Option<Refreshed>,
+    pub(super) measuring: Measuring,
+    /// Whether nothing will be started any more.
+    pub(super) ending: bool,
+    pub(super) gone: bool,
+    pub(super) turns: u64,
+    pub(super) wanted: Option<watch::Sender<Wanted>>,
+    /// Writes what is wanted into the API.
+    pub(super) _reporter: AbortOnDropHandle<()>,
+    pub(super) opinions: mpsc::Sender<Opinion>,
+}
+
+/// What a task of the worker came to.
+pub(super) enum Done {
+    Sandbox(Result<Started, Failure>),
+    Started { name: String, outcome: Result<String, Failure> },
+    Resized { name: String, id: String, outcome: Result<Limits, Failure> },
+    Stopped { name: String, id: String, turn: u64 },
+    Removed { name: String, id: String },
+    Refreshed(Option<Refreshed>),
+    Measured(Measured),
+    Panicked { name: String, turn: u64 },
+}
+
+/// What the files of a pod's volumes were made of when they were last looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refreshed {
+    pub(super) print: u64,
+    pub(super) at: Instant,
+}
+
+/// A task that is under way.
+pub(super) struct Task {
+    pub(super) cancel: CancellationToken,
+    pub(super) turn: u64,
+    pub(super) stop: Option<Stopping>,
+}
+
+/// The stop of one container: a look at any other, an earlier attempt say, has no say in it.
+pub(super) struct Stopping {
+    pub(super) id: String,
+    pub(super) ended: CancellationToken,
+    pub(super) deadline: watch::Sender<Instant>,
+}
+
+/// When a pod's volumes are measured, and what came of it.
+#[derive(Debug, Default)]
+pub(super) struct Measuring {
+    pub(super) under_way: bool,
+    pub(super) not_before: Option<Instant>,
+    /// Why the pod is evicted.
+    pub(super) exceeded: Option<String>,
+}
+
+/// What a measurement came to.
+pub(super) struct Measured {
+    pub(super) took: Duration,
+    pub(super) exceeded: Option<String>,
+}
+
+impl Worker {
+    pub(super) fn new(ctx: Arc<Context>, pod: Arc<Pod>, opinions: mpsc::Sender<Opinion>) -> Worker {
+        let (wanted, wanted_inbox) = watch::channel(Wanted::default());
+        let reporter = tokio::spawn(reporter::report(ctx.clone(), pod.clone(), wanted_inbox));
+        let since = pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
+        Worker {
+            accepted: since.unwrap_or_else(|| ctx.clock.now()),
+            ephemeral: pod.spec.as_ref().map(ephemeral).unwrap_or_default(),
+            sandbox: None,
+            address: None,
+            containers: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            work: JoinSet::new(),
+            failures: BTreeMap::new(),
+            health: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            granted: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            signalled: BTreeSet::new(),
+            told: BTreeSet::new(),
+            removing: BTreeSet::new(),
+            refreshing: false,
+            refreshed: None,
+            measuring: Measuring::default(),
+            ending: false,
+            gone: false,
+            turns: 0,
+            wanted: Some(wanted),
+            _reporter: AbortOnDropHandle::new(reporter),
+            opinions,
+            ctx,
+            pod,
+        }
+    }
+
+    pub(super) fn observed(&self) -> Observed<'_> {
+        Observed {
+            pod: &self.pod,
+            ephemeral: &self.ephemeral,
+            sandbox: self.sandbox.as_ref(),
+            containers: &self.containers,
+            busy: &self.busy,
+            failures: &self.failures,
+            granted: &self.granted,
+            refused: &self.refused,
+            room: self.ctx.claims.room(self.pod.metadata.uid.as_deref().unwrap_or_default()),
+            evicted: self.measuring.exceeded.as_deref(),
+            health: &self.health,
+            address: self.address,
+            host: self.ctx.host(),
+            accepted: self.accepted,
+            now: self.ctx.clock.now(),
+        }
+    }
+}
