@@ -18,9 +18,8 @@ use crate::env::{Facts, Lookup};
 use crate::images::Images;
 use crate::network::Addresses;
 use crate::objects::Objects;
-use crate::runtime::{Network, Runtime};
+use crate::runtime::{Network, PodFiles, Runtime};
 use crate::tokens::Tokens;
-use crate::volumes::Places;
 
 /// What all pods of a node share.
 pub struct Context {
@@ -36,8 +35,8 @@ pub struct Context {
     pub network: Network,
     /// The node's slice of it.
     pub addresses: Addresses,
-    /// Where volumes lie.
-    pub places: Places,
+    /// The files of its pods.
+    pub files: Arc<dyn PodFiles>,
     /// What its pods ask for.
     pub claims: Claims,
     /// The ConfigMaps and Secrets that its pods name.

@@ -1,7 +1,5 @@
 //! Why an agent cannot start.
 
-use std::path::PathBuf;
-
 /// Why an agent could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -17,12 +15,4 @@ pub enum StartError {
     /// Another node chose the same slice in the same moment.
     #[error("node {0} has the same slice of the network")]
     SliceTaken(String),
-    /// The folders of its pods' volumes cannot be made.
-    #[error("cannot use {}: {error}", folder.display())]
-    Folder {
-        /// Where.
-        folder: PathBuf,
-        /// Why not.
-        error: std::io::Error,
-    },
 }

@@ -75,9 +75,14 @@ pub async fn remove(ctx: &Context, orphans: Vec<String>) {
 
 /// Removes the files of pods that are not there any more.
 pub async fn sweep_files(ctx: &Context, uids: &BTreeSet<String>) {
-    let places = ctx.places.clone();
-    let known = tokio::task::spawn_blocking(move || places.known()).await.unwrap_or_default();
-    for uid in known.into_iter().filter(|uid| !uids.contains(uid)) {
-        crate::files::remove_pod(ctx, &uid).await;
+    for uid in ctx.files.pods().await.into_iter().filter(|uid| !uids.contains(uid)) {
+        remove_files(ctx, &uid).await;
+    }
+}
+
+/// Removes the files of a pod that is gone. What is left is removed when the agent looks at all pods again.
+pub async fn remove_files(ctx: &Context, uid: &str) {
+    if let Err(error) = ctx.files.remove(uid).await {
+        tracing::warn!(uid, %error, "files of a pod are left");
     }
 }

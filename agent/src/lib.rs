@@ -17,7 +17,6 @@ pub mod config;
 mod context;
 mod env;
 mod error;
-mod files;
 mod gc;
 pub mod helper;
 mod image;
@@ -60,7 +59,6 @@ pub use runtime::{docker, sim};
 
 use context::{Context, STARTS_AT_ONCE};
 use network::{Addresses, Subnet};
-use volumes::Places;
 
 /// Starts the agent of one node. It tries until the API and the engine answer, runs until `stop`, and leaves its
 /// containers running.
@@ -111,15 +109,15 @@ async fn begin(client: Arc<dyn Client>, config: AgentConfig, clock: Clock) -> Re
     let _turn = CHOOSING.lock().await;
     let slice = slice(client.as_ref(), &config, whole).await?;
     let recorder = EventRecorder::new(client.clone(), clock.clone(), "kubelet", &config.node);
-    let places = Places::open(&config.root, &format!("{}.{}", config.cluster, config.node))
-        .map_err(|error| StartError::Folder { folder: config.root.clone(), error })?;
+    let owner = labels::Owner::node(&config.cluster, &config.node);
+    let files = config.runtime.open_files(&config.root, &owner).await?;
     let ctx = Context {
         client,
         clock,
         recorder,
         network,
         addresses: Addresses::new(slice),
-        places,
+        files,
         claims: claims::Claims::new(&config.size),
         objects: objects::Objects::default(),
         images: images::Images::default(),
@@ -166,16 +164,6 @@ pub async fn cleanup(
     let owner = labels::Owner { cluster: mark.cluster.clone(), node: node.map(str::to_owned) };
     // The files go too where the engine refuses something, and what could not be removed is told.
     let removed = runtime.clean_up(&owner, &mark.authority).await;
-    let folders = roots.iter().flat_map(|root| volumes::folders(root)).collect();
-    files::remove(runtime, &owner, folders).await?;
+    runtime.remove_files(&owner, roots).await?;
     removed
-}
-
-/// Removes the files of nodes' pods.
-pub fn remove_files(roots: &[PathBuf]) {
-    for root in roots {
-        if let Err(error) = volumes::remove_all(root) {
-            tracing::warn!(path = %root.display(), %error, "cannot remove");
-        }
-    }
 }

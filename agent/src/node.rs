@@ -294,12 +294,10 @@ fn tell(ctx: &Context, node: &Node, tone: Tone, reason: &str, message: String) {
 }
 
 fn node_info(info: &Info) -> Value {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    let machine = read("/etc/machine-id");
     json!({
-        "machineID": machine,
-        "systemUUID": machine,
-        "bootID": read("/proc/sys/kernel/random/boot_id"),
+        "machineID": info.machine_id,
+        "systemUUID": info.machine_id,
+        "bootID": info.boot_id,
         "kernelVersion": info.kernel,
         "osImage": info.os_image,
         "containerRuntimeVersion": info.version,

@@ -60,35 +60,35 @@ fn check_non_root(
     }
 }
 
-/// What a container may do. `profile` reads a seccomp profile of the node by its path.
-pub fn rights(pod: &Pod, container: &Container, profile: impl Fn(&str) -> Option<String>) -> Security {
+/// What a container may do. `profile` is the seccomp profile of the node that it asks for, if that could be read.
+pub fn rights(pod: &Pod, container: &Container, profile: Option<&str>) -> Security {
     let own: SecurityContext = container.security_context.clone().unwrap_or_default();
-    let of_pod = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
     let capabilities = own.capabilities.unwrap_or_default();
     let bare = |name: String| name.strip_prefix("CAP_").map(str::to_owned).unwrap_or(name);
-    let seccomp = own.seccomp_profile.or_else(|| of_pod.and_then(|context| context.seccomp_profile.clone()));
+    let seccomp = match seccomp_profile(pod, container).as_ref().map(|wanted| wanted.type_.as_str()) {
+        Some("RuntimeDefault") => Seccomp::RuntimeDefault,
+        // A profile that cannot be read must not widen what the container may do.
+        Some("Localhost") => {
+            profile.map_or(Seccomp::RuntimeDefault, |profile| Seccomp::Profile(profile.to_owned()))
+        }
+        _ => Seccomp::Unconfined,
+    };
     Security {
         privileged: own.privileged == Some(true),
         cap_add: capabilities.add.into_iter().flatten().map(bare).collect(),
         cap_drop: capabilities.drop.into_iter().flatten().map(bare).collect(),
         read_only_root: own.read_only_root_filesystem == Some(true),
         no_new_privileges: own.allow_privilege_escalation == Some(false),
-        seccomp: seccomp_of(seccomp, profile),
+        seccomp,
         unmasked_proc: own.proc_mount.as_deref() == Some("Unmasked"),
     }
 }
 
-fn seccomp_of(wanted: Option<SeccompProfile>, profile: impl Fn(&str) -> Option<String>) -> Seccomp {
-    let Some(wanted) = wanted else { return Seccomp::Unconfined };
-    match wanted.type_.as_str() {
-        "RuntimeDefault" => Seccomp::RuntimeDefault,
-        "Localhost" => {
-            let read = wanted.localhost_profile.as_deref().and_then(profile);
-            // A profile that cannot be read must not widen what the container may do.
-            read.map_or(Seccomp::RuntimeDefault, Seccomp::Profile)
-        }
-        _ => Seccomp::Unconfined,
-    }
+/// The seccomp profile that a container asks for, itself or by its pod.
+pub fn seccomp_profile(pod: &Pod, container: &Container) -> Option<SeccompProfile> {
+    let own = container.security_context.as_ref().and_then(|context| context.seccomp_profile.clone());
+    let of_pod = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    own.or_else(|| of_pod.and_then(|context| context.seccomp_profile.clone()))
 }
 
 /// The kernel settings that a pod asks for.

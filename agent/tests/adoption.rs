@@ -81,12 +81,6 @@ impl Node {
     }
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        coracle_agent::remove_files(&[self.root.path().into()]);
-    }
-}
-
 fn names(prefix: &str) -> Vec<String> {
     (0..10).map(|n| format!("{prefix}{n}")).collect()
 }

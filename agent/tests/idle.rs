@@ -11,22 +11,13 @@ use coracle_client::{Client, Clock};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// An agent's folder; what the agent keeps in memory goes with it.
-struct Root(tempfile::TempDir);
-
-impl Drop for Root {
-    fn drop(&mut self) {
-        coracle_agent::remove_files(&[self.0.path().into()]);
-    }
-}
-
 /// As a kubelet: the lease says that the node is there, and its status is written every five minutes.
 #[tokio::test(start_paused = true)]
 async fn an_idle_node_renews_its_lease_and_writes_nothing_else() {
     let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
     let runtime = Arc::new(SimRuntime::new(clock.clone(), Duration::ZERO));
-    let (cluster, root) = (Fake::new(), Root(tempfile::tempdir().unwrap()));
-    let config = AgentConfig::new("idle", "node-1", runtime, root.0.path().into());
+    let (cluster, root) = (Fake::new(), tempfile::tempdir().unwrap());
+    let config = AgentConfig::new("idle", "node-1", runtime, root.path().into());
     let stop = CancellationToken::new();
     let agent = coracle_agent::start(Arc::new(cluster.clone()), config, clock, stop.clone());
     let read = async |kind: KindRef, namespace: &str| {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use coracle_agent::labels::{Identity, Mark, Owner};
 use coracle_agent::runtime::{
-    Container, ContainerSpec, Error, Happened, NetworkMode, Removed, Runtime, Share, State, Streams,
+    Container, ContainerSpec, Error, File, Files, Happened, MountSource, NetworkMode, PodFile, Removed,
+    Runtime, Share, State, Streams, VolumeContent, VolumeSpec,
 };
 use coracle_agent::sim::SimRuntime;
 use coracle_client::Clock;
@@ -31,7 +32,8 @@ async fn end(runtime: &dyn Runtime, id: &str, signal: &str) -> Container {
     ended.await.expect("the container ends")
 }
 
-async fn keeps_its_promises(runtime: Arc<dyn Runtime>, cluster: &str) {
+async fn keeps_its_promises(runtime: Arc<dyn Runtime>, cluster: &str, on_disk: bool) {
+    keeps_files(runtime.as_ref(), cluster, on_disk).await;
     let owner = Owner::node(cluster, "node-1");
     let other = Owner::node(cluster, "node-2");
     let identity = Identity {
@@ -117,6 +119,53 @@ async fn keeps_its_promises(runtime: Arc<dyn Runtime>, cluster: &str) {
     );
 }
 
+/// What a pod has of files is there, found again by the next agent, and removed; simulated pods have none at all.
+async fn keeps_files(runtime: &dyn Runtime, cluster: &str, on_disk: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("node");
+    let owner = Owner::node(cluster, "node-1");
+    let file = File { data: b"1".to_vec(), mode: 0o644, only_for: None };
+    let content = Files::from([("key".to_owned(), file)]);
+    let volume = |name: &str, content| VolumeSpec {
+        name: name.into(),
+        content,
+        group: None,
+        now: "2026-01-01T00:00:00Z".parse().unwrap(),
+    };
+    let own = PodFile { path: "etc-hosts".into(), text: "hosts".into(), mode: 0o644, replace: true };
+    let at_path = |source| {
+        let MountSource::Path(path) = source else { panic!("no path: {source:?}") };
+        path
+    };
+    for removed_with_node in [false, true] {
+        let files = runtime.open_files(&root, &owner).await.unwrap();
+        let secret = volume("secret", VolumeContent::Files { files: content.clone(), in_memory: true });
+        let secret = at_path(files.make_volume("uid", secret).await.unwrap());
+        let data = volume("data", VolumeContent::Folder { in_memory: false });
+        let data = at_path(files.make_volume("uid", data).await.unwrap());
+        let inside = files.sub_path(&data, "a/b").await.unwrap();
+        let own = files.make_files("uid", vec![own.clone()]).await.unwrap();
+        for path in [&root, &secret.join("key"), &inside, &own[0]] {
+            assert_eq!(path.exists(), on_disk, "{path:?}");
+        }
+        assert_eq!(files.end_of_file("uid", "etc-hosts", 3).await, if on_disk { &b"sts"[..] } else { b"" });
+        assert!(files.usage("uid", "data", 1 << 30).await.unwrap() < 1 << 30);
+        let again = runtime.open_files(&root, &owner).await.unwrap();
+        assert_eq!(
+            (files.pods().await, again.pods().await),
+            (vec!["uid".to_owned()], vec!["uid".to_owned()])
+        );
+        match removed_with_node {
+            true => runtime.remove_files(&owner, std::slice::from_ref(&root)).await.unwrap(),
+            false => again.remove("uid").await.unwrap(),
+        }
+        again.remove("uid").await.expect("to remove what is gone is fine");
+        assert_eq!(again.pods().await, Vec::<String>::new());
+        assert!(!secret.exists() && !data.exists() && !own[0].exists());
+    }
+    assert!(!root.exists(), "nothing is left");
+}
+
 async fn addresses_are_given_once(runtime: &dyn Runtime, cluster: &str, like: &ContainerSpec) {
     let network = runtime.ensure_network(&Mark::new(cluster, None)).await.unwrap();
     let at = |name: &str, last: u32| ContainerSpec {
@@ -142,13 +191,13 @@ async fn addresses_are_given_once(runtime: &dyn Runtime, cluster: &str, like: &C
 #[tokio::test(start_paused = true)]
 async fn the_simulation() {
     let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
-    keeps_its_promises(Arc::new(SimRuntime::new(clock, Duration::from_millis(300))), "test").await;
+    keeps_its_promises(Arc::new(SimRuntime::new(clock, Duration::from_millis(300))), "test", false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn docker() {
     let Some(runtime) = common::docker("runtime").await else { return };
-    keeps_its_promises(Arc::new(runtime), &format!("test-runtime-{}", std::process::id())).await;
+    keeps_its_promises(Arc::new(runtime), &format!("test-runtime-{}", std::process::id()), true).await;
 }
 
 /// What the processes of a container were started as.

@@ -301,11 +301,10 @@ fn is_ready(node: &Object) -> bool {
 pub async fn remove_everything(cluster: &Cluster) -> Result<String> {
     // What is to run is kept before anything is made on the engine.
     let Some(spec) = cluster.spec()? else { return Ok("it never ran: nothing was made".into()) };
-    let roots: Vec<PathBuf> = spec.nodes.iter().map(|node| node_root(cluster, &node.name)).collect();
     if spec.runtime == Runtime::Sim {
-        coracle_agent::remove_files(&roots);
-        return Ok("the files of simulated pods are removed".into());
+        return Ok("simulated pods have no files and no containers".into());
     }
+    let roots: Vec<PathBuf> = spec.nodes.iter().map(|node| node_root(cluster, &node.name)).collect();
     let runtime = coracle_agent::docker::connect().await?;
     let mark = Mark::new(&cluster.name, cluster.authority()?.as_deref());
     let removed = match coracle_agent::cleanup(&runtime, &mark, None, &roots).await {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -33,15 +33,6 @@ impl Drop for Component {
     }
 }
 
-/// What an agent's pods leave in memory: no `coracle down` knows of an agent that was started by itself.
-struct Files(PathBuf);
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        coracle_agent::remove_files(std::slice::from_ref(&self.0));
-    }
-}
-
 fn path(folder: &Path, file: &str) -> String {
     folder.join(file).to_str().expect("a path in text").to_owned()
 }
@@ -53,8 +44,6 @@ async fn a_deployment_comes_up_across_four_processes() {
     let _server =
         Component::start(&["apiserver", "--data-dir", &path(folder.path(), "server"), "--port", "0"]);
     let token = server_dir.join("join-token");
-    // Dropped after the agent, which is started later.
-    let _files = Files(Path::new(&node_dir).join("nodes").join("far-away"));
     eventually("the server writes its credentials", Duration::from_secs(20), || {
         if token.exists() { Ok(()) } else { Err("no join-token".into()) }
     });

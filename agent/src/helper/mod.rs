@@ -7,11 +7,10 @@
 
 pub mod empty;
 pub mod kill;
+pub mod measure;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
-
-use crate::volumes::usage;
 
 /// The verb of this program under which a helper runs.
 pub const VERB: &str = "helper";
@@ -74,7 +73,7 @@ impl Job {
         match self {
             Job::Kill { pid, container } => kill::tree(*pid, container).map(|killed| killed as u64),
             Job::Empty { folder } => empty::empty(folder).map(|()| 0),
-            Job::Measure { folder, limit } => usage::of(folder, *limit).map(|usage| usage.bytes),
+            Job::Measure { folder, limit } => measure::usage(folder, *limit).map(|usage| usage.bytes),
         }
     }
 

@@ -19,8 +19,8 @@ pub mod start;
 mod status;
 pub mod step;
 mod stop;
+mod termination_message;
 mod view;
-mod words;
 pub mod worker;
 
 #[cfg(test)]
@@ -54,7 +54,7 @@ pub struct Record {
     pub image_id: String,
     /// What it is doing.
     pub state: State,
-    /// Its last words, once it is over.
+    /// Its termination message, once it has ended.
     pub message: String,
     /// What it may use, as the engine shows it.
     pub limits: Limits,

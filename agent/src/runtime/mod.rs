@@ -2,12 +2,16 @@
 //!
 //! The trait knows containers, images and one network, not pods: what a pod is made of is decided above it.
 
+mod container_spec;
+mod disk;
 pub mod docker;
+mod error;
+mod files;
 pub mod sim;
-mod spec;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +24,11 @@ use tokio::io::AsyncWrite;
 
 use crate::helper::Job;
 use crate::labels::{Mark, Owner};
-pub use spec::{
+pub use container_spec::{
     ContainerSpec, HostPort, Limits, Mount, MountSource, NetworkMode, Propagation, Seccomp, Security, Share,
 };
+pub use error::Error;
+pub use files::{File, Files, MachineFiles, PodFile, PodFiles, VolumeContent, VolumeSpec};
 
 /// A container engine.
 #[async_trait]
@@ -110,6 +116,15 @@ pub trait Runtime: Send + Sync + 'static {
     /// Has a job done as root, for an owner, where this process may not do it.
     async fn help(&self, owner: &Owner, job: &Job) -> Result<u64, Error>;
 
+    /// Opens the files of a node's pods, which lie below a folder where they lie on a disk at all.
+    async fn open_files(&self, root: &Path, owner: &Owner) -> Result<Arc<dyn PodFiles>, Error>;
+
+    /// Removes the files of all pods of nodes that had these folders.
+    ///
+    /// # Errors
+    /// What is left, and why.
+    async fn remove_files(&self, owner: &Owner, roots: &[PathBuf]) -> Result<(), Error>;
+
     /// Removes every container, network and volume of an owner and answers what was removed.
     ///
     /// # Errors
@@ -120,37 +135,6 @@ pub trait Runtime: Send + Sync + 'static {
     fn answers_probes(&self, _id: &str) -> Option<bool> {
         None
     }
-}
-
-/// Why the engine did not do it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// There is no such container, image or network.
-    #[error("{0}")]
-    NotFound(String),
-    /// The name is taken, or the container is in another state than it should be.
-    #[error("{0}")]
-    Conflict(String),
-    /// The address is another container's.
-    #[error("{0}")]
-    AddressInUse(String),
-    /// There is another cluster of this name.
-    #[error(
-        "another cluster {0:?} is on this engine, not the one of this folder; say another --name, or end the other with \
-         `coracle down` from where it was started. If its folder is lost: docker rm -f $(docker ps -aq --filter \
-         label={label}={0}); docker network rm coracle-{0}",
-        label = crate::labels::CLUSTER
-    )]
-    Foreign(String),
-    /// The engine said no, in its own words.
-    #[error("{0}")]
-    Refused(String),
-    /// A command took longer than it may.
-    #[error("the command took longer than {} s", .0.as_secs())]
-    TimedOut(Duration),
-    /// The engine cannot be reached, or did not answer in time.
-    #[error("the container engine cannot be reached: {0}")]
-    Unreachable(String),
 }
 
 /// What the engine says of itself and its machine.
@@ -166,6 +150,10 @@ pub struct Info {
     pub operating_system: String,
     /// As Go names it: `amd64`, `arm64`.
     pub architecture: String,
+    /// What tells the machine from every other.
+    pub machine_id: String,
+    /// What tells this run of the machine from those before.
+    pub boot_id: String,
     /// Processors of the machine.
     pub cpus: u32,
     /// Bytes of memory of the machine.

@@ -7,20 +7,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use crate::env::{Facts, Lookup, field};
-
-/// A file of a volume.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct File {
-    /// Its bytes.
-    pub data: Vec<u8>,
-    /// Its permission bits.
-    pub mode: u32,
-    /// The only user who is to read it, where that can be seen to.
-    pub only_for: Option<u32>,
-}
-
-/// Files by their path below the volume's root.
-pub type Files = BTreeMap<String, File>;
+use crate::runtime::{File, Files};
 
 /// A token that a volume asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +18,8 @@ pub struct TokenRequest {
     pub seconds: i64,
 }
 
+/// What is said where a token is wanted that is not there.
+pub const NO_TOKEN: &str = "failed to fetch token";
 /// The files' mode where nobody says otherwise.
 const DEFAULT_MODE: i32 = 0o644;
 
@@ -86,7 +75,7 @@ fn projected(
             all.extend(downward(pod, from.items.as_deref().unwrap_or_default(), mode, facts)?);
         }
         if let (Some(from), Some(request)) = (&one.service_account_token, token_request(one)) {
-            let token = tokens.get(&request).ok_or("failed to fetch token")?;
+            let token = tokens.get(&request).ok_or(NO_TOKEN)?;
             let context = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
             let of_group = context.is_some_and(|context| context.fs_group.is_some());
             let mode = if of_group { 0o600 } else { bits(mode) };

@@ -1,6 +1,7 @@
 //! A runtime that writes down what it is asked to do, and does some of it late, wrongly, or not at all.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use coracle_agent::helper::Job;
 use coracle_agent::labels::{Identity, Mark, Owner};
 use coracle_agent::runtime::{
     Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, Limits, LogLine, LogOptions,
-    Network, Removed, Runtime, Session, State as RunState, Streams,
+    Network, PodFiles, Removed, Runtime, Session, State as RunState, Streams,
 };
 use coracle_agent::sim::SimRuntime;
 use coracle_api::{Key, kinds};
@@ -339,6 +340,14 @@ impl Runtime for Faulty {
 
     async fn import(&self, reference: &str, tar: Bytes, changes: &[String]) -> Result<(), Error> {
         self.engine.import(reference, tar, changes).await
+    }
+
+    async fn open_files(&self, root: &Path, owner: &Owner) -> Result<Arc<dyn PodFiles>, Error> {
+        self.engine.open_files(root, owner).await
+    }
+
+    async fn remove_files(&self, owner: &Owner, roots: &[PathBuf]) -> Result<(), Error> {
+        self.engine.remove_files(owner, roots).await
     }
 
     async fn clean_up(&self, owner: &Owner, authority: &str) -> Result<Removed, Error> {

@@ -145,7 +145,6 @@ impl Drop for Node {
         if let Some(agent) = self.agent.take() {
             agent.abort();
         }
-        coracle_agent::remove_files(&[self.root.path().into()]);
     }
 }
 

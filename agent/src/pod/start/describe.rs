@@ -59,8 +59,11 @@ impl Start {
         let facts = ctx.facts(Some(sandbox.address), self.accepted);
         let lookup = ctx.look_up(&self.pod).await?;
         let mut variables = env::variables(&self.pod, container, &lookup, &facts)?;
-        variables.entry("HOSTNAME".into()).or_insert_with(|| self.shown_hostname(spec));
+        if !variables.contains_key("HOSTNAME") {
+            variables.insert("HOSTNAME".into(), self.shown_hostname(spec).await);
+        }
         let identity = self.identity(&container.name, attempt, backoff);
+        let profile = self.seccomp_profile(container).await;
         let described = of_container(&Given {
             pod: &self.pod,
             container,
@@ -69,7 +72,7 @@ impl Start {
             sandbox: &sandbox.id,
             target: self.target.as_deref(),
             node_memory: ctx.config.size.memory,
-            profile: &|path| self.seccomp_profile(path),
+            seccomp_profile: profile.as_deref(),
         })?;
         let volumes = self
             .mount_volumes(Some(sandbox.address), Duration::ZERO)
@@ -85,11 +88,10 @@ impl Start {
                 "" => mount.sub_path.clone().unwrap_or_default(),
                 expression => expand_all(expression, known)?,
             };
-            mounts.push(volumes::mount(prepared, mount, &container.name, &sub_path)?);
+            mounts.push(self.mount(prepared, mount, &container.name, &sub_path).await?);
         }
-        mounts.extend(
-            self.own_files(spec, container, attempt, sandbox, &mounts).map_err(|error| error.to_string())?,
-        );
+        let own = self.own_files(spec, container, attempt, sandbox, &mounts).await;
+        mounts.extend(own.map_err(|error| error.to_string())?);
         Ok(ContainerSpec {
             name: identity.container_name(&ctx.config.cluster),
             labels: self.labels(&identity),
@@ -98,20 +100,19 @@ impl Start {
         })
     }
 
-    fn shown_hostname(&self, spec: &PodSpec) -> String {
+    async fn shown_hostname(&self, spec: &PodSpec) -> String {
         if spec.host_network == Some(true) {
-            let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-            return own.trim().to_owned();
+            return self.ctx.files.of_machine().await.hostname;
         }
         // One that is too long has no sandbox, and so no containers.
         hostname::shown(&self.pod).unwrap_or_default()
     }
 
-    fn seccomp_profile(&self, path: &str) -> Option<String> {
-        let inside = !path.split('/').any(|part| part == "..");
-        inside
-            .then(|| std::fs::read_to_string(self.ctx.config.root.join("seccomp").join(path)).ok())
-            .flatten()
+    /// The seccomp profile of the node that a container asks for, if it asks for one and that can be read.
+    async fn seccomp_profile(&self, container: &Container) -> Option<String> {
+        let wanted = security::seccomp_profile(&self.pod, container)?;
+        let path = wanted.localhost_profile.filter(|_| wanted.type_ == "Localhost")?;
+        self.ctx.files.seccomp_profile(&path).await
     }
 }
 
@@ -142,8 +143,8 @@ struct Given<'a> {
     target: Option<&'a str>,
     /// The node's, in bytes.
     node_memory: i64,
-    /// Reads a seccomp profile of the node by its path.
-    profile: &'a dyn Fn(&str) -> Option<String>,
+    /// The seccomp profile of the node that it asks for, if that could be read.
+    seccomp_profile: Option<&'a str>,
 }
 
 /// What a pod's spec says of a container, but for its files; or why it cannot be made, in upstream's words. Pure.
@@ -175,7 +176,7 @@ fn of_container(given: &Given<'_>) -> Result<ContainerSpec, String> {
             _ => Share::Own,
         },
         limits: resources::limits(pod, container, given.node_memory),
-        security: security::rights(pod, container, given.profile),
+        security: security::rights(pod, container, given.seccomp_profile),
         ..ContainerSpec::default()
     })
 }

@@ -3,19 +3,17 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, PodSpec, Volume, VolumeMount};
 
 use super::{Start, Started, tokens};
 use crate::context::Tone;
 use crate::labels::SANDBOX;
 use crate::pod::Failure;
-use crate::runtime::{Mount, MountSource, Propagation};
+use crate::runtime::{Error, Mount, MountSource, PodFile, Propagation};
 use crate::spec::hostname::hostname;
-use crate::volumes::{self, Prepared};
+use crate::volumes::{self, Ingredients, NotMounted, Origin, Prepared, payload};
 
 impl Start {
     /// What the files of the pod's volumes are made of, as it was not longer ago than `age`, in one number: the files need
@@ -52,70 +50,114 @@ impl Start {
         let lookup = ctx.named(&self.pod, age).await.map_err(|error| self.failure("", error))?;
         let tokens = tokens::of(ctx, &self.pod).await;
         let no_token = tokens.as_ref().err().cloned();
-        let facts = ctx.facts(address, self.accepted);
-        let labels = self.labels(&self.identity(SANDBOX, 0, 0));
-        let (places, pod, now) = (ctx.places.clone(), self.pod.clone(), ctx.clock.now());
         let tokens = tokens.unwrap_or_default();
-        let prepare = move || volumes::prepare(&places, &pod, &labels, &lookup, &facts, &tokens, now);
-        // Files are written on a thread of their own: a slow disk must not hold up the other pods.
-        let prepared = tokio::task::spawn_blocking(prepare)
-            .await
-            .map_err(|error| self.failure("", error.to_string()))?;
-        prepared.map_err(|mut error| {
-            if let Some(why) = no_token.filter(|_| error.reason == "failed to fetch token") {
-                error.reason = why;
+        let (facts, labels) = (ctx.facts(address, self.accepted), self.labels(&self.identity(SANDBOX, 0, 0)));
+        let given = Ingredients {
+            labels: &labels,
+            lookup: &lookup,
+            facts: &facts,
+            tokens: &tokens,
+            now: ctx.clock.now(),
+        };
+        let mut prepared = BTreeMap::new();
+        for volume in self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+            match self.make_volume(volume, &given).await {
+                Ok(made) => drop(prepared.insert(volume.name.clone(), made)),
+                Err(reason) => {
+                    let reason = no_token.filter(|_| reason == payload::NO_TOKEN).unwrap_or(reason);
+                    let error = NotMounted { volume: volume.name.clone(), reason }.to_string();
+                    ctx.tell(&self.pod, None, Tone::Warning, "FailedMount", error.clone());
+                    return Err(self.failure("", error));
+                }
             }
-            ctx.tell(&self.pod, None, Tone::Warning, "FailedMount", error.to_string());
-            self.failure("", error.to_string())
-        })
+        }
+        Ok(prepared)
     }
 
-    /// `/etc/hosts`, `/etc/resolv.conf` and the termination message, unless the pod mounts something there itself.
-    pub(super) fn own_files(
+    async fn make_volume(&self, volume: &Volume, given: &Ingredients<'_>) -> Result<Prepared, String> {
+        let source = match volumes::origin(&self.pod, volume, given)? {
+            Origin::WithContainer(source) => source,
+            Origin::Made(spec) => {
+                let made = self.ctx.files.make_volume(self.uid(), spec).await;
+                made.map_err(|error| error.to_string())?
+            }
+        };
+        Ok(Prepared { source, read_only: volumes::is_read_only(volume) })
+    }
+
+    /// The mount of a prepared volume into a container. `sub_path` is the mount's own, with its variables filled in. Errors
+    /// are in upstream's words.
+    pub(super) async fn mount(
+        &self,
+        prepared: &Prepared,
+        mount: &VolumeMount,
+        container: &str,
+        sub_path: &str,
+    ) -> Result<Mount, String> {
+        let mut made = volumes::mount(prepared, mount);
+        if sub_path.is_empty() {
+            return Ok(made);
+        }
+        volumes::check_sub_path(sub_path)?;
+        let name = &mount.name;
+        match &mut made.source {
+            MountSource::Path(base) => {
+                *base = self.ctx.files.sub_path(base, sub_path).await.map_err(|error| {
+                    tracing::info!(volume = name, container, %error, "cannot prepare a subPath");
+                    format!("failed to prepare subPath for volumeMount {name:?} of container {container:?}")
+                })?;
+            }
+            MountSource::Memory { .. } => {
+                return Err(format!("volume {name:?} with a size limit in memory cannot have a subPath"));
+            }
+        }
+        Ok(made)
+    }
+
+    /// `/etc/hosts`, `/etc/resolv.conf` and the file of the termination message, unless the pod mounts something there itself.
+    pub(super) async fn own_files(
         &self,
         spec: &PodSpec,
         container: &Container,
         attempt: u32,
         sandbox: &Started,
         mounted: &[Mount],
-    ) -> std::io::Result<Vec<Mount>> {
-        let folder = self.ctx.places.pod(self.uid());
-        std::fs::create_dir_all(&folder)?;
+    ) -> Result<Vec<Mount>, Error> {
+        let files = &self.ctx.files;
+        let machine = files.of_machine().await;
         let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let address = sandbox.address.to_string();
-        let hosts = volumes::hosts_file(spec, &hostname(&self.pod), &address, &read("/etc/hosts"));
+        let hosts = volumes::hosts_file(spec, &hostname(&self.pod), &address, &machine.hosts);
         // Docker's own resolver answers on every network that a person makes.
-        let resolv = volumes::resolv_conf(spec, namespace, "127.0.0.11", &read("/etc/resolv.conf"));
+        let resolv = volumes::resolv_conf(spec, namespace, "127.0.0.11", &machine.resolv_conf);
         let message =
             container.termination_message_path.clone().unwrap_or_else(|| "/dev/termination-log".into());
-        let message_file = message_file(&folder, &container.name, attempt);
-        let files = [
-            (folder.join("etc-hosts"), hosts, "/etc/hosts".to_owned(), 0o644),
-            (folder.join("resolv.conf"), resolv, "/etc/resolv.conf".to_owned(), 0o644),
-            (message_file, String::new(), message, 0o666),
-        ];
-        let mut mounts = Vec::new();
-        for (file, text, target, mode) in files {
-            if target.is_empty() || mounted.iter().any(|mount| mount.target == target) {
-                continue;
-            }
+        let file = |path: &str, text: String, mode: u32| PodFile {
+            path: path.into(),
+            text,
+            mode,
             // The hosts file is made anew for each container; what else a container has changed stays.
-            if target == "/etc/hosts" || !file.exists() {
-                if let Some(parent) = file.parent() {
-                    std::fs::create_dir_all(parent)?;
-                }
-                std::fs::write(&file, text)?;
-                std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode))?;
-            }
-            let source = MountSource::Path(file);
-            mounts.push(Mount { source, target, read_only: false, propagation: Propagation::Private });
-        }
-        Ok(mounts)
+            replace: path == "etc-hosts",
+        };
+        let wanted = [
+            ("/etc/hosts".to_owned(), file("etc-hosts", hosts, 0o644)),
+            ("/etc/resolv.conf".to_owned(), file("resolv.conf", resolv, 0o644)),
+            (message, file(&message_file(&container.name, attempt), String::new(), 0o666)),
+        ];
+        let wanted = wanted
+            .into_iter()
+            .filter(|(target, _)| !target.is_empty() && mounted.iter().all(|mount| mount.target != *target));
+        let (targets, wanted): (Vec<String>, Vec<PodFile>) = wanted.unzip();
+        let made = files.make_files(self.uid(), wanted).await?;
+        let mounts = made.into_iter().zip(targets).map(|(path, target)| {
+            let source = MountSource::Path(path);
+            Mount { source, target, read_only: false, propagation: Propagation::Private }
+        });
+        Ok(mounts.collect())
     }
 }
 
-/// Where a container's last words are written.
-pub fn message_file(folder: &Path, container: &str, attempt: u32) -> PathBuf {
-    folder.join("containers").join(container).join(attempt.to_string())
+/// Where a container's termination message is written, below its pod's folder.
+pub fn message_file(container: &str, attempt: u32) -> String {
+    format!("containers/{container}/{attempt}")
 }

@@ -4,10 +4,8 @@ use tokio::time::Instant;
 
 use super::state::{Done, Measured, Measuring, Worker};
 use crate::context::Context;
-use crate::helper::Job;
-use crate::labels::Owner;
 use crate::times::instant_later;
-use crate::volumes::{LimitedVolume, limited, usage};
+use crate::volumes::{LimitedVolume, limited};
 
 /// The name of the task that measures volumes: no container can be called so.
 pub(super) const MEASURE: &str = "MEASURE";
@@ -23,17 +21,17 @@ impl Worker {
         if early || !up || state.under_way || state.exceeded.is_some() {
             return;
         }
-        let volumes = limited(&self.ctx.places, &self.pod);
+        let volumes = limited(&self.pod);
         if volumes.is_empty() {
             return;
         }
         self.measuring.under_way = true;
-        let ctx = self.ctx.clone();
+        let (ctx, uid) = (self.ctx.clone(), self.pod.metadata.uid.clone().unwrap_or_default());
         self.spawn(MEASURE, 0, async move {
             let begun = Instant::now();
             let mut exceeded = None;
             for volume in volumes {
-                if exceeds(&ctx, &volume).await {
+                if exceeds(&ctx, &uid, &volume).await {
                     exceeded = Some(volume.exceeded());
                     break;
                 }
@@ -56,23 +54,12 @@ impl Worker {
     }
 }
 
-/// Whether a volume is larger than it may be. What this process may not read, a helper reads.
-async fn exceeds(ctx: &Context, volume: &LimitedVolume) -> bool {
-    let (folder, limit) = (volume.folder.clone(), volume.limit);
-    let seen = tokio::task::spawn_blocking(move || usage::of(&folder, limit)).await;
-    let bytes = match seen {
-        Ok(Ok(usage)) if usage.bytes > limit || !usage.partial => Ok(usage.bytes),
-        Ok(_) => {
-            let owner = Owner::node(&ctx.config.cluster, &ctx.config.node);
-            let job = Job::Measure { folder: volume.folder.clone(), limit };
-            ctx.runtime().help(&owner, &job).await.map_err(|error| error.to_string())
-        }
-        Err(error) => Err(error.to_string()),
-    };
-    match bytes {
-        Ok(bytes) => bytes > limit,
+/// Whether a volume is larger than it may be.
+async fn exceeds(ctx: &Context, uid: &str, volume: &LimitedVolume) -> bool {
+    match ctx.files.usage(uid, &volume.name, volume.limit).await {
+        Ok(bytes) => bytes > volume.limit,
         Err(error) => {
-            tracing::warn!(folder = %volume.folder.display(), error, "cannot measure a volume");
+            tracing::warn!(uid, volume = volume.name, %error, "cannot measure a volume");
             false
         }
     }

@@ -25,6 +25,7 @@ use super::memory::End;
 use super::reporter::Wanted;
 use super::step::{Action, step};
 use crate::context::Context;
+use crate::gc;
 use crate::labels::{Owner, SANDBOX};
 use crate::probe::task::Opinion;
 use crate::runtime::{Container, Happened};
@@ -220,6 +221,6 @@ impl Worker {
         self.ctx.claims.forget(&uid);
         self.ctx.images.forget(&uid);
         self.ctx.tokens.forget(&uid);
-        crate::files::remove_pod(&self.ctx, &uid).await;
+        gc::remove_files(&self.ctx, &uid).await;
     }
 }

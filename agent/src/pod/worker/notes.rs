@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::state::Worker;
 use crate::labels::{ADDRESS, Identity, SANDBOX};
 use crate::pod::step::KEPT;
-use crate::pod::{Busy, Record, Sandbox, memory, words};
+use crate::pod::{Busy, Record, Sandbox, memory, termination_message};
 use crate::runtime::{Container, State};
 
 impl Worker {
@@ -118,7 +118,7 @@ impl Worker {
         let message = match (container.state.is_exited(), was_over) {
             (true, Some(record)) => record.message.clone(),
             (true, None) => {
-                words::last_words(&self.ctx, &self.pod, &name, identity.attempt, &container).await
+                termination_message::read(&self.ctx, &self.pod, &name, identity.attempt, &container).await
             }
             (false, _) => String::new(),
         };

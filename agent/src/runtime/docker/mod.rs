@@ -12,6 +12,8 @@ mod observe;
 mod session;
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,9 +25,10 @@ use futures::stream::BoxStream;
 #[cfg(test)]
 pub(crate) use create::body as create_body;
 
+use super::disk::{self, DiskFiles};
 use super::{
     Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, Limits, LogLine, LogOptions,
-    Network, Removed, Runtime, Session, Streams,
+    Network, PodFiles, Removed, Runtime, Session, Streams,
 };
 use crate::helper::Job;
 use crate::labels::{self, Mark, Owner};
@@ -199,6 +202,14 @@ impl Runtime for DockerRuntime {
 
     async fn help(&self, owner: &Owner, job: &Job) -> Result<u64, Error> {
         helper::run(self, &owner.labels(), job).await
+    }
+
+    async fn open_files(&self, root: &Path, owner: &Owner) -> Result<Arc<dyn PodFiles>, Error> {
+        Ok(Arc::new(DiskFiles::open(root, owner, Arc::new(self.clone())).await?))
+    }
+
+    async fn remove_files(&self, owner: &Owner, roots: &[PathBuf]) -> Result<(), Error> {
+        disk::remove_nodes(self, owner, roots).await
     }
 
     async fn clean_up(&self, owner: &Owner, authority: &str) -> Result<Removed, Error> {

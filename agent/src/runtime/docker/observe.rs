@@ -107,12 +107,16 @@ pub fn info(info: SystemInfo) -> Info {
         Some(other) => other,
         None => "unknown",
     };
+    // Engines elsewhere are refused: the machine is this one.
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     Info {
         version: format!("docker://{}", info.server_version.unwrap_or_default()),
         kernel: info.kernel_version.unwrap_or_default(),
         os_image: info.operating_system.unwrap_or_default(),
         operating_system: info.os_type.unwrap_or_else(|| "linux".into()),
         architecture: architecture.into(),
+        machine_id: read("/etc/machine-id"),
+        boot_id: read("/proc/sys/kernel/random/boot_id"),
         cpus: info.ncpu.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
         memory: info.mem_total.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
     }

@@ -9,10 +9,12 @@
 //! | `SIM_STOP_MS` | how long it takes to end when asked to (0); it answers 0 then |
 //! | `SIM_HEALTHY` | `false`: its probes and the commands run in it fail |
 
+mod files;
 mod stranger;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,10 +29,11 @@ use tokio_stream::wrappers::BroadcastStream;
 
 use super::{
     Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Happened, Image, Info, Limits, LogLine,
-    LogOptions, Network, NetworkMode, Removed, Runtime, Session, State, Streams,
+    LogOptions, Network, NetworkMode, PodFiles, Removed, Runtime, Session, State, Streams,
 };
 use crate::helper::Job;
 use crate::labels::{self, Mark, Owner};
+use files::SimFiles;
 
 /// How many events a listener may lag behind before it has to look at everything.
 const EVENTS: usize = 4096;
@@ -45,6 +48,7 @@ struct Engine {
     containers: Mutex<Containers>,
     events: broadcast::Sender<(BTreeMap<String, String>, ContainerEvent)>,
     pulls: Mutex<Pulls>,
+    files: files::Places,
 }
 
 /// What is asked of its registry.
@@ -97,6 +101,7 @@ impl SimRuntime {
             containers: Mutex::default(),
             events,
             pulls: Mutex::default(),
+            files: files::Places::default(),
         }))
     }
 
@@ -255,6 +260,8 @@ impl Runtime for SimRuntime {
             os_image: "simulated".into(),
             operating_system: "linux".into(),
             architecture: "amd64".into(),
+            machine_id: "simulated".into(),
+            boot_id: "simulated".into(),
             cpus: 1,
             memory: 1 << 30,
         })
@@ -419,6 +426,15 @@ impl Runtime for SimRuntime {
 
     async fn help(&self, _: &Owner, _: &Job) -> Result<u64, Error> {
         Err(Error::Refused("a simulated engine does nothing as root".into()))
+    }
+
+    async fn open_files(&self, root: &Path, _: &Owner) -> Result<Arc<dyn PodFiles>, Error> {
+        Ok(Arc::new(SimFiles { root: root.to_path_buf(), places: self.0.files.clone() }))
+    }
+
+    async fn remove_files(&self, _: &Owner, roots: &[PathBuf]) -> Result<(), Error> {
+        self.0.files.lock().retain(|root, _| !roots.contains(root));
+        Ok(())
     }
 
     async fn clean_up(&self, owner: &Owner, _authority: &str) -> Result<Removed, Error> {

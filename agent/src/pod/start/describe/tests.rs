@@ -27,16 +27,17 @@ fn merge(into: &mut Value, from: &Value) {
 /// The body for the pod's container.
 fn body(pod: &Pod) -> Value {
     let variables = BTreeMap::from([("A".to_owned(), "1".to_owned())]);
-    let profile = |path: &str| (path == "known.json").then(|| "{}".to_owned());
+    let container = &pod.spec.as_ref().unwrap().containers[0];
+    let wanted = security::seccomp_profile(pod, container).and_then(|wanted| wanted.localhost_profile);
     let given = Given {
         pod,
-        container: &pod.spec.as_ref().unwrap().containers[0],
+        container,
         variables: &variables,
         image_user: "",
         sandbox: "SANDBOX",
         target: None,
         node_memory: 4 << 30,
-        profile: &profile,
+        seccomp_profile: wanted.filter(|path| path == "known.json").map(|_| "{}"),
     };
     serde_json::to_value(create_body(&of_container(&given).unwrap(), true)).unwrap()
 }

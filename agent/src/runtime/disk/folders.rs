@@ -1,9 +1,10 @@
-//! The folders of a node: on disk, and in the machine's memory what must never reach a disk.
+//! The folders of a node: one on disk, and one in the machine's memory for what must never reach a disk.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// A file system in memory that every Linux has.
@@ -13,28 +14,26 @@ const SHARED: &str = "/dev/shm";
 /// whoever removes the one finds the other.
 const LINK: &str = "memory";
 
-/// Where a node keeps what its pods mount.
+/// The folders of a node.
 #[derive(Clone, Debug)]
-pub struct Places {
-    /// On disk.
-    pub disk: PathBuf,
-    /// In memory.
-    pub memory: PathBuf,
+pub struct Folders {
+    disk: PathBuf,
+    memory: PathBuf,
 }
 
-impl Places {
+impl Folders {
     /// The folders of a node, made where they are not there. Nobody else may look into them: tokens and Secrets lie there.
     /// The one in memory has a name that nobody can guess, and so nobody can have made it first.
     ///
     /// # Errors
     /// A folder that cannot be made, or that is somebody else's.
-    pub fn open(root: &Path, name: &str) -> io::Result<Places> {
+    pub fn open(root: &Path, name: &str) -> io::Result<Folders> {
         let private = |folder: &Path| DirBuilder::new().recursive(true).mode(0o700).create(folder);
         private(root)?;
         let link = root.join(LINK);
         if !Path::new(SHARED).is_dir() {
             private(&link)?;
-            return Ok(Places { disk: root.into(), memory: link });
+            return Ok(Folders { disk: root.into(), memory: link });
         }
         let memory = match fs::read_link(&link) {
             Ok(known) => known,
@@ -50,7 +49,7 @@ impl Places {
             let fault = format!("{} belongs to another user; remove it", memory.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, fault));
         }
-        Ok(Places { disk: root.into(), memory })
+        Ok(Folders { disk: root.into(), memory })
     }
 
     /// The folder of a pod on disk.
@@ -59,15 +58,22 @@ impl Places {
     }
 
     /// The folder of a pod in memory.
-    pub fn pod_memory(&self, uid: &str) -> PathBuf {
+    fn pod_memory(&self, uid: &str) -> PathBuf {
         self.memory.join("pods").join(uid)
     }
 
-    /// The pods of which something is left.
-    pub fn known(&self) -> Vec<String> {
+    /// The folder of a pod's volume.
+    pub fn volume(&self, uid: &str, name: &str, in_memory: bool) -> PathBuf {
+        let pod = if in_memory { self.pod_memory(uid) } else { self.pod(uid) };
+        pod.join("volumes").join(name)
+    }
+
+    /// The pods of which there are files.
+    pub fn pods(&self) -> Vec<String> {
         let names = |folder: &Path| fs::read_dir(folder.join("pods")).into_iter().flatten().flatten();
         let all = names(&self.disk).chain(names(&self.memory));
-        all.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+        let pods: BTreeSet<String> = all.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        pods.into_iter().collect()
     }
 
     /// All folders of a pod.
@@ -76,16 +82,8 @@ impl Places {
     }
 }
 
-/// Removes a node's folders, with all that its pods left there.
-///
-/// # Errors
-/// What cannot be removed.
-pub fn remove_all(root: &Path) -> io::Result<()> {
-    folders(root).iter().try_for_each(|folder| remove(folder))
-}
-
-/// A node's folders, in the order in which they are removed: the one that tells of the other last.
-pub fn folders(root: &Path) -> Vec<PathBuf> {
+/// A node's folders, in the order in which they are removed: the one with the link to the other last.
+pub fn of_node(root: &Path) -> Vec<PathBuf> {
     let memory = fs::read_link(root.join(LINK)).ok().filter(|memory| memory.starts_with(SHARED));
     memory.into_iter().chain([root.to_path_buf()]).collect()
 }
@@ -101,28 +99,43 @@ pub fn remove(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// An error of the system in Go's words: in small letters and without its number.
+pub(super) fn in_go_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+pub(super) fn make_folder(folder: &Path, mode: u32) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
+
+    fn remove_all(root: &Path) -> io::Result<()> {
+        of_node(root).iter().try_for_each(|folder| remove(folder))
+    }
 
     #[test]
     fn folders_are_private_found_again_and_removed() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("nodes/n");
-        let places = Places::open(&root, "c.n").unwrap();
+        let places = Folders::open(&root, "c.n").unwrap();
         for folder in [&places.disk, &places.memory] {
             assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700, "{folder:?}");
         }
         fs::create_dir_all(places.pod_memory("u")).unwrap();
-        let again = Places::open(&root, "c.n").unwrap();
-        assert_eq!((again.memory.clone(), again.known()), (places.memory.clone(), vec!["u".to_owned()]));
+        let again = Folders::open(&root, "c.n").unwrap();
+        assert_eq!((again.memory.clone(), again.pods()), (places.memory.clone(), vec!["u".to_owned()]));
         // As after a reboot.
         fs::remove_dir_all(&places.memory).unwrap();
-        assert!(Places::open(&root, "c.n").unwrap().memory.is_dir());
+        assert!(Folders::open(&root, "c.n").unwrap().memory.is_dir());
         // A node of the same name in another folder has folders of its own.
-        let other = Places::open(&dir.path().join("other"), "c.n").unwrap();
+        let other = Folders::open(&dir.path().join("other"), "c.n").unwrap();
         assert_ne!(other.memory, places.memory);
         remove_all(&other.disk).unwrap();
         remove_all(&root).unwrap();

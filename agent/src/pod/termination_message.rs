@@ -1,7 +1,5 @@
-//! A container's last words: its termination file, or the end of its log.
+//! A container's termination message: what it wrote into its file for that, or the end of its log.
 
-use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -20,14 +18,14 @@ const LOG_BYTES: usize = 2048;
 /// How long the engine may take to show the log.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a container that is over has left to say.
-pub async fn last_words(ctx: &Context, pod: &Pod, name: &str, attempt: u32, container: &Container) -> String {
+/// The termination message of a container that has ended.
+pub async fn read(ctx: &Context, pod: &Pod, name: &str, attempt: u32, container: &Container) -> String {
     let State::Exited { code, started, .. } = &container.state else { return String::new() };
     if started.is_none() {
         return String::new();
     }
-    let folder = ctx.places.pod(pod.metadata.uid.as_deref().unwrap_or_default());
-    let written = end_of_file(&start::message_file(&folder, name, attempt)).unwrap_or_default();
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let written = ctx.files.end_of_file(uid, &start::message_file(name, attempt), FILE).await;
     let spec = pod.spec.clone().unwrap_or_default();
     let policy = find(&spec, name);
     let policy = policy.and_then(|(container, _)| container.termination_message_policy.clone());
@@ -39,13 +37,4 @@ pub async fn last_words(ctx: &Context, pod: &Pod, name: &str, attempt: u32, cont
     let lines = tokio::time::timeout(PATIENCE, lines).await.unwrap_or_default();
     let log: Vec<u8> = lines.into_iter().flatten().flat_map(|line| line.data.to_vec()).collect();
     String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_BYTES)..]).into_owned()
-}
-
-fn end_of_file(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut file = std::fs::File::open(path)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(FILE)))?;
-    let mut end = Vec::new();
-    file.take(FILE).read_to_end(&mut end)?;
-    Ok(end)
 }

@@ -14,7 +14,7 @@ use std::path::{Component, Path};
 
 use jiff::Timestamp;
 
-use super::payload::Files;
+use crate::runtime::Files;
 
 /// Writes the files into a folder. What is there already and equal is left alone. Answers whether anything changed.
 pub fn write(folder: &Path, files: &Files, group: Option<u32>, now: Timestamp) -> io::Result<bool> {
@@ -153,7 +153,7 @@ fn count_files(folder: &Path, count: &mut usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::volumes::payload::File;
+    use crate::runtime::File;
 
     fn files(pairs: &[(&str, &str)]) -> Files {
         let file = |text: &str| File { data: text.as_bytes().to_vec(), mode: 0o640, only_for: None };

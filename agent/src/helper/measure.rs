@@ -23,7 +23,7 @@ pub struct Usage {
 ///
 /// # Errors
 /// The folder itself cannot be read.
-pub fn of(folder: &Path, limit: u64) -> io::Result<Usage> {
+pub fn usage(folder: &Path, limit: u64) -> io::Result<Usage> {
     let disk = fs::symlink_metadata(folder)?.dev();
     let mut usage = Usage::default();
     let mut several_names = HashSet::new();
@@ -65,7 +65,7 @@ mod tests {
     fn what_takes_room_is_counted_once() {
         let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (path, kib) = (folder.path(), 1024);
-        let bytes = |limit| of(path, limit).unwrap().bytes;
+        let bytes = |limit| super::usage(path, limit).unwrap().bytes;
         let empty = bytes(u64::MAX);
         fs::create_dir(path.join("d")).unwrap();
         let before = bytes(u64::MAX);
@@ -77,6 +77,6 @@ mod tests {
         let grown = bytes(u64::MAX) - before;
         assert!((100 * 1024..140 * 1024).contains(&grown), "{empty} {before} {grown}");
         assert!(bytes(50 * 1024) > 50 * 1024, "it stops when the limit is passed");
-        assert!(of(&path.join("nothing"), 1).is_err());
+        assert!(super::usage(&path.join("nothing"), 1).is_err());
     }
 }
