@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use coracle_client::Chance;
 use coracle_client::line::Lines;
 
 use crate::image::PAUSE_IMAGE;
@@ -31,7 +32,7 @@ pub struct AgentConfig {
     pub sandbox_image: String,
     /// Where it keeps its pods' volumes.
     pub root: PathBuf,
-    /// Which slice of the cluster's network is its own; `None`: what its Node says, or the first free one.
+    /// Which slice of the cluster's network it tries first, unless its Node has one; `None`: the first free one.
     pub slice: Option<u16>,
     /// The API server as containers reach it, where no Service named `kubernetes` says so.
     pub api_server: Option<(IpAddr, u16)>,
@@ -39,6 +40,8 @@ pub struct AgentConfig {
     pub ca: Option<String>,
     /// How often it reports.
     pub timing: Timing,
+    /// What waits between attempts vary by, and what is chosen where others choose at the same time.
+    pub chance: Chance,
     /// The way to the API server for logs, exec and attach; without it people cannot have them.
     pub lines: Option<Arc<dyn Lines>>,
 }
@@ -64,6 +67,7 @@ impl AgentConfig {
             api_server: None,
             ca: None,
             timing: Timing::kubernetes(),
+            chance: Chance::unforeseen(),
             lines: None,
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::{Key, kinds};
+use coracle_client::backoff::Backoff;
 use coracle_client::recorder::{EventRecorder, container_reference};
 use coracle_client::{Client, Clock, Interest, Typed};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
@@ -62,6 +63,11 @@ pub enum Tone {
 }
 
 impl Context {
+    /// Waits between attempts, from the first to the longest, which vary by chance.
+    pub fn backoff(&self, first: Duration, longest: Duration) -> Backoff {
+        Backoff::with_chance(first, longest, self.config.chance.clone())
+    }
+
     /// The runtime.
     pub fn runtime(&self) -> &dyn Runtime {
         self.config.runtime.as_ref()

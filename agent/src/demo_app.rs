@@ -70,6 +70,7 @@ async fn serve() -> std::io::Result<()> {
     let mut int = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     let drained = async {
         tokio::select! {
+            biased;
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
@@ -81,8 +82,9 @@ async fn serve() -> std::io::Result<()> {
     tokio::pin!(drained);
     loop {
         let stream = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased;
             () = &mut drained => break,
+            accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = stream else { continue };
         let app = app.clone();

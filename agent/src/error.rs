@@ -12,7 +12,7 @@ pub enum StartError {
     /// There is no slice of the network left for the node.
     #[error("the cluster's network {0} has no slice left for the node")]
     NoSlice(String),
-    /// Another node chose the same slice in the same moment.
-    #[error("node {0} has the same slice of the network")]
-    SliceTaken(String),
+    /// Other nodes were quicker to take every slice that the node has tried.
+    #[error("other nodes are choosing their slices of the network at the same time")]
+    SlicesContested,
 }

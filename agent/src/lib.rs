@@ -45,9 +45,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_client::backoff::Backoff;
+use coracle_client::deadline::InTime;
 use coracle_client::recorder::EventRecorder;
 use coracle_client::{Client, Clock};
-use k8s_openapi::api::core::v1::Node;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +60,10 @@ pub use runtime::{docker, sim};
 use context::{Context, STARTS_AT_ONCE};
 use network::{Addresses, Subnet};
 
+/// Waits between attempts to start: the first, and the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 /// Starts the agent of one node. It tries until the API and the engine answer, runs until `stop`, and leaves its
 /// containers running.
 pub fn start(
@@ -69,7 +73,9 @@ pub fn start(
     stop: CancellationToken,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        // No call to the API is waited for without an end.
+        let client: Arc<dyn Client> = Arc::new(InTime::new(client));
+        let mut backoff = Backoff::with_chance(FIRST_WAIT, LONGEST_WAIT, config.chance.clone());
         let ctx = loop {
             let begun = stop.run_until_cancelled(begin(client.clone(), config.clone(), clock.clone())).await;
             match begun {
@@ -105,10 +111,9 @@ async fn begin(client: Arc<dyn Client>, config: AgentConfig, clock: Clock) -> Re
         image::ensure(config.runtime.as_ref()).await?;
     }
     let whole = Subnet { first: network.subnet, prefix: network.prefix };
-    // One after the other: two agents that look at the same time would choose the same slice.
-    let _turn = CHOOSING.lock().await;
-    let slice = slice(client.as_ref(), &config, whole).await?;
-    let recorder = EventRecorder::new(client.clone(), clock.clone(), "kubelet", &config.node);
+    let slice = node::register(client.as_ref(), &config, whole, &config.chance).await?;
+    let chance = config.chance.clone();
+    let recorder = EventRecorder::with_chance(client.clone(), clock.clone(), chance, "kubelet", &config.node);
     let owner = labels::Owner::node(&config.cluster, &config.node);
     let files = config.runtime.open_files(&config.root, &owner).await?;
     let ctx = Context {
@@ -125,29 +130,8 @@ async fn begin(client: Arc<dyn Client>, config: AgentConfig, clock: Clock) -> Re
         starts: Semaphore::new(STARTS_AT_ONCE),
         config,
     };
-    node::register(&ctx, slice).await?;
+    node::report_first(&ctx).await?;
     Ok(ctx)
-}
-
-/// Held while a node chooses its slice and says so. Agents of other processes that choose at the same time are found
-/// out by [`node::register`].
-static CHOOSING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
-/// The node's slice: what its Node says, what it was told, or the first that no other Node has.
-async fn slice(client: &dyn Client, config: &AgentConfig, whole: Subnet) -> Result<Subnet, StartError> {
-    let nodes: Vec<Node> = client.list_as().await?;
-    let of = |node: &Node| -> Option<Subnet> { node.spec.as_ref()?.pod_cidr.as_deref()?.parse().ok() };
-    let own = nodes.iter().find(|node| node.metadata.name.as_deref() == Some(&config.node)).and_then(of);
-    if let Some(own) = own.filter(|own| own.prefix == 24 && whole.contains(own.first)) {
-        return Ok(own);
-    }
-    let none = || StartError::NoSlice(whole.to_string());
-    if let Some(n) = config.slice {
-        return whole.slice(n).ok_or_else(none);
-    }
-    let taken: Vec<Subnet> = nodes.iter().filter_map(of).collect();
-    let mut free = (0..=u16::MAX).filter_map(|n| whole.slice(n)).filter(|slice| !taken.contains(slice));
-    free.next().ok_or_else(none)
 }
 
 /// Removes everything that the agents of a cluster (or of one node of it) have made on an engine: containers, volumes,

@@ -81,7 +81,7 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
 
 impl Manager {
     async fn keep(&mut self) {
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+        let mut backoff = self.ctx.backoff(Duration::from_millis(50), Duration::from_secs(5));
         let (events, mut heard) = mpsc::channel(1024);
         let listener = tokio::spawn(listen(self.ctx.clone(), events));
         let _listener = AbortOnDropHandle::new(listener);
@@ -265,7 +265,7 @@ impl Manager {
             return;
         }
         let (sender, inbox) = worker::inbox();
-        let replace = Backoff::new(REPLACE.0, REPLACE.1);
+        let replace = self.ctx.backoff(REPLACE.0, REPLACE.1);
         let work = worker::run(self.ctx.clone(), pod.clone(), found, inbox);
         self.pods.insert(uid.clone(), Managed { pod, revision, gone: false, inbox: sender, replace });
         let task = self.workers.spawn(work);
@@ -317,7 +317,7 @@ impl Survey {
 /// Passes the runtime's events on; `None` stands for a gap, after which everything has to be looked at.
 async fn listen(ctx: Arc<Context>, events: mpsc::Sender<Option<ContainerEvent>>) {
     let owner = Owner::node(&ctx.config.cluster, &ctx.config.node);
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    let mut backoff = ctx.backoff(Duration::from_millis(100), Duration::from_secs(5));
     loop {
         match ctx.runtime().events(&owner).await {
             Ok(mut stream) => {

@@ -1,6 +1,6 @@
 //! The agent over simulated containers: what it takes over when it starts, and what it leaves alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use coracle_agent::runtime::{ContainerSpec, NetworkMode, Runtime};
 use coracle_agent::sim::SimRuntime;
 use coracle_api::{Key, kinds};
 use coracle_client::fake::Fake;
-use coracle_client::{Client, Clock, Interest, Op};
+use coracle_client::{Client, Clock, Event, Interest, Op};
+use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -124,4 +125,40 @@ async fn an_address_that_the_engine_refuses_is_passed_over() {
     assert_eq!(node.addresses(&["x".into()]).await, BTreeSet::from(["10.0.0.3".into()]));
     assert!(node.runtime.inspect(&foreign).await.unwrap().unwrap().state.is_running(), "not ours");
     agent.abort();
+}
+
+/// As the rights of nodes demand (`NodeRestriction`): a node may not delete any Node, its own least of all.
+#[tokio::test(start_paused = true)]
+async fn agents_that_want_one_slice_agree_and_delete_nothing() {
+    let (cluster, stop) = (Fake::new(), CancellationToken::new());
+    let names: Vec<String> = (0..4).map(|n| format!("node-{n}")).collect();
+    let (_, start) = cluster.list(&Interest::all(&kinds::NODE)).await.unwrap();
+    let mut changes = cluster.watch(vec![Interest::all(&kinds::NODE)], start).await.unwrap();
+    for name in &names {
+        let runtime = Arc::new(SimRuntime::new(Clock::system(), Duration::ZERO));
+        let config =
+            AgentConfig { slice: Some(5), ..AgentConfig::new("test", name, runtime, "/nowhere".into()) };
+        coracle_agent::start(Arc::new(cluster.clone()), config, Clock::system(), stop.clone());
+    }
+    let mut slices = BTreeMap::new();
+    let all_ready = tokio::time::timeout(PATIENCE, async {
+        while slices.len() < names.len() {
+            match changes.next().await.unwrap().unwrap() {
+                Event::Added(node) | Event::Modified(node) => {
+                    let value = node.value().unwrap();
+                    let conditions = value["status"]["conditions"].as_array().cloned().unwrap_or_default();
+                    if conditions.iter().any(|one| one["type"] == "Ready" && one["status"] == "True") {
+                        let slice = value["spec"]["podCIDR"].as_str().unwrap().to_owned();
+                        slices.insert(value["metadata"]["name"].to_string(), slice);
+                    }
+                }
+                Event::Deleted(node) => panic!("{} was deleted", node.key),
+                Event::Bookmark(_) => {}
+            }
+        }
+    });
+    all_ready.await.expect("all become ready");
+    let different: BTreeSet<&String> = slices.values().collect();
+    assert_eq!(different.len(), names.len(), "{slices:?}");
+    stop.cancel();
 }

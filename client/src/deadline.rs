@@ -1,8 +1,15 @@
 //! No wait for an answer is without an end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Error;
+use async_trait::async_trait;
+use coracle_api::kinds::Kinds;
+use coracle_api::{Key, Object, Revision, Status};
+use futures::stream::BoxStream;
+use serde_json::Value;
+
+use crate::{Client, Error, Event, Interest, Write};
 
 /// How long the answer to one call may take: a list of everything in a large cluster, or a write behind a full queue.
 pub const ANSWER: Duration = Duration::from_secs(60);
@@ -18,5 +25,47 @@ pub async fn in_time<T>(
     match tokio::time::timeout(within, answer).await {
         Ok(answer) => answer,
         Err(_) => Err(Error::Unreachable(format!("no answer within {} s", within.as_secs()))),
+    }
+}
+
+/// A client whose every call is answered within [`ANSWER`], if only by [`Error::Unreachable`]. A watch may be silent for as
+/// long as it likes once it has begun.
+pub struct InTime(Arc<dyn Client>);
+
+impl InTime {
+    /// In front of another client.
+    pub fn new(client: Arc<dyn Client>) -> InTime {
+        InTime(client)
+    }
+}
+
+#[async_trait]
+impl Client for InTime {
+    fn kinds(&self) -> &Kinds {
+        self.0.kinds()
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Arc<Object>>, Error> {
+        in_time(ANSWER, self.0.get(key)).await
+    }
+
+    async fn list(&self, interest: &Interest) -> Result<(Vec<Arc<Object>>, Revision), Error> {
+        in_time(ANSWER, self.0.list(interest)).await
+    }
+
+    async fn watch(
+        &self,
+        interests: Vec<Interest>,
+        since: Revision,
+    ) -> Result<BoxStream<'static, Result<Event, Error>>, Error> {
+        in_time(ANSWER, self.0.watch(interests, since)).await
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<Vec<Result<Arc<Object>, Status>>, Error> {
+        in_time(ANSWER, self.0.write(writes)).await
+    }
+
+    async fn report(&self, verdicts: Vec<(Key, Value)>) -> Result<(), Error> {
+        in_time(ANSWER, self.0.report(verdicts)).await
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::backoff::Backoff;
 use coracle_client::{Error, Op, Write};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Map, Value, json};
@@ -30,7 +29,7 @@ pub async fn report(ctx: Arc<Context>, pod: Arc<Pod>, mut wanted: watch::Receive
     let cause = pod.metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).map(Revision);
     let known = pod.status.as_ref().map(|status| serde_json::to_value(status).unwrap_or_default());
     let mut known = known.unwrap_or_default();
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    let mut backoff = ctx.backoff(Duration::from_millis(100), Duration::from_secs(10));
     let mut finished = false;
     while wanted.changed().await.is_ok() {
         loop {

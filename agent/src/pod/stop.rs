@@ -18,8 +18,8 @@ use crate::times::instant_later;
 pub const SHORTEST: Duration = Duration::from_secs(2);
 /// How long the engine may take to report the end of what was killed, before it is killed again.
 const AFTER_KILL: Duration = Duration::from_secs(15);
-/// The pause before a signal that the engine did not take is sent again.
-const AGAIN: Duration = Duration::from_secs(1);
+/// Waits before a signal that the engine did not take is sent again: the first, and the longest.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
 /// A container that is to end.
 pub struct Stop {
@@ -51,12 +51,16 @@ impl Stop {
     async fn end(&mut self) {
         self.hook().await;
         let least = Instant::now() + SHORTEST;
+        let mut backoff = self.ctx.backoff(AGAIN.0, AGAIN.1);
         while !self.signal(&self.signal).await && Instant::now() < *self.deadline.borrow() {
-            tokio::time::sleep(AGAIN).await;
+            let again = Instant::now() + backoff.next_wait();
+            let deadline = (*self.deadline.borrow()).max(least);
+            tokio::time::sleep_until(again.min(deadline)).await;
         }
         self.wait_for_deadline(least).await;
+        backoff.reset();
         loop {
-            let pause = if self.signal("SIGKILL").await { AFTER_KILL } else { AGAIN };
+            let pause = if self.signal("SIGKILL").await { AFTER_KILL } else { backoff.next_wait() };
             tokio::time::sleep(pause).await;
             match self.ctx.runtime().inspect(&self.id).await {
                 Ok(Some(found)) if found.state.is_running() => {

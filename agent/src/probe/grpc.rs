@@ -17,7 +17,7 @@ pub async fn probe(address: Ipv4Addr, port: u16, service: &str, timeout: Duratio
     let deadline = Instant::now() + timeout;
     let host = address.to_string();
     let stream = loop {
-        match connect(&host, port, timeout).await {
+        match connect(&host, port, deadline.saturating_duration_since(Instant::now())).await {
             Ok(stream) => break stream,
             // A gRPC client goes on trying until its time is up, and says only that.
             Err(_) if Instant::now() + Duration::from_millis(100) < deadline => {

@@ -8,14 +8,15 @@ use crate::context::Context;
 
 /// How long what a container has written may be on its way once it has ended.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
-/// How long it is to the next try where the engine does not tell whether a container runs.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Waits where the engine does not tell whether a container runs: the first, and the longest.
+const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Returns when a container has ended, or is gone.
 pub(super) async fn end_of(ctx: &Context, id: &str) {
+    let mut backoff = ctx.backoff(ASK_AGAIN.0, ASK_AGAIN.1);
     while let Err(error) = ctx.runtime().ended(id).await {
         tracing::debug!(container = id, %error, "cannot see whether a container runs");
-        tokio::time::sleep(ASK_AGAIN).await;
+        tokio::time::sleep(backoff.next_wait()).await;
     }
 }
 

@@ -35,8 +35,9 @@ pub(super) async fn send(ctx: &Context, order: &Open, wanted: &Logs, session: Du
     let mut shape = Shape::new(wanted);
     loop {
         let chunk = tokio::select! {
-            chunk = lines.next() => chunk,
+            biased;
             () = session.send.closed() => return Ok(()),
+            chunk = lines.next() => chunk,
         };
         let Some(chunk) = chunk else { return Ok(()) };
         let mut data = BytesMut::new();

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::Status;
-use coracle_client::backoff::Backoff;
 use coracle_client::line::{Duplex, Frame, Lines, Open, What};
 use futures::StreamExt;
 use tokio::sync::Semaphore;
@@ -32,7 +31,7 @@ const MOST_SESSIONS: usize = 256;
 
 /// Keeps the line and serves its sessions until `stop`.
 pub async fn serve(ctx: Arc<Context>, lines: Arc<dyn Lines>, stop: CancellationToken) {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    let mut backoff = ctx.backoff(Duration::from_millis(100), Duration::from_secs(5));
     let room = Arc::new(Semaphore::new(MOST_SESSIONS));
     let mut sessions = JoinSet::new();
     let keep = async {
@@ -43,6 +42,10 @@ pub async fn serve(ctx: Arc<Context>, lines: Arc<dyn Lines>, stop: CancellationT
                         let Ok(order) = order else { break };
                         backoff.reset();
                         while sessions.try_join_next().is_some() {}
+                        // Those above the limit are refused, which takes a moment: that queue has a bound, too.
+                        while sessions.len() >= 2 * MOST_SESSIONS {
+                            sessions.join_next().await;
+                        }
                         sessions.spawn(attend(ctx.clone(), lines.clone(), room.clone(), order));
                     }
                 }

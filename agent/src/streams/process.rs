@@ -43,6 +43,7 @@ pub(super) async fn carry(
     let Session { output, input, process } = process;
     // Side by side: a process that does not read its input must not keep its output from being read.
     tokio::select! {
+        biased;
         result = outward(ending(output, container), &session.send, &process, end) => result,
         () = inward(input, session.receive, process.clone()) => Ok(()),
     }

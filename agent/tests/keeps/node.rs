@@ -9,7 +9,7 @@ use coracle_agent::sim::SimRuntime;
 use coracle_agent::{AgentConfig, Timing};
 use coracle_api::{Key, kinds};
 use coracle_client::fake::Fake;
-use coracle_client::{Client, Clock, Op};
+use coracle_client::{Chance, Client, Clock, Op};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,7 @@ pub struct Node {
     pub runtime: Faulty,
     pub cluster: Fake,
     pub clock: Clock,
+    chance: Chance,
     root: tempfile::TempDir,
     agent: Option<JoinHandle<()>>,
 }
@@ -32,10 +33,17 @@ pub struct Node {
 impl Node {
     /// A node whose agent runs.
     pub fn new() -> Node {
+        Node::seeded(0)
+    }
+
+    /// The same, with the seed of all chance in it.
+    pub fn seeded(seed: u64) -> Node {
+        let chance = Chance::seeded(seed);
         let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
         let runtime = Faulty::new(SimRuntime::new(clock.clone(), START));
         let root = tempfile::tempdir().unwrap();
-        let mut node = Node { runtime, cluster: Fake::with_clock(clock.clone()), clock, root, agent: None };
+        let mut node =
+            Node { runtime, cluster: Fake::with_clock(clock.clone()), clock, chance, root, agent: None };
         node.start_agent();
         node
     }
@@ -45,6 +53,7 @@ impl Node {
             AgentConfig::new("test", "node-1", Arc::new(self.runtime.clone()), self.root.path().into());
         config.timing = Timing { resync: Duration::from_secs(30), ..Timing::kubernetes() };
         config.sandbox_image = "sandbox".into();
+        config.chance = self.chance.clone();
         let stop = CancellationToken::new();
         self.agent = Some(coracle_agent::start(self.client(), config, self.clock.clone(), stop));
     }

@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use tokio::sync::mpsc;
 
 use crate::typed::Typed;
-use crate::{Client, Clock};
+use crate::{Chance, Client, Clock};
 use correlate::Correlator;
 use occurrence::Form;
 pub use occurrence::Occurrence;
@@ -35,7 +35,18 @@ impl EventRecorder {
     /// For a controller or an agent: `component` as upstream names it (`deployment-controller`, `kubelet`), `host` the node, or empty.
     /// Must be called inside a tokio runtime; the writing task ends with the last clone of the recorder.
     pub fn new(client: Arc<dyn Client>, clock: Clock, component: &str, host: &str) -> EventRecorder {
-        EventRecorder::start(client, clock, Form::Counted, component, host)
+        EventRecorder::with_chance(client, clock, Chance::unforeseen(), component, host)
+    }
+
+    /// The same, with a source of chance for the waits between attempts to write.
+    pub fn with_chance(
+        client: Arc<dyn Client>,
+        clock: Clock,
+        chance: Chance,
+        component: &str,
+        host: &str,
+    ) -> EventRecorder {
+        EventRecorder::start(client, clock, chance, Form::Counted, component, host)
     }
 
     /// For a component that reports through `events.k8s.io`, such as `default-scheduler`; `instance` is `default-scheduler-HOST`.
@@ -45,7 +56,7 @@ impl EventRecorder {
         controller: &str,
         instance: &str,
     ) -> EventRecorder {
-        EventRecorder::start(client, clock, Form::Series, controller, instance)
+        EventRecorder::start(client, clock, Chance::unforeseen(), Form::Series, controller, instance)
     }
 
     /// A recorder that drops everything.
@@ -53,11 +64,19 @@ impl EventRecorder {
         EventRecorder { send: mpsc::channel(1).0, clock }
     }
 
-    fn start(client: Arc<dyn Client>, clock: Clock, form: Form, who: &str, at: &str) -> EventRecorder {
+    fn start(
+        client: Arc<dyn Client>,
+        clock: Clock,
+        chance: Chance,
+        form: Form,
+        who: &str,
+        at: &str,
+    ) -> EventRecorder {
         let (send, receive) = mpsc::channel(QUEUE);
         let writer = Writer {
             client,
             clock: clock.clone(),
+            chance,
             form,
             who: who.into(),
             at: at.into(),

@@ -12,7 +12,7 @@ use super::correlate::{Correlator, Verdict};
 use super::occurrence::{Form, Occurrence};
 use crate::backoff::Backoff;
 use crate::deadline::{ANSWER, in_time};
-use crate::{Client, Clock, Error, Op, Write};
+use crate::{Chance, Client, Clock, Error, Op, Write};
 
 /// How many events one batch holds: they share one flush of the disk.
 const BATCH: usize = 64;
@@ -22,6 +22,7 @@ const ATTEMPTS: u32 = 12;
 pub(super) struct Writer {
     pub(super) client: Arc<dyn Client>,
     pub(super) clock: Clock,
+    pub(super) chance: Chance,
     pub(super) form: Form,
     pub(super) who: String,
     pub(super) at: String,
@@ -94,7 +95,8 @@ impl Writer {
         }
         let batch: Vec<Write> =
             ops.into_iter().map(|op| Write { actor: self.who.clone(), ..Write::from(op) }).collect();
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+        let mut backoff =
+            Backoff::with_chance(Duration::from_millis(100), Duration::from_secs(10), self.chance.clone());
         for attempt in 1..=ATTEMPTS {
             let error = match in_time(ANSWER, self.client.write(batch.clone())).await {
                 Ok(outcomes) => {

@@ -98,10 +98,11 @@ impl Wanted<'_> {
         self.tell(Tone::Normal, "Pulling", format!("Pulling image {reference:?}"));
         let begun = ctx.clock.now();
         let pulled = tokio::select! {
-            pulled = ctx.images.pull(&ctx.config.runtime, reference) => pulled,
+            biased;
             () = cancel.cancelled() => {
                 return Err(Failure { reason: String::new(), message: "cancelled".into(), until: begun });
             }
+            pulled = ctx.images.pull(&ctx.config.runtime, reference) => pulled,
         };
         let error = match pulled {
             Err(error) => error.to_string(),

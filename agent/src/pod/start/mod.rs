@@ -253,8 +253,9 @@ impl Start {
         let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref());
         let Some(hook) = hook else { return };
         let outcome = tokio::select! {
-            outcome = hooks::run(&self.ctx, container, id, hook, sandbox.address) => outcome,
+            biased;
             () = self.cancel.cancelled() => Ok(()),
+            outcome = hooks::run(&self.ctx, container, id, hook, sandbox.address) => outcome,
         };
         let Err(error) = outcome else { return };
         let pod = full_name(&self.pod);

@@ -19,8 +19,6 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio::sync::mpsc;
 
-use coracle_client::backoff::Backoff;
-
 use super::memory::End;
 use super::reporter::Wanted;
 use super::step::{Action, step};
@@ -45,6 +43,7 @@ pub async fn run(ctx: Arc<Context>, pod: Arc<Pod>, found: Vec<Container>, mut in
         worker.take(container).await;
     }
     worker.recall();
+    worker.start_reporter();
     worker.keep(&mut inbox, &mut opinion_inbox).await;
 }
 
@@ -53,7 +52,7 @@ pub async fn replace(ctx: Arc<Context>, pod: Arc<Pod>, wait: Duration, inbox: In
     tokio::time::sleep(wait).await;
     let owner = Owner::node(&ctx.config.cluster, &ctx.config.node);
     let uid = pod.metadata.uid.clone().unwrap_or_default();
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    let mut backoff = ctx.backoff(Duration::from_millis(100), Duration::from_secs(10));
     let found = loop {
         match ctx.runtime().of_pod(&owner, &uid).await {
             Ok(found) => break found,

@@ -46,6 +46,9 @@ impl Worker {
         }
         self.signalled.remove(id);
         self.granted.remove(id);
+        self.removals.remove(id);
+        // What was said once of it: nothing more is said of what is gone.
+        self.told.remove(id);
         self.lose(id);
     }
 

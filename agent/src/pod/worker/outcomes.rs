@@ -1,5 +1,7 @@
 //! What came of the worker's tasks.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use tokio::task::JoinError;
 
@@ -13,10 +15,12 @@ use crate::times::later;
 
 /// How long what a panic ended waits for its next try.
 const AFTER_PANIC: SignedDuration = SignedDuration::from_secs(5);
+/// Waits before a container is tried to be removed again: the first, and the longest.
+const REMOVE_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 impl Worker {
     pub(super) async fn finish(&mut self, done: Result<Done, JoinError>) {
-        // Cannot fail: a panic is caught in the task, and nobody aborts it while the worker lives.
+        // A panic is caught in the task; an error says only that a probe was aborted.
         let Ok(done) = done else { return };
         match done {
             Done::Sandbox(outcome) => {
@@ -57,14 +61,31 @@ impl Worker {
                 }
                 self.look(&id, false).await;
             }
-            Done::Removed { name, id } => {
+            Done::Removed { name, id, failed } => {
                 self.removing.remove(&id);
+                if failed {
+                    let backoff = self.ctx.backoff(REMOVE_AGAIN.0, REMOVE_AGAIN.1);
+                    self.removals.entry(id.clone()).or_insert(backoff);
+                }
                 self.look(&id, false).await;
                 tracing::trace!(container = name, "removed");
             }
             Done::Refreshed(refreshed) => {
                 self.refreshing = false;
                 self.refreshed = refreshed;
+            }
+            Done::ProbeEnded { key, result } => {
+                if result.is_err() {
+                    tracing::error!(pod = full_name(&self.pod), container = key.0, "a probe panicked");
+                    // It is asked again from the next look on.
+                    self.probes.remove(&key);
+                }
+            }
+            Done::ReporterEnded { result } => {
+                if result.is_err() {
+                    tracing::error!(pod = full_name(&self.pod), "writing the pod's status panicked");
+                    self.start_reporter();
+                }
             }
             Done::Measured(measured) => self.note_measured(measured),
             Done::Panicked { name, turn } => {

@@ -1,8 +1,10 @@
 //! Keeps a worker's probes going, and what they say.
 
-use tokio_util::task::AbortOnDropHandle;
+use std::panic::AssertUnwindSafe;
 
-use super::state::Worker;
+use futures::FutureExt;
+
+use super::state::{Done, Worker};
 use crate::pod::Health;
 use crate::probe::Purpose;
 use crate::probe::task::{Asker, Opinion};
@@ -20,8 +22,9 @@ impl Worker {
             Purpose::Liveness if !opinion.good => health.given_up = Some("liveness"),
             Purpose::Liveness => {}
         }
-        self.probes
-            .retain(|(id, purpose), _| *id != opinion.id || *purpose != Purpose::Startup || !opinion.good);
+        if opinion.good {
+            self.end_probes(|id, purpose| id == opinion.id && purpose == Purpose::Startup);
+        }
     }
 
     /// Sees to it that every running container is probed as its spec says.
@@ -29,7 +32,7 @@ impl Worker {
         let ending = self.pod.metadata.deletion_timestamp.is_some();
         if ending {
             // What is to end need not live; whether it can still serve is asked to the last.
-            self.probes.retain(|(_, purpose), _| *purpose == Purpose::Readiness);
+            self.end_probes(|_, purpose| purpose != Purpose::Readiness);
         }
         let spec = self.pod.spec.clone().unwrap_or_default();
         let Some(address) = self.address else { return };
@@ -62,14 +65,29 @@ impl Worker {
                     purpose,
                     opinions: self.opinions.clone(),
                 };
-                self.probes.insert(key, AbortOnDropHandle::new(tokio::spawn(asker.run())));
+                let asked = AssertUnwindSafe(asker.run()).catch_unwind();
+                let ended = key.clone();
+                let handle = self
+                    .work
+                    .spawn(async move { Done::ProbeEnded { key: ended, result: asked.await.map_err(drop) } });
+                self.probes.insert(key, handle);
             }
         }
     }
 
+    fn end_probes(&mut self, ended: impl Fn(&str, Purpose) -> bool) {
+        self.probes.retain(|(id, purpose), task| {
+            let ended = ended(id, *purpose);
+            if ended {
+                task.abort();
+            }
+            !ended
+        });
+    }
+
     /// A container is over: its probes end, and what they said.
     pub(super) fn lose(&mut self, id: &str) {
-        self.probes.retain(|(of, _), _| of != id);
+        self.end_probes(|of, _| of == id);
         self.health.remove(id);
     }
 

@@ -5,17 +5,17 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use coracle_client::backoff::Backoff;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::context::Context;
 use crate::pod::memory::End;
-use crate::pod::reporter::{self, Wanted};
+use crate::pod::reporter::Wanted;
 use crate::pod::start::Started;
 use crate::pod::{Busy, Failure, Health, Observed, Record, Sandbox};
 use crate::probe::Purpose;
@@ -38,7 +38,8 @@ pub struct Worker {
     pub(super) work: JoinSet<Done>,
     pub(super) failures: BTreeMap<String, Failure>,
     pub(super) health: BTreeMap<String, Health>,
-    pub(super) probes: BTreeMap<(String, Purpose), AbortOnDropHandle<()>>,
+    /// The probes that are asked, by container id. Each is a task of `work`.
+    pub(super) probes: BTreeMap<(String, Purpose), AbortHandle>,
     /// What containers were granted while they ran, by id: an engine that cannot enforce it does not show it.
     pub(super) granted: BTreeMap<String, Limits>,
     /// What the engine has refused to grant, by container name.
@@ -49,7 +50,10 @@ pub struct Worker {
     pub(super) signalled: BTreeSet<String>,
     /// What was told that is told only once.
     pub(super) told: BTreeSet<String>,
+    /// Containers that are being removed, by id.
     pub(super) removing: BTreeSet<String>,
+    /// Waits between attempts to remove a container, by id, where the first has failed.
+    pub(super) removals: BTreeMap<String, Backoff>,
     pub(super) refreshing: bool,
     pub(super) refreshed: Option<Refreshed>,
     pub(super) measuring: Measuring,
@@ -58,21 +62,46 @@ pub struct Worker {
     pub(super) gone: bool,
     pub(super) turns: u64,
     pub(super) wanted: Option<watch::Sender<Wanted>>,
-    /// Writes what is wanted into the API.
-    pub(super) _reporter: AbortOnDropHandle<()>,
     pub(super) opinions: mpsc::Sender<Opinion>,
 }
 
 /// What a task of the worker came to.
 pub(super) enum Done {
     Sandbox(Result<Started, Failure>),
-    Started { name: String, outcome: Result<String, Failure> },
-    Resized { name: String, id: String, outcome: Result<Limits, Failure> },
-    Stopped { name: String, id: String, turn: u64 },
-    Removed { name: String, id: String },
+    Started {
+        name: String,
+        outcome: Result<String, Failure>,
+    },
+    Resized {
+        name: String,
+        id: String,
+        outcome: Result<Limits, Failure>,
+    },
+    Stopped {
+        name: String,
+        id: String,
+        turn: u64,
+    },
+    Removed {
+        name: String,
+        id: String,
+        failed: bool,
+    },
+    /// A probe is not asked any more: it has come to its end, or it panicked.
+    ProbeEnded {
+        key: (String, Purpose),
+        result: Result<(), ()>,
+    },
+    /// Nothing more is written into the API: the pod is gone, or it panicked.
+    ReporterEnded {
+        result: Result<(), ()>,
+    },
     Refreshed(Option<Refreshed>),
     Measured(Measured),
-    Panicked { name: String, turn: u64 },
+    Panicked {
+        name: String,
+        turn: u64,
+    },
 }
 
 /// What the files of a pod's volumes were made of when they were last looked at.
@@ -113,8 +142,7 @@ pub(super) struct Measured {
 
 impl Worker {
     pub(super) fn new(ctx: Arc<Context>, pod: Arc<Pod>, opinions: mpsc::Sender<Opinion>) -> Worker {
-        let (wanted, wanted_inbox) = watch::channel(Wanted::default());
-        let reporter = tokio::spawn(reporter::report(ctx.clone(), pod.clone(), wanted_inbox));
+        let (wanted, _) = watch::channel(Wanted::default());
         let since = pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
         Worker {
             accepted: since.unwrap_or_else(|| ctx.clock.now()),
@@ -134,6 +162,7 @@ impl Worker {
             signalled: BTreeSet::new(),
             told: BTreeSet::new(),
             removing: BTreeSet::new(),
+            removals: BTreeMap::new(),
             refreshing: false,
             refreshed: None,
             measuring: Measuring::default(),
@@ -141,7 +170,6 @@ impl Worker {
             gone: false,
             turns: 0,
             wanted: Some(wanted),
-            _reporter: AbortOnDropHandle::new(reporter),
             opinions,
             ctx,
             pod,

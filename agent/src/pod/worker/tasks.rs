@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use coracle_client::backoff::Backoff;
 use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -11,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::state::{Done, Refreshed, Stopping, Task, Worker};
 use crate::context::Tone;
 use crate::labels::SANDBOX;
-use crate::pod::Busy;
 use crate::pod::start::{Start, Started};
 use crate::pod::stop::{SHORTEST, Stop};
+use crate::pod::{Busy, reporter};
 use crate::runtime::Limits;
 use crate::spec::find;
 use crate::times::{instant_later, seconds_later};
@@ -149,15 +150,30 @@ impl Worker {
         if !self.removing.insert(id.clone()) {
             return;
         }
+        let wait = self.removals.get_mut(&id).map(Backoff::next_wait).unwrap_or_default();
         let ctx = self.ctx.clone();
         self.work.spawn(async move {
-            let removed = AssertUnwindSafe(ctx.runtime().remove(&id)).catch_unwind().await;
-            if !matches!(removed, Ok(Ok(()))) {
-                tracing::warn!(container = id, ?removed, "cannot remove");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
             }
-            Done::Removed { name, id }
+            let removed = AssertUnwindSafe(ctx.runtime().remove(&id)).catch_unwind().await;
+            let failed = !matches!(removed, Ok(Ok(())));
+            if failed {
+                tracing::warn!(container = id, ?removed, "cannot remove");
+            }
+            Done::Removed { name, id, failed }
         });
+    }
+
+    /// Writes into the API what the worker wants it to hold, until the pod is gone.
+    pub(super) fn start_reporter(&mut self) {
+        let Some(wanted) = &self.wanted else { return };
+        let mut wanted = wanted.subscribe();
+        // What is wanted already is written, too.
+        wanted.mark_changed();
+        let report = reporter::report(self.ctx.clone(), self.pod.clone(), wanted);
+        let report = AssertUnwindSafe(report).catch_unwind();
+        self.work.spawn(async move { Done::ReporterEnded { result: report.await.map_err(drop) } });
     }
 
     /// Brings mounted ConfigMaps, Secrets and the like up to date.

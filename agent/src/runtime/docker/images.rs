@@ -1,5 +1,7 @@
 //! Images: finding, listing, pulling, importing.
 
+use std::time::Duration;
+
 use bollard::Docker;
 use bollard::query_parameters as query;
 use bytes::Bytes;
@@ -7,6 +9,10 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::answer::error_of;
 use crate::runtime::{Error, Image};
+
+/// How long a pull may go on without a sign of progress. A kubelet over Docker waited for a minute, of the download only; this
+/// one also waits while layers are unpacked.
+const PROGRESS: Duration = Duration::from_secs(300);
 
 /// An image by reference or id.
 pub async fn find(docker: &Docker, reference: &str) -> Result<Option<Image>, Error> {
@@ -45,7 +51,8 @@ pub async fn list(docker: &Docker) -> Result<Vec<Image>, Error> {
 pub async fn pull(docker: &Docker, reference: &str) -> Result<(), Error> {
     let options = query::CreateImageOptions { from_image: Some(reference.into()), ..Default::default() };
     let mut progress = docker.create_image(Some(options), None, None);
-    while let Some(step) = progress.next().await {
+    let stuck = |_| Error::Refused(format!("no progress within {} s, request canceled", PROGRESS.as_secs()));
+    while let Some(step) = tokio::time::timeout(PROGRESS, progress.next()).await.map_err(stuck)? {
         step.map_err(error_of)?;
     }
     Ok(())
