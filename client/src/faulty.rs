@@ -20,16 +20,18 @@ pub struct Faulty(Arc<Shared>);
 
 type RefuseWrite = Box<dyn Fn(&Write) -> Option<Status> + Send + Sync>;
 type Translate = Box<dyn Fn(Op) -> Op + Send + Sync>;
-type RefuseList = Box<dyn Fn(&Interest) -> Option<Error> + Send + Sync>;
+type RefuseRead = Box<dyn Fn(&Interest) -> Option<Error> + Send + Sync>;
 
 struct Shared {
-    inner: Arc<dyn Client>,
+    kinds: coracle_api::kinds::Kinds,
     state: Mutex<State>,
 }
 
 struct State {
+    inner: Arc<dyn Client>,
     refuse_write: RefuseWrite,
-    refuse_list: RefuseList,
+    refuse_list: RefuseRead,
+    refuse_watch: RefuseRead,
     translate: Translate,
     writes: Vec<(Instant, Write)>,
     /// A caller that has written this often is never answered again: on paused time a caller that spins would
@@ -40,14 +42,17 @@ struct State {
 impl Faulty {
     /// Refuses nothing yet.
     pub fn new(inner: Arc<dyn Client>) -> Faulty {
+        let kinds = inner.kinds().clone();
         let state = State {
+            inner,
             refuse_write: Box::new(|_| None),
             refuse_list: Box::new(|_| None),
+            refuse_watch: Box::new(|_| None),
             translate: Box::new(|op| op),
             writes: Vec::new(),
             most_writes: usize::MAX,
         };
-        Faulty(Arc::new(Shared { inner, state: Mutex::new(state) }))
+        Faulty(Arc::new(Shared { kinds, state: Mutex::new(state) }))
     }
 
     /// From now on answers each write that this function has a status for with that status.
@@ -58,6 +63,20 @@ impl Faulty {
     /// From now on answers each list that this function has an error for with that error.
     pub fn refuse_lists(&self, refuse: impl Fn(&Interest) -> Option<Error> + Send + Sync + 'static) {
         self.0.state.lock().refuse_list = Box::new(refuse);
+    }
+
+    /// From now on refuses each watch of an interest, alone or among others, that this function has an error for.
+    pub fn refuse_watches(&self, refuse: impl Fn(&Interest) -> Option<Error> + Send + Sync + 'static) {
+        self.0.state.lock().refuse_watch = Box::new(refuse);
+    }
+
+    /// From now on another client stands behind it, as after the restore of a backup.
+    pub fn replace(&self, inner: Arc<dyn Client>) {
+        self.0.state.lock().inner = inner;
+    }
+
+    fn inner(&self) -> Arc<dyn Client> {
+        self.0.state.lock().inner.clone()
     }
 
     /// From now on passes on what this function makes of each write.
@@ -84,18 +103,18 @@ impl Faulty {
 #[async_trait]
 impl Client for Faulty {
     fn kinds(&self) -> &coracle_api::kinds::Kinds {
-        self.0.inner.kinds()
+        &self.0.kinds
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Arc<Object>>, Error> {
-        self.0.inner.get(key).await
+        self.inner().get(key).await
     }
 
     async fn list(&self, interest: &Interest) -> Result<(Vec<Arc<Object>>, Revision), Error> {
         let refused = (self.0.state.lock().refuse_list)(interest);
         match refused {
             Some(error) => Err(error),
-            None => self.0.inner.list(interest).await,
+            None => self.inner().list(interest).await,
         }
     }
 
@@ -104,7 +123,14 @@ impl Client for Faulty {
         interests: Vec<Interest>,
         since: Revision,
     ) -> Result<BoxStream<'static, Result<Event, Error>>, Error> {
-        self.0.inner.watch(interests, since).await
+        let refused = {
+            let state = self.0.state.lock();
+            interests.iter().find_map(|interest| (state.refuse_watch)(interest))
+        };
+        match refused {
+            Some(error) => Err(error),
+            None => self.inner().watch(interests, since).await,
+        }
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<Vec<Result<Arc<Object>, Status>>, Error> {
@@ -123,7 +149,7 @@ impl Client for Faulty {
             return std::future::pending().await;
         }
         let passed = passing.iter().filter_map(|write| write.as_ref().ok()).cloned().collect();
-        let mut passed = self.0.inner.write(passed).await?.into_iter();
+        let mut passed = self.inner().write(passed).await?.into_iter();
         let outcomes = passing.into_iter().map(|write| match write {
             Err(status) => Some(Err(status)),
             Ok(_) => passed.next(),
@@ -132,6 +158,6 @@ impl Client for Faulty {
     }
 
     async fn report(&self, verdicts: Vec<(Key, Value)>) -> Result<(), Error> {
-        self.0.inner.report(verdicts).await
+        self.inner().report(verdicts).await
     }
 }

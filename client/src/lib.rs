@@ -39,9 +39,9 @@ use serde_json::Value;
 
 pub use chance::Chance;
 pub use clock::Clock;
-pub use controller::{Action, Controller, Ctx, Plan, Refusal, Requeue, Runner, Told, Wakes};
+pub use controller::{Action, Controller, Ctx, Plan, Refusal, Runner, Told, Wakes};
 pub use gate::Gate;
-pub use informers::{Change, Health, Index, Informers, Metadata, Store, Stored};
+pub use informers::{Change, Index, Informers, Metadata, Store, Stored};
 pub use queue::Queue;
 pub use recorder::EventRecorder;
 pub use typed::Typed;

@@ -39,6 +39,6 @@ mod timing;
 mod workload;
 
 pub use config::Config;
-pub(crate) use shared::{Shared, drive, write_all};
+pub(crate) use shared::Shared;
 pub use start::{start, start_gated};
 pub use timing::Timing;

@@ -34,15 +34,15 @@ pub fn start_gated(
     let shared = Shared { client, informers: informers.clone(), clock, gate, config: Arc::new(config) };
     tokio::spawn(async move {
         let mut tasks = JoinSet::new();
-        tasks.spawn(shared.clone().drive(deployment::Deployments::new(&shared), stop.clone()));
-        tasks.spawn(shared.clone().drive(replicaset::ReplicaSets::new(&shared), stop.clone()));
-        tasks.spawn(shared.clone().drive(disruption::Budgets::new(&shared), stop.clone()));
-        tasks.spawn(garbage::run(shared.clone(), stop.clone()));
-        tasks.spawn(namespace::run(shared.clone(), stop.clone()));
-        tasks.spawn(shared.clone().drive(serviceaccount::NamespaceContents::new(&shared), stop.clone()));
-        tasks.spawn(shared.clone().drive(node_lifecycle::NodeLifecycle::new(&shared), stop.clone()));
-        tasks.spawn(shared.clone().drive(podgc::PodCollector::new(&shared), stop.clone()));
-        tasks.spawn(shared.clone().drive(taint_eviction::TaintEviction::new(&shared), stop.clone()));
+        tasks.spawn(shared.clone().run(deployment::Deployments::new, stop.clone()));
+        tasks.spawn(shared.clone().run(replicaset::ReplicaSets::new, stop.clone()));
+        tasks.spawn(shared.clone().run(disruption::Budgets::new, stop.clone()));
+        tasks.spawn(shared.clone().run(garbage::Collector::new, stop.clone()));
+        tasks.spawn(shared.clone().run(namespace::Namespaces::new, stop.clone()));
+        tasks.spawn(shared.clone().run(serviceaccount::NamespaceContents::new, stop.clone()));
+        tasks.spawn(shared.clone().run(node_lifecycle::NodeLifecycle::new, stop.clone()));
+        tasks.spawn(shared.clone().run(podgc::PodCollector::new, stop.clone()));
+        tasks.spawn(shared.clone().run(taint_eviction::TaintEviction::new, stop.clone()));
         tasks.spawn(async move { informers.run(stop).await });
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {

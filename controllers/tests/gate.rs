@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::kinds;
+use coracle_api::{Key, kinds};
 use coracle_client::fake::Fake;
 use coracle_client::{Client, Clock, Gate, Interest, Op};
 use coracle_controllers::{Config, start_gated};
@@ -52,5 +52,51 @@ async fn a_closed_gate_shows_each_plan_and_lets_one_through_at_a_time() {
     gate.reopen();
     rest().await;
     assert_eq!(count(&kinds::POD).await, 10);
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_would_be_removed_is_shown_first() {
+    let client: Arc<dyn Client> = Arc::new(Fake::new());
+    let (gate, stop) = (Gate::closed(), CancellationToken::new());
+    let clock = Clock::starting_at(Timestamp::from_second(1_800_000_000).expect("a time"));
+    start_gated(client.clone(), Config::default(), clock, gate.clone(), stop.clone());
+    let lost = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "gone-uid"}]);
+    let going = json!({"name": "going", "deletionTimestamp": "2027-01-15T07:59:00Z"});
+    let objects = [
+        (&kinds::NAMESPACE, "", json!({"metadata": going, "spec": {"finalizers": ["kubernetes"]}})),
+        (&kinds::CONFIG_MAP, "going", json!({"metadata": {"name": "inside"}})),
+        (&kinds::CONFIG_MAP, "default", json!({"metadata": {"name": "left", "ownerReferences": lost}})),
+    ];
+    for (kind, namespace, mut object) in objects {
+        object["metadata"]["namespace"] = json!(namespace);
+        let create = Op::Create { kind: kind.handle(), namespace: namespace.into(), sub: None, object };
+        client.write_one(create).await.expect("created");
+    }
+    let count = async || client.list(&Interest::all(&kinds::CONFIG_MAP)).await.expect("a list").0.len();
+    let rest = || tokio::time::sleep(Duration::from_secs(1));
+
+    rest().await;
+    let held = gate.held();
+    let shown: Vec<String> = held
+        .iter()
+        .flat_map(|plan| plan.actions.iter().map(|action| format!("{}: {action}", plan.controller)))
+        .collect();
+    let expected = [
+        "garbage-collector-controller: delete configmaps/default/left",
+        "namespace-controller: delete configmaps/going/inside",
+    ];
+    assert_eq!((shown, count().await), (expected.map(str::to_owned).to_vec(), 2));
+
+    gate.reopen();
+    rest().await;
+    assert_eq!(count().await, 0);
+    let going =
+        client.get(&Key::new(&kinds::NAMESPACE, "", "going")).await.expect("an answer").expect("it is there");
+    assert_eq!(
+        going.value().expect("JSON")["spec"]["finalizers"],
+        json!([]),
+        "the real server lets it go now"
+    );
     stop.cancel();
 }

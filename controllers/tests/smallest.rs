@@ -8,8 +8,7 @@ use std::time::Duration;
 use coracle_api::{Key, kinds};
 use coracle_client::fake::Fake;
 use coracle_client::{
-    Action, Client, Clock, Controller, Ctx, Error, EventRecorder, Informers, Op, Plan, Runner, Store, Told,
-    Typed, Wakes,
+    Action, Client, Clock, Controller, Ctx, Error, Informers, Op, Plan, Runner, Store, Told, Typed, Wakes,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -80,9 +79,8 @@ impl Controller for Greeter {
 fn start(client: Arc<dyn Client>, clock: Clock, stop: CancellationToken) {
     let informers = Informers::new(client.clone());
     let greeter = Greeter { namespaces: informers.store(), maps: informers.store() };
-    let events = EventRecorder::new(client.clone(), clock.clone(), Greeter::REPORTS_AS, "");
-    let runner = Runner::new(Greeter::NAME, informers.clone(), client, clock);
-    tokio::spawn(runner.drive(Arc::new(greeter), events, stop.clone()));
+    let runner = Runner::new(client, informers.clone(), clock);
+    tokio::spawn(runner.drive(greeter, stop.clone()));
     tokio::spawn(async move { informers.run(stop).await });
 }
 // end

@@ -54,7 +54,7 @@ struct Run<'a> {
 impl Run<'_> {
     async fn write(&mut self, batch: Vec<Action>) -> Result<(), Error> {
         let ops = batch.iter().filter_map(|action| action.op.clone()).collect();
-        let outcomes = self.ctx.write_let_through(ops).await?;
+        let outcomes = self.ctx.write(ops).await?;
         for (action, outcome) in batch.iter().zip(outcomes) {
             self.note(action, outcome);
         }
@@ -65,7 +65,7 @@ impl Run<'_> {
         let (mut left, mut size) = (action.times, 1);
         while left > 0 {
             size = size.min(left).min(BATCH);
-            let outcomes = self.ctx.write_let_through(vec![op.clone(); size]).await?;
+            let outcomes = self.ctx.write(vec![op.clone(); size]).await?;
             let mut all_done = true;
             for outcome in outcomes {
                 all_done &= self.note(action, outcome);

@@ -1,25 +1,14 @@
 //! What one run of one key may use, and what it leaves behind for the next.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use coracle_api::{Key, Object, Revision};
+use coracle_api::{Object, Revision};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::plan::Action;
 use crate::deadline::{ANSWER, in_time};
 use crate::write::Outcomes;
-use crate::{Client, Clock, Error, Gate, Informers, Op, Write};
-
-/// When to look at a key again that has been reconciled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Requeue {
-    /// When something changes.
-    Done,
-    /// When something changes, or after this time.
-    After(Duration),
-}
+use crate::{Client, Clock, Error, Informers, Op, Write};
 
 /// What one run has written.
 #[derive(Default)]
@@ -40,13 +29,11 @@ pub(super) enum Mark {
 /// What one run of one key may use.
 pub struct Ctx {
     pub(super) controller: &'static str,
-    pub(super) key: Key,
     pub(super) causes: Vec<Revision>,
     pub(super) client: Arc<dyn Client>,
     pub(super) informers: Informers,
     pub(super) clock: Clock,
-    pub(super) gate: Gate,
-    pub(super) wrote: Arc<Mutex<Wrote>>,
+    pub(super) wrote: Mutex<Wrote>,
 }
 
 impl Ctx {
@@ -55,41 +42,17 @@ impl Ctx {
         self.clock.now()
     }
 
-    /// The stores.
-    pub fn informers(&self) -> &Informers {
-        &self.informers
-    }
-
-    /// For reads that must not come from the stores. Writes go through [`Ctx::write`].
+    /// For reads that must not come from the stores. Writes are what plans are for.
     pub fn client(&self) -> &dyn Client {
         &*self.client
     }
 
-    /// The revisions whose changes woke this run, oldest first.
-    pub fn causes(&self) -> &[Revision] {
-        &self.causes
-    }
-
-    /// Shows a plan to the gate, as a whole.
+    /// Writes a batch on this key's behalf: with the causes, and noting the revisions, so that the next run sees them. An
+    /// outcome for each item, in order.
     ///
     /// # Errors
-    /// [`Error::Held`] by a closed gate.
-    pub(super) fn pass(&self, actions: &[Action]) -> Result<(), Error> {
-        if actions.is_empty() { Ok(()) } else { self.gate.pass(self.controller, &self.key, actions) }
-    }
-
-    /// Writes a batch on this key's behalf: through the gate, with the causes, and noting the revisions, so that the next
-    /// run sees them. An outcome for each item, in order.
-    ///
-    /// # Errors
-    /// [`Error::Held`] by a closed gate; else as [`Client::write`]. What happened to an item is in its outcome.
-    pub async fn write(&self, ops: Vec<Op>) -> Result<Outcomes, Error> {
-        self.pass(&ops.iter().cloned().map(Action::write).collect::<Vec<_>>())?;
-        self.write_let_through(ops).await
-    }
-
-    /// Writes a batch of a plan that the gate has let through.
-    pub(super) async fn write_let_through(&self, ops: Vec<Op>) -> Result<Outcomes, Error> {
+    /// As [`Client::write`]. What happened to an item is in its outcome.
+    pub(super) async fn write(&self, ops: Vec<Op>) -> Result<Outcomes, Error> {
         if ops.is_empty() {
             return Ok(Vec::new());
         }
@@ -109,6 +72,11 @@ impl Ctx {
             self.note(object);
         }
         Ok(outcomes)
+    }
+
+    /// What it has written.
+    pub(super) fn into_wrote(self) -> Wrote {
+        self.wrote.into_inner()
     }
 
     fn note(&self, object: &Object) {

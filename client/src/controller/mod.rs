@@ -18,7 +18,7 @@ mod runner;
 mod wakes;
 
 pub use contract::Controller;
-pub use ctx::{Ctx, Requeue};
+pub use ctx::Ctx;
 pub use plan::{Action, Plan, Refusal, Told};
 pub use runner::Runner;
 pub use wakes::{Wakes, controller_of};

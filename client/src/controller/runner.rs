@@ -1,10 +1,9 @@
 //! What runs a controller: keys are looked at by a few workers, and no key in a state older than what its own last run wrote.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_api::{Key, Revision};
 use futures::FutureExt;
@@ -13,145 +12,111 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::carry_out;
 use super::contract::Controller;
-use super::ctx::{Ctx, Mark, Requeue, Wrote};
+use super::ctx::{Ctx, Mark, Wrote};
 use super::wakes::Wakes;
 use crate::deadline::{ANSWER, in_time};
-use crate::typed::Typed;
-use crate::{Change, Client, Clock, Error, EventRecorder, Gate, Informers, Interest, Queue};
+use crate::{Client, Clock, Error, EventRecorder, Gate, Informers, Interest, Queue};
 
-type Pending = Pin<Box<dyn Future<Output = Result<Requeue, Error>> + Send>>;
-
-/// A controller: a name, what wakes it, and how many keys it reconciles at once.
+/// What a controller runs on: a door to the cluster, copies of its objects, a clock and a gate. Cheap to clone.
+#[derive(Clone)]
 pub struct Runner {
-    name: &'static str,
-    informers: Informers,
     client: Arc<dyn Client>,
+    informers: Informers,
     clock: Clock,
     gate: Gate,
-    workers: usize,
-    queue: Arc<Queue<Key>>,
-    /// For each key what it has to wait for.
-    written: Arc<Mutex<HashMap<Key, Mark>>>,
 }
 
 impl Runner {
-    /// A controller with one worker and an open gate.
-    pub fn new(name: &'static str, informers: Informers, client: Arc<dyn Client>, clock: Clock) -> Runner {
-        Runner {
-            name,
-            informers,
-            client,
-            clock,
-            gate: Gate::open(),
-            workers: 1,
-            queue: Arc::new(Queue::new()),
-            written: Arc::default(),
-        }
+    /// With an open gate. The controller that is driven waits for what is asked for by this handle of the informers.
+    pub fn new(client: Arc<dyn Client>, informers: Informers, clock: Clock) -> Runner {
+        Runner { client, informers, clock, gate: Gate::open() }
     }
 
-    /// How many keys are reconciled at once.
-    #[must_use]
-    pub fn workers(mut self, workers: usize) -> Runner {
-        self.workers = workers.max(1);
-        self
-    }
-
-    /// The gate that its writes pass.
+    /// The gate that its plans pass.
     #[must_use]
     pub fn gate(mut self, gate: Gate) -> Runner {
         self.gate = gate;
         self
     }
 
-    /// As [`Wakes::on`], for controllers that are not of the common shape yet.
-    #[must_use]
-    pub fn watches<K: Typed>(
-        self,
-        keys: impl Fn(&Change<'_, K>) -> Vec<Key> + Send + Sync + 'static,
-    ) -> Runner {
-        let _ = self.wakes().on::<K>(keys);
-        self
-    }
-
-    /// As [`Wakes::on_each`], for controllers that are not of the common shape yet.
-    #[must_use]
-    pub fn watches_itself<K: Typed>(self) -> Runner {
-        let _ = self.wakes().on_each::<K>();
-        self
-    }
-
-    /// What wakes it, to be filled in.
-    pub fn wakes(&self) -> Wakes {
-        Wakes::new(self.informers.clone(), self.queue.clone())
-    }
-
     /// Lets a controller look at its keys until cancelled.
-    pub async fn drive<C: Controller>(
-        self,
-        controller: Arc<C>,
-        events: EventRecorder,
-        cancel: CancellationToken,
-    ) {
-        let _ = controller.wakes(self.wakes());
-        let turn = move |ctx: Ctx, key: Key| {
-            let (controller, events) = (controller.clone(), events.clone());
-            async move { turn(&*controller, &events, &ctx, &key).await }
-        };
-        self.workers(C::WORKERS).run(cancel, turn).await;
-    }
-
-    /// Reconciles until cancelled. `reconcile` observes the stores, plans, writes through its [`Ctx`], and says when to look again.
-    pub async fn run<F, R>(self, cancel: CancellationToken, reconcile: R)
-    where
-        R: Fn(Ctx, Key) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<Requeue, Error>> + Send + 'static,
-    {
-        let reconcile: Arc<dyn Fn(Ctx, Key) -> Pending + Send + Sync> =
-            Arc::new(move |ctx, key| Box::pin(reconcile(ctx, key)));
+    pub async fn drive<C: Controller>(self, controller: C, cancel: CancellationToken) {
+        let events = EventRecorder::new(self.client.clone(), self.clock.clone(), C::REPORTS_AS, "");
+        let (controller, queue) = (Arc::new(controller), Arc::new(Queue::new()));
+        let wakes =
+            Wakes::new(self.informers.clone(), queue.clone(), self.client.kinds().clone(), cancel.clone());
+        let _ = controller.wakes(wakes);
         if !self.informers.synced_or_cancelled(&cancel).await {
             return;
         }
-        let workers = self.workers;
-        let runner = Arc::new(self);
+        let work = Arc::new(Work { on: self, controller, events, queue, written: Mutex::default() });
         let mut tasks = tokio::task::JoinSet::new();
-        for _ in 0..workers {
-            let (runner, reconcile) = (runner.clone(), reconcile.clone());
-            tasks.spawn(async move { runner.work(&*reconcile).await });
+        for _ in 0..C::WORKERS.max(1) {
+            let work = work.clone();
+            tasks.spawn(async move { work.work().await });
         }
-        tasks.spawn(retry_held(runner.clone(), cancel.clone()));
+        tasks.spawn(retry_held(work.clone(), cancel.clone()));
         cancel.cancelled().await;
-        runner.queue.close();
+        work.queue.close();
         while tasks.join_next().await.is_some() {}
     }
+}
 
-    async fn work(&self, reconcile: &(dyn Fn(Ctx, Key) -> Pending + Send + Sync)) {
+/// A controller at work.
+struct Work<C> {
+    on: Runner,
+    controller: Arc<C>,
+    events: EventRecorder,
+    queue: Arc<Queue<Key>>,
+    /// For each key what it has to wait for.
+    written: Mutex<HashMap<Key, Mark>>,
+}
+
+impl<C: Controller> Work<C> {
+    async fn work(&self) {
         while let Some((key, causes)) = self.queue.get().await {
             if let Err(error) = self.catch_up(&key).await {
-                tracing::debug!(controller = self.name, %key, %error, "cannot see its own last write yet");
+                tracing::debug!(controller = C::NAME, %key, %error, "cannot see its own last write yet");
                 self.queue.remember(&key, causes);
                 self.finish(&key, Err(error), &[]);
                 continue;
             }
-            let ctx = self.ctx(&key, causes);
-            let wrote = ctx.wrote.clone();
-            let run = AssertUnwindSafe(reconcile(ctx, key.clone())).catch_unwind();
+            let ctx = self.ctx(causes);
             // A fault in one key's plan must not stop the others.
+            let run = AssertUnwindSafe(self.look(&ctx, &key)).catch_unwind();
             let result = run.await.unwrap_or_else(|_| Err(Error::Panicked));
-            let Wrote { mark, revisions } = std::mem::take(&mut *wrote.lock());
+            let Wrote { mark, revisions } = ctx.into_wrote();
             if let Some(mark) = mark {
                 self.written.lock().insert(key.clone(), mark);
             } else if result.is_ok() {
-                self.gate.withdraw(self.name, &key);
+                self.on.gate.withdraw(C::NAME, &key);
             }
             self.finish(&key, result, &revisions);
         }
     }
 
-    fn finish(&self, key: &Key, result: Result<Requeue, Error>, wrote: &[Revision]) {
+    /// One look at one key: observe, plan, and if the gate lets it through, carry out. Returns when to look again even if
+    /// nothing changes.
+    #[tracing::instrument(skip_all, fields(controller = C::NAME, %key))]
+    async fn look(&self, ctx: &Ctx, key: &Key) -> Result<Option<Duration>, Error> {
+        let Some(observed) = self.controller.observe(ctx, key).await? else { return Ok(None) };
+        let plan = C::plan(&observed, ctx.now());
+        if !plan.actions.is_empty() {
+            self.on.gate.pass(C::NAME, key, &plan.actions)?;
+        }
+        let refusals = carry_out(ctx, &self.events, plan.actions).await?;
+        let Some(first) = refusals.first() else { return Ok(plan.look_again) };
+        let status = first.status.clone();
+        let more = C::refused(&observed, &refusals, ctx.now());
+        carry_out(ctx, &self.events, more).await?;
+        Err(Error::Refused(status))
+    }
+
+    fn finish(&self, key: &Key, result: Result<Option<Duration>, Error>, wrote: &[Revision]) {
         match result {
-            Ok(requeue) => {
+            Ok(look_again) => {
                 self.queue.forget(key);
-                if let Requeue::After(wait) = requeue {
+                if let Some(wait) = look_again {
                     self.queue.add_after(key.clone(), wait);
                 }
             }
@@ -160,9 +125,9 @@ impl Runner {
             Err(error) => {
                 // A conflict is the ordinary way to learn that somebody wrote first.
                 if error.is("Conflict") {
-                    tracing::debug!(controller = self.name, %key, %error, "trying again");
+                    tracing::debug!(controller = C::NAME, %key, %error, "trying again");
                 } else {
-                    tracing::warn!(controller = self.name, %key, %error, "trying again");
+                    tracing::warn!(controller = C::NAME, %key, %error, "trying again");
                 }
                 self.queue.retry(key.clone(), wrote);
             }
@@ -179,62 +144,44 @@ impl Runner {
             // The write, if it happened, is no younger than what the server says now.
             Some(Mark::Unknown) => {
                 let nothing = Interest::all(&key.kind).where_fields("metadata.name=-");
-                let (_, revision) = in_time(ANSWER, self.client.list(&nothing)).await?;
+                let (_, revision) = in_time(ANSWER, self.on.client.list(&nothing)).await?;
                 self.written.lock().insert(key.clone(), Mark::Written(revision));
                 revision
             }
         };
-        self.informers.wait_for(revision).await?;
+        if let Err(error) = self.on.informers.wait_for(revision).await {
+            // The server may have been put back to an earlier time, in which this revision never comes: ask where it is.
+            self.written.lock().insert(key.clone(), Mark::Unknown);
+            return Err(error);
+        }
         self.written.lock().remove(key);
         Ok(())
     }
 
-    fn ctx(&self, key: &Key, causes: Vec<Revision>) -> Ctx {
+    fn ctx(&self, causes: Vec<Revision>) -> Ctx {
+        let Runner { client, informers, clock, .. } = &self.on;
         Ctx {
-            controller: self.name,
-            key: key.clone(),
+            controller: C::NAME,
             causes,
-            client: self.client.clone(),
-            informers: self.informers.clone(),
-            clock: self.clock.clone(),
-            gate: self.gate.clone(),
-            wrote: Arc::default(),
+            client: client.clone(),
+            informers: informers.clone(),
+            clock: clock.clone(),
+            wrote: Mutex::default(),
         }
     }
 }
 
-/// One look of a controller at one key: observe, plan, and if the gate lets it through, carry out.
-#[tracing::instrument(skip_all, fields(controller = C::NAME, %key))]
-async fn turn<C: Controller>(
-    controller: &C,
-    events: &EventRecorder,
-    ctx: &Ctx,
-    key: &Key,
-) -> Result<Requeue, Error> {
-    let Some(observed) = controller.observe(ctx, key).await? else { return Ok(Requeue::Done) };
-    let plan = C::plan(&observed, ctx.now());
-    ctx.pass(&plan.actions)?;
-    let refusals = carry_out(ctx, events, plan.actions).await?;
-    let Some(first) = refusals.first() else {
-        return Ok(plan.look_again.map_or(Requeue::Done, Requeue::After));
-    };
-    let status = first.status.clone();
-    let more = C::refused(&observed, &refusals, ctx.now());
-    carry_out(ctx, events, more).await?;
-    Err(Error::Refused(status))
-}
-
 /// Looks at held keys again whenever the gate lets plans pass.
-async fn retry_held(runner: Arc<Runner>, cancel: CancellationToken) {
-    let mut opened = runner.gate.opened();
+async fn retry_held<C: Controller>(work: Arc<Work<C>>, cancel: CancellationToken) {
+    let mut opened = work.on.gate.opened();
     loop {
         tokio::select! {
             biased;
             () = cancel.cancelled() => return,
             changed = opened.changed() => if changed.is_err() { return },
         }
-        for key in runner.gate.retry(runner.name) {
-            runner.queue.add(key, None);
+        for key in work.on.gate.retry(C::NAME) {
+            work.queue.add(key, None);
         }
     }
 }

@@ -1,14 +1,42 @@
 use std::time::Duration;
 
 use coracle_api::kinds;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::*;
-use crate::Op;
 use crate::fake::Fake;
+use crate::faulty::Faulty;
+use crate::{Action, Op, Plan, Store};
+
+/// A controller over config maps whose plan is whatever a function says that is told the key, and how many maps it sees.
+struct Probe<F> {
+    maps: Store<ConfigMap>,
+    decide: F,
+}
+
+impl<F> Controller for Probe<F>
+where
+    F: Fn(&Key, usize) -> Result<Plan, Error> + Send + Sync + 'static,
+{
+    const NAME: &'static str = "test-controller";
+    type Observed = Plan;
+
+    fn wakes(self: &Arc<Self>, wakes: Wakes) -> Wakes {
+        wakes.on_each::<ConfigMap>()
+    }
+
+    async fn observe(&self, _: &Ctx, key: &Key) -> Result<Option<Plan>, Error> {
+        (self.decide)(key, self.maps.len()).map(Some)
+    }
+
+    fn plan(observed: &Plan, _: Timestamp) -> Plan {
+        observed.clone()
+    }
+}
 
 struct Bench {
     fake: Fake,
@@ -23,20 +51,13 @@ impl Bench {
         Bench { fake, informers, cancel: CancellationToken::new() }
     }
 
-    /// A controller over config maps: `reconcile` is told how many it sees.
-    fn start<F>(&self, gate: Gate, reconcile: impl Fn(Ctx, Key, usize) -> F + Send + Sync + 'static)
-    where
-        F: Future<Output = Result<Requeue, Error>> + Send + 'static,
-    {
-        let maps = self.informers.store::<ConfigMap>();
+    fn start(&self, gate: Gate, decide: impl Fn(&Key, usize) -> Result<Plan, Error> + Send + Sync + 'static) {
         let client = Arc::new(self.fake.clone());
-        let runner = Runner::new("test-controller", self.informers.clone(), client, Clock::system())
-            .gate(gate)
-            .watches_itself::<ConfigMap>();
+        let probe = Probe { maps: self.informers.store(), decide };
+        let runner = Runner::new(client, self.informers.clone(), Clock::system()).gate(gate);
         let (informers, cancel) = (self.informers.clone(), self.cancel.clone());
         tokio::spawn(async move { informers.run(cancel).await });
-        let look = move |ctx: Ctx, key: Key| reconcile(ctx, key, maps.len());
-        tokio::spawn(runner.run(self.cancel.clone(), look));
+        tokio::spawn(runner.drive(probe, self.cancel.clone()));
     }
 
     async fn write(&self, op: Op) -> Revision {
@@ -49,6 +70,11 @@ fn map(name: &str) -> Op {
     let object =
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "a", "name": name}});
     Op::Create { kind: kinds::CONFIG_MAP.handle(), namespace: "a".into(), sub: None, object }
+}
+
+/// A plan that makes a map.
+fn making(name: &str) -> Plan {
+    Plan::of(vec![Action::write(map(name))])
 }
 
 async fn next<T>(receive: &mut mpsc::UnboundedReceiver<T>) -> T {
@@ -67,19 +93,16 @@ async fn a_key_is_not_looked_at_before_its_own_write_is_seen() {
         let bench = Bench::new();
         let (send, mut receive) = mpsc::unbounded_channel();
         let fake = bench.fake.clone();
-        bench.start(Gate::open(), move |ctx, _, seen| {
-            let (send, fake) = (send.clone(), fake.clone());
-            async move {
-                send.send(seen).unwrap();
-                if seen == 1 {
-                    fake.hold_events_back();
-                    if broken_off {
-                        fake.fail_next_write(Error::Unreachable("cut".into()), true);
-                    }
-                    ctx.write(vec![map("made")]).await?;
-                }
-                Ok(Requeue::After(Duration::from_millis(1)))
+        bench.start(Gate::open(), move |_, seen| {
+            send.send(seen).unwrap();
+            if seen > 1 {
+                return Ok(Plan::default());
             }
+            fake.hold_events_back();
+            if broken_off {
+                fake.fail_next_write(Error::Unreachable("cut".into()), true);
+            }
+            Ok(making("made").and_look_again(Some(Duration::from_millis(1))))
         });
         bench.write(map("first")).await;
         assert_eq!(next(&mut receive).await, 1);
@@ -92,12 +115,8 @@ async fn a_key_is_not_looked_at_before_its_own_write_is_seen() {
 #[tokio::test(start_paused = true)]
 async fn writes_carry_the_revisions_that_woke_the_run() {
     let bench = Bench::new();
-    bench.start(Gate::open(), |ctx, key, _| async move {
-        if key.name == "first" {
-            ctx.write(vec![map("made")]).await?;
-        }
-        Ok(Requeue::Done)
-    });
+    bench
+        .start(Gate::open(), |key, _| Ok(if key.name == "first" { making("made") } else { Plan::default() }));
     let first = bench.write(map("first")).await;
     while bench.fake.writes().len() < 2 {
         tokio::task::yield_now().await;
@@ -110,21 +129,18 @@ async fn writes_carry_the_revisions_that_woke_the_run() {
 async fn failures_and_panics_are_tried_again_later() {
     let bench = Bench::new();
     let (send, mut receive) = mpsc::unbounded_channel();
-    let runs = Arc::new(Mutex::new(0));
-    bench.start(Gate::open(), move |_, _, _| {
-        let (send, runs) = (send.clone(), runs.clone());
-        async move {
-            let run = {
-                let mut runs = runs.lock();
-                *runs += 1;
-                *runs
-            };
-            send.send(run).unwrap();
-            match run {
-                1 => Err(Error::Unreachable("for now".into())),
-                2 => panic!("a fault"),
-                _ => Ok(Requeue::Done),
-            }
+    let runs = Mutex::new(0);
+    bench.start(Gate::open(), move |_, _| {
+        let run = {
+            let mut runs = runs.lock();
+            *runs += 1;
+            *runs
+        };
+        send.send(run).unwrap();
+        match run {
+            1 => Err(Error::Unreachable("for now".into())),
+            2 => panic!("a fault"),
+            _ => Ok(Plan::default()),
         }
     });
     bench.write(map("first")).await;
@@ -140,11 +156,8 @@ async fn failures_and_panics_are_tried_again_later() {
 async fn a_closed_gate_shows_the_plan_and_lets_steps_pass() {
     let bench = Bench::new();
     let gate = Gate::closed();
-    bench.start(gate.clone(), |ctx, key, _| async move {
-        if key.name.len() < 3 {
-            ctx.write(vec![map(&format!("{}x", key.name))]).await?;
-        }
-        Ok(Requeue::Done)
+    bench.start(gate.clone(), |key, _| {
+        Ok(if key.name.len() < 3 { making(&format!("{}x", key.name)) } else { Plan::default() })
     });
     bench.write(map("a")).await;
     let held = || gate.held().into_iter().map(|plan| plan.key.name).collect::<Vec<_>>();
@@ -157,4 +170,38 @@ async fn a_closed_gate_shows_the_plan_and_lets_steps_pass() {
     gate.reopen();
     wait().await;
     assert_eq!((held(), bench.fake.writes().len()), (vec![], 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_that_a_restored_server_never_reaches_is_not_waited_for() {
+    let (bench, restored) = (Bench::new(), Fake::new());
+    let first = bench.write(map("first")).await;
+    let client: Arc<dyn Client> = Arc::new(restored.clone());
+    assert_eq!(client.write_one(map("first")).await.unwrap().revision, first, "the backup is from then");
+
+    let faulty = Faulty::new(Arc::new(bench.fake.clone()));
+    let informers = Informers::new(Arc::new(faulty.clone()));
+    let (send, mut receive) = mpsc::unbounded_channel();
+    let fake = bench.fake.clone();
+    let decide = move |_: &Key, seen: usize| {
+        fake.hold_events_back();
+        send.send(seen).unwrap();
+        let make = |name| Action::write(map(name));
+        Ok(if seen == 1 { Plan::of(vec![make("one"), make("two")]) } else { Plan::default() })
+    };
+    let probe = Probe { maps: informers.store(), decide };
+    let runner = Runner::new(Arc::new(faulty.clone()), informers.clone(), Clock::system());
+    tokio::spawn(runner.drive(probe, CancellationToken::new()));
+    tokio::spawn(async move { informers.run(CancellationToken::new()).await });
+    assert_eq!(next(&mut receive).await, 1);
+    while bench.fake.writes().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    faulty.replace(client.clone());
+    bench.fake.break_watches();
+    client
+        .write_one(Op::merge(Key::new(&kinds::CONFIG_MAP, "a", "first"), json!({"data": {"a": "b"}})))
+        .await
+        .unwrap();
+    assert_eq!(next(&mut receive).await, 1, "looked at as it is now, at revision 2");
 }

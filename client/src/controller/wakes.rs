@@ -14,11 +14,19 @@ use crate::{Change, Informers, Metadata, Queue};
 pub struct Wakes {
     informers: Informers,
     queue: Arc<Queue<Key>>,
+    kinds: Kinds,
+    stop: CancellationToken,
 }
 
 impl Wakes {
-    pub(super) fn new(informers: Informers, queue: Arc<Queue<Key>>) -> Wakes {
-        Wakes { informers, queue }
+    /// What wakes a controller goes into its queue, until `stop`.
+    pub(super) fn new(
+        informers: Informers,
+        queue: Arc<Queue<Key>>,
+        kinds: Kinds,
+        stop: CancellationToken,
+    ) -> Wakes {
+        Wakes { informers, queue, kinds, stop }
     }
 
     /// Looks at the keys that `keys` names whenever an object of type `K` changes; the change's revision is among the causes.
@@ -34,15 +42,13 @@ impl Wakes {
     }
 
     /// Looks at the keys that `keys` names whenever an object of any kind changes that is served and is collected
-    /// ([`coracle_api::Kind::is_collected`]): of those that are served now, and until `stop` also of those that come.
+    /// ([`coracle_api::Kind::is_collected`]): of those that are served now and of those that come.
     #[must_use]
     pub fn on_every_kind(
         self,
-        kinds: &Kinds,
-        stop: CancellationToken,
         keys: impl Fn(&Change<'_, Metadata>) -> Vec<Key> + Send + Sync + 'static,
     ) -> Wakes {
-        let (informers, queue, kinds) = (self.informers.clone(), self.queue.clone(), kinds.clone());
+        let (informers, queue, kinds) = (self.informers.clone(), self.queue.clone(), self.kinds.clone());
         let keys = Arc::new(keys);
         let watch = move |kind: &KindRef| {
             let (keys, queue) = (keys.clone(), queue.clone());
@@ -60,7 +66,7 @@ impl Wakes {
         let mut watched = collected(&kinds);
         watched.iter().for_each(&watch);
         let informers = self.informers.clone();
-        tokio::spawn(stop.run_until_cancelled_owned(async move {
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(async move {
             while changes.changed().await.is_ok() {
                 let now = collected(&kinds);
                 now.difference(&watched).for_each(&watch);

@@ -134,27 +134,44 @@ fn forbidden(interest: &Interest) -> Option<Error> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_refused_list_is_told_and_all_goes_on_once_it_is_allowed() {
-    let fake = Fake::new();
-    write(&fake, make("Pod", "p")).await;
-    let faulty = Faulty::new(Arc::new(fake.clone()));
-    faulty.refuse_lists(forbidden);
-    let informers = Informers::new(Arc::new(faulty.clone()));
-    let (pods, _secrets) = (informers.store::<Pod>(), informers.store::<Secret>());
-    let running = informers.clone();
-    tokio::spawn(async move { running.run(CancellationToken::new()).await });
+async fn a_refused_kind_holds_up_those_who_need_it_and_nobody_else() {
+    for verb in ["list", "watch"] {
+        let fake = Fake::new();
+        write(&fake, make("Pod", "p")).await;
+        let faulty = Faulty::new(Arc::new(fake.clone()));
+        match verb {
+            "list" => faulty.refuse_lists(forbidden),
+            _ => faulty.refuse_watches(forbidden),
+        }
+        let informers = Informers::new(Arc::new(faulty.clone()));
+        let (of_pods, of_both, of_all_kinds) = (informers.part(), informers.part(), informers.part());
+        let pods = of_pods.store::<Pod>();
+        let (_, _) = (of_both.store::<Pod>(), of_both.store::<Secret>());
+        let metadata = [of_all_kinds.metadata(&Pod::kind()), of_all_kinds.metadata(&Secret::kind())];
+        let running = informers.clone();
+        tokio::spawn(async move { running.run(CancellationToken::new()).await });
 
-    let error = timeout(Duration::from_secs(5), informers.synced()).await.expect("no hanging").unwrap_err();
-    let reason = "cannot list secrets: secrets are forbidden";
-    assert_eq!(error.to_string(), format!("not all objects are known yet: {reason}"));
-    assert_eq!(informers.health().trouble.as_deref(), Some(reason));
-    assert!(!informers.health().synced);
-    let waiting = informers.wait_for(Revision(1));
-    assert!(timeout(Duration::from_secs(5), waiting).await.expect("no hanging").is_err());
+        let reason = format!("cannot {verb} secrets: secrets are forbidden");
+        let within = Duration::from_secs(5);
+        let error = timeout(within, of_both.synced()).await.expect("no hanging").unwrap_err();
+        assert_eq!(error.to_string(), format!("not all objects are known yet: {reason}"));
+        assert!(timeout(within, of_both.wait_for(Revision(1))).await.expect("no hanging").is_err());
+        timeout(within, of_pods.synced()).await.expect("no hanging").expect("pods are not refused");
+        timeout(within, of_all_kinds.synced()).await.expect("no hanging").expect("of all that is shown");
+        assert_eq!(informers.health(), Err(reason));
 
-    faulty.refuse_lists(|_| None);
-    assert!(informers.synced_or_cancelled(&CancellationToken::new()).await);
-    assert_eq!((informers.health().trouble, pods.len()), (None, 1));
+        let revision = write(&fake, make("Pod", "q")).await;
+        reach(&of_pods, revision).await;
+        assert_eq!((pods.len(), metadata[0].len()), (2, 2), "what is not refused is followed");
+
+        write(&fake, make("Secret", "s")).await;
+        match verb {
+            "list" => faulty.refuse_lists(|_| None),
+            _ => faulty.refuse_watches(|_| None),
+        }
+        assert!(of_both.synced_or_cancelled(&CancellationToken::new()).await);
+        assert_eq!((informers.health(), metadata[1].len()), (Ok(()), 1));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,8 +186,34 @@ async fn a_refused_list_is_asked_again_with_waits_in_between() {
     let informers = Informers::new(Arc::new(faulty));
     let _secrets = informers.store::<Secret>();
     let _ = timeout(Duration::from_secs(600), informers.run(CancellationToken::new())).await;
-    // Waits of 2.5 to 5 s, after a few shorter ones.
-    assert!((120..=260).contains(&*asked.lock()), "{} lists in ten minutes", asked.lock());
+    // Waits of 15 to 30 s, after a few shorter ones.
+    assert!((25..=60).contains(&*asked.lock()), "{} lists in ten minutes", asked.lock());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_was_put_back_to_an_earlier_time_is_followed_from_there() {
+    let (before, after) = (Fake::new(), Fake::new());
+    for name in ["a", "b", "c"] {
+        write(&before, make("Pod", name)).await;
+    }
+    write(&after, make("Pod", "a")).await;
+    let faulty = Faulty::new(Arc::new(before.clone()));
+    let informers = Informers::new(Arc::new(faulty.clone()));
+    let pods = informers.store::<Pod>();
+    let running = informers.clone();
+    tokio::spawn(async move { running.run(CancellationToken::new()).await });
+    informers.synced().await.expect("they are filled");
+    assert_eq!((pods.len(), informers.revision()), (3, Revision(3)));
+
+    faulty.replace(Arc::new(after.clone()));
+    before.break_watches();
+    while pods.len() != 1 {
+        tokio::time::sleep(FIRST_WAIT).await;
+    }
+    let revision = write(&after, make("Pod", "d")).await;
+    assert_eq!(revision, Revision(2));
+    reach(&informers, revision).await;
+    assert_eq!(pods.len(), 2, "and what comes then is seen, though the number is an old one");
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,35 +15,71 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use coracle_api::Key;
-use coracle_client::{Change, Ctx, Error, EventRecorder, Metadata, Requeue, Stored};
+use coracle_client::{Change, Controller, Ctx, Error, EventRecorder, Metadata, Plan, Stored, Wakes};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use parking_lot::RwLock;
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
 
 use self::graph::{Graph, Node, Target, target};
-use self::plan::{Dependent, Observed, Owner, plan};
+use self::plan::{Dependent, Observed, Owner};
+use crate::Shared;
 use crate::workload::uid;
-use crate::{Shared, drive, write_all};
 
-struct Collector {
+/// The controller, and what it remembers: who names whom.
+pub struct Collector {
     graph: RwLock<Graph>,
     events: EventRecorder,
 }
 
-/// Runs the controller until `stop`.
-pub async fn run(shared: Shared, stop: CancellationToken) {
-    let collector = Arc::new(Collector {
-        graph: RwLock::new(Graph::new(shared.client.kinds().clone())),
-        events: shared.events("garbage-collector-controller"),
-    });
-    let runner = shared.runner("garbage-collector-controller").workers(4);
-    let watching = collector.clone();
-    let _ = runner
-        .wakes()
-        .on_every_kind(shared.client.kinds(), stop.clone(), move |change| watching.take_note(change));
-    drive(runner, collector, stop, |it, ctx, key| Box::pin(it.reconcile(ctx, key))).await;
+impl Collector {
+    /// Over all kinds that this process hears of.
+    pub fn new(shared: &Shared) -> Collector {
+        Collector {
+            graph: RwLock::new(Graph::new(shared.client.kinds().clone())),
+            events: shared.events(Collector::REPORTS_AS),
+        }
+    }
+}
+
+impl Controller for Collector {
+    const NAME: &'static str = "garbage-collector-controller";
+    const WORKERS: usize = 4;
+    type Observed = Observed;
+
+    fn wakes(self: &Arc<Self>, wakes: Wakes) -> Wakes {
+        let it = self.clone();
+        wakes.on_every_kind(move |change| it.take_note(change))
+    }
+
+    async fn observe(&self, ctx: &Ctx, key: &Key) -> Result<Option<Observed>, Error> {
+        let (owner, nodes) = {
+            let graph = self.graph.read();
+            (graph.get(key), graph.dependents(key))
+        };
+        let mut asked = HashMap::new();
+        let mut dependents = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let mut owners = Vec::new();
+            for reference in node.owners() {
+                owners.push(self.owner(ctx, reference, &node.key.namespace, &mut asked).await?);
+            }
+            let graph = self.graph.read();
+            let below = graph.dependents(&node.key);
+            dependents.push(Dependent {
+                owners,
+                has_dependents: graph.has_dependents(&node.key),
+                in_circle: below.iter().any(|node| node.waits()),
+                node,
+            });
+        }
+        Ok(Some(Observed { owner, dependents }))
+    }
+
+    fn plan(observed: &Observed, _: Timestamp) -> Plan {
+        plan::plan(observed)
+    }
 }
 
 /// Whether a change touches nothing that the collector judges by: most are of a status.
@@ -101,37 +137,6 @@ impl Collector {
             ..ObjectReference::default()
         };
         self.events.emit(about, "Warning", "OwnerRefInvalidNamespace", "", message);
-    }
-
-    #[tracing::instrument(skip_all, fields(%key))]
-    async fn reconcile(&self, ctx: &Ctx, key: &Key) -> Result<Requeue, Error> {
-        let observed = self.observe(ctx, key).await?;
-        write_all(ctx, plan(&observed).into_iter().map(|action| action.op()).collect()).await?;
-        Ok(Requeue::Done)
-    }
-
-    async fn observe(&self, ctx: &Ctx, key: &Key) -> Result<Observed, Error> {
-        let (owner, nodes) = {
-            let graph = self.graph.read();
-            (graph.get(key), graph.dependents(key))
-        };
-        let mut asked = HashMap::new();
-        let mut dependents = Vec::with_capacity(nodes.len());
-        for node in nodes {
-            let mut owners = Vec::new();
-            for reference in node.owners() {
-                owners.push(self.owner(ctx, reference, &node.key.namespace, &mut asked).await?);
-            }
-            let graph = self.graph.read();
-            let below = graph.dependents(&node.key);
-            dependents.push(Dependent {
-                owners,
-                has_dependents: graph.has_dependents(&node.key),
-                in_circle: below.iter().any(|node| node.waits()),
-                node,
-            });
-        }
-        Ok(Observed { owner, dependents })
     }
 
     /// What stands behind a reference. Before an owner counts as gone, the server itself is asked.

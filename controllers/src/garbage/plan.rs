@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use coracle_api::{Key, Revision};
-use coracle_client::{Op, Propagation};
+use coracle_api::Revision;
+use coracle_client::{Action, Op, Plan, Propagation};
 use serde_json::{Value, json};
 
 use super::graph::{FOREGROUND, Node, ORPHAN};
@@ -44,60 +44,12 @@ pub struct Observed {
     pub dependents: Vec<Dependent>,
 }
 
-/// One thing to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Take these owners off an object.
-    Release {
-        /// Which.
-        key: Key,
-        /// A merge patch.
-        patch: Value,
-    },
-    /// Stop an object from holding up its owners.
-    Unblock {
-        /// Which.
-        key: Key,
-        /// A merge patch.
-        patch: Value,
-    },
-    /// Delete an object that nobody owns any more.
-    Delete {
-        /// Which.
-        key: Key,
-        /// And no namesake.
-        uid: String,
-        /// Only if it is still as it was seen: somebody may have adopted it.
-        revision: Option<Revision>,
-        /// What becomes of its own dependents.
-        propagation: Propagation,
-    },
-    /// Let the owner go.
-    Finalize {
-        /// Which.
-        key: Key,
-        /// A merge patch.
-        patch: Value,
-    },
+/// Decides and does nothing else: same input, same output, and no actions once nothing hangs in the air.
+pub fn plan(observed: &Observed) -> Plan {
+    Plan::of(actions(observed))
 }
 
-impl Action {
-    /// The write that does it.
-    pub fn op(self) -> Op {
-        match self {
-            Action::Release { key, patch }
-            | Action::Unblock { key, patch }
-            | Action::Finalize { key, patch } => Op::merge(key, patch),
-            Action::Delete { key, uid, revision, propagation } => {
-                let propagation = Some(propagation);
-                Op::Delete { key, uid: Some(uid), revision, grace_seconds: None, propagation }
-            }
-        }
-    }
-}
-
-/// Decides and does nothing else: same input, same output, and `[]` once nothing hangs in the air.
-pub fn plan(observed: &Observed) -> Vec<Action> {
+fn actions(observed: &Observed) -> Vec<Action> {
     let owner = observed.owner.as_deref().filter(|owner| owner.is_going());
     if let Some(owner) = owner.filter(|owner| owner.has_finalizer(ORPHAN)) {
         return orphan(owner, &observed.dependents);
@@ -137,10 +89,11 @@ fn judge(dependent: &Dependent) -> Vec<Action> {
         return if lost.is_empty() { Vec::new() } else { vec![release(node, &lost)] };
     }
     if dependent.owners.contains(&Owner::Waiting) && dependent.has_dependents {
-        let unblock = dependent.in_circle.then(|| unblock(node));
-        // The patch changes the version by which the delete would know it.
-        let revision = if unblock.is_some() { None } else { revision(node) };
-        return unblock.into_iter().chain([delete(node, revision, Propagation::Foreground)]).collect();
+        if dependent.in_circle {
+            // The patch changes the version by which the delete would know it.
+            return vec![unblock(node).then(delete(node, None, Propagation::Foreground))];
+        }
+        return vec![delete(node, revision(node), Propagation::Foreground)];
     }
     let propagation = if node.has_finalizer(ORPHAN) {
         Propagation::Orphan
@@ -163,33 +116,43 @@ fn revision(node: &Node) -> Option<Revision> {
     node.meta.resource_version.as_ref()?.parse().ok().map(Revision)
 }
 
+/// Deletes an object that nobody owns any more: no namesake, and with a revision only if it is still as it was seen, since somebody
+/// may have adopted it.
 fn delete(node: &Node, revision: Option<Revision>, propagation: Propagation) -> Action {
-    Action::Delete { key: node.key.clone(), uid: uid(&node.meta).into(), revision, propagation }
+    Action::write(Op::Delete {
+        key: node.key.clone(),
+        uid: Some(uid(&node.meta).into()),
+        revision,
+        grace_seconds: None,
+        propagation: Some(propagation),
+    })
 }
 
+/// Takes these owners off an object.
 fn release(node: &Node, uids: &[&str]) -> Action {
-    Action::Release { key: node.key.clone(), patch: release_patch(&node.meta, uids) }
+    Action::write(Op::merge(node.key.clone(), release_patch(&node.meta, uids)))
 }
 
+/// Stops an object from holding up its owners.
 fn unblock(node: &Node) -> Action {
     let mut owners: Vec<_> = node.owners().cloned().collect();
     owners.iter_mut().for_each(|owner| owner.block_owner_deletion = Some(false));
-    let patch = json!({"metadata": {
-        "uid": node.meta.uid,
-        "resourceVersion": node.meta.resource_version,
-        "ownerReferences": owners,
-    }});
-    Action::Unblock { key: node.key.clone(), patch }
+    patch(node, "ownerReferences", json!(owners))
 }
 
+/// Lets an owner go that has waited.
 fn finalize(owner: &Node, finalizer: &str) -> Action {
     let rest: Vec<&String> =
         owner.meta.finalizers.iter().flatten().filter(|name| *name != finalizer).collect();
-    let finalizers = if rest.is_empty() { Value::Null } else { json!(rest) };
+    patch(owner, "finalizers", if rest.is_empty() { Value::Null } else { json!(rest) })
+}
+
+/// Changes a field of the metadata of this very object, if it is still as it was seen.
+fn patch(node: &Node, field: &str, value: Value) -> Action {
     let patch = json!({"metadata": {
-        "uid": owner.meta.uid,
-        "resourceVersion": owner.meta.resource_version,
-        "finalizers": finalizers,
+        "uid": node.meta.uid,
+        "resourceVersion": node.meta.resource_version,
+        field: value,
     }});
-    Action::Finalize { key: owner.key.clone(), patch }
+    Action::write(Op::merge(node.key.clone(), patch))
 }

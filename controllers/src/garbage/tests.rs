@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use coracle_api::Key;
 use coracle_api::kinds::{self, Kinds};
-use coracle_client::Propagation;
+use coracle_client::{Action, Op, Plan, Propagation};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::graph::{FOREGROUND, Graph, Node, ORPHAN, Target, target};
-use super::plan::{Action, Dependent, Observed, Owner, plan};
+use super::plan::{Dependent, Observed, Owner, plan};
 use crate::workload::uid;
 
 fn key(name: &str) -> Key {
@@ -96,20 +96,20 @@ impl Sim {
         Observed { owner: self.graph.get(place), dependents }
     }
 
+    fn carry_out(&mut self, action: &Action) {
+        match action.op() {
+            Some(Op::Delete { key, propagation: Some(how), .. }) => self.delete(&key.name, *how),
+            Some(Op::Patch { key, patch, .. }) => self.patch(&key.name, patch),
+            _ => panic!("the collector does no such thing: {action}"),
+        }
+        action.follow_ups().iter().for_each(|action| self.carry_out(action));
+    }
+
     /// Runs until nobody is woken any more; returns whether that ends.
     fn settle(&mut self) -> bool {
         for _ in 0..500 {
             let Some(place) = self.wake.pop_first() else { return true };
-            for action in plan(&self.observe(&place)) {
-                match action {
-                    Action::Delete { key, propagation, .. } => self.delete(&key.name, propagation),
-                    Action::Release { key, patch }
-                    | Action::Unblock { key, patch }
-                    | Action::Finalize { key, patch } => {
-                        self.patch(&key.name, &patch);
-                    }
-                }
-            }
+            plan(&self.observe(&place)).actions.iter().for_each(|action| self.carry_out(action));
         }
         false
     }
@@ -182,7 +182,7 @@ fn owners_count_by_uid_and_the_unknown_keep_what_they_have() {
         has_dependents: false,
         in_circle: false,
     };
-    assert_eq!(plan(&Observed { owner: None, dependents: vec![dependent] }), []);
+    assert_eq!(plan(&Observed { owner: None, dependents: vec![dependent] }), Plan::default());
 }
 
 #[test]
