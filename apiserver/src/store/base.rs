@@ -30,7 +30,7 @@ pub trait Base: Send {
     fn take_in(&mut self, latest: HashMap<Vec<u8>, Committed>, floor: Revision) -> Result<(), String>;
 
     /// Makes everything that was taken in durable.
-    fn sync(&mut self, why: Barrier) -> Result<(), String>;
+    fn sync(&mut self, why: Barrier) -> io::Result<()>;
 }
 
 /// The key of the format marker.
@@ -63,11 +63,12 @@ struct SledBase {
 /// Opens or makes a base in a folder.
 ///
 /// # Errors
-/// [`StoreError::InUse`], [`StoreError::Foreign`] or [`StoreError::Damaged`].
+/// [`StoreError::InUse`], [`StoreError::Foreign`] or [`StoreError::Damaged`]; [`StoreError::Full`] or [`StoreError::Open`] if
+/// the system refuses.
 pub fn open_sled(machine: &Machine, path: &Path) -> Result<Box<dyn Base>, StoreError> {
     let damaged = |why: String| StoreError::Damaged { path: path.into(), why };
     let db = open_released(path)?;
-    let sick = |error: sled::Error| damaged(error.to_string());
+    let sick = |error: sled::Error| open_error(path, error);
     let is_new = match db.get(FORMAT).map_err(sick)? {
         Some(found) if found == FORMAT_2 => false,
         Some(found) => {
@@ -90,7 +91,7 @@ pub fn open_sled(machine: &Machine, path: &Path) -> Result<Box<dyn Base>, StoreE
         None => Ok(BEFORE_ALL),
     };
     let floor = floor.map_err(|_| damaged("the floor is no number".into()))?;
-    let file = File::open(path.join("db")).map_err(|e| damaged(e.to_string()))?;
+    let file = File::open(path.join("db")).map_err(|error| StoreError::open(path, &error))?;
     let (machine, path, synced) = (machine.clone(), path.into(), BTreeSet::new());
     Ok(Box::new(SledBase { db, is_new, floor, path, machine, file, synced }))
 }
@@ -129,9 +130,9 @@ impl Base for SledBase {
         Ok(())
     }
 
-    fn sync(&mut self, _: Barrier) -> Result<(), String> {
-        self.db.flush().map_err(|e| e.to_string())?;
-        self.sync_files().map_err(|e| e.to_string())
+    fn sync(&mut self, _: Barrier) -> io::Result<()> {
+        self.db.flush()?;
+        self.sync_files()
     }
 }
 
@@ -204,15 +205,19 @@ fn open_db(path: &Path) -> Result<sled::Db, StoreError> {
         .flush_every_ms(None)
         .mode(sled::Mode::LowSpace);
     match catch_unwind(AssertUnwindSafe(|| config.open())) {
-        Ok(opened) => opened.map_err(|error| open_error(path, &error)),
+        Ok(opened) => opened.map_err(|error| open_error(path, error)),
         Err(_) => Err(StoreError::Damaged { path: path.into(), why: "its files cannot be read".into() }),
     }
 }
 
-fn open_error(path: &Path, error: &sled::Error) -> StoreError {
-    let text = error.to_string();
-    if text.contains("could not acquire lock") {
-        return StoreError::InUse { path: path.into() };
+/// Only what sled itself finds wrong is damage. What the system refuses (no room, no right, too many open files) says nothing
+/// about the files.
+fn open_error(path: &Path, error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(error) if error.raw_os_error().is_some() => StoreError::open(path, &error),
+        error if error.to_string().contains("could not acquire lock") => {
+            StoreError::InUse { path: path.into() }
+        }
+        error => StoreError::Damaged { path: path.into(), why: error.to_string() },
     }
-    StoreError::Damaged { path: path.into(), why: text }
 }

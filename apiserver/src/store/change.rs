@@ -33,9 +33,10 @@ impl Batch {
         self.changes().iter().map(|change| change.body.len() + BESIDE).sum()
     }
 
-    /// Whether it only takes away. Such a batch is let through on a disk that is nearly full.
+    /// Whether it only takes away. Such a batch is let through on a disk that is nearly full. What becomes of an object that is
+    /// on its way out belongs to that: the mark, the finalizers that go, the status by which an agent says that a pod has ended.
     pub(super) fn frees_room(&self) -> bool {
-        self.changes().iter().all(|change| change.verb == Verb::Delete)
+        self.changes().iter().all(|change| change.verb == Verb::Delete || change.summary.deleting)
     }
 }
 

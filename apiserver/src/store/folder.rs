@@ -146,7 +146,7 @@ fn fold(disk: &dyn Disk, base: &mut dyn Base, sealed: &Sealed) -> Result<(), Str
     if !latest.is_empty() {
         base.take_in(latest, last)?;
     }
-    base.sync(Barrier::Folded)?;
+    base.sync(Barrier::Folded).map_err(|error| error.to_string())?;
     // Not synced: a file that comes back is folded again, which changes nothing.
     disk.remove(&sealed.path).map_err(told)
 }

@@ -31,6 +31,8 @@ const WITHOUT_A_SYNC: u64 = 20_000;
 /// How many stores are damaged.
 const DAMAGED: u64 = 500;
 const DATA: &str = "/data";
+/// A file of the log holds a frame or two.
+const FILE_BYTES: usize = 600;
 
 /// One step of a history.
 #[derive(Clone, Debug)]
@@ -148,10 +150,14 @@ fn play(seed: u64, steps: &[Step], ignored: Option<Barrier>) -> Result<BTreeMap<
 
 impl Play {
     fn open(&mut self) -> Result<(), String> {
+        let spare = self.disk.size(&Path::new(DATA).join(spare::NAME)) == Some(FILE_BYTES);
+        let opens_when_full = spare && !self.disk.is_armed();
         let mut opened = self.try_open();
         if let Err(error) = opened {
-            if !matches!(error, StoreError::Open { .. }) {
-                return Err(format!("not opened: {error}"));
+            match error {
+                StoreError::Open { .. } => {}
+                StoreError::Full { .. } if !opens_when_full => {}
+                _ => return Err(format!("not opened: {error}")),
             }
             // The disk has failed. Once it is well, the store opens.
             self.disk.heal();
@@ -173,8 +179,7 @@ impl Play {
 
     fn try_open(&mut self) -> Result<(), StoreError> {
         let (disk, path): (Arc<dyn Disk>, _) = (Arc::new(self.disk.clone()), Path::new(DATA));
-        // A file holds a frame or two.
-        let bounds = Bounds { disk_bytes: 16 * 600, ..Bounds::default() };
+        let bounds = Bounds { disk_bytes: FILES * FILE_BYTES as u64, ..Bounds::default() };
         let opened = opening::open(&disk, path, &bounds)?;
         let (listener, health) = (Listener::default(), Arc::<Health>::default());
         listener.load(opened.loaded);

@@ -25,8 +25,6 @@ use jiff::Timestamp;
 use super::disk::{Barrier, Disk, DiskFile, is_full, write_all};
 use super::{Bounds, Committed, StoreError, frame};
 
-/// Into how many files the log is divided, which go one by one.
-const FILES: u64 = 16;
 /// How many zeros are written ahead at a time, at most.
 const AHEAD: u64 = 1 << 20;
 /// How many of them are the reserve, at most: room to delete a hundred objects of the usual size.
@@ -112,19 +110,24 @@ impl Log {
         // A log whose changes are all in the base goes on in the file that was begun for the next.
         if open.is_none() && void.last().is_some_and(|file| file.name.behind == reader.last) {
             open = void.pop().map(|file| go_on(&*disk, &file, 0, 0, None)).transpose()?;
-            disk.sync_dir(dir, Barrier::FoundLogFile).map_err(|error| StoreError::open(dir, error))?;
+            disk.sync_dir(dir, Barrier::FoundLogFile).map_err(|error| StoreError::open(dir, &error))?;
         }
         let last = reader.last;
         let name = newest_name.unwrap_or(Name { behind: Revision(0), attempt: 0 });
-        let limit = bounds.disk_bytes / FILES;
+        let limit = bounds.file_bytes();
         let mut log = Log { disk, dir: dir.into(), limit, open, name, last, buffer: Vec::new() };
-        let failed = |error: io::Error| StoreError::open(dir, error);
+        let failed = |error: io::Error| StoreError::open(dir, &error);
         if log.open.is_none() {
             log.begin(0).map_err(failed)?;
         }
         // Left by attempts that failed. If they cannot be removed now, they are found void again the next time.
         void.into_iter().for_each(|file| drop(log.disk.remove(&file.path)));
         Ok((log, sealed))
+    }
+
+    /// Where it is written.
+    pub fn disk(&self) -> &dyn Disk {
+        &*self.disk
     }
 
     /// When the last change was made, if it is in the file that is open.
@@ -246,7 +249,7 @@ fn go_on(
     end: usize,
     newest: Option<Timestamp>,
 ) -> Result<Open, StoreError> {
-    let failed = |error: io::Error| StoreError::open(&found.path, error);
+    let failed = |error: io::Error| StoreError::open(&found.path, &error);
     let mut file = disk.open(&found.path).map_err(failed)?;
     let torn = found.bytes[end..].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
     let mut again = found.bytes[last_frame..end].to_vec();
@@ -274,7 +277,7 @@ fn next_with_frames(
     void: &mut Vec<Found>,
 ) -> Result<Option<Found>, StoreError> {
     for (name, path) in rest {
-        let bytes = disk.read(&path).map_err(|error| StoreError::open(&path, error))?;
+        let bytes = disk.read(&path).map_err(|error| StoreError::open(&path, &error))?;
         let file = Found { name, path, bytes };
         if frame::frames(&file.bytes).next().is_some() {
             return Ok(Some(file));
@@ -372,7 +375,7 @@ impl Name {
 /// The files of the log in a folder, in order.
 fn names(disk: &dyn Disk, dir: &Path) -> Result<Vec<(Name, PathBuf)>, StoreError> {
     let mut files = Vec::new();
-    for path in disk.list(dir).map_err(|error| StoreError::open(dir, error))? {
+    for path in disk.list(dir).map_err(|error| StoreError::open(dir, &error))? {
         let name = path.file_name().and_then(|name| Name::parse(name.to_str()?));
         let name = name.ok_or_else(|| StoreError::damaged(&path, "it is no file of the log".into()))?;
         files.push((name, path));

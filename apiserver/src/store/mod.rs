@@ -22,6 +22,7 @@ mod log;
 mod memory;
 mod opening;
 mod record;
+mod spare;
 mod writer;
 
 #[cfg(test)]
@@ -114,6 +115,16 @@ pub struct Bounds {
     pub age_seconds: i64,
 }
 
+/// Into how many files the log on disk is divided, which go one by one.
+const FILES: u64 = 16;
+
+impl Bounds {
+    /// How large a file of the log becomes.
+    fn file_bytes(&self) -> u64 {
+        self.disk_bytes / FILES
+    }
+}
+
 impl Default for Bounds {
     /// Upstream keeps five minutes of changes. These let a watch resume and a trace reach back for hours in a small cluster, and
     /// are what a laptop does not notice.
@@ -186,8 +197,10 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    fn open(path: &Path, error: std::io::Error) -> StoreError {
-        StoreError::Open { path: path.into(), why: error.to_string() }
+    /// What the system says when something is opened. A disk without room is no damage: it passes.
+    fn open(path: &Path, error: &std::io::Error) -> StoreError {
+        let (path, why) = (path.into(), error.to_string());
+        if disk::is_full(error) { StoreError::Full { path, why } } else { StoreError::Open { path, why } }
     }
 
     fn damaged(path: &Path, why: String) -> StoreError {

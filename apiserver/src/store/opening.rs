@@ -11,7 +11,7 @@ use super::base::{Base, FORMAT_2, is_sleds};
 use super::disk::{Barrier, Disk, write_all};
 use super::ledger::Ledger;
 use super::log::{self, Log, Sealed};
-use super::{Bounds, Loaded, StoreError};
+use super::{Bounds, Loaded, StoreError, spare};
 
 /// The file beside the base's that says that there was something in them.
 const MARKER: &str = "FORMAT";
@@ -36,10 +36,18 @@ pub struct Opened {
 /// Opens or makes the store in a directory and reads it.
 ///
 /// # Errors
-/// [`StoreError::InUse`], [`StoreError::Foreign`], [`StoreError::Damaged`] or [`StoreError::Open`]; never an empty cluster in
-/// their place.
+/// [`StoreError::InUse`], [`StoreError::Foreign`], [`StoreError::Damaged`], [`StoreError::Full`] or [`StoreError::Open`]; never
+/// an empty cluster in their place.
 pub fn open(disk: &Arc<dyn Disk>, path: &Path, bounds: &Bounds) -> Result<Opened, StoreError> {
-    let failed = |error: io::Error| StoreError::open(path, error);
+    match try_open(disk, path, bounds) {
+        // On a full disk a cluster must start, too: to be read, and to have something deleted.
+        Err(StoreError::Full { .. }) if spare::give_up(&**disk, path) => try_open(disk, path, bounds),
+        outcome => outcome,
+    }
+}
+
+fn try_open(disk: &Arc<dyn Disk>, path: &Path, bounds: &Bounds) -> Result<Opened, StoreError> {
+    let failed = |error: io::Error| StoreError::open(path, &error);
     refuse_foreign(&**disk, path)?;
     disk.create_dir(path).map_err(failed)?;
     let lock = disk.lock(&path.join(LOCK)).map_err(|error| match error.kind() {
@@ -55,7 +63,7 @@ pub fn open(disk: &Arc<dyn Disk>, path: &Path, bounds: &Bounds) -> Result<Opened
     }
     let mut base = open_base(&**disk, path)?;
     let unreadable = |why: String| StoreError::damaged(path, why);
-    base.sync(Barrier::FoundBase).map_err(|why| StoreError::Open { path: path.into(), why })?;
+    base.sync(Barrier::FoundBase).map_err(failed)?;
     let floor = base.floor();
     let (mut ledger, mut loaded) = (Ledger::empty(floor), Loaded { floor, ..Loaded::default() });
     base.read(&mut |change| {
@@ -79,6 +87,7 @@ pub fn open(disk: &Arc<dyn Disk>, path: &Path, bounds: &Bounds) -> Result<Opened
         let marked = disk.create(&path.join(MARKER)).and_then(|mut file| write_all(&mut *file, FORMAT_2, 0));
         marked.map_err(failed)?;
     }
+    spare::keep(&**disk, path, bounds);
     Ok(Opened { base, log, sealed, ledger, loaded, lock })
 }
 
@@ -89,7 +98,7 @@ pub fn open(disk: &Arc<dyn Disk>, path: &Path, bounds: &Bounds) -> Result<Opened
 /// As [`open`].
 pub fn open_base(disk: &dyn Disk, path: &Path) -> Result<Box<dyn Base>, StoreError> {
     let base = disk.open_base(path)?;
-    let known = disk.list(path).map_err(|error| StoreError::open(path, error))?.contains(&path.join(MARKER));
+    let known = disk.list(path).map_err(|error| StoreError::open(path, &error))?.contains(&path.join(MARKER));
     if base.is_new() {
         // sled takes a file that it cannot read for a new one; the marker beside it remembers better.
         return if known {
@@ -104,14 +113,14 @@ pub fn open_base(disk: &dyn Disk, path: &Path) -> Result<Box<dyn Base>, StoreErr
         return Ok(base);
     }
     drop(base);
-    disk.rewrite_base(path, Barrier::RewrittenBase).map_err(|error| StoreError::open(path, error))?;
+    disk.rewrite_base(path, Barrier::RewrittenBase).map_err(|error| StoreError::open(path, &error))?;
     disk.open_base(path)
 }
 
 /// Where the log begins; nothing if there is none.
 fn begins_behind(disk: &dyn Disk, path: &Path) -> Result<Option<Revision>, StoreError> {
     let dir = path.join(LOG);
-    if disk.list(path).map_err(|error| StoreError::open(path, error))?.contains(&dir) {
+    if disk.list(path).map_err(|error| StoreError::open(path, &error))?.contains(&dir) {
         return log::begins_behind(disk, &dir);
     }
     Ok(None)
@@ -122,11 +131,11 @@ fn refuse_foreign(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
     let entries: Vec<PathBuf> = match disk.list(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(StoreError::open(path, error)),
+        Err(error) => return Err(StoreError::open(path, &error)),
     };
     let ours = |p: &&PathBuf| {
         let name = p.file_name().unwrap_or_default().to_string_lossy();
-        matches!(&*name, LOG | MARKER | LOCK) || is_sleds(&name)
+        matches!(&*name, LOG | MARKER | LOCK | spare::NAME) || is_sleds(&name)
     };
     match entries.iter().find(|p| !ours(p)) {
         Some(other) => {

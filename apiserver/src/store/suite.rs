@@ -48,10 +48,13 @@ pub struct World {
 impl World {
     pub fn play(&mut self, change: &Committed) {
         let object = &change.object;
-        let text = object.value().unwrap()["data"]["text"].as_str().unwrap().to_string();
-        match change.verb {
-            Verb::Delete => drop(self.lives.remove(&object.key.name)),
-            _ => drop(self.lives.insert(object.key.name.clone(), (object.revision.0, text))),
+        let value = object.value().unwrap();
+        assert_eq!(value["metadata"]["name"], object.key.name);
+        if change.verb == Verb::Delete {
+            self.lives.remove(&object.key.name);
+        } else {
+            let text = value["data"]["text"].as_str().unwrap().to_string();
+            self.lives.insert(object.key.name.clone(), (object.revision.0, text));
         }
         self.log += 1;
     }

@@ -184,8 +184,12 @@ async fn until_healthy(store: &Embedded, wanted: bool) -> String {
 async fn a_full_disk_lets_deletes_through_and_writes_go_on_once_there_is_room() {
     // Files of 64 KB, so that the disk is soon asked for room.
     let (disk, store, listener) = on_faulty(Bounds { disk_bytes: 1 << 20, ..Bounds::default() }).await;
+    let large = "x".repeat(200_000);
+    let large = suite::commit(&store, change("large", None, Verb::Create, &large)).await.unwrap();
+    // In a file of its own: the next change begins another.
+    let first = suite::commit(&store, change("n0", None, Verb::Create, "0")).await.unwrap();
     disk.leave_room(0);
-    let mut made = Vec::new();
+    let mut made = vec![("n0".to_string(), first)];
     let refused = loop {
         let name = format!("n{}", made.len());
         match suite::commit(&store, change(&name, None, Verb::Create, &"x".repeat(1500))).await {
@@ -196,7 +200,7 @@ async fn a_full_disk_lets_deletes_through_and_writes_go_on_once_there_is_room() 
     assert!(matches!(refused, StoreError::Full { .. }), "{refused}");
     let text = until_healthy(&store, false).await;
     assert!(text.starts_with("cannot write: no storage space"), "{text}");
-    assert_eq!(listener.world().lives.len(), made.len(), "what is there can be read");
+    assert_eq!(listener.world().lives.len(), made.len() + 1, "what is there can be read");
 
     // Together with a new one, a delete is no way around; alone it is let through, more than once.
     let (first, revision) = made[0].clone();
@@ -205,9 +209,29 @@ async fn a_full_disk_lets_deletes_through_and_writes_go_on_once_there_is_room() 
     for (name, revision) in &made[..20] {
         suite::commit(&store, change(name, Some(*revision), Verb::Delete, "")).await.unwrap();
     }
-    assert_eq!(listener.world().lives.len(), made.len() - 20);
+    assert_eq!(listener.world().lives.len(), made.len() - 19);
+    // What is larger than the reserve can go, too, and a pod that is on its way out has a status to the end.
+    suite::commit(&store, change("large", Some(large), Verb::Delete, &"x".repeat(200_000))).await.unwrap();
+    let (name, revision) = made[20].clone();
+    let mut ends = change(&name, Some(revision), Verb::Update, "ends");
+    ends.summary.deleting = true;
+    suite::commit(&store, ends).await.unwrap();
     let again = suite::commit(&store, change("new", None, Verb::Create, "")).await;
     assert!(matches!(again, Err(StoreError::Full { .. })), "the reserve is for deletes");
+
+    // A cluster that starts on a full disk can be read, and something deleted.
+    let before = listener.world();
+    store.close().await;
+    let store = Embedded::on(
+        Arc::new(disk.clone()),
+        "/data",
+        Bounds { disk_bytes: 1 << 20, ..Bounds::default() },
+        Clock::system(),
+    );
+    store.load(Arc::new(listener.clone())).await.unwrap();
+    assert_eq!(listener.world().lives, before.lives);
+    let (name, revision) = made[21].clone();
+    suite::commit(&store, change(&name, Some(revision), Verb::Delete, "")).await.unwrap();
 
     disk.heal();
     until_healthy(&store, true).await;
@@ -259,7 +283,7 @@ async fn a_folder_that_fails_is_told_and_tries_again() {
 
 #[tokio::test]
 async fn a_panic_in_any_part_breaks_the_whole_store_and_is_told() {
-    for (part, calls) in [("writer", 0), ("folder", 3)] {
+    for (part, calls) in [("writer", 0), ("folder", 4)] {
         let (disk, store, _) = on_faulty(Bounds { age_seconds: 3600, ..Bounds::default() }).await;
         suite::commit(&store, change("a", None, Verb::Create, "1")).await.unwrap();
         disk.arm(calls, Fault::Panic);

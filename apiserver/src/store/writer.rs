@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc as threads;
 
+use coracle_api::Object;
 use coracle_client::clock::Clock;
+use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::disk::is_full;
 use super::health::Health;
 use super::ledger::Ledger;
 use super::log::{Log, Sealed};
-use super::{Batch, Bounds, Committed, Follower, Outcome, StoreError};
+use super::{Batch, Bounds, Committed, Follower, Outcome, StoreError, Verb, spare};
 
 /// The most batches in one commit, and the most bytes but for the last: keeps one sync, and so everybody's wait, short.
 const GROUP: usize = 1024;
@@ -67,7 +69,7 @@ impl Writer {
 
     /// One group of orders: make room, check, number, write, sync, publish, answer.
     pub fn obey(&mut self, orders: &mut Vec<Order>) {
-        self.make_room(orders);
+        let is_full = !self.make_room(orders);
         let (mut waiting, mut age) = (Vec::with_capacity(orders.len()), false);
         let mut draft = self.ledger.draft();
         for order in orders.drain(..) {
@@ -81,7 +83,8 @@ impl Writer {
             }
         }
         let changes = draft.changes;
-        if let Err(error) = self.write(&changes) {
+        let written = if is_full { self.write(&short(&changes)) } else { self.write(&changes) };
+        if let Err(error) = written {
             self.health.set_write(Some(format!("cannot write: {error}")));
             for (answer, _) in waiting {
                 // A frame that may be on disk stays in a broken file until another is begun, or the store is opened again.
@@ -105,12 +108,14 @@ impl Writer {
         }
     }
 
-    /// Makes room for the orders. If there is none, only those stay that take away and find room in the reserve.
-    fn make_room(&mut self, orders: &mut Vec<Order>) {
+    /// Makes room for the orders, and answers whether there is some. If there is none, only those stay that take away and find
+    /// room in the reserve.
+    fn make_room(&mut self, orders: &mut Vec<Order>) -> bool {
         let error = match self.log.prepare(orders.iter().map(Order::bytes).sum()) {
             Ok(sealed) => {
                 self.hand_over(sealed);
-                return self.health.set_write(None);
+                self.health.set_write(None);
+                return true;
             }
             Err(error) => error,
         };
@@ -123,6 +128,7 @@ impl Writer {
             }
             stays
         });
+        false
     }
 
     /// What writers are told of an error after which nothing of theirs was written.
@@ -145,6 +151,7 @@ impl Writer {
 
     /// On a cluster where nothing happens, the file that is open grows old, too.
     fn age(&mut self) {
+        spare::keep(self.log.disk(), &self.path, &self.bounds);
         let oldest_kept = self.clock.now().as_second().saturating_sub(self.bounds.age_seconds);
         if self.log.newest().is_some_and(|newest| newest.as_second() < oldest_kept) {
             match self.log.seal() {
@@ -161,6 +168,26 @@ impl Writer {
             let _ = self.full.send(sealed);
         }
     }
+}
+
+/// Changes as a full disk takes them: of what goes only the metadata, so that the largest objects, too, find room in the
+/// reserve. Who watches now sees all of it; only who resumes behind it after a restart does not.
+fn short(changes: &[Committed]) -> Vec<Committed> {
+    let of = |change: &Committed| match (change.verb, change.object.value()) {
+        (Verb::Delete, Ok(mut whole)) => {
+            let metadata = whole["metadata"].take();
+            let kept = ["name", "namespace", "uid", "labels", "resourceVersion", "creationTimestamp"];
+            let metadata: serde_json::Map<_, _> =
+                kept.iter().filter_map(|name| Some(((*name).into(), metadata.get(name)?.clone()))).collect();
+            let json =
+                json!({"kind": whole["kind"], "apiVersion": whole["apiVersion"], "metadata": metadata});
+            let Object { key, revision, .. } = &*change.object;
+            let object = Object { key: key.clone(), revision: *revision, json: json.to_string().into() };
+            Committed { object: Arc::new(object), ..change.clone() }
+        }
+        _ => change.clone(),
+    };
+    changes.iter().map(of).collect()
 }
 
 impl Order {

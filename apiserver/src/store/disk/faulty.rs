@@ -26,6 +26,8 @@ use crate::store::{BEFORE_ALL, Committed, StoreError, Verb};
 
 /// The unit in which a write is there or is not. Small, so that small frames are torn, too.
 const SECTOR: usize = 64;
+/// The room without which a base that is there is not opened: sled writes a snapshot then.
+const SNAPSHOT: usize = 300;
 
 /// What goes wrong, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +144,11 @@ impl Faulty {
         self.0.lock().armed = Some((calls, fault));
     }
 
+    /// Whether a call is still to fail.
+    pub fn is_armed(&self) -> bool {
+        self.0.lock().armed.is_some()
+    }
+
     /// Nothing fails any more, and there is room.
     pub fn heal(&self) {
         let state = &mut *self.0.lock();
@@ -151,6 +158,13 @@ impl Faulty {
     /// Leaves so many bytes of room.
     pub fn leave_room(&self, bytes: usize) {
         self.0.lock().room = Some(bytes);
+    }
+
+    /// How large a file is; nothing if there is none.
+    pub fn size(&self, path: &Path) -> Option<usize> {
+        let state = self.0.lock();
+        let Some(Node::File(id)) = state.seen.get(path) else { return None };
+        state.files.get(id).map(|file| file.seen.len())
     }
 
     /// Syncs of this kind do nothing from now on.
@@ -353,7 +367,10 @@ impl Disk for Faulty {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let state = &mut *self.0.lock();
         state.call()?;
-        state.seen.remove(path).ok_or_else(missing)?;
+        let removed = state.seen.remove(path).ok_or_else(missing)?;
+        if let (Some(room), Node::File(id)) = (&mut state.room, removed) {
+            *room += state.files.get(&id).map_or(0, |file| file.seen.len());
+        }
         state.unsynced.push((path.into(), None));
         Ok(())
     }
@@ -384,17 +401,20 @@ impl Disk for Faulty {
 
     fn open_base(&self, dir: &Path) -> Result<Box<dyn Base>, StoreError> {
         let state = &mut *self.0.lock();
-        state.call().map_err(|error| StoreError::open(dir, error))?;
+        state.call().map_err(|error| StoreError::open(dir, &error))?;
         let id = match state.base_of(dir) {
+            Some(_) if state.room.is_some_and(|room| room < SNAPSHOT) => {
+                return Err(StoreError::open(dir, &io::ErrorKind::StorageFull.into()));
+            }
             Some(id) => id,
             None => {
                 let id = state.id();
-                state.make(&dir.join("db"), Node::Base(id)).map_err(|error| StoreError::open(dir, error))?;
+                state.make(&dir.join("db"), Node::Base(id)).map_err(|error| StoreError::open(dir, &error))?;
                 state.bases.insert(id, Twin::default());
                 id
             }
         };
-        let twin = state.bases.get_mut(&id).ok_or_else(|| StoreError::open(dir, missing()))?;
+        let twin = state.bases.get_mut(&id).ok_or_else(|| StoreError::open(dir, &missing()))?;
         let is_new = !twin.world().marked;
         if is_new {
             twin.unsynced.push(Step::Mark);
@@ -516,13 +536,13 @@ impl Base for Opened {
         Ok(())
     }
 
-    fn sync(&mut self, why: Barrier) -> Result<(), String> {
+    fn sync(&mut self, why: Barrier) -> io::Result<()> {
         let state = &mut *self.state();
         let failed = state.call();
         if !state.is_asked(why) {
             return Ok(());
         }
-        let Some(twin) = state.bases.get_mut(&self.id) else { return Err("no base".into()) };
+        let twin = state.bases.get_mut(&self.id).ok_or_else(missing)?;
         let unsynced = std::mem::take(&mut twin.unsynced);
         let brought =
             if failed.is_ok() { unsynced.len() } else { state.random.random_range(0..=unsynced.len()) };
@@ -533,6 +553,6 @@ impl Base for Opened {
             }
         }
         twin.hole |= brought < unsynced.len();
-        failed.map_err(|e| e.to_string())
+        failed
     }
 }
