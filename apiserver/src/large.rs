@@ -24,6 +24,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// From how many bytes on work is large: some milliseconds of it. Objects of people are a hundredth of this.
 pub const LARGE: usize = 64 << 10;
 
+/// Upstream's limit for a request's body. No stored object has more either.
+pub const LARGEST: usize = 3 << 20;
+
 /// How much large work may be under way. Each may hold some hundred bytes for every byte of its body.
 const MOST: usize = 16;
 /// How long large work waits for a place before it is refused.

@@ -367,11 +367,14 @@ impl Cluster {
     /// # Errors
     /// The lock file cannot be made.
     pub fn lock(&self) -> Result<Option<File>> {
+        use std::os::unix::fs::OpenOptionsExt;
         let path = self.dir.join("lock");
+        // Whoever can open it can hold it, and keep the cluster from starting.
         let file = File::options()
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
         match file.try_lock() {

@@ -14,9 +14,9 @@ use crate::decode::MOST_STRICT;
 use crate::document::{DEPTH, Limits, Raw, json as reader};
 use crate::status::Status;
 
-/// Values that one patch may copy or move, all operations together: copying a map into itself doubles it each time.
-/// Upstream counts bytes of copies, 3 MiB of them.
-const MOST_MOVED: usize = Limits::REQUEST.values;
+/// How much one patch may copy or move, all operations together: copying a map into itself doubles it each time, and a long
+/// text costs its length each time. Upstream counts the bytes of copies, 3 MiB of them.
+const MOST_MOVED: Limits = Limits { values: Limits::REQUEST.values, bytes: 3 << 20 };
 /// Items that one patch may push to another place by adding or removing items before them, all operations together. Ten
 /// thousand operations at the front of a list of ten thousand items come to this.
 const MOST_SHIFTED: usize = 100_000_000;
@@ -53,8 +53,16 @@ impl Misfit {
 /// What all operations of one patch have done together.
 #[derive(Default)]
 struct Work {
-    moved: usize,
+    moved: Size,
     shifted: usize,
+}
+
+/// How large values are.
+#[derive(Clone, Default)]
+struct Size {
+    values: usize,
+    /// Of keys and texts.
+    bytes: usize,
 }
 
 impl Work {
@@ -146,7 +154,7 @@ pub(super) fn apply(mut document: Value, operations: Vec<Operation>) -> Result<V
         let path = operation.path.as_deref().ok_or(Misfit::Rejected)?;
         match operation.op.as_str() {
             "add" => {
-                fits(&operation.value, path, &mut 0)?;
+                fits(&operation.value, path, &mut Size::default())?;
                 add(&mut document, path, operation.value, &mut work)?;
             }
             "remove" => drop(remove(&mut document, path, &mut work)?),
@@ -206,21 +214,27 @@ fn index(token: &str, items: &[Value]) -> Result<usize, Misfit> {
     position(token, items.len())
 }
 
-/// Counts the values in a tree; none may stand deeper than `room` allows.
-fn measure(value: &Value, room: usize, count: &mut usize) -> Result<(), Misfit> {
-    *count += 1;
-    let room = room.checked_sub(1).filter(|_| *count <= MOST_MOVED).ok_or(Misfit::Rejected)?;
+/// Adds the size of a tree; no value may stand deeper than `room` allows.
+fn measure(value: &Value, room: usize, size: &mut Size) -> Result<(), Misfit> {
+    size.values += 1;
+    size.bytes += match value {
+        Value::String(text) => text.len(),
+        Value::Object(map) => map.keys().map(String::len).sum(),
+        _ => 0,
+    };
+    let fits = size.values <= MOST_MOVED.values && size.bytes <= MOST_MOVED.bytes;
+    let room = room.checked_sub(1).filter(|_| fits).ok_or(Misfit::Rejected)?;
     match value {
-        Value::Array(items) => items.iter().try_for_each(|item| measure(item, room, count)),
-        Value::Object(map) => map.values().try_for_each(|item| measure(item, room, count)),
+        Value::Array(items) => items.iter().try_for_each(|item| measure(item, room, size)),
+        Value::Object(map) => map.values().try_for_each(|item| measure(item, room, size)),
         _ => Ok(()),
     }
 }
 
 /// Whether a value may stand at a path: not too deep, and not one too many of those that are counted.
-fn fits(value: &Value, path: &str, count: &mut usize) -> Result<(), Misfit> {
+fn fits(value: &Value, path: &str, size: &mut Size) -> Result<(), Misfit> {
     let tokens = path.matches('/').count();
-    measure(value, DEPTH.checked_sub(tokens).ok_or(Misfit::Rejected)?, count)
+    measure(value, DEPTH.checked_sub(tokens).ok_or(Misfit::Rejected)?, size)
 }
 
 fn add(document: &mut Value, path: &str, value: Value, work: &mut Work) -> Result<(), Misfit> {
@@ -253,7 +267,7 @@ fn remove(document: &mut Value, path: &str, work: &mut Work) -> Result<Value, Mi
 }
 
 fn replace(document: &mut Value, path: &str, value: Value) -> Result<(), Misfit> {
-    fits(&value, path, &mut 0)?;
+    fits(&value, path, &mut Size::default())?;
     if path.is_empty() && (value.is_object() || value.is_array()) {
         *document = value;
         return Ok(());

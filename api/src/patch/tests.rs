@@ -153,7 +153,12 @@ fn json_patches_take_upstreams_liberties() {
             ]
         })
         .collect();
-    for text in [doubling, Value::Array(nesting)] {
+    // One long text is a single value, but as long each time that it is copied.
+    let long = [
+        vec![json!({"op": "add", "path": "/data/long", "value": "x".repeat(1 << 20)})],
+        (0..4).map(|i| json!({"op": "copy", "from": "/data/long", "path": format!("/data/{i}")})).collect(),
+    ];
+    for text in [doubling, Value::Array(nesting), Value::Array(long.concat())] {
         let (operations, _) = json::operations(&text.to_string(), true).unwrap();
         assert!(json::apply(document.clone(), operations).is_err());
     }

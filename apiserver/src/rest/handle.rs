@@ -25,10 +25,9 @@ use crate::http::query::Query;
 use crate::http::reply::{self, Reply};
 use crate::http::upgrade::{self, Wish};
 use crate::identity::{ANONYMOUS, Identity};
+use crate::large::LARGEST;
 use crate::lines;
 
-/// Upstream's limit for a request's body.
-const BODY_MAX: usize = 3 << 20;
 /// How long an answer may take to begin: upstream's `--request-timeout`. Only a disk that has stopped takes so long.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
@@ -140,12 +139,12 @@ fn may(
 }
 
 async fn read_body(body: Body, within: Duration) -> Result<Bytes, Status> {
-    match tokio::time::timeout(within, to_bytes(body, BODY_MAX)).await {
+    match tokio::time::timeout(within, to_bytes(body, LARGEST)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => {
             let source = std::error::Error::source(&error);
             if source.is_some_and(|s| s.is::<http_body_util::LengthLimitError>()) {
-                let text = format!("Request entity too large: limit is {BODY_MAX}");
+                let text = format!("Request entity too large: limit is {LARGEST}");
                 return Err(Status::failure(413, "RequestEntityTooLarge", text));
             }
             Err(Status::bad_request(format!("the body could not be read: {error}")))

@@ -34,6 +34,21 @@ async fn it_keeps_what_every_store_promises() {
 }
 
 #[tokio::test]
+async fn what_is_kept_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    std::fs::create_dir(&path).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (store, _) = start(&path, Bounds::default()).await;
+    suite::commit(&store, change("a", None, Verb::Create, "1")).await.unwrap();
+    for folder in [path.clone(), path.join("log")] {
+        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700, "{}", folder.display());
+    }
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_second_process_a_strange_folder_and_a_broken_file_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");

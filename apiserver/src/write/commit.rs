@@ -9,6 +9,7 @@ use super::operation::Context;
 use super::tasks::busy;
 use crate::admission::attributes::Companion;
 use crate::entry::{Entry, Summary, encoding};
+use crate::large::LARGEST;
 use crate::registry::Registry;
 use crate::store::{self, Batch, Expected, StoreError, Verb};
 
@@ -94,6 +95,7 @@ impl Registry {
             let expected = Expected::At(read.object.revision);
             self.change(context, &read.object.key, expected, Verb::Update, object)
         }));
+        changes.iter().try_for_each(not_too_large)?;
         let outcomes = self.store.commit(Batch::Together(changes)).await.map_err(|error| match error {
             StoreError::Conflict(conflict) if Some(&conflict.key) != own.as_ref() => Failure::Raced,
             StoreError::Conflict(_) => Failure::Conflict,
@@ -108,6 +110,16 @@ impl Registry {
         }
         Ok(made)
     }
+}
+
+/// An object that no request could bring whole is not stored either: patches could let one grow without end, and every write,
+/// event and list would cost all of it. Upstream has the limit of etcd, 1.5 MiB of protobuf. What goes is not held up.
+fn not_too_large(change: &store::Change) -> Result<(), Failure> {
+    if change.verb == Verb::Delete || change.body.len() <= LARGEST {
+        return Ok(());
+    }
+    let text = format!("Request entity too large: limit is {LARGEST}, and {} would have more", change.key);
+    Err(Failure::refused(Status::too_large(text)))
 }
 
 /// A store that answers a batch with too few outcomes.

@@ -9,7 +9,7 @@ use coracle_api::{Key, KindRef, Revision, Status, kinds};
 use coracle_client::clock::Clock;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::operation::{Body, Context, DeleteOptions, Operation, PatchForm, Written};
 use crate::admission::chain::Chain;
@@ -385,6 +385,29 @@ async fn a_delete_is_one_commit() {
         }
         world.registry.writes.idle().await;
     }
+}
+
+/// No single request brings more than the limit, and all together do not either.
+#[tokio::test]
+async fn an_object_does_not_grow_beyond_what_a_request_may_bring() {
+    let world = World::new(10_000).await;
+    world.create("c", "x").await.unwrap();
+    let labels: Map<String, Value> =
+        (0..8000).map(|i| (format!("{:0>63}", i), Value::from("x".repeat(63)))).collect();
+    let annotated =
+        |name: &str| json!({"metadata": {"annotations": {name: "x".repeat(200_000)}, "labels": labels}});
+    world.patch("c", annotated("a")).await.unwrap();
+    let kept = world.registry.get(&key("c")).unwrap().json.clone();
+    let twice = json!({"binaryData": {"a": "AAAA".repeat(240_000)}, "data": {"b": "\u{1}".repeat(300_000)}});
+    let refused = world.patch("c", twice).await.unwrap_err();
+    assert_eq!(
+        (refused.code, refused.reason.as_str()),
+        (413, "RequestEntityTooLarge"),
+        "{}",
+        refused.message
+    );
+    assert_eq!(world.registry.get(&key("c")).unwrap().json, kept, "nothing was changed");
+    assert!(world.delete("c").await.unwrap().gone, "what is large can go");
 }
 
 /// Only what was read is deleted: another object of the name, or another state of it, is not.
