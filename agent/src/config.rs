@@ -1,4 +1,4 @@
-//! What an agent is told when it starts.
+//! The configuration of an agent.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use crate::image::PAUSE_IMAGE;
 use crate::labels::Mark;
 use crate::runtime::Runtime;
 
-/// What an agent is told when it starts.
+/// The configuration of an agent.
 #[derive(Clone)]
 pub struct AgentConfig {
     /// The cluster's name: part of every label.

@@ -13,12 +13,13 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use crate::claims::Claims;
 use crate::config::AgentConfig;
 use crate::env::{Facts, Lookup};
+use crate::event_type::EventType;
 use crate::images::Images;
 use crate::network::Addresses;
 use crate::objects::Objects;
+use crate::pod_requests::PodRequests;
 use crate::runtime::{Network, PodFiles, Runtime};
 use crate::tokens::Tokens;
 
@@ -26,11 +27,11 @@ use crate::tokens::Tokens;
 pub struct Context {
     /// The API.
     pub client: Arc<dyn Client>,
-    /// What the agent was told.
+    /// How the agent is configured.
     pub config: AgentConfig,
     /// The time.
     pub clock: Clock,
-    /// Tells people what happens.
+    /// Writes events.
     pub recorder: EventRecorder,
     /// The cluster's network.
     pub network: Network,
@@ -38,11 +39,11 @@ pub struct Context {
     pub addresses: Addresses,
     /// The files of its pods.
     pub files: Arc<dyn PodFiles>,
-    /// What its pods ask for.
-    pub claims: Claims,
+    /// The resource requests of its pods.
+    pub requests: PodRequests,
     /// The ConfigMaps and Secrets that its pods name.
     pub objects: Objects,
-    /// Which images failed lately.
+    /// Its image pulls: those under way, and those that failed a short while ago.
     pub images: Images,
     /// The tokens of its pods.
     pub tokens: Tokens,
@@ -52,15 +53,6 @@ pub struct Context {
 
 /// See [`Context::starts`].
 pub const STARTS_AT_ONCE: usize = 12;
-
-/// Whether an event is ordinary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tone {
-    /// It is.
-    Normal,
-    /// Somebody may have to act.
-    Warning,
-}
 
 impl Context {
     /// Waits between attempts, from the first to the longest, which vary by chance.
@@ -78,12 +70,12 @@ impl Context {
         self.network.gateway
     }
 
-    /// Tells something about a pod, or about one of its containers.
-    pub fn tell(
+    /// Emits an event about a pod, or about one of its containers.
+    pub fn emit(
         &self,
         pod: &Pod,
         container: Option<&str>,
-        tone: Tone,
+        event_type: EventType,
         reason: &str,
         message: impl Into<String>,
     ) {
@@ -91,18 +83,18 @@ impl Context {
             Some(name) => {
                 let spec = pod.spec.as_ref();
                 let init = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
-                let beside = spec.and_then(|spec| spec.ephemeral_containers.as_deref()).unwrap_or_default();
+                let ephemeral =
+                    spec.and_then(|spec| spec.ephemeral_containers.as_deref()).unwrap_or_default();
                 let list = match name {
                     _ if init.iter().any(|one| one.name == name) => "initContainers",
-                    _ if beside.iter().any(|one| one.name == name) => "ephemeralContainers",
+                    _ if ephemeral.iter().any(|one| one.name == name) => "ephemeralContainers",
                     _ => "containers",
                 };
                 container_reference(pod, list, name)
             }
             None => coracle_client::recorder::reference(pod),
         };
-        let kind = if tone == Tone::Normal { "Normal" } else { "Warning" };
-        self.recorder.emit(about, kind, reason, "", message);
+        self.recorder.emit(about, event_type.as_str(), reason, "", message);
     }
 
     /// What the node knows of a pod.
@@ -118,7 +110,7 @@ impl Context {
         }
     }
 
-    /// The ConfigMaps and Secrets that a pod names, as they were not longer ago than `age`.
+    /// The ConfigMaps and Secrets that a pod names, read not longer ago than `age`.
     pub async fn named(&self, pod: &Pod, age: Duration) -> Result<Lookup, String> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let (maps, secrets) = crate::spec::references::references(pod);

@@ -1,17 +1,17 @@
-//! The demo application: a small HTTP server that can be told to be slow, unready or dead.
+//! The demo application: a small HTTP server that can be made slow, unready or dead.
 //!
 //! | path | answer |
 //! |---|---|
 //! | `/` | a line with version and host |
 //! | `/version` | the version |
 //! | `/health/live` | 200 |
-//! | `/health/ready` | 200 once ready, 503 before, while draining, and when told to fail |
+//! | `/health/ready` | 200 once ready, 503 before, while draining, and when it was made to fail |
 //! | `/health/fail?ready=true` or `false` | makes it fail from now on, or not any more |
 //! | `/env` | its environment |
 //! | `/work?ms=100` | answers after that long |
 //! | `/crash` | ends the process with code 1 |
 //!
-//! Told by environment: `PORT` (3000), `DEMO_VERSION`, `DEMO_READY_DELAY_MS` (0), `DEMO_FAIL_READY` (false),
+//! Settings in the environment: `PORT` (3000), `DEMO_VERSION`, `DEMO_READY_DELAY_MS` (0), `DEMO_FAIL_READY` (false),
 //! `DEMO_DRAIN_MS` (1000). At SIGTERM it says that it is not ready, serves on for the drain, and ends with 0. It writes a
 //! line for its start, its end and each request, probes aside: something for `logs` to show.
 
@@ -93,7 +93,7 @@ async fn serve() -> std::io::Result<()> {
         let connection = connection.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            // A client that hangs up in the middle is its own affair.
+            // An error says that the client hung up in the middle of a request.
             let _ = connection.await;
         });
     }
@@ -102,7 +102,7 @@ async fn serve() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Writes a line. That nobody reads any more is no reason to end.
+/// Writes a line. If nobody reads the output any more, the program goes on.
 fn log(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

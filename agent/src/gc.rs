@@ -1,5 +1,5 @@
-//! Removing what belongs to no pod any more. Nothing is removed because somebody forgot it: only what the API says is
-//! gone.
+//! Removing what belongs to no pod any more. Only the API says which pods are gone: that the agent does not know of a pod is
+//! no reason to remove anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

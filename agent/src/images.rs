@@ -23,7 +23,7 @@ pub struct Images {
     failed: Mutex<HashMap<(String, String), Failed>>,
     /// Pulls that are under way, by image: pods that want the same wait for the same pull.
     pulls: Mutex<HashMap<String, Pull>>,
-    /// Whether one has come since somebody asked.
+    /// Whether one has been pulled since [`Images::have_changed`] was last called.
     changed: AtomicBool,
 }
 

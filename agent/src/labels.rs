@@ -1,5 +1,5 @@
-//! What stands on everything that an agent makes. By these labels it finds what runs, after a crash too; what ran is told
-//! by the pod's own status. They are set in the call that makes a thing, so nothing ever exists without them.
+//! The labels on everything that an agent makes. By them it finds what runs, after a crash too; what has run stands in the
+//! pod's status. They are set in the call that makes a thing, so nothing ever exists without them.
 
 use std::collections::BTreeMap;
 

@@ -9,14 +9,26 @@
 //!                     '------- events -----+--- probes <------------------------'
 //! ```
 //!
-//! Labels on containers say what runs, the status of a pod says what ran: an agent that is killed finds its pods again and
-//! goes on.
+//! The files stand in floors; each needs only those below it:
+//!
+//! ```text
+//!  lib                                                        wires
+//!  manager, node, streams, pod/{worker, start, stop}, probe   effects
+//!  pod/{step, status, phase, resize, ...}                     decisions about a pod: pure
+//!  context, images, objects, tokens, pod_requests             what all pods of the node share
+//!  env, volumes, resources, security                          what containers get: pure
+//!  runtime (docker, sim, disk), helper, image                 the engine
+//!  spec, labels, times, network                               data and facts
+//! ```
+//!
+//! Labels on containers say what runs, the status of a pod says what has run: by these an agent that was killed finds its pods
+//! again and goes on.
 
-mod claims;
 pub mod config;
 mod context;
 mod env;
 mod error;
+mod event_type;
 mod gc;
 pub mod helper;
 mod image;
@@ -27,6 +39,7 @@ pub mod network;
 mod node;
 mod objects;
 mod pod;
+mod pod_requests;
 mod probe;
 mod resources;
 pub mod runtime;
@@ -123,7 +136,7 @@ async fn begin(client: Arc<dyn Client>, config: AgentConfig, clock: Clock) -> Re
         network,
         addresses: Addresses::new(slice),
         files,
-        claims: claims::Claims::new(&config.size),
+        requests: pod_requests::PodRequests::new(&config.size),
         objects: objects::Objects::default(),
         images: images::Images::default(),
         tokens: tokens::Tokens::default(),
@@ -146,7 +159,7 @@ pub async fn cleanup(
     roots: &[PathBuf],
 ) -> Result<runtime::Removed, runtime::Error> {
     let owner = labels::Owner { cluster: mark.cluster.clone(), node: node.map(str::to_owned) };
-    // The files go too where the engine refuses something, and what could not be removed is told.
+    // The files are removed even where the engine refuses something; its error is answered afterwards.
     let removed = runtime.clean_up(&owner, &mark.authority).await;
     runtime.remove_files(&owner, roots).await?;
     removed

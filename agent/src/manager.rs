@@ -27,14 +27,14 @@ use crate::spec::is_terminal;
 /// How long the engine may take to show all containers.
 const SURVEY: Duration = Duration::from_secs(120);
 /// Waits before a worker that panicked is replaced: the first, and the longest.
-const REPLACE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+const REPLACE_AFTER: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
 /// The workers of a node. Dropped, it takes every task of the node with it: nothing is started after that.
 struct Manager {
     ctx: Arc<Context>,
     pods: BTreeMap<String, Managed>,
     workers: JoinSet<()>,
-    /// Whose worker a task is, by uid.
+    /// The uid of the pod whose worker a task is.
     worker_of: HashMap<task::Id, String>,
     /// Removals of containers whose pods are gone.
     removals: JoinSet<()>,
@@ -82,12 +82,12 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
 impl Manager {
     async fn keep(&mut self) {
         let mut backoff = self.ctx.backoff(Duration::from_millis(50), Duration::from_secs(5));
-        let (events, mut heard) = mpsc::channel(1024);
+        let (events, mut engine_events) = mpsc::channel(1024);
         let listener = tokio::spawn(listen(self.ctx.clone(), events));
         let _listener = AbortOnDropHandle::new(listener);
         let mut since = None;
         loop {
-            let broken = self.follow(&mut since, &mut heard, &mut backoff).await;
+            let broken = self.follow(&mut since, &mut engine_events, &mut backoff).await;
             match broken {
                 Err(Error::Expired { .. }) => since = None,
                 Err(error) => tracing::debug!(%error, "the watch of pods broke off; resuming"),
@@ -101,7 +101,7 @@ impl Manager {
     async fn follow(
         &mut self,
         since: &mut Option<Revision>,
-        heard: &mut mpsc::Receiver<Option<ContainerEvent>>,
+        engine_events: &mut mpsc::Receiver<Option<ContainerEvent>>,
         backoff: &mut Backoff,
     ) -> Result<(), Error> {
         let interest = gc::interest(&self.ctx);
@@ -128,7 +128,7 @@ impl Manager {
                         Event::Bookmark(_) => {}
                     }
                 }
-                Some(event) = heard.recv() => match event {
+                Some(event) = engine_events.recv() => match event {
                     Some(event) => {
                         if let Some(pod) = self.pods.get(&event.uid) {
                             pod.inbox.event(event);
@@ -165,7 +165,7 @@ impl Manager {
             self.take(pod, at, own);
         }
         for (uid, managed) in &mut self.pods {
-            // A list from before what is known of a pod says nothing about it.
+            // A list that is older than what is known of a pod says nothing about it.
             if !known.contains(uid) && managed.revision <= revision {
                 managed.gone = true;
                 managed.inbox.gone();
@@ -265,7 +265,7 @@ impl Manager {
             return;
         }
         let (sender, inbox) = worker::inbox();
-        let replace = self.ctx.backoff(REPLACE.0, REPLACE.1);
+        let replace = self.ctx.backoff(REPLACE_AFTER.0, REPLACE_AFTER.1);
         let work = worker::run(self.ctx.clone(), pod.clone(), found, inbox);
         self.pods.insert(uid.clone(), Managed { pod, revision, gone: false, inbox: sender, replace });
         let task = self.workers.spawn(work);

@@ -9,8 +9,7 @@ use std::str::FromStr;
 use parking_lot::Mutex;
 
 /// The second number of the subnets tried, in order: the first that collides with nothing is taken. 10.88 is the
-/// default; podman likes it too, hence the others.
-/// 10.96 to 10.111 are left to Services.
+/// default; podman uses it, too, so there are others. 10.96 to 10.111 are left to Services.
 const CANDIDATES: [std::ops::RangeInclusive<u8>; 2] = [88..=95, 112..=126];
 
 /// A range of IPv4 addresses, such as `10.88.0.0/16`.
@@ -104,7 +103,7 @@ pub struct Addresses {
 struct Known {
     /// Which pod has which, by the pod's uid.
     held: BTreeMap<Ipv4Addr, String>,
-    /// What the engine says is in use by somebody whom we do not know; tried again when nothing else is left.
+    /// Addresses that the engine says are in use, though by no pod of the node. Tried again when nothing else is left.
     foreign: BTreeSet<Ipv4Addr>,
 }
 
@@ -140,7 +139,7 @@ impl Addresses {
         Some(free)
     }
 
-    /// Gives a pod's address back. One that is another's by now stays the other's.
+    /// Gives a pod's address back. If another pod has it by now, nothing changes.
     pub fn free(&self, address: Ipv4Addr, uid: &str) {
         let mut known = self.known.lock();
         if known.held.get(&address).is_some_and(|holder| holder == uid) {

@@ -41,7 +41,7 @@ impl Objects {
         Ok(object)
     }
 
-    /// Forgets what nobody has asked for in a while.
+    /// Forgets what has not been asked for in a while.
     pub fn sweep(&self, age: Duration) {
         let old = |read: &Read| read.at.elapsed() > age;
         // What is being read is in use.

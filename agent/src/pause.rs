@@ -1,4 +1,4 @@
-//! What a sandbox runs: nothing, until it is asked to end.
+//! The program of a sandbox: it does nothing until it is asked to end.
 //!
 //! Where the containers of a pod share one process namespace, this is its process 1: a process that loses its
 //! parent there becomes its child, and stays in the table of processes until this program has collected it.
@@ -8,7 +8,7 @@ use rustix::process::{WaitOptions, wait};
 /// Waits for a signal that asks it to end, and collects orphans meanwhile. Never answers otherwise.
 ///
 /// # Errors
-/// Signals cannot be heard.
+/// Signals cannot be received.
 pub fn main() -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -15,7 +15,7 @@ pub struct User {
     pub groups: Vec<i64>,
 }
 
-/// Whom a container runs as; or why it must not, in upstream's words. `image_user` is what its image asks for.
+/// The user that a container runs as; or why it must not run, in upstream's words. `image_user` is what its image asks for.
 pub fn user(pod: &Pod, container: &Container, image_user: &str) -> Result<User, String> {
     let of_pod = pod.spec.as_ref().and_then(|spec| spec.security_context.clone()).unwrap_or_default();
     let own = container.security_context.clone().unwrap_or_default();

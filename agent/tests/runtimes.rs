@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use coracle_agent::labels::{Identity, Mark, Owner};
 use coracle_agent::runtime::{
-    Container, ContainerSpec, Error, File, Files, Happened, MountSource, NetworkMode, PodFile, Removed,
+    Container, ContainerSpec, Error, EventKind, File, Files, MountSource, NetworkMode, PodFile, Removed,
     Runtime, Share, State, Streams, VolumeContent, VolumeSpec,
 };
 use coracle_agent::sim::SimRuntime;
@@ -62,8 +62,8 @@ async fn keeps_its_promises(runtime: Arc<dyn Runtime>, cluster: &str, on_disk: b
     runtime.start(&id).await.unwrap();
     let heard = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap();
     assert_eq!(
-        (heard.id.as_str(), heard.uid.as_str(), heard.what),
-        (id.as_str(), "0123456789", Happened::Started)
+        (heard.id.as_str(), heard.uid.as_str(), heard.kind),
+        (id.as_str(), "0123456789", EventKind::Started)
     );
     assert!(runtime.inspect(&id).await.unwrap().unwrap().state.is_running());
     let done = runtime.exec(&id, &["echo".into(), "hi".into()], 100, PATIENCE).await.unwrap();
@@ -95,7 +95,7 @@ async fn keeps_its_promises(runtime: Arc<dyn Runtime>, cluster: &str, on_disk: b
     assert_eq!(runtime.inspect(&id).await.unwrap(), None);
     runtime.ended(&id).await.expect("what is gone does not run");
     let gone = tokio::time::timeout(PATIENCE, async {
-        while events.next().await.expect("events go on").what != Happened::Removed {}
+        while events.next().await.expect("events go on").kind != EventKind::Removed {}
     });
     gone.await.expect("the removal is heard");
 

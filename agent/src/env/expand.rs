@@ -33,7 +33,7 @@ pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
 /// The same, where every reference must lead to something.
 ///
 /// # Errors
-/// Which do not, in upstream's words.
+/// Which references do not, in upstream's words.
 pub fn expand_all(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let missing = RefCell::new(BTreeSet::new());
     let expanded = expand(text, |name| {

@@ -19,7 +19,7 @@ pub struct Usage {
 }
 
 /// Adds up what the files below a folder take on their disk: holes take nothing, a file with two names counts once,
-/// links and other file systems are not followed. Stops once it is more than `limit`: nobody needs to know how much more.
+/// links and other file systems are not followed. Stops once it is more than `limit`.
 ///
 /// # Errors
 /// The folder itself cannot be read.

@@ -1,5 +1,5 @@
-//! What an agent has done by a container of this program's own image, because it cannot do it itself: an agent need not
-//! be root, and need not see the engine's processes. Such a container does one job as root and is removed by the engine.
+//! Jobs that an agent may be unable to do itself, because it need not be root and need not see the engine's processes. A
+//! container of this program's own image does one job as root, and is then removed by the engine.
 //!
 //! ```text
 //!  agent --Job--> runtime: a container that runs `coracle helper WORDS` --> main: the same Job, done inside
@@ -87,7 +87,7 @@ impl Job {
 /// Does a job; what runs inside a helper.
 ///
 /// # Errors
-/// The words are no job, or it cannot be done.
+/// The arguments name no job, or it cannot be done.
 pub fn main(words: &[String]) -> io::Result<()> {
     let job = Job::read(words);
     let job =

@@ -20,7 +20,7 @@ const HELPER_IMAGE: &str = "coracle.dev/helper:1";
 /// The images of the demo application.
 pub const DEMO_IMAGES: [&str; 3] = ["coracle.dev/demo:v1", "coracle.dev/demo:v2", "coracle.dev/demo:broken"];
 
-/// The user that the demo application runs as: nobody of the machine's.
+/// The user that the demo application runs as: no user of the machine has this number.
 const DEMO_USER: &str = "65532:65532";
 /// The label by which an image knows the executable that it was made of.
 const PROGRAM: &str = "coracle.dev/program";
@@ -30,12 +30,12 @@ static MAKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Makes the image of sandboxes, if it is not there.
 pub async fn ensure(runtime: &dyn Runtime) -> Result<(), Error> {
-    let _turn = MAKING.lock().await;
+    let _guard = MAKING.lock().await;
     if runtime.image(PAUSE_IMAGE).await?.is_some() {
         return Ok(());
     }
-    let (program, print) = read().await.map_err(unreadable)?;
-    let changes = [entrypoint("pause"), format!("LABEL {PROGRAM}={print}")];
+    let (program, fingerprint) = read().await.map_err(unreadable)?;
+    let changes = [entrypoint("pause"), format!("LABEL {PROGRAM}={fingerprint}")];
     runtime.import(PAUSE_IMAGE, program, &changes).await?;
     Ok(())
 }
@@ -70,18 +70,18 @@ async fn of_this_program(
     reference: &str,
     mut changes: Vec<String>,
 ) -> Result<Image, Error> {
-    let print = program::fingerprint().map_err(unreadable)?;
-    let ours = |image: &Image| image.labels.get(PROGRAM) == Some(&print);
+    let fingerprint = program::fingerprint().map_err(unreadable)?;
+    let ours = |image: &Image| image.labels.get(PROGRAM) == Some(&fingerprint);
     if let Some(here) = runtime.image(reference).await?.filter(ours) {
         return Ok(here);
     }
-    let _turn = MAKING.lock().await;
+    let _guard = MAKING.lock().await;
     // Whoever had the turn before may have made it.
     if let Some(here) = runtime.image(reference).await?.filter(ours) {
         return Ok(here);
     }
-    let (program, print) = read().await.map_err(unreadable)?;
-    changes.push(format!("LABEL {PROGRAM}={print}"));
+    let (program, fingerprint) = read().await.map_err(unreadable)?;
+    changes.push(format!("LABEL {PROGRAM}={fingerprint}"));
     runtime.import(reference, program, &changes).await?;
     let made = runtime.image(reference).await?;
     made.ok_or_else(|| Error::NotFound(format!("{reference} is gone as soon as it was made")))

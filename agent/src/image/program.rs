@@ -13,7 +13,7 @@ use super::tar::Tar;
 /// The running executable; works also after it was replaced on disk.
 const SELF: &str = "/proc/self/exe";
 
-/// What tells one build of the executable from another.
+/// A text that differs from build to build of the executable.
 pub fn fingerprint() -> io::Result<String> {
     let meta = fs::metadata(SELF)?;
     Ok(format!("{:x}-{:x}-{:x}", meta.len(), meta.mtime(), meta.mtime_nsec()))

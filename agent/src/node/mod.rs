@@ -58,7 +58,7 @@ pub async fn register(
 /// # Errors
 /// The API does not answer, or refuses.
 pub async fn report_first(ctx: &Context) -> Result<(), StartError> {
-    Ok(beat(ctx, &mut EngineInfo::default(), true).await?)
+    Ok(report(ctx, &mut EngineInfo::default(), true).await?)
 }
 
 /// Renews the lease, and looks at the status now and then, until the node stops.
@@ -80,7 +80,7 @@ pub async fn keep_alive(ctx: Arc<Context>, stop: CancellationToken) {
             ctx.objects.sweep(ctx.config.timing.refresh * 4);
         }
         let renewed =
-            tokio::time::timeout(ctx.config.timing.lease_duration, beat(&ctx, &mut known, look)).await;
+            tokio::time::timeout(ctx.config.timing.lease_duration, report(&ctx, &mut known, look)).await;
         match renewed {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(node = ctx.config.node, %error, "cannot report"),
@@ -89,7 +89,7 @@ pub async fn keep_alive(ctx: Arc<Context>, stop: CancellationToken) {
     }
 }
 
-async fn beat(ctx: &Context, known: &mut EngineInfo, look: bool) -> Result<(), Error> {
+async fn report(ctx: &Context, known: &mut EngineInfo, look: bool) -> Result<(), Error> {
     lease::renew(ctx).await?;
     if look {
         let ready = known.refresh(ctx).await;

@@ -32,7 +32,7 @@ const TRIES: usize = 16;
 /// From how many free slices one is chosen after a conflict: few, so that slices stay together.
 const CHOICE: usize = 16;
 
-/// What a Node says of its slice. The rest of it is not read: a large cluster has many Nodes.
+/// The part of a Node that is about its slice. The rest is not decoded, since a large cluster has many Nodes.
 #[derive(Debug, Default, Deserialize)]
 struct Said {
     metadata: Metadata,
@@ -109,7 +109,7 @@ pub async fn agree(
     Err(StartError::SlicesContested)
 }
 
-/// The slice that a node tries first, if it was told one.
+/// The slice that a node tries first, if its configuration names one.
 pub fn preferred(config: &AgentConfig, whole: Subnet) -> Option<Subnet> {
     whole.slice(config.slice?)
 }

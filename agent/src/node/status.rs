@@ -24,7 +24,8 @@ const IMAGES: usize = 50;
 /// asked what it is and which images it has.
 const WRITE_EVERY: Duration = Duration::from_secs(300);
 
-/// What was last heard of the engine. To ask it is dear: it counts its containers and weighs its images for the answer.
+/// What the engine has last said of itself. It is not asked more often than needed: for its answer it counts all containers and
+/// adds up all images.
 #[derive(Default)]
 pub struct EngineInfo {
     info: Info,
@@ -67,7 +68,7 @@ pub fn size(size: &Size) -> Value {
     })
 }
 
-/// A condition's type, word and text while all is well, and which value says so.
+/// Type, status, reason and message of each condition while all is well.
 const CONDITIONS: [(&str, &str, &str, &str); 4] = [
     ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
     ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),

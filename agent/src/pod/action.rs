@@ -1,9 +1,9 @@
 //! What a step may ask for.
 
-use crate::context::Tone;
+use crate::event_type::EventType;
 use crate::runtime::Limits;
 
-/// Something to be done. The worker does it and says when it is over.
+/// Something to be done by the worker.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Mount the volumes, take an address, start the sandbox.
@@ -25,7 +25,7 @@ pub enum Action {
         /// The wait that will follow its end, in seconds.
         backoff: u64,
     },
-    /// Give up what is being started.
+    /// Give up a start that is under way.
     Cancel {
         /// The container's name, or that of the sandbox.
         name: String,
@@ -50,26 +50,26 @@ pub enum Action {
         /// From now on.
         limits: Limits,
     },
-    /// Remove a container that nobody needs any more.
+    /// Remove a container that is not needed any more.
     Remove {
         /// Its name.
         name: String,
         /// Its id.
         id: String,
     },
-    /// Say something, once.
-    Tell {
+    /// Emit an event, once.
+    Emit {
         /// About this container; `None`: the pod.
         container: Option<String>,
-        /// What it is told once for: a container's id, or a reason.
+        /// What the event is emitted once for: a container's id, or a reason.
         once: String,
         /// Whether it is ordinary.
-        tone: Tone,
-        /// A word.
+        event_type: EventType,
+        /// The event's reason: one word.
         reason: &'static str,
-        /// A sentence.
+        /// The event's message.
         message: String,
     },
-    /// All is over: let the API forget the pod.
+    /// Nothing of the pod runs here any more: the API may remove it.
     Finish,
 }

@@ -20,7 +20,7 @@ const SAFE: [&str; 12] = [
     "net.ipv4.tcp_wmem",
 ];
 
-/// Why a pod is refused, as a word and in upstream's words.
+/// Why a pod is refused: reason and message, as upstream's.
 pub fn refusal(pod: &Pod) -> Option<(&'static str, String)> {
     let spec = pod.spec.as_ref()?;
     let context = spec.security_context.as_ref()?;

@@ -1,5 +1,5 @@
-//! The pod's conditions, in upstream's order: PodReadyToStartContainers, Initialized, Ready, ContainersReady; behind
-//! them those of others, as they were.
+//! The pod's conditions, in upstream's order: PodReadyToStartContainers, Initialized, Ready, ContainersReady; then
+//! those of others, as they were.
 //!
 //! Source: `pkg/kubelet/status/generate.go`.
 
@@ -12,17 +12,17 @@ use super::view::View;
 use crate::spec::{self, Role};
 use crate::times::rfc3339;
 
-/// A condition's word and text; no word means that all is as it should be.
-struct Verdict {
+/// A condition of the pod; without a reason where all is as it should be.
+struct Condition {
     kind: &'static str,
     holds: bool,
     reason: &'static str,
     message: String,
 }
 
-impl Verdict {
-    fn new(kind: &'static str, holds: bool, reason: &'static str, message: impl Into<String>) -> Verdict {
-        Verdict { kind, holds, reason, message: message.into() }
+impl Condition {
+    fn new(kind: &'static str, holds: bool, reason: &'static str, message: impl Into<String>) -> Condition {
+        Condition { kind, holds, reason, message: message.into() }
     }
 }
 
@@ -37,7 +37,7 @@ pub fn conditions(observed: &Observed<'_>, views: &[View<'_>], phase: &str) -> V
     let containers_ready = containers_ready(views, phase);
     let ready = ready(observed, &containers_ready);
     let ours = [
-        Verdict::new("PodReadyToStartContainers", ready_to_start, "", ""),
+        Condition::new("PodReadyToStartContainers", ready_to_start, "", ""),
         initialized(views, phase),
         ready,
         containers_ready,
@@ -50,42 +50,42 @@ pub fn conditions(observed: &Observed<'_>, views: &[View<'_>], phase: &str) -> V
     let theirs = old.iter().filter(|condition| !is_ours(&condition.type_));
     let theirs: Vec<Value> =
         theirs.map(|condition| serde_json::to_value(condition).unwrap_or_default()).collect();
-    ours.iter().chain(&resize).map(|verdict| written(observed, verdict, old)).chain(theirs).collect()
+    ours.iter().chain(&resize).map(|condition| to_json(observed, condition, old)).chain(theirs).collect()
 }
 
 /// A condition keeps the time of its last change.
-fn written(observed: &Observed<'_>, verdict: &Verdict, old: &[PodCondition]) -> Value {
-    let status = if verdict.holds { "True" } else { "False" };
-    let same = old.iter().find(|one| one.type_ == verdict.kind && one.status == status);
+fn to_json(observed: &Observed<'_>, condition: &Condition, old: &[PodCondition]) -> Value {
+    let status = if condition.holds { "True" } else { "False" };
+    let same = old.iter().find(|one| one.type_ == condition.kind && one.status == status);
     let since = same.and_then(|one| one.last_transition_time.as_ref()).map(|time| time.0);
-    let mut condition = json!({
-        "type": verdict.kind,
+    let mut written = json!({
+        "type": condition.kind,
         "status": status,
         "lastProbeTime": null,
         "lastTransitionTime": rfc3339(since.unwrap_or(observed.now)),
     });
-    if !verdict.reason.is_empty() {
-        condition["reason"] = verdict.reason.into();
+    if !condition.reason.is_empty() {
+        written["reason"] = condition.reason.into();
     }
-    if !verdict.message.is_empty() {
-        condition["message"] = verdict.message.clone().into();
+    if !condition.message.is_empty() {
+        written["message"] = condition.message.clone().into();
     }
     if let Some(generation) = observed.pod.metadata.generation {
-        condition["observedGeneration"] = generation.into();
+        written["observedGeneration"] = generation.into();
     }
-    condition
+    written
 }
 
-/// There is no such condition of a pod that has what it asks for.
-fn resizing(observed: &Observed<'_>, phase: &str) -> Option<Verdict> {
+/// The condition of a resize; `None` for a pod that has what it asks for.
+fn resizing(observed: &Observed<'_>, phase: &str) -> Option<Condition> {
     if spec::is_terminal(phase) || observed.deleted() {
         return None;
     }
     match resize::progress(observed) {
         Progress::Done => None,
-        Progress::Pending { reason, message } => Some(Verdict::new(RESIZE_PENDING, true, reason, message)),
-        Progress::Going => Some(Verdict::new(RESIZING, true, "", "")),
-        Progress::Failed(message) => Some(Verdict::new(RESIZING, true, "Error", message)),
+        Progress::Pending { reason, message } => Some(Condition::new(RESIZE_PENDING, true, reason, message)),
+        Progress::Going => Some(Condition::new(RESIZING, true, "", "")),
+        Progress::Failed(message) => Some(Condition::new(RESIZING, true, "Error", message)),
     }
 }
 
@@ -93,9 +93,9 @@ fn names(names: &[&str]) -> String {
     format!("[{}]", names.join(" "))
 }
 
-fn initialized(views: &[View<'_>], phase: &str) -> Verdict {
+fn initialized(views: &[View<'_>], phase: &str) -> Condition {
     if phase == "Succeeded" {
-        return Verdict::new("Initialized", true, "PodCompleted", "");
+        return Condition::new("Initialized", true, "PodCompleted", "");
     }
     let incomplete = |view: &&View<'_>| match view.role {
         Role::Init => !view.ready,
@@ -106,25 +106,25 @@ fn initialized(views: &[View<'_>], phase: &str) -> Verdict {
         views.iter().filter(incomplete).map(|view| view.container.name.as_str()).collect();
     let begun = views.iter().any(|view| view.role == Role::Main && view.was_tried());
     if incomplete.is_empty() || begun {
-        return Verdict::new("Initialized", true, "", "");
+        return Condition::new("Initialized", true, "", "");
     }
     let message = format!("containers with incomplete status: {}", names(&incomplete));
-    Verdict::new("Initialized", false, "ContainersNotInitialized", message)
+    Condition::new("Initialized", false, "ContainersNotInitialized", message)
 }
 
-fn containers_ready(views: &[View<'_>], phase: &str) -> Verdict {
+fn containers_ready(views: &[View<'_>], phase: &str) -> Condition {
     const KIND: &str = "ContainersReady";
     match phase {
-        "Succeeded" => return Verdict::new(KIND, false, "PodCompleted", ""),
-        "Failed" => return Verdict::new(KIND, false, "PodFailed", ""),
+        "Succeeded" => return Condition::new(KIND, false, "PodCompleted", ""),
+        "Failed" => return Condition::new(KIND, false, "PodFailed", ""),
         _ => {}
     }
     let unready = views.iter().filter(|view| matches!(view.role, Role::Sidecar | Role::Main) && !view.ready);
     let unready: Vec<&str> = unready.map(|view| view.container.name.as_str()).collect();
     if unready.is_empty() {
-        return Verdict::new(KIND, true, "", "");
+        return Condition::new(KIND, true, "", "");
     }
-    Verdict::new(
+    Condition::new(
         KIND,
         false,
         "ContainersNotReady",
@@ -132,9 +132,9 @@ fn containers_ready(views: &[View<'_>], phase: &str) -> Verdict {
     )
 }
 
-fn ready(observed: &Observed<'_>, containers: &Verdict) -> Verdict {
+fn ready(observed: &Observed<'_>, containers: &Condition) -> Condition {
     if !containers.holds {
-        return Verdict::new("Ready", false, containers.reason, containers.message.clone());
+        return Condition::new("Ready", false, containers.reason, containers.message.clone());
     }
     let old =
         observed.pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
@@ -153,7 +153,7 @@ fn ready(observed: &Observed<'_>, containers: &Verdict) -> Verdict {
         }
     }
     if unmet.is_empty() {
-        return Verdict::new("Ready", true, "", "");
+        return Condition::new("Ready", true, "", "");
     }
-    Verdict::new("Ready", false, "ReadinessGatesNotReady", unmet.join(", "))
+    Condition::new("Ready", false, "ReadinessGatesNotReady", unmet.join(", "))
 }

@@ -10,8 +10,8 @@ use crate::probe::{Outcome, http};
 
 /// How much of a hook's output is kept for its error.
 const OUTPUT: usize = 10 * 1024;
-/// How long a command of a hook may take where nobody gives it up before: a hook has no time of its own, but the grace
-/// period of its pod or the end of its container end it.
+/// How long a command of a hook may take: practically without limit, as upstream. It ends earlier with the grace period of its
+/// pod, or with its container.
 const COMMAND: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long a request of a hook may take.
 const REQUEST: Duration = Duration::from_secs(30);

@@ -1,5 +1,5 @@
-//! What ran. Containers found by label say what runs; of those that somebody else removed or started anew, the worker
-//! keeps what it saw, and after a restart of the agent the pod's own status tells it again. Pure.
+//! What has run: attempts of containers that the engine does not show any more, because somebody else removed them or started
+//! them anew. The worker keeps what it saw of them; after a restart of the agent they are read from the pod's status. Pure.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ pub type Attempts = BTreeMap<String, Vec<Record>>;
 const KILLED: i64 = 137;
 const UNSEEN: &str = "The container could not be located when the pod was terminated";
 
-/// How a container ended, as an event told it.
+/// How a container ended, as an event of the engine says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// What its first process answered.
+    /// The exit code of its first process.
     pub code: i64,
     /// When.
     pub at: Timestamp,
@@ -32,7 +32,7 @@ pub fn vanished(record: &mut Record, end: Option<End>, now: Timestamp) {
     ended_unseen(record, end, now, true);
 }
 
-/// Notes the end of a run that can be looked at no more; `by_force`: the container went with it.
+/// Notes how a run ended that cannot be inspected any more. `by_force`: its container was removed, too.
 fn ended_unseen(record: &mut Record, end: Option<End>, now: Timestamp, by_force: bool) {
     let State::Running { started } = record.state else { return };
     let end = end.filter(|end| end.at >= started);
@@ -71,10 +71,10 @@ pub fn split(known: &Record, seen: &mut Record, end: Option<End>) -> Record {
 /// label counts.
 pub fn recall(found: &mut Attempts, pod: &Pod, now: Timestamp) {
     let Some(status) = &pod.status else { return };
-    let told = status.container_statuses.iter().chain(&status.init_container_statuses);
-    for told in told.chain(&status.ephemeral_container_statuses).flatten() {
-        let attempts = found.entry(told.name.clone()).or_default();
-        for remembered in remembered(told) {
+    let reported = status.container_statuses.iter().chain(&status.init_container_statuses);
+    for reported in reported.chain(&status.ephemeral_container_statuses).flatten() {
+        let attempts = found.entry(reported.name.clone()).or_default();
+        for remembered in remembered(reported) {
             recall_one(attempts, remembered, now);
         }
         attempts.sort_by_key(|record| (record.attempt, record.begun));
@@ -106,7 +106,7 @@ fn recall_one(attempts: &mut Vec<Record>, mut remembered: Record, now: Timestamp
     }
 }
 
-/// The times by which runs are told from each other; a status has whole seconds. `None` where the end is not known yet.
+/// The times by which runs are distinguished; a status has whole seconds. `None` where the end is not known yet.
 fn in_seconds(state: &State) -> (Option<i64>, Option<i64>) {
     match state {
         State::Created => (None, None),
@@ -117,13 +117,13 @@ fn in_seconds(state: &State) -> (Option<i64>, Option<i64>) {
     }
 }
 
-/// What a status tells of one container: the latest attempt, and the one before.
-fn remembered(told: &ContainerStatus) -> Vec<Record> {
-    let restarts = u32::try_from(told.restart_count).unwrap_or(0);
+/// What a status says of one container: the latest attempt, and the one before.
+fn remembered(reported: &ContainerStatus) -> Vec<Record> {
+    let restarts = u32::try_from(reported.restart_count).unwrap_or(0);
     let id =
         |text: Option<&String>| text.and_then(|text| text.split_once("://")).map(|(_, id)| id.to_owned());
-    let newest = id(told.container_id.as_ref());
-    let last = told.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let newest = id(reported.container_id.as_ref());
+    let last = reported.last_state.as_ref().and_then(|state| state.terminated.as_ref());
     let mut records = Vec::new();
     let mut push = |id: Option<String>, attempt: u32, state: Option<(State, String, bool)>| {
         let (Some(id), Some((state, message, unseen))) = (id, state) else { return };
@@ -138,9 +138,9 @@ fn remembered(told: &ContainerStatus) -> Vec<Record> {
             attempt,
             backoff: backoff::after(attempt),
             created,
-            // A status tells whole seconds, cut off: it began within the second.
+            // The times of a status are cut to whole seconds: it began within that second.
             begun: later(created, SignedDuration::from_nanos(999_999_999)),
-            image_id: told.image_id.clone(),
+            image_id: reported.image_id.clone(),
             state,
             message,
             limits: Default::default(),
@@ -151,7 +151,7 @@ fn remembered(told: &ContainerStatus) -> Vec<Record> {
         });
     };
     let last_id = last.and_then(|last| id(last.container_id.as_ref()));
-    match &told.state {
+    match &reported.state {
         Some(state) if state.terminated.is_some() => {
             push(last_id, restarts.wrapping_sub(1), last.filter(|_| restarts > 0).map(exited));
             push(newest, restarts, state.terminated.as_ref().map(exited));
@@ -171,16 +171,16 @@ fn remembered(told: &ContainerStatus) -> Vec<Record> {
     records
 }
 
-fn exited(told: &ContainerStateTerminated) -> (State, String, bool) {
-    let reason = told.reason.as_deref().unwrap_or_default();
-    let message = told.message.clone().unwrap_or_default();
+fn exited(reported: &ContainerStateTerminated) -> (State, String, bool) {
+    let reason = reported.reason.as_deref().unwrap_or_default();
+    let message = reported.message.clone().unwrap_or_default();
     let time =
         |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| time.as_ref().map(|t| t.0);
-    let started = time(&told.started_at).filter(|at| *at > Timestamp::UNIX_EPOCH);
-    let finished = time(&told.finished_at).or(started).unwrap_or(Timestamp::UNIX_EPOCH);
+    let started = time(&reported.started_at).filter(|at| *at > Timestamp::UNIX_EPOCH);
+    let finished = time(&reported.finished_at).or(started).unwrap_or(Timestamp::UNIX_EPOCH);
     let failed = reason == "StartError";
     let state = State::Exited {
-        code: i64::from(told.exit_code),
+        code: i64::from(reported.exit_code),
         oom: reason == "OOMKilled",
         started: started.filter(|_| !failed),
         finished,
@@ -306,12 +306,13 @@ mod tests {
             ),
         ];
         for (case, (id, restarts, state, last), present, expected) in cases {
-            let mut told = json!({"name": "c", "restartCount": restarts, "state": state, "lastState": last,
+            let mut reported = json!({"name": "c", "restartCount": restarts, "state": state, "lastState": last,
                 "image": "i", "imageID": "i", "ready": false});
             if !id.is_empty() {
-                told["containerID"] = json!(format!("docker://{id}"));
+                reported["containerID"] = json!(format!("docker://{id}"));
             }
-            let pod: Pod = serde_json::from_value(json!({"status": {"containerStatuses": [told]}})).unwrap();
+            let pod: Pod =
+                serde_json::from_value(json!({"status": {"containerStatuses": [reported]}})).unwrap();
             let mut attempts = Attempts::new();
             if !present.is_empty() {
                 attempts.insert("c".into(), present);
@@ -330,7 +331,7 @@ mod tests {
         assert_eq!((before.attempt, before.gone, before.unseen), (3, true, false));
         assert_eq!(before.state, ended(143, 1, 8));
         assert_eq!((seen.attempt, seen.backoff), (4, 10));
-        // An end from before it began tells nothing of it.
+        // An end from before it began is not its end.
         let before = split(&known, &mut seen, Some(End { code: 1, at: at(0) }));
         assert_eq!((before.unseen, before.state), (true, ended(137, 1, 9)));
     }

@@ -24,7 +24,7 @@ mod view;
 pub mod worker;
 
 #[cfg(test)]
-mod step_tests;
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -56,15 +56,15 @@ pub struct Record {
     pub state: State,
     /// Its termination message, once it has ended.
     pub message: String,
-    /// What it may use, as the engine shows it.
+    /// What resources it may use, as the engine shows it.
     pub limits: Limits,
     /// The signal that asks it to end.
     pub stop_signal: String,
     /// Whether the engine does not have it any more, or has started it anew since: this is what is remembered of it.
     pub gone: bool,
-    /// Whether nobody saw how it ended.
+    /// Whether its end was not seen, so that its exit code is not known.
     pub unseen: bool,
-    /// Whether it was ended by a signal that is not the agent's: whoever sent it may start it again.
+    /// Whether a signal ended it that the agent did not send. Whoever sent it may start it again, as `docker restart` does.
     pub interrupted: bool,
 }
 
@@ -74,7 +74,7 @@ impl Record {
         format!("docker://{}", self.id)
     }
 
-    /// When it is known that nobody starts it again, after somebody else's signal has ended it.
+    /// For one that somebody else's signal has ended: until when the agent waits whether it is started again.
     pub fn settled(&self) -> Option<Timestamp> {
         match self.state {
             State::Exited { finished, .. } if self.interrupted => Some(seconds_later(finished, SETTLED)),
@@ -110,7 +110,7 @@ pub enum Busy {
     Resizing,
     /// It is being stopped, and killed at the deadline.
     Stopping {
-        /// When patience ends.
+        /// When it is killed.
         deadline: Timestamp,
     },
 }
@@ -118,23 +118,23 @@ pub enum Busy {
 /// Why a container (or the sandbox) could not be started, and when to try again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
-    /// A word, such as `ErrImagePull`; empty where only an event tells.
+    /// The reason in the status, such as `ErrImagePull`; empty where only an event says it.
     pub reason: String,
-    /// A text.
+    /// The message in the status.
     pub message: String,
-    /// Not before.
+    /// When it may be tried again.
     pub until: Timestamp,
 }
 
-/// What a container's probes have said.
+/// What a container's probes have found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Health {
-    /// The readiness probe's word; `None` before the first.
+    /// The result of the readiness probe; `None` before the first.
     pub ready: Option<bool>,
     /// Whether the startup probe has succeeded.
     pub started: bool,
-    /// The probe that gave the container up, `liveness` or `startup`.
-    pub given_up: Option<&'static str>,
+    /// The probe that has failed for good, `liveness` or `startup`: the container is to be restarted.
+    pub failed_probe: Option<&'static str>,
 }
 
 /// All that [`step::step`] may look at.
@@ -160,7 +160,7 @@ pub struct Observed<'a> {
     pub room: Room,
     /// Why the pod is evicted, if it is.
     pub evicted: Option<&'a str>,
-    /// What probes said, by container id.
+    /// What probes have found, by container id.
     pub health: &'a BTreeMap<String, Health>,
     /// The pod's address.
     pub address: Option<Ipv4Addr>,

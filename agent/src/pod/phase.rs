@@ -8,7 +8,7 @@ use crate::spec::{Role, is_terminal, restarts};
 use crate::times::later;
 
 /// The phase that the containers' states add up to; terminal also while a sidecar still has to be stopped.
-pub fn verdict(observed: &Observed<'_>, views: &[View<'_>]) -> &'static str {
+pub fn decide(observed: &Observed<'_>, views: &[View<'_>]) -> &'static str {
     let phase = by_states(observed, views);
     let known = observed.pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let unsettled = || {
@@ -92,21 +92,21 @@ fn again(observed: &Observed<'_>, views: &[View<'_>]) -> bool {
     })
 }
 
-/// The phase to show: a terminal one only once nothing of the pod is left but what tells of it.
-pub fn shown(observed: &Observed<'_>, verdict: &'static str) -> &'static str {
+/// The phase to show: a terminal one only once nothing of the pod runs any more.
+pub fn shown(observed: &Observed<'_>, decided: &'static str) -> &'static str {
     let known = observed.pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let left = observed.any_running() || observed.sandbox.is_some_and(|sandbox| sandbox.running);
-    if is_terminal(verdict) && left && !known.is_some_and(is_terminal) {
+    if is_terminal(decided) && left && !known.is_some_and(is_terminal) {
         if known == Some("Pending") { "Pending" } else { "Running" }
     } else {
-        verdict
+        decided
     }
 }
 
-/// The word for a pod that its node ends because it takes too much.
+/// The reason of a pod that its node ends because it uses too much.
 pub const EVICTED: &str = "Evicted";
 
-/// What is said of a pod that has run for longer than its spec allows.
+/// Reason and message of a pod that has run for longer than its spec allows.
 pub const DEADLINE: (&str, &str) =
     ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
 

@@ -25,7 +25,7 @@ pub struct Wanted {
 pub async fn report(ctx: Arc<Context>, pod: Arc<Pod>, mut wanted: watch::Receiver<Wanted>) {
     let key = Context::key(&pod);
     let uid = pod.metadata.uid.clone().unwrap_or_default();
-    // What the agent met first, the binding: all that it reports of the pod comes of it.
+    // The revision at which the agent first saw the pod, its binding, is the cause of all that it reports.
     let cause = pod.metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).map(Revision);
     let known = pod.status.as_ref().map(|status| serde_json::to_value(status).unwrap_or_default());
     let mut known = known.unwrap_or_default();
@@ -34,7 +34,7 @@ pub async fn report(ctx: Arc<Context>, pod: Arc<Pod>, mut wanted: watch::Receive
     while wanted.changed().await.is_ok() {
         loop {
             let want = wanted.borrow_and_update().clone();
-            match bring(&ctx, &key, &uid, cause, &mut known, &want, &mut finished).await {
+            match write_changes(&ctx, &key, &uid, cause, &mut known, &want, &mut finished).await {
                 Ok(true) => break,
                 // Gone, or another pod has the name: nothing left to say.
                 Ok(false) => return,
@@ -49,7 +49,7 @@ pub async fn report(ctx: Arc<Context>, pod: Arc<Pod>, mut wanted: watch::Receive
 }
 
 /// Writes what differs. `false`: the pod is gone.
-async fn bring(
+async fn write_changes(
     ctx: &Context,
     key: &Key,
     uid: &str,
@@ -101,7 +101,7 @@ const OURS: [&str; 6] = [
     conditions::RESIZING,
 ];
 
-/// The strategic merge patch from one status to another; `None` if they are equal. Conditions are told one by one, so
+/// The strategic merge patch from one status to another; `None` if they are equal. Conditions are written one by one, so
 /// that those of others, written meanwhile, stay.
 fn difference(from: &Value, to: &Value) -> Option<Value> {
     let empty = Map::new();
@@ -136,7 +136,7 @@ fn difference(from: &Value, to: &Value) -> Option<Value> {
     (!changes.is_empty()).then(|| changes.into())
 }
 
-/// A condition that also says what it does not have any more.
+/// A condition whose missing fields are null, so that a patch removes them.
 fn explicit(condition: &Value) -> Value {
     let mut condition = condition.clone();
     for key in ["reason", "message"] {

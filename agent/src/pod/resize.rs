@@ -1,7 +1,7 @@
-//! Changing what a pod's containers may use while they run: whether the node has room for it, and what is said of it. Pure.
+//! Changing what a pod's containers may use while they run: whether the node has room for it, and what is reported of it. Pure.
 //!
 //! ```text
-//!  asked for (spec) --fits?--> allocated (told in the status) --engine--> applied (read back from the engine)
+//!  asked for (spec) --fits?--> allocated (shown in the status) --engine--> applied (read back from the engine)
 //! ```
 //!
 //! Source: `pkg/kubelet/allocation`, `pkg/kubelet/lifecycle/predicate.go` and `pkg/kubelet/events/resize_events.go`.
@@ -45,7 +45,7 @@ pub fn progress(observed: &Observed<'_>) -> Progress {
         Some((container, record))
     });
     let running: Vec<_> = running.collect();
-    if running.iter().any(|(container, _)| grows(container, told(observed, &container.name)))
+    if running.iter().any(|(container, _)| grows(container, reported(observed, &container.name)))
         && let Some(pending) = pending(observed)
     {
         return pending;
@@ -66,16 +66,18 @@ pub fn wanted(observed: &Observed<'_>, container: &Container, record: &Record) -
     (kernel(&wanted) != kernel(granted)).then_some(wanted)
 }
 
-/// What the status tells of a container so far.
-fn told<'a>(observed: &Observed<'a>, name: &str) -> Option<&'a ContainerStatus> {
+/// What the status says of a container so far.
+fn reported<'a>(observed: &Observed<'a>, name: &str) -> Option<&'a ContainerStatus> {
     let status = observed.pod.status.as_ref()?;
     let lists = [&status.init_container_statuses, &status.container_statuses];
     lists.into_iter().flatten().flatten().find(|one| one.name == name)
 }
 
 /// Whether a container asks for more than was allocated to it.
-fn grows(container: &Container, told: Option<&ContainerStatus>) -> bool {
-    let Some(allocated) = told.and_then(|told| told.allocated_resources.as_ref()) else { return false };
+fn grows(container: &Container, reported: Option<&ContainerStatus>) -> bool {
+    let Some(allocated) = reported.and_then(|reported| reported.allocated_resources.as_ref()) else {
+        return false;
+    };
     let asked = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
     asked.into_iter().flatten().any(|(name, amount)| {
         let parse = |amount: &Amount| amount.0.parse::<Quantity>().ok();
@@ -91,7 +93,7 @@ fn pending(observed: &Observed<'_>) -> Option<Progress> {
         ("cpu", asked.cpu_milli, room.others.cpu_milli, room.all.cpu_milli),
         ("memory", asked.memory, room.others.memory, room.all.memory),
     ];
-    // Of two that can never fit, memory is named.
+    // If neither can ever fit, upstream names memory.
     if let Some((name, asked, _, all)) = resources.iter().rev().find(|(_, asked, _, all)| asked > all) {
         let message =
             format!("Node didn't have enough capacity: {name}, requested: {asked}, capacity: {all}");
@@ -116,7 +118,7 @@ pub fn shown(
     let asked = container.resources.clone();
     let Some(record) = record.filter(|record| record.state.is_running()) else { return (None, asked) };
     let is_pending = matches!(progress(observed), Progress::Pending { .. });
-    let old = told(observed, &container.name).filter(|_| is_pending);
+    let old = reported(observed, &container.name).filter(|_| is_pending);
     let mut resources = match old.and_then(|old| old.resources.clone()) {
         Some(before) => Some(before),
         None => asked.clone(),

@@ -10,8 +10,8 @@ use crate::spec::{self, Role};
 use crate::times::rfc3339;
 
 /// The whole status that this node answers for.
-pub fn status(observed: &Observed<'_>, views: &[View<'_>], verdict: &'static str) -> Value {
-    let phase = phase::shown(observed, verdict);
+pub fn status(observed: &Observed<'_>, views: &[View<'_>], decided: &'static str) -> Value {
+    let phase = phase::shown(observed, decided);
     let old = observed.pod.status.as_ref();
     let mut status = Map::new();
     if let Some(generation) = observed.pod.metadata.generation {
@@ -54,10 +54,10 @@ pub fn status(observed: &Observed<'_>, views: &[View<'_>], verdict: &'static str
         "containerStatuses".into(),
         mains.into_iter().map(|view| container_status(observed, view)).collect(),
     );
-    let beside = views.iter().filter(|view| view.role == Role::Ephemeral);
-    let beside: Vec<Value> = beside.map(|view| container_status(observed, view)).collect();
-    if !beside.is_empty() {
-        status.insert("ephemeralContainerStatuses".into(), beside.into());
+    let ephemeral = views.iter().filter(|view| view.role == Role::Ephemeral);
+    let ephemeral: Vec<Value> = ephemeral.map(|view| container_status(observed, view)).collect();
+    if !ephemeral.is_empty() {
+        status.insert("ephemeralContainerStatuses".into(), ephemeral.into());
     }
     status.into()
 }

@@ -1,4 +1,4 @@
-//! What to do next for a pod, and what to say of it. Pure and total: the same input gives the same answer.
+//! What to do next for a pod, and which status it has. Pure and total: the same input gives the same answer.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ pub use super::action::Action;
 use super::resize::{self, Progress};
 use super::view::{View, views};
 use super::{Busy, Observed, Record, admission, backoff, conditions, phase, status};
-use crate::context::Tone;
+use crate::event_type::EventType;
 use crate::labels::SANDBOX;
 use crate::runtime::State;
 use crate::spec::{self, Role, containers, restarts};
@@ -18,7 +18,7 @@ use crate::times::{later, rfc3339, seconds_later};
 pub struct Step {
     /// What to do.
     pub actions: Vec<Action>,
-    /// What to say.
+    /// The pod's status.
     pub status: Value,
     /// Whether nothing will be started any more.
     pub ending: bool,
@@ -32,26 +32,26 @@ pub const KEPT: usize = 2;
 ///
 /// Source: `initialRetryDelay` in `pkg/kubelet/allocation/allocation_manager.go`.
 const RESIZE_RETRY: SignedDuration = SignedDuration::from_secs(30);
-/// The shortest time in which a container may end: upstream grants it even to impatient people.
+/// The shortest grace: upstream gives a container two seconds even where less is asked for.
 const SHORTEST_GRACE: u64 = 2;
 
-/// Decides.
+/// Decides what to do next.
 pub fn step(observed: &Observed<'_>) -> Step {
     if let Some(refused) = refused(observed) {
         return refused;
     }
     let mut plan = Plan { observed, actions: Vec::new(), wake: phase::deadline(observed) };
-    // Whether the pod is over decides what its containers are shown as, and the other way round: first as it would be
-    // if it went on.
+    // What containers are shown as depends on whether the pod is over, and the other way round. So they are first shown as
+    // if the pod went on.
     let going_on = views(observed, observed.deleted());
-    let verdict = phase::verdict(observed, &going_on);
-    let ending = observed.deleted() || spec::is_terminal(verdict);
+    let decided = phase::decide(observed, &going_on);
+    let ending = observed.deleted() || spec::is_terminal(decided);
     let shown = if ending { views(observed, true) } else { going_on };
     if phase::deadline_passed(observed) {
-        plan.tell(phase::DEADLINE.0, Tone::Normal, phase::DEADLINE.0, phase::DEADLINE.1.into());
+        plan.emit(phase::DEADLINE.0, EventType::Normal, phase::DEADLINE.0, phase::DEADLINE.1.into());
     }
     if let Some(why) = observed.evicted {
-        plan.tell(phase::EVICTED, Tone::Warning, phase::EVICTED, why.into());
+        plan.emit(phase::EVICTED, EventType::Warning, phase::EVICTED, why.into());
     }
     if ending {
         plan.wind_down();
@@ -61,12 +61,12 @@ pub fn step(observed: &Observed<'_>) -> Step {
     plan.sweep();
     let status = match over_before(observed) {
         Some(status) => status,
-        None => status::status(observed, &shown, verdict),
+        None => status::status(observed, &shown, decided),
     };
     Step { actions: plan.actions, status, ending, wake: plan.wake.filter(|wake| *wake > observed.now) }
 }
 
-/// What is said of a pod that this node does not take.
+/// The step for a pod that this node refuses.
 fn refused(observed: &Observed<'_>) -> Option<Step> {
     let known = observed.pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let begun = observed.sandbox.is_some() || !observed.busy.is_empty() || !observed.containers.is_empty();
@@ -80,11 +80,17 @@ fn refused(observed: &Observed<'_>) -> Option<Step> {
         "message": format!("Pod was rejected: {message}"),
         "startTime": rfc3339(observed.accepted),
     });
-    let tell = Action::Tell { container: None, once: reason.into(), tone: Tone::Warning, reason, message };
-    Some(Step { actions: vec![tell], status, ending: true, wake: None })
+    let emit = Action::Emit {
+        container: None,
+        once: reason.into(),
+        event_type: EventType::Warning,
+        reason,
+        message,
+    };
+    Some(Step { actions: vec![emit], status, ending: true, wake: None })
 }
 
-/// The status of a pod that was over before, and of which nothing is left here to tell it by.
+/// The status of a pod that was over before, and of which nothing is left here: it stays as it is.
 fn over_before(observed: &Observed<'_>) -> Option<Value> {
     let status = observed.pod.status.as_ref()?;
     let over = status.phase.as_deref().is_some_and(spec::is_terminal);
@@ -117,7 +123,7 @@ impl Plan<'_> {
             None => return self.start_sandbox(0),
         }
         self.stop_unhealthy();
-        self.tell_resize();
+        self.emit_resize();
         let begun = containers(observed.spec())
             .any(|(container, role)| role == Role::Main && observed.current(&container.name).is_some());
         for view in views.iter().filter(|view| view.role == Role::Ephemeral && view.record.is_none()) {
@@ -136,7 +142,7 @@ impl Plan<'_> {
         }
     }
 
-    /// Whether a container runs that began before the sandbox did: the network that it is in belongs to nobody.
+    /// Whether a container runs that began before the sandbox did: the network that it is in has gone.
     fn any_cut_off(&self, since: Timestamp) -> bool {
         self.running(|_| true).iter().any(|(_, record)| record.begun < since)
     }
@@ -179,7 +185,7 @@ impl Plan<'_> {
                 }
                 State::Exited { .. } => true,
             },
-            // A new sandbox is no reason to do again what was done.
+            // A container that has ended for good does not run again only because the sandbox is new.
             None if view.role == Role::Main && self.is_done(view) => true,
             None => {
                 let attempt = observed.newest(name).map_or(0, |record| record.attempt.saturating_add(1));
@@ -196,7 +202,7 @@ impl Plan<'_> {
         code.is_some_and(|code| !restarts(self.observed.spec(), view.container, view.role, code))
     }
 
-    /// Brings what a container may use to what its spec says by now: at once, or by its restart where it asks for that.
+    /// Changes what a container may use to what its spec says now: while it runs, or by a restart where its spec asks for one.
     fn resize(&mut self, view: &View<'_>, record: &Record) {
         let observed = self.observed;
         let (name, old) = (&view.container.name, &record.limits);
@@ -226,25 +232,27 @@ impl Plan<'_> {
         self.actions.push(Action::Resize { name: name.clone(), id: record.id.clone(), limits: new });
     }
 
-    /// Tells how far a resize is, each step of it once for each wish.
-    fn tell_resize(&mut self) {
+    /// Emits an event for each stage of a resize, once for each generation of the spec.
+    fn emit_resize(&mut self) {
         let observed = self.observed;
         let old = observed.pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
         let begun = old.into_iter().find(|one| one.type_ == conditions::RESIZING);
-        let mut tell = |tone, reason: &'static str, what: &str, error: Option<&str>| {
+        let mut emit = |event_type, reason: &'static str, what: &str, error: Option<&str>| {
             let wish = observed.pod.metadata.generation.unwrap_or_default();
             let once = format!("{reason}/{wish}/{}", error.unwrap_or_default());
-            self.tell(&once, tone, reason, resize::message(observed, what, error));
+            self.emit(&once, event_type, reason, resize::message(observed, what, error));
         };
         match resize::progress(observed) {
-            Progress::Done if begun.is_some() => tell(Tone::Normal, "ResizeCompleted", "completed", None),
+            Progress::Done if begun.is_some() => {
+                emit(EventType::Normal, "ResizeCompleted", "completed", None)
+            }
             Progress::Done => {}
-            Progress::Going => tell(Tone::Normal, "ResizeStarted", "started", None),
-            Progress::Failed(error) => tell(Tone::Warning, "ResizeError", "error", Some(&error)),
+            Progress::Going => emit(EventType::Normal, "ResizeStarted", "started", None),
+            Progress::Failed(error) => emit(EventType::Warning, "ResizeError", "error", Some(&error)),
             Progress::Pending { reason, message } => {
                 let event = if reason == "Deferred" { "ResizeDeferred" } else { "ResizeInfeasible" };
-                tell(Tone::Warning, event, reason, Some(&message));
-                // Room may come: nobody tells this pod of another's end.
+                emit(EventType::Warning, event, reason, Some(&message));
+                // Room may come when another pod ends, which this pod's worker does not hear of.
                 self.wake_at(later(observed.now, RESIZE_RETRY));
             }
         }
@@ -254,10 +262,10 @@ impl Plan<'_> {
         let due = backoff::due(record).map_or(self.observed.now, |(due, _)| due);
         if due > self.observed.now {
             self.wake_at(due);
-            self.actions.push(Action::Tell {
+            self.actions.push(Action::Emit {
                 container: Some(name.into()),
                 once: record.id.clone(),
-                tone: Tone::Warning,
+                event_type: EventType::Warning,
                 reason: "BackOff",
                 message: format!(
                     "Back-off restarting failed container {name} in pod {}",
@@ -269,9 +277,9 @@ impl Plan<'_> {
         self.start(name, record.attempt.saturating_add(1), backoff::next(record));
     }
 
-    fn tell(&mut self, once: &str, tone: Tone, reason: &'static str, message: String) {
+    fn emit(&mut self, once: &str, event_type: EventType, reason: &'static str, message: String) {
         let once = once.to_owned();
-        self.actions.push(Action::Tell { container: None, once, tone, reason, message });
+        self.actions.push(Action::Emit { container: None, once, event_type, reason, message });
     }
 
     /// One container at a time: a postStart hook that waits holds up those behind it.
@@ -306,12 +314,12 @@ impl Plan<'_> {
             self.stop_all();
         } else if self.busy(SANDBOX).is_none() {
             let message = "Pod sandbox changed, it will be killed and re-created.".into();
-            self.tell(&id, Tone::Normal, "SandboxChanged", message);
+            self.emit(&id, EventType::Normal, "SandboxChanged", message);
             self.actions.push(Action::RemoveSandbox { id });
         }
     }
 
-    /// Stops what a liveness or startup probe gave up.
+    /// Stops containers whose liveness or startup probe has failed for good.
     fn stop_unhealthy(&mut self) {
         let spec = self.observed.spec();
         for (container, role) in containers(spec) {
@@ -320,7 +328,8 @@ impl Plan<'_> {
             else {
                 continue;
             };
-            let Some(probe) = self.observed.health.get(&record.id).and_then(|health| health.given_up) else {
+            let Some(probe) = self.observed.health.get(&record.id).and_then(|health| health.failed_probe)
+            else {
                 continue;
             };
             let definition =
@@ -328,7 +337,7 @@ impl Plan<'_> {
             let own = definition.as_ref().and_then(|probe| probe.termination_grace_period_seconds);
             let grace = own.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_else(|| self.grace());
             let name = &container.name;
-            // Whether it comes again does not depend on how it ends: it is being killed.
+            // 137 is the exit code of the kill: whether the container is started again is decided by that.
             let again = restarts(spec, container, role, 137);
             let alone = self.running(|other| other != name).is_empty();
             let message = match again {
@@ -410,7 +419,7 @@ impl Plan<'_> {
         self.actions.push(Action::Stop { name: name.into(), id: record.id.clone(), message, grace });
     }
 
-    /// Removes attempts that nobody asks for any more.
+    /// Removes attempts that are not shown any more.
     fn sweep(&mut self) {
         for (name, all) in self.observed.containers {
             let old = all.len().saturating_sub(KEPT);

@@ -10,11 +10,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::hooks;
-use crate::context::{Context, Tone};
+use crate::context::Context;
+use crate::event_type::EventType;
 use crate::spec::full_name;
 use crate::times::instant_later;
 
-/// What a container gets after its hook, even if that used up all of the grace.
+/// The time that a container gets after its hook, even if the hook has used up the whole grace period.
 pub const SHORTEST: Duration = Duration::from_secs(2);
 /// How long the engine may take to report the end of what was killed, before it is killed again.
 const AFTER_KILL: Duration = Duration::from_secs(15);
@@ -35,7 +36,7 @@ pub struct Stop {
     pub signal: String,
     /// The pod's address.
     pub address: Ipv4Addr,
-    /// When patience ends. May be moved while the stop is under way: hook and signal are not repeated.
+    /// When it is killed. May be moved while the stop is under way: hook and signal are not repeated.
     pub deadline: watch::Receiver<Instant>,
     /// Set when it has ended.
     pub ended: CancellationToken,
@@ -72,7 +73,7 @@ impl Stop {
         }
     }
 
-    /// Waits for the deadline, wherever it is moved, but not beyond the shortest time.
+    /// Waits until the deadline, which may be moved meanwhile, and at least until the shortest time is over.
     async fn wait_for_deadline(&mut self, least: Instant) {
         loop {
             let at = (*self.deadline.borrow_and_update()).max(least);
@@ -105,7 +106,7 @@ impl Stop {
             "preStop hook failed"
         );
         let name = Some(self.container.name.as_str());
-        self.ctx.tell(&self.pod, name, Tone::Warning, "FailedPreStopHook", "PreStopHook failed");
+        self.ctx.emit(&self.pod, name, EventType::Warning, "FailedPreStopHook", "PreStopHook failed");
     }
 
     /// Whether the engine took it.

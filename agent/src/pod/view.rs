@@ -18,20 +18,20 @@ pub struct View<'a> {
     pub shown: Shown<'a>,
     /// How its last attempt ended.
     pub last: Option<&'a Record>,
-    /// Whether it answers.
+    /// Whether it is ready.
     pub ready: bool,
     /// Whether it has come up.
     pub started: bool,
-    /// The newest attempt, of which count, ids and image are told.
+    /// The newest attempt: restart count, ids and image are its.
     pub record: Option<&'a Record>,
 }
 
 /// What a container is doing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shown<'a> {
-    /// Not running yet, or not again.
+    /// Not running yet, or waiting for its restart.
     Waiting {
-        /// A word.
+        /// One word.
         reason: String,
         /// A text; may be empty.
         message: String,
@@ -77,9 +77,9 @@ pub fn exit_code(record: &Record) -> Option<i64> {
 pub fn views<'a>(observed: &Observed<'a>, ending: bool) -> Vec<View<'a>> {
     let has_init = observed.spec().init_containers.as_ref().is_some_and(|init| !init.is_empty());
     let waiting = if has_init { "PodInitializing" } else { "ContainerCreating" };
-    let beside = observed.ephemeral.iter().map(|container| (container, Role::Ephemeral));
+    let ephemeral = observed.ephemeral.iter().map(|container| (container, Role::Ephemeral));
     containers(observed.spec())
-        .chain(beside)
+        .chain(ephemeral)
         .map(|(container, role)| view(observed, container, role, waiting, ending))
         .collect()
 }
@@ -129,20 +129,22 @@ fn view<'a>(
         Role::Ephemeral => false,
         Role::Main | Role::Sidecar => {
             let answers = health.is_some_and(|health| health.ready == Some(true));
-            let told = container.startup_probe.is_none() || told_started(observed, newest);
-            started && told && (container.readiness_probe.is_none() || answers)
+            let reported = container.startup_probe.is_none() || reported_started(observed, newest);
+            started && reported && (container.readiness_probe.is_none() || answers)
         }
     };
     View { container, role, shown, last, ready, started, record: newest }
 }
 
-/// Whether the API has heard that a container has come up: people see it started before they see it ready.
-fn told_started(observed: &Observed<'_>, record: Option<&Record>) -> bool {
+/// Whether the status in the API says that a container has started: people see it started before they see it ready.
+fn reported_started(observed: &Observed<'_>, record: Option<&Record>) -> bool {
     let Some(id) = record.map(Record::container_id) else { return false };
-    let told = observed.pod.status.iter().flat_map(|status| {
+    let reported = observed.pod.status.iter().flat_map(|status| {
         status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten())
     });
-    told.into_iter().any(|told| told.container_id.as_ref() == Some(&id) && told.started == Some(true))
+    reported
+        .into_iter()
+        .any(|reported| reported.container_id.as_ref() == Some(&id) && reported.started == Some(true))
 }
 
 /// The text of a container that waits for its restart; `None` if it waits no longer.

@@ -1,4 +1,4 @@
-//! Whether a command inside the container answers 0.
+//! Probes by a command inside the container: exit code 0 is success.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub async fn probe(runtime: &dyn Runtime, id: &str, command: &[String], timeout:
     let output = String::from_utf8_lossy(&done.output).into_owned();
     match done.code {
         0 => Outcome::Success,
-        // The engine's own word: the command never ran.
+        // The engine says that the command never ran.
         126 | 127 if output.starts_with("OCI runtime exec failed") => {
             Outcome::Unknown(format!("rpc error: code = Unknown desc = {}", output.trim_end()))
         }

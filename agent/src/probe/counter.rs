@@ -1,4 +1,4 @@
-//! When a series of outcomes changes what is thought of a container. Pure.
+//! When enough equal outcomes in a row change what is believed of a container. Pure.
 
 /// Counts equal outcomes in a row.
 #[derive(Clone, Debug)]
@@ -7,23 +7,23 @@ pub struct Counter {
     failure: u32,
     last: Option<bool>,
     run: u32,
-    thought: Option<bool>,
+    believed: Option<bool>,
 }
 
 impl Counter {
-    /// So many in a row are needed to be believed.
+    /// For so many successes and so many failures in a row.
     pub fn new(success: u32, failure: u32) -> Counter {
-        Counter { success: success.max(1), failure: failure.max(1), last: None, run: 0, thought: None }
+        Counter { success: success.max(1), failure: failure.max(1), last: None, run: 0, believed: None }
     }
 
-    /// Takes an outcome. Answers what is thought now, if that has changed.
-    pub fn take(&mut self, good: bool) -> Option<bool> {
+    /// Counts an outcome. Answers what is believed now, if that has changed.
+    pub fn count(&mut self, good: bool) -> Option<bool> {
         self.run = if self.last == Some(good) { self.run.saturating_add(1) } else { 1 };
         self.last = Some(good);
-        if self.run < if good { self.success } else { self.failure } || self.thought == Some(good) {
+        if self.run < if good { self.success } else { self.failure } || self.believed == Some(good) {
             return None;
         }
-        self.thought = Some(good);
+        self.believed = Some(good);
         Some(good)
     }
 }
@@ -42,7 +42,7 @@ mod tests {
         ];
         for (success, failure, outcomes, expected) in cases {
             let mut counter = Counter::new(success, failure);
-            let got: Vec<_> = outcomes.iter().map(|outcome| counter.take(*outcome == b'+')).collect();
+            let got: Vec<_> = outcomes.iter().map(|outcome| counter.count(*outcome == b'+')).collect();
             assert_eq!(got, expected, "success {success}, failure {failure}");
         }
     }

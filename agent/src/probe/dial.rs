@@ -22,7 +22,7 @@ pub fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
         IntOrString::String(name) => {
             let mut ports = container.ports.iter().flatten();
             let named = ports.find(|port| port.name.as_deref() == Some(name));
-            // The last try of upstream's: it may have been a number all along.
+            // Upstream's last try: the name may be a number.
             let no_number = |_| format!("strconv.Atoi: parsing {name:?}: invalid syntax");
             let number =
                 named.map_or_else(|| name.parse().map_err(no_number), |port| Ok(port.container_port))?;
@@ -49,7 +49,7 @@ pub fn dial_error(host: &str, port: u16, error: &io::Error) -> String {
     format!("dial tcp {host}:{port}: {why}")
 }
 
-/// That a name leads nowhere, with the resolver that said so.
+/// The error for a name that cannot be resolved, with the resolver that was asked.
 fn unknown(host: &str) -> String {
     let resolver = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let server = resolver.lines().find_map(|line| line.strip_prefix("nameserver "));

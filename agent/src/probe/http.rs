@@ -1,5 +1,5 @@
 //! Whether a request is answered with 2xx or 3xx. Written over a bare connection: the bytes are part of what people
-//! see in their servers' logs, and errors are told in Go's words.
+//! see in their servers' logs, and errors have the texts of Go.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -197,17 +197,17 @@ async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     target: &Target,
 ) -> Result<Answer, String> {
-    let told = |error: io::Error| match error.kind() {
+    let in_go_words = |error: io::Error| match error.kind() {
         io::ErrorKind::ConnectionReset => "read: connection reset by peer".to_owned(),
         _ => error.to_string(),
     };
-    stream.write_all(target.request().as_bytes()).await.map_err(told)?;
+    stream.write_all(target.request().as_bytes()).await.map_err(in_go_words)?;
     let mut bytes = Vec::new();
     let read = (&mut stream).take(ANSWER).read_to_end(&mut bytes).await;
     // Some servers reset the connection behind a whole answer.
     match (parse(&bytes), read) {
         (Some(answer), _) => Ok(answer),
-        (None, Err(error)) => Err(told(error)),
+        (None, Err(error)) => Err(in_go_words(error)),
         (None, Ok(_)) if bytes.is_empty() => Err("EOF".into()),
         (None, Ok(_)) => {
             Err("net/http: HTTP/1.x transport connection broken: malformed HTTP response".into())

@@ -1,13 +1,13 @@
 //! What asking a container once came to.
 
-/// What one probe said.
+/// What came of asking once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All is well.
     Success,
-    /// All is well, but somebody should know this.
+    /// All is well, but an event should say this.
     Warning(String),
-    /// It is not, because.
+    /// It is not; this is why.
     Failure(String),
     /// The probe itself failed: nothing is known, nothing is counted.
     Unknown(String),

@@ -13,21 +13,22 @@ use super::ask;
 use super::counter::Counter;
 use super::outcome::Outcome;
 use super::purpose::Purpose;
-use crate::context::{Context, Tone};
+use crate::context::Context;
+use crate::event_type::EventType;
 
-/// What a probe thinks of a container now.
+/// What a probe has found, after enough equal outcomes in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opinion {
+pub struct ProbeResult {
     /// The container's id.
     pub id: String,
     /// What the probe is for.
     pub purpose: Purpose,
     /// Whether all is well.
-    pub good: bool,
+    pub success: bool,
 }
 
-/// A probe and whom it asks.
-pub struct Asker {
+/// A probe of one container.
+pub struct ProbeTask {
     /// What the node's pods share.
     pub ctx: Arc<Context>,
     /// The pod.
@@ -44,12 +45,12 @@ pub struct Asker {
     pub address: Ipv4Addr,
     /// What the probe is for.
     pub purpose: Purpose,
-    /// Where changes of opinion go.
-    pub opinions: mpsc::Sender<Opinion>,
+    /// Where results go.
+    pub results: mpsc::Sender<ProbeResult>,
 }
 
-impl Asker {
-    /// Asks until dropped; a probe that gave the container up, or has seen it come up, is done.
+impl ProbeTask {
+    /// Asks until it is aborted. A liveness probe that has failed is done, and so is a startup probe with its first result.
     pub async fn run(self) {
         let Some(probe) = self.purpose.of(&self.container).cloned() else { return };
         let number =
@@ -71,14 +72,16 @@ impl Asker {
             if self.ctx.clock.now().duration_since(self.since).as_secs() < delay {
                 continue;
             }
-            let Some(good) = self.once(&probe).await.and_then(|good| counter.take(good)) else { continue };
-            let opinion = Opinion { id: self.id.clone(), purpose: self.purpose, good };
-            if self.opinions.send(opinion).await.is_err() {
+            let Some(success) = self.once(&probe).await.and_then(|success| counter.count(success)) else {
+                continue;
+            };
+            let result = ProbeResult { id: self.id.clone(), purpose: self.purpose, success };
+            if self.results.send(result).await.is_err() {
                 return;
             }
             let done = match self.purpose {
                 Purpose::Readiness => false,
-                Purpose::Liveness => !good,
+                Purpose::Liveness => !success,
                 Purpose::Startup => true,
             };
             if done {
@@ -87,24 +90,24 @@ impl Asker {
         }
     }
 
-    /// Asks once and tells people what is wrong. `None`: nothing is known.
+    /// Asks once and emits an event if something is wrong. `None`: nothing was found out.
     async fn once(&self, probe: &Probe) -> Option<bool> {
         let title = self.purpose.title();
-        let tell = |reason: &str, message: String| {
-            self.ctx.tell(&self.pod, Some(&self.container.name), Tone::Warning, reason, message);
+        let emit = |reason: &str, message: String| {
+            self.ctx.emit(&self.pod, Some(&self.container.name), EventType::Warning, reason, message);
         };
         match ask(self.ctx.runtime(), &self.container, &self.id, probe, self.address).await {
             Outcome::Success => Some(true),
             Outcome::Warning(what) => {
-                tell("ProbeWarning", format!("{title} probe warning: {what}"));
+                emit("ProbeWarning", format!("{title} probe warning: {what}"));
                 Some(true)
             }
             Outcome::Failure(why) => {
-                tell("Unhealthy", format!("{title} probe failed: {why}"));
+                emit("Unhealthy", format!("{title} probe failed: {why}"));
                 Some(false)
             }
             Outcome::Unknown(why) => {
-                tell("Unhealthy", format!("{title} probe errored and resulted in unknown state: {why}"));
+                emit("Unhealthy", format!("{title} probe errored and resulted in unknown state: {why}"));
                 None
             }
         }

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Believes everything.
+/// Accepts every certificate.
 #[derive(Debug)]
 struct Unchecked(Arc<CryptoProvider>);
 
@@ -59,7 +59,7 @@ pub fn unchecked() -> Result<ClientConfig, Error> {
     Ok(config.with_no_client_auth())
 }
 
-/// Shakes hands.
+/// Makes the TLS handshake.
 pub async fn handshake(
     config: Arc<ClientConfig>,
     host: &str,

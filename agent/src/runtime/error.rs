@@ -22,7 +22,7 @@ pub enum Error {
         label = crate::labels::CLUSTER
     )]
     Foreign(String),
-    /// The engine said no, in its own words.
+    /// The engine refused, with this message.
     #[error("{0}")]
     Refused(String),
     /// A command took longer than it may.

@@ -76,7 +76,7 @@ pub trait Runtime: Send + Sync + 'static {
     async fn ended(&self, id: &str) -> Result<(), Error>;
 
     /// Runs a command inside a container and collects what it writes, up to `limit` bytes. When its time is up, or
-    /// nobody waits for it any more, it is killed with everything that it started.
+    /// the call is dropped, it is killed with everything that it started.
     ///
     /// # Errors
     /// [`Error::TimedOut`] when its time is up, once it has ended.
@@ -113,7 +113,7 @@ pub trait Runtime: Send + Sync + 'static {
     /// Makes an image from a tar of its root folder. `changes` are lines such as `ENTRYPOINT [..]`.
     async fn import(&self, reference: &str, tar: Bytes, changes: &[String]) -> Result<(), Error>;
 
-    /// Has a job done as root, for an owner, where this process may not do it.
+    /// Has a helper do a job as root, where this process may not do it.
     async fn help(&self, owner: &Owner, job: &Job) -> Result<u64, Error>;
 
     /// Opens the files of a node's pods, which lie below a folder where they lie on a disk at all.
@@ -131,7 +131,7 @@ pub trait Runtime: Send + Sync + 'static {
     /// [`Error::Foreign`] where they are those of another cluster of that name.
     async fn clean_up(&self, owner: &Owner, authority: &str) -> Result<Removed, Error>;
 
-    /// What every probe of a container hears, where there is nobody to ask; `None`: ask.
+    /// The answer to every probe of a container that only seems to run; `None`: the container itself has to be asked.
     fn answers_probes(&self, _id: &str) -> Option<bool> {
         None
     }
@@ -150,9 +150,9 @@ pub struct Info {
     pub operating_system: String,
     /// As Go names it: `amd64`, `arm64`.
     pub architecture: String,
-    /// What tells the machine from every other.
+    /// The machine's id, which no other machine has.
     pub machine_id: String,
-    /// What tells this run of the machine from those before.
+    /// The id of this start of the machine.
     pub boot_id: String,
     /// Processors of the machine.
     pub cpus: u32,
@@ -186,7 +186,7 @@ pub struct Container {
     pub created: Timestamp,
     /// What it is doing.
     pub state: State,
-    /// What it may use; who is killed first is not told.
+    /// What it may use; `oom_score_adj` is not shown.
     pub limits: Limits,
     /// The signal that asks it to end.
     pub stop_signal: String,
@@ -206,7 +206,7 @@ pub enum State {
     },
     /// Over.
     Exited {
-        /// What its first process answered; 128 if it could not be started.
+        /// The exit code of its first process; 128 if it could not be started.
         code: i64,
         /// Whether it was killed for using too much memory.
         oom: bool,
@@ -231,7 +231,7 @@ impl State {
     }
 }
 
-/// Something happened to a container. It says where to look; what is there has to be looked at.
+/// Something has happened to a container. The event says which one; the container itself has to be inspected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerEvent {
     /// The engine's id.
@@ -239,19 +239,19 @@ pub struct ContainerEvent {
     /// The uid of its pod.
     pub uid: String,
     /// What happened.
-    pub what: Happened,
+    pub kind: EventKind,
 }
 
 /// What happened to a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Happened {
+pub enum EventKind {
     /// It was started.
     Started,
-    /// It was sent a signal, by whomever, that a process can act on: any but SIGKILL.
+    /// Somebody, perhaps the agent, sent it a signal that a process can act on: any but SIGKILL.
     Signalled,
     /// It ended. A container that was restarted in place shows no more how it ended before: this does.
     Ended {
-        /// What its first process answered.
+        /// The exit code of its first process.
         code: i64,
         /// When.
         at: Timestamp,
@@ -263,7 +263,7 @@ pub enum Happened {
 /// What a command did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecOutput {
-    /// What it answered.
+    /// Its exit code.
     pub code: i64,
     /// What it wrote, both streams together.
     pub output: Vec<u8>,
@@ -297,7 +297,7 @@ pub struct Session {
 pub trait Process: Send + Sync {
     /// Tells its terminal its size.
     async fn resize(&self, width: u16, height: u16) -> Result<(), Error>;
-    /// What it answered once its output has ended; `None` while it still runs.
+    /// Its exit code once its output has ended; `None` while it still runs.
     async fn exit_code(&self) -> Result<Option<i64>, Error>;
 }
 

@@ -1,4 +1,4 @@
-//! What a pod is called inside.
+//! The host name of a pod.
 //!
 //! Source: `GeneratePodHostNameAndDomain` in `pkg/kubelet/kubelet_pods.go`.
 
@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 /// The domain under which Services and pods have their names.
 pub const CLUSTER_DOMAIN: &str = "cluster.local";
 
-/// As long as the kernel lets a host name be.
+/// The longest host name that the kernel takes.
 const LONGEST: usize = 64;
 
 /// A pod's host name and the domain in which it is known.
@@ -15,7 +15,7 @@ const LONGEST: usize = 64;
 pub struct Hostname {
     /// Without its domain.
     pub name: String,
-    /// `None`: the pod is in none.
+    /// `None` where the spec names no subdomain.
     pub domain: Option<String>,
 }
 
@@ -26,7 +26,7 @@ impl Hostname {
     }
 }
 
-/// The host name of a pod: its own word, or its name as far as a host name may be long.
+/// The host name of a pod: the one that its spec gives, or its name, cut to the longest that is allowed.
 pub fn hostname(pod: &Pod) -> Hostname {
     let said = |word: Option<String>| word.filter(|word| !word.is_empty());
     let Some(spec) = &pod.spec else { return Hostname::default() };
@@ -41,7 +41,7 @@ pub fn hostname(pod: &Pod) -> Hostname {
     Hostname { name: cut.to_owned(), domain }
 }
 
-/// What `hostname` answers in the pod; or why it cannot be called so, in upstream's words.
+/// What the program `hostname` prints in the pod; or why that is not possible, in upstream's words.
 pub fn shown(pod: &Pod) -> Result<String, String> {
     let hostname = hostname(pod);
     if pod.spec.as_ref().is_none_or(|spec| spec.set_hostname_as_fqdn != Some(true)) {

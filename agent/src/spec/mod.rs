@@ -1,4 +1,4 @@
-//! What a pod's spec says, read without asking anybody. The ground floor: it needs nothing else of the agent.
+//! What a pod's spec says. The lowest floor of the agent: nothing in it needs any other part.
 
 pub mod hostname;
 pub mod references;
@@ -30,9 +30,9 @@ pub enum Role {
     Init,
     /// Starts before the others and runs beside them.
     Sidecar,
-    /// The pod is there for it.
+    /// One of `spec.containers`.
     Main,
-    /// Somebody put it beside the others to look at them; nothing depends on it.
+    /// Added to a running pod to look into it; nothing depends on it.
     Ephemeral,
 }
 
@@ -51,8 +51,8 @@ pub fn ephemeral(spec: &PodSpec) -> Vec<Container> {
 pub fn find(spec: &PodSpec, name: &str) -> Option<(Container, Role)> {
     let found = containers(spec).find(|(container, _)| container.name == name);
     let found = found.map(|(container, role)| (container.clone(), role));
-    let beside = || ephemeral(spec).into_iter().find(|one| one.name == name);
-    found.or_else(|| beside().map(|container| (container, Role::Ephemeral)))
+    let of_ephemeral = || ephemeral(spec).into_iter().find(|one| one.name == name);
+    found.or_else(|| of_ephemeral().map(|container| (container, Role::Ephemeral)))
 }
 
 /// Every container of a spec with its role: init containers and sidecars first, in order.

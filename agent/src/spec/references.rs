@@ -11,8 +11,8 @@ pub fn references(pod: &Pod) -> (Vec<String>, Vec<String>) {
     let mut maps = BTreeSet::new();
     let mut secrets = BTreeSet::new();
     let Some(spec) = &pod.spec else { return (Vec::new(), Vec::new()) };
-    let ephemeral_ones = ephemeral(spec);
-    for container in containers(spec).map(|(container, _)| container).chain(&ephemeral_ones) {
+    let of_ephemeral = ephemeral(spec);
+    for container in containers(spec).map(|(container, _)| container).chain(&of_ephemeral) {
         for source in container.env_from.iter().flatten() {
             maps.extend(source.config_map_ref.iter().map(|reference| reference.name.clone()));
             secrets.extend(source.secret_ref.iter().map(|reference| reference.name.clone()));

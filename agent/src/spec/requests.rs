@@ -38,16 +38,16 @@ pub fn requests(spec: &PodSpec) -> Requests {
         cpu_milli: a.cpu_milli.saturating_add(b.cpu_milli),
         memory: a.memory.saturating_add(b.memory),
     };
-    let (mut beside, mut peak) = (Requests::default(), Requests::default());
+    let (mut together, mut peak) = (Requests::default(), Requests::default());
     for (container, role) in containers(spec) {
         match role {
             Role::Init => {
-                let alone = plus(beside, of(container));
+                let alone = plus(together, of(container));
                 peak.cpu_milli = peak.cpu_milli.max(alone.cpu_milli);
                 peak.memory = peak.memory.max(alone.memory);
             }
-            _ => beside = plus(beside, of(container)),
+            _ => together = plus(together, of(container)),
         }
     }
-    Requests { cpu_milli: beside.cpu_milli.max(peak.cpu_milli), memory: beside.memory.max(peak.memory) }
+    Requests { cpu_milli: together.cpu_milli.max(peak.cpu_milli), memory: together.memory.max(peak.memory) }
 }

@@ -6,9 +6,9 @@ use futures::stream::{self, Stream, StreamExt};
 
 use crate::context::Context;
 
-/// How long what a container has written may be on its way once it has ended.
+/// How long output may still arrive after its container has ended.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
-/// Waits where the engine does not tell whether a container runs: the first, and the longest.
+/// Waits where the engine does not answer whether a container runs: the first, and the longest.
 const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Returns when a container has ended, or is gone.

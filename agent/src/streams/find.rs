@@ -10,7 +10,7 @@ use crate::labels::{Identity, Owner};
 /// The running container of a name, by its labels.
 ///
 /// # Errors
-/// Upstream's words, for one that does not run.
+/// With upstream's text, for one that does not run.
 pub(super) async fn running(ctx: &Context, order: &Open) -> Result<String, Status> {
     let owner = Owner::node(&ctx.config.cluster, &ctx.config.node);
     let containers = ctx.runtime().of_pod(&owner, &order.uid).await.map_err(Status::internal)?;
@@ -26,7 +26,7 @@ pub(super) async fn running(ctx: &Context, order: &Open) -> Result<String, Statu
     found.map(|container| container.id).ok_or_else(missing)
 }
 
-/// The container whose log is meant, as the pod's status tells it: the current one, or the one before.
+/// The container whose log is meant, by the pod's status: the current one, or the one before.
 ///
 /// # Errors
 /// 400, with upstream's texts, where there is none yet or no longer.

@@ -32,7 +32,7 @@ pub(super) async fn send(ctx: &Context, order: &Open, wanted: &Logs, session: Du
     let lines = ctx.runtime().logs(&id, &options).ready_chunks(AT_ONCE);
     let mut lines = std::pin::pin!(ending(lines, end_if_followed(ctx, &id, wanted)));
     accept(&session).await;
-    let mut shape = Shape::new(wanted);
+    let mut writer = LineWriter::new(wanted);
     loop {
         let chunk = tokio::select! {
             biased;
@@ -42,12 +42,12 @@ pub(super) async fn send(ctx: &Context, order: &Open, wanted: &Logs, session: Du
         let Some(chunk) = chunk else { return Ok(()) };
         let mut data = BytesMut::new();
         for line in chunk {
-            // What breaks off in the middle cannot be told any more: the log just ends.
+            // An error in the middle of a log cannot be reported any more: the log just ends.
             let Ok(line) = line else { break };
-            shape.write(&line, &mut data);
+            writer.write(&line, &mut data);
         }
         let frame = Frame::Data { channel: STDOUT, data: data.freeze() };
-        if session.send.send(frame).await.is_err() || shape.is_full() {
+        if session.send.send(frame).await.is_err() || writer.is_full() {
             return Ok(());
         }
     }
@@ -68,8 +68,8 @@ fn since(wanted: &Logs, now: Timestamp) -> Option<Timestamp> {
     }
 }
 
-/// What is done to each line on its way.
-struct Shape {
+/// Writes lines as they were asked for.
+struct LineWriter {
     timestamps: bool,
     /// Bytes that may still be sent.
     left: Option<usize>,
@@ -77,10 +77,10 @@ struct Shape {
     at_start: bool,
 }
 
-impl Shape {
-    fn new(wanted: &Logs) -> Shape {
+impl LineWriter {
+    fn new(wanted: &Logs) -> LineWriter {
         let left = wanted.limit_bytes.and_then(|limit| usize::try_from(limit).ok());
-        Shape { timestamps: wanted.timestamps, left, at_start: true }
+        LineWriter { timestamps: wanted.timestamps, left, at_start: true }
     }
 
     fn write(&mut self, line: &LogLine, out: &mut BytesMut) {
@@ -116,11 +116,11 @@ mod tests {
             data: Bytes::from_static(data.as_bytes()),
         };
         let write = |wanted: Logs| {
-            let (mut shape, mut out) = (Shape::new(&wanted), BytesMut::new());
+            let (mut writer, mut out) = (LineWriter::new(&wanted), BytesMut::new());
             for data in ["one\n", "long ", "line\n"] {
-                shape.write(&line(data), &mut out);
+                writer.write(&line(data), &mut out);
             }
-            (String::from_utf8(out.to_vec()).unwrap(), shape.is_full())
+            (String::from_utf8(out.to_vec()).unwrap(), writer.is_full())
         };
         assert_eq!(write(Logs::default()), ("one\nlong line\n".into(), false));
         let stamped = Logs { timestamps: true, ..Logs::default() };

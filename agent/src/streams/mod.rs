@@ -70,11 +70,11 @@ async fn attend(ctx: Arc<Context>, lines: Arc<dyn Lines>, room: Arc<Semaphore>, 
         Ok(_room) => run(&ctx, order, session).await,
         Err(_) => Err(Status::failure(429, "TooManyRequests", "too many sessions on the node")),
     };
-    // Where the other end is gone there is nobody to tell.
+    // An error says that the other end is gone.
     let _ = send.send(Frame::Closed(end.err().map(Box::new))).await;
 }
 
-/// Serves one session; an error is what the other end is told.
+/// Serves one session. An error is sent to the other end.
 async fn run(ctx: &Context, order: Open, session: Duplex) -> Result<(), Status> {
     match &order.what {
         Some(What::Logs(wanted)) => logs::send(ctx, &order, wanted, session).await,
@@ -85,7 +85,7 @@ async fn run(ctx: &Context, order: Open, session: Duplex) -> Result<(), Status> 
             accept(&session).await;
             let failed = |error| process::cannot_run(&error);
             let process = ctx.runtime().open_exec(&id, &exec.command, streams).await.map_err(failed)?;
-            process::carry(process, session, process::End::ExitCode, end_of(ctx, &id)).await
+            process::relay(process, session, process::End::ExitCode, end_of(ctx, &id)).await
         }
         Some(What::Attach(attach)) => {
             let id = find::running(ctx, &order).await?;
@@ -97,7 +97,7 @@ async fn run(ctx: &Context, order: Open, session: Duplex) -> Result<(), Status> 
             };
             accept(&session).await;
             let process = ctx.runtime().attach(&id, streams).await.map_err(Status::internal)?;
-            process::carry(process, session, process::End::Silent, end_of(ctx, &id)).await
+            process::relay(process, session, process::End::Silent, end_of(ctx, &id)).await
         }
         Some(What::PortForward(_)) | None => {
             Err(Status::failure(501, "NotImplemented", "the agent does not know this kind of session"))

@@ -1,4 +1,4 @@
-//! Carries what goes in and out of a process.
+//! Relays the input and the output of a process.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,22 +19,22 @@ use crate::runtime::{Error, Output, Process, Session};
 const EXIT: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// How an engine tells, in the output, that a command could not be started at all.
+/// How the engine says, in the output, that a command could not be started at all.
 const NOT_STARTED: &[u8] = b"OCI runtime exec failed";
 /// The codes that go with it: not executable, not found.
 const NOT_STARTED_CODES: [i64; 2] = [126, 127];
 
-/// What the end of a session tells.
+/// What is reported at the end of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// The process's exit code.
     ExitCode,
-    /// Nothing: the process belongs to the container, whose status tells.
+    /// Nothing: the process is the container's own, and the pod's status shows how it ended.
     Silent,
 }
 
-/// Carries a session until the process is over, the other end is gone, or a container has ended: the process's own.
-pub(super) async fn carry(
+/// Relays a session until the process is over, the other end is gone, or a container has ended: the process's own.
+pub(super) async fn relay(
     process: Session,
     session: Duplex,
     end: End,
@@ -192,9 +192,9 @@ mod tests {
         }
     }
 
-    async fn told(session: Session) -> (Vec<(u8, String)>, Result<(), String>) {
+    async fn relayed(session: Session) -> (Vec<(u8, String)>, Result<(), String>) {
         let (ours, mut theirs) = duplex();
-        let end = carry(session, ours, End::ExitCode, never()).await.map_err(|status| status.reason);
+        let end = relay(session, ours, End::ExitCode, never()).await.map_err(|status| status.reason);
         let mut data = Vec::new();
         while let Some(Frame::Data { channel, data: bytes }) = theirs.receive.recv().await {
             data.push((channel, String::from_utf8(bytes.to_vec()).unwrap()));
@@ -206,12 +206,16 @@ mod tests {
     async fn output_goes_to_its_channels_and_the_exit_code_ends_it() {
         let both = [(false, "out"), (true, "err")];
         let data = vec![(STDOUT, "out".to_owned()), (STDERR, "err".to_owned())];
-        assert_eq!(told(ended(0, &both)).await, (data.clone(), Ok(())));
-        assert_eq!(told(ended(3, &both)).await, (data, Err("NonZeroExitCode".into())));
+        assert_eq!(relayed(ended(0, &both)).await, (data.clone(), Ok(())));
+        assert_eq!(relayed(ended(3, &both)).await, (data, Err("NonZeroExitCode".into())));
         let failed = "OCI runtime exec failed: no such file";
-        assert_eq!(told(ended(127, &[(false, failed)])).await, (vec![], Err("InternalError".into())));
+        assert_eq!(relayed(ended(127, &[(false, failed)])).await, (vec![], Err("InternalError".into())));
         let printed = vec![(STDOUT, failed.to_owned())];
-        assert_eq!(told(ended(0, &[(false, failed)])).await, (printed, Ok(())), "a command may print that");
+        assert_eq!(
+            relayed(ended(0, &[(false, failed)])).await,
+            (printed, Ok(())),
+            "a command may print that"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -224,7 +228,7 @@ mod tests {
         });
         let session = Session { output: output.boxed(), input: Box::pin(input), process: Arc::new(Ended(0)) };
         let (ours, mut theirs) = duplex();
-        let carried = tokio::spawn(carry(session, ours, End::ExitCode, never()));
+        let relaying = tokio::spawn(relay(session, ours, End::ExitCode, never()));
         let data = |channel, data: &'static [u8]| Frame::Data { channel, data: Bytes::from_static(data) };
         theirs.send.send(data(STDIN, b"longer than four")).await.unwrap();
         theirs.send.send(data(CLOSE, &[STDIN])).await.unwrap();
@@ -233,7 +237,7 @@ mod tests {
         assert_eq!(read, "longer than four");
         finish.send(()).unwrap();
         assert_eq!(theirs.receive.recv().await, Some(data(STDOUT, b"done")));
-        carried.await.unwrap().unwrap();
+        relaying.await.unwrap().unwrap();
     }
 
     #[tokio::test(start_paused = true)]
@@ -245,8 +249,8 @@ mod tests {
             let session = Session { output, input: Box::pin(input), process: Arc::new(Ended(137)) };
             let (ours, _theirs) = duplex();
             let container = tokio::time::sleep(Duration::from_secs(1));
-            let carried = tokio::time::timeout(Duration::from_secs(5), carry(session, ours, end, container));
-            assert_eq!(carried.await.expect("it ends").map_err(code), expected, "{end:?}");
+            let relaying = tokio::time::timeout(Duration::from_secs(5), relay(session, ours, end, container));
+            assert_eq!(relaying.await.expect("it ends").map_err(code), expected, "{end:?}");
         }
     }
 }

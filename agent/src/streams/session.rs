@@ -2,7 +2,7 @@
 
 use coracle_client::line::{Duplex, Frame};
 
-/// Tells the other end that the container is there. If that end is gone, the session notices by itself.
+/// Says to the other end that the container is there. If that end is gone, the session notices by itself.
 pub(super) async fn accept(session: &Duplex) {
     let _ = session.send.send(Frame::Accepted).await;
 }

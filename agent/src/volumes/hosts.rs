@@ -69,7 +69,7 @@ pub fn resolv_conf(spec: &PodSpec, namespace: &str, server: &str, of_node: &str)
             let name = option.name.clone().unwrap_or_default();
             let value = option.value.as_deref().filter(|value| !value.is_empty());
             let text = value.map_or_else(|| name.clone(), |value| format!("{name}:{value}"));
-            // The pod's own word replaces the cluster's.
+            // An option of the pod's replaces the cluster's.
             file.options.retain(|known| known.split(':').next() != Some(name.as_str()));
             file.options.push(text);
         }

@@ -18,9 +18,9 @@ pub struct TokenRequest {
     pub seconds: i64,
 }
 
-/// What is said where a token is wanted that is not there.
+/// The error where the API has given no token.
 pub const NO_TOKEN: &str = "failed to fetch token";
-/// The files' mode where nobody says otherwise.
+/// The mode of files where the volume gives none.
 const DEFAULT_MODE: i32 = 0o644;
 
 /// The files of a volume that is made of objects; `None` for any other. An error is in upstream's words.

@@ -1,4 +1,4 @@
-//! What the runtime is told of a sandbox and of a container.
+//! The descriptions from which the runtime makes a sandbox and a container.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -15,7 +15,7 @@ use crate::spec::{containers, hostname};
 use crate::{resources, security, volumes};
 
 impl Start {
-    /// Mounts the volumes and tells everything about the sandbox that is to be made.
+    /// Mounts the volumes and describes the sandbox that is to be made.
     pub(super) async fn describe_sandbox(
         &self,
         attempt: u32,
@@ -64,7 +64,7 @@ impl Start {
         }
         let identity = self.identity(&container.name, attempt, backoff);
         let profile = self.seccomp_profile(container).await;
-        let described = of_container(&Given {
+        let described = of_container(&Inputs {
             pod: &self.pod,
             container,
             variables: &variables,
@@ -104,7 +104,7 @@ impl Start {
         if spec.host_network == Some(true) {
             return self.ctx.files.of_machine().await.hostname;
         }
-        // One that is too long has no sandbox, and so no containers.
+        // A pod whose name is too long never gets a sandbox, so it has no containers either.
         hostname::shown(&self.pod).unwrap_or_default()
     }
 
@@ -130,7 +130,7 @@ fn of_sandbox(pod: &Pod) -> ContainerSpec {
 }
 
 /// What a container's description is made of.
-struct Given<'a> {
+struct Inputs<'a> {
     pod: &'a Pod,
     container: &'a Container,
     /// Those that the container will see.
@@ -148,35 +148,35 @@ struct Given<'a> {
 }
 
 /// What a pod's spec says of a container, but for its files; or why it cannot be made, in upstream's words. Pure.
-fn of_container(given: &Given<'_>) -> Result<ContainerSpec, String> {
-    let Given { pod, container, .. } = *given;
+fn of_container(inputs: &Inputs<'_>) -> Result<ContainerSpec, String> {
+    let Inputs { pod, container, .. } = *inputs;
     let spec = pod.spec.clone().unwrap_or_default();
-    let user = security::user(pod, container, given.image_user)?;
-    let known = |name: &str| given.variables.get(name).cloned();
+    let user = security::user(pod, container, inputs.image_user)?;
+    let known = |name: &str| inputs.variables.get(name).cloned();
     let filled =
         |words: &Option<Vec<String>>| words.iter().flatten().map(|word| expand(word, known)).collect();
-    let join = || Share::Container(given.sandbox.to_owned());
+    let join = || Share::Container(inputs.sandbox.to_owned());
     Ok(ContainerSpec {
         image: container.image.clone().unwrap_or_default(),
         entrypoint: filled(&container.command),
         args: filled(&container.args),
-        env: given.variables.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        env: inputs.variables.iter().map(|(name, value)| format!("{name}={value}")).collect(),
         working_dir: container.working_dir.clone().unwrap_or_default(),
         user: user.user,
         groups: user.groups,
         stdin: container.stdin == Some(true),
         stdin_once: container.stdin_once == Some(true),
         tty: container.tty == Some(true),
-        network: NetworkMode::Container(given.sandbox.to_owned()),
+        network: NetworkMode::Container(inputs.sandbox.to_owned()),
         ipc: if spec.host_ipc == Some(true) { Share::Host } else { join() },
-        pid: match (given.target, spec.host_pid, spec.share_process_namespace) {
+        pid: match (inputs.target, spec.host_pid, spec.share_process_namespace) {
             (Some(target), ..) => Share::Container(target.to_owned()),
             (_, Some(true), _) => Share::Host,
             (_, _, Some(true)) => join(),
             _ => Share::Own,
         },
-        limits: resources::limits(pod, container, given.node_memory),
-        security: security::rights(pod, container, given.seccomp_profile),
+        limits: resources::limits(pod, container, inputs.node_memory),
+        security: security::rights(pod, container, inputs.seccomp_profile),
         ..ContainerSpec::default()
     })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume, VolumeMount};
 
 use super::{Start, Started, tokens};
-use crate::context::Tone;
+use crate::event_type::EventType;
 use crate::labels::SANDBOX;
 use crate::pod::Failure;
 use crate::runtime::{Error, Mount, MountSource, PodFile, Propagation};
@@ -16,28 +16,28 @@ use crate::spec::hostname::hostname;
 use crate::volumes::{self, Ingredients, NotMounted, Origin, Prepared, payload};
 
 impl Start {
-    /// What the files of the pod's volumes are made of, as it was not longer ago than `age`, in one number: the files need
-    /// not be looked at as long as it is the same.
-    pub async fn print_of_files(&self, age: Duration) -> Option<u64> {
-        let mut print = DefaultHasher::new();
+    /// One number for everything that the files of the pod's volumes are made of, read not longer ago than `age`. As long as it is
+    /// the same, the files need not be compared.
+    pub async fn fingerprint_of_files(&self, age: Duration) -> Option<u64> {
+        let mut fingerprint = DefaultHasher::new();
         let lookup = self.ctx.named(&self.pod, age).await.ok()?;
         for (name, map) in &lookup.config_maps {
-            (name, &map.metadata.uid, &map.metadata.resource_version).hash(&mut print);
+            (name, &map.metadata.uid, &map.metadata.resource_version).hash(&mut fingerprint);
         }
         for (name, secret) in &lookup.secrets {
-            (name, &secret.metadata.uid, &secret.metadata.resource_version).hash(&mut print);
+            (name, &secret.metadata.uid, &secret.metadata.resource_version).hash(&mut fingerprint);
         }
         for (request, token) in tokens::of(&self.ctx, &self.pod).await.ok()? {
-            (request.audience, request.seconds, token).hash(&mut print);
+            (request.audience, request.seconds, token).hash(&mut fingerprint);
         }
         // What a pod may read of itself can change while it runs.
         let spec = self.pod.spec.as_ref().and_then(|spec| serde_json::to_string(spec).ok());
-        (&self.pod.metadata.labels, &self.pod.metadata.annotations, spec).hash(&mut print);
-        Some(print.finish())
+        (&self.pod.metadata.labels, &self.pod.metadata.annotations, spec).hash(&mut fingerprint);
+        Some(fingerprint.finish())
     }
 
-    /// Makes the pod's volumes, or brings them up to date, with objects as they were not longer ago than `age`. Answers
-    /// them by name.
+    /// Makes the pod's volumes, or brings them up to date, from objects that were read not longer ago than `age`. Answers them by
+    /// name.
     pub async fn mount_volumes(
         &self,
         address: Option<Ipv4Addr>,
@@ -66,7 +66,7 @@ impl Start {
                 Err(reason) => {
                     let reason = no_token.filter(|_| reason == payload::NO_TOKEN).unwrap_or(reason);
                     let error = NotMounted { volume: volume.name.clone(), reason }.to_string();
-                    ctx.tell(&self.pod, None, Tone::Warning, "FailedMount", error.clone());
+                    ctx.emit(&self.pod, None, EventType::Warning, "FailedMount", error.clone());
                     return Err(self.failure("", error));
                 }
             }

@@ -1,10 +1,11 @@
-//! A container's image: when it is pulled, and what is said of it.
+//! A container's image: when it is pulled, and which events are emitted about it.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio_util::sync::CancellationToken;
 
-use crate::context::{Context, Tone};
+use crate::context::Context;
+use crate::event_type::EventType;
 use crate::images::FIRST_WAIT;
 use crate::pod::Failure;
 use crate::runtime::{Error, Image};
@@ -18,21 +19,21 @@ pub async fn ensure(
     cancel: &CancellationToken,
 ) -> Result<Image, Failure> {
     let reference = container.image.as_deref().unwrap_or_default();
-    let wanted = Wanted { ctx, pod, container, reference };
+    let wanted = WantedImage { ctx, pod, container, reference };
     wanted.check()?;
     let here =
         crate::image::find(ctx.runtime(), reference).await.map_err(|error| wanted.unreachable(&error))?;
     match (container.image_pull_policy.as_deref().unwrap_or("IfNotPresent"), here) {
         ("Never", None) => {
             let message = format!("Container image {reference:?} is not present with pull policy of Never");
-            wanted.tell(Tone::Warning, "ErrImageNeverPull", message.clone());
+            wanted.emit(EventType::Warning, "ErrImageNeverPull", message.clone());
             Err(wanted.fail("ErrImageNeverPull", message, wanted.soon()))
         }
         ("Never" | "IfNotPresent", Some(image)) => {
             let message = format!(
                 "Container image {reference:?} already present on machine and can be accessed by the pod"
             );
-            wanted.tell(Tone::Normal, "Pulled", message);
+            wanted.emit(EventType::Normal, "Pulled", message);
             Ok(image)
         }
         (_, here) => wanted.pull(here, cancel).await,
@@ -40,20 +41,20 @@ pub async fn ensure(
 }
 
 /// An image that a container of a pod wants.
-struct Wanted<'a> {
+struct WantedImage<'a> {
     ctx: &'a Context,
     pod: &'a Pod,
     container: &'a Container,
     reference: &'a str,
 }
 
-impl Wanted<'_> {
-    fn tell(&self, tone: Tone, reason: &str, message: String) {
-        self.ctx.tell(self.pod, Some(&self.container.name), tone, reason, message);
+impl WantedImage<'_> {
+    fn emit(&self, event_type: EventType, reason: &str, message: String) {
+        self.ctx.emit(self.pod, Some(&self.container.name), event_type, reason, message);
     }
 
     fn fail(&self, reason: &str, message: String, until: Timestamp) -> Failure {
-        self.tell(Tone::Warning, "Failed", format!("Error: {reason}"));
+        self.emit(EventType::Warning, "Failed", format!("Error: {reason}"));
         Failure { reason: reason.into(), message, until }
     }
 
@@ -79,7 +80,7 @@ impl Wanted<'_> {
             let message = format!(
                 "Failed to apply default image tag {reference:?}: couldn't parse image name {reference:?}: {why}"
             );
-            self.tell(Tone::Warning, "InspectFailed", message.clone());
+            self.emit(EventType::Warning, "InspectFailed", message.clone());
             self.fail("InvalidImageName", message, self.soon())
         })
     }
@@ -91,11 +92,11 @@ impl Wanted<'_> {
         let key = (self.pod.metadata.uid.clone().unwrap_or_default(), reference.to_owned());
         if let Some(failed) = ctx.images.waiting(&key, ctx.clock.now()) {
             let message = format!("Back-off pulling image {reference:?}");
-            self.tell(Tone::Normal, "BackOff", message.clone());
+            self.emit(EventType::Normal, "BackOff", message.clone());
             let message = format!("{message}: ErrImagePull: {}", failed.error);
             return Err(self.fail("ImagePullBackOff", message, failed.until));
         }
-        self.tell(Tone::Normal, "Pulling", format!("Pulling image {reference:?}"));
+        self.emit(EventType::Normal, "Pulling", format!("Pulling image {reference:?}"));
         let begun = ctx.clock.now();
         let pulled = tokio::select! {
             biased;
@@ -108,7 +109,7 @@ impl Wanted<'_> {
             Err(error) => error.to_string(),
             Ok(()) => match ctx.runtime().image(reference).await.map_err(|error| self.unreachable(&error))? {
                 Some(image) => {
-                    self.tell_pulled(&image, begun);
+                    self.emit_pulled(&image, begun);
                     return Ok(image);
                 }
                 None => "the image is not there after it was pulled".to_owned(),
@@ -118,22 +119,22 @@ impl Wanted<'_> {
             let message = format!(
                 "The registry of image {reference:?} cannot be reached; using the image of this machine: {error}"
             );
-            self.tell(Tone::Warning, "LocalImageUsed", message);
+            self.emit(EventType::Warning, "LocalImageUsed", message);
             return Ok(image);
         }
-        self.tell(Tone::Warning, "Failed", format!("Failed to pull image {reference:?}: {error}"));
+        self.emit(EventType::Warning, "Failed", format!("Failed to pull image {reference:?}: {error}"));
         ctx.images.note(key, ctx.clock.now(), &error);
-        // Shown for a moment; the next try finds that it must wait, and says so.
+        // This failure is shown for a moment; the next attempt finds that it has to wait, and shows that.
         Err(self.fail("ErrImagePull", error, self.in_seconds(1)))
     }
 
-    fn tell_pulled(&self, image: &Image, begun: Timestamp) {
+    fn emit_pulled(&self, image: &Image, begun: Timestamp) {
         let took = go_duration(self.ctx.clock.now().duration_since(begun));
         let message = format!(
             "Successfully pulled image {:?} in {took} ({took} including waiting). Image size: {} bytes.",
             self.reference, image.size
         );
-        self.tell(Tone::Normal, "Pulled", message);
+        self.emit(EventType::Normal, "Pulled", message);
     }
 }
 

@@ -14,7 +14,8 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, hooks};
-use crate::context::{Context, Tone};
+use crate::context::Context;
+use crate::event_type::EventType;
 use crate::labels::Identity;
 use crate::runtime::{ContainerSpec, Error, Limits, State};
 use crate::spec::{self, full_name};
@@ -27,7 +28,7 @@ const RETRY: SignedDuration = SignedDuration::from_secs(5);
 /// How many addresses a sandbox tries: the engine may know of containers that no agent has made.
 const ADDRESSES: usize = 8;
 
-/// What a sandbox came to.
+/// A sandbox that was started.
 #[derive(Clone, Debug)]
 pub struct Started {
     /// The runtime's id.
@@ -36,12 +37,12 @@ pub struct Started {
     pub address: Ipv4Addr,
 }
 
-/// What making a container came to.
-enum Made {
+/// What came of making a container.
+enum Creation {
     /// It was made.
     New(String),
     /// It is there already, and was started before.
-    Before(String),
+    Existing(String),
 }
 
 /// The facts that every start needs.
@@ -57,7 +58,7 @@ pub struct Start {
     pub target: Option<String>,
     /// The attempt before, by id: while it runs no other is started.
     pub previous: Option<String>,
-    /// Set when nobody wants it any more.
+    /// Cancelled when the start is not wanted any more.
     pub cancel: CancellationToken,
 }
 
@@ -130,18 +131,18 @@ impl Start {
 
     fn no_sandbox(&self, why: &dyn std::fmt::Display) -> Failure {
         let message = format!("Failed to create pod sandbox: {why}");
-        self.ctx.tell(&self.pod, None, Tone::Warning, "FailedCreatePodSandBox", message.clone());
+        self.ctx.emit(&self.pod, None, EventType::Warning, "FailedCreatePodSandBox", message.clone());
         self.failure("", message)
     }
 
     /// Makes a sandbox and starts it; what cannot start does not stay.
     async fn run(&self, described: &ContainerSpec) -> Result<String, Error> {
-        let _turn = self.ctx.starts.acquire().await;
+        let _permit = self.ctx.starts.acquire().await;
         let runtime = self.ctx.runtime();
         let id = match self.create(described).await? {
-            Made::New(id) => id,
-            // Nothing was started in it yet, for nobody knows of it.
-            Made::Before(id) => {
+            Creation::New(id) => id,
+            // Nobody knows of it, so nothing has been started in it yet: it is made anew.
+            Creation::Existing(id) => {
                 runtime.remove(&id).await?;
                 runtime.create(described).await?
             }
@@ -153,18 +154,18 @@ impl Start {
 
     /// Makes a container. An agent that was killed, or a task that failed, may have made it already: one that was never
     /// started is made anew.
-    async fn create(&self, described: &ContainerSpec) -> Result<Made, Error> {
+    async fn create(&self, described: &ContainerSpec) -> Result<Creation, Error> {
         let runtime = self.ctx.runtime();
         let refusal = match runtime.create(described).await {
             Err(Error::Conflict(why)) => Error::Conflict(why),
-            other => return other.map(Made::New),
+            other => return other.map(Creation::New),
         };
         match runtime.inspect(&described.name).await? {
             Some(left) if Identity::read(&left.labels) != Identity::read(&described.labels) => Err(refusal),
-            Some(left) if left.state != State::Created => Ok(Made::Before(left.id)),
+            Some(left) if left.state != State::Created => Ok(Creation::Existing(left.id)),
             Some(left) => {
                 runtime.remove(&left.id).await?;
-                runtime.create(described).await.map(Made::New)
+                runtime.create(described).await.map(Creation::New)
             }
             None => Err(refusal),
         }
@@ -185,7 +186,7 @@ impl Start {
         let image = image::ensure(&self.ctx, &self.pod, &container, &self.cancel).await?;
         let described = self.describe(&pod_spec, &container, attempt, backoff, sandbox, &image.user).await;
         let described = described.map_err(|message| {
-            self.tell(&container, Tone::Warning, "Failed", format!("Error: {message}"));
+            self.emit(&container, EventType::Warning, "Failed", format!("Error: {message}"));
             self.failure("CreateContainerConfigError", message)
         })?;
         let id = self.create_and_start(&container, &described).await?;
@@ -195,13 +196,13 @@ impl Start {
 
     /// Changes what a container may use while it runs.
     pub async fn resize(&self, name: &str, id: &str, limits: &Limits) -> Result<(), Failure> {
-        // Nothing is waiting for it: the container goes on as it was.
+        // If it fails, the container goes on as it was.
         let failed = |error| self.failure("", format!("failed to resize container {name:?}: {error}"));
         self.ctx.runtime().update(id, limits).await.map_err(failed)
     }
 
-    fn tell(&self, container: &Container, tone: Tone, reason: &str, message: String) {
-        self.ctx.tell(&self.pod, Some(&container.name), tone, reason, message);
+    fn emit(&self, container: &Container, event_type: EventType, reason: &str, message: String) {
+        self.ctx.emit(&self.pod, Some(&container.name), event_type, reason, message);
     }
 
     async fn create_and_start(
@@ -209,17 +210,18 @@ impl Start {
         container: &Container,
         described: &ContainerSpec,
     ) -> Result<String, Failure> {
-        let _turn = self.ctx.starts.acquire().await;
-        let failed = |error: &Error| self.tell(container, Tone::Warning, "Failed", format!("Error: {error}"));
+        let _permit = self.ctx.starts.acquire().await;
+        let failed =
+            |error: &Error| self.emit(container, EventType::Warning, "Failed", format!("Error: {error}"));
         let made = self.create(described).await.map_err(|error| {
             failed(&error);
             self.failure("CreateContainerError", error.to_string())
         })?;
         let id = match made {
-            Made::New(id) => id,
-            Made::Before(id) => return Ok(id),
+            Creation::New(id) => id,
+            Creation::Existing(id) => return Ok(id),
         };
-        self.tell(container, Tone::Normal, "Created", "Container created".into());
+        self.emit(container, EventType::Normal, "Created", "Container created".into());
         let runtime = self.ctx.runtime();
         if self.previous_runs().await {
             let _ = runtime.remove(&id).await;
@@ -238,7 +240,7 @@ impl Start {
                 }
             };
         }
-        self.tell(container, Tone::Normal, "Started", "Container started".into());
+        self.emit(container, EventType::Normal, "Started", "Container started".into());
         Ok(id)
     }
 
@@ -260,8 +262,8 @@ impl Start {
         let Err(error) = outcome else { return };
         let pod = full_name(&self.pod);
         tracing::info!(pod, container = container.name, error, "postStart hook failed");
-        self.tell(container, Tone::Warning, "FailedPostStartHook", "PostStartHook failed".into());
-        self.tell(container, Tone::Normal, "Killing", "FailedPostStartHook".into());
+        self.emit(container, EventType::Warning, "FailedPostStartHook", "PostStartHook failed".into());
+        self.emit(container, EventType::Normal, "Killing", "FailedPostStartHook".into());
         let grace = u64::try_from(spec.termination_grace_period_seconds.unwrap_or(30)).unwrap_or(0);
         super::stop::signal_and_wait(&self.ctx, id, grace).await;
     }

@@ -1,5 +1,5 @@
-//! What a worker has yet to hear. Nothing in it is ever out of order, and it cannot grow without bound: of the pod only
-//! the latest state is kept, and of too many events only which containers they were about.
+//! The messages that wait for a worker. They are never out of order, and they cannot grow without bound: of the pod only the
+//! latest state is kept, and of too many events only which containers they were about.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use crate::runtime::ContainerEvent;
 /// How many events wait one by one. Of those that come after them only the container's id is kept: it is looked at.
 const EVENTS: usize = 256;
 
-/// Everything that a worker has not heard yet, in the order in which it is to take it: the pod, then that the pod is
-/// gone, then events, then the containers to look at.
+/// Everything that waits for a worker, in the order in which it is handled: the pod, then that the pod is gone, then events,
+/// then the containers to look at.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub struct Messages {
     /// The latest state of the pod, if it has changed.
     pub pod: Option<Arc<Pod>>,
-    /// Whether the API has forgotten the pod.
+    /// Whether the pod is gone from the API.
     pub gone: bool,
     /// What happened to the pod's containers, oldest first.
     pub events: Vec<ContainerEvent>,
@@ -29,68 +29,68 @@ pub struct Heard {
 
 /// The manager's end.
 pub struct Sender {
-    heard: Arc<Mutex<Heard>>,
-    bell: watch::Sender<()>,
+    messages: Arc<Mutex<Messages>>,
+    changed: watch::Sender<()>,
 }
 
 /// The worker's end.
 pub struct Inbox {
-    heard: Arc<Mutex<Heard>>,
-    bell: watch::Receiver<()>,
+    messages: Arc<Mutex<Messages>>,
+    changed: watch::Receiver<()>,
 }
 
 /// An empty inbox and the way into it.
 pub fn inbox() -> (Sender, Inbox) {
-    let heard = Arc::new(Mutex::new(Heard::default()));
-    let (ring, bell) = watch::channel(());
-    (Sender { heard: heard.clone(), bell: ring }, Inbox { heard, bell })
+    let messages = Arc::new(Mutex::new(Messages::default()));
+    let (sender, receiver) = watch::channel(());
+    (Sender { messages: messages.clone(), changed: sender }, Inbox { messages, changed: receiver })
 }
 
 impl Sender {
     /// The pod has changed.
     pub fn pod(&self, pod: Arc<Pod>) {
-        self.put(|heard| heard.pod = Some(pod));
+        self.put(|messages| messages.pod = Some(pod));
     }
 
-    /// The API has forgotten the pod.
+    /// The pod is gone from the API.
     pub fn gone(&self) {
-        self.put(|heard| heard.gone = true);
+        self.put(|messages| messages.gone = true);
     }
 
     /// Something happened to one of its containers.
     pub fn event(&self, event: ContainerEvent) {
-        self.put(|heard| {
-            if heard.events.len() < EVENTS {
-                heard.events.push(event);
+        self.put(|messages| {
+            if messages.events.len() < EVENTS {
+                messages.events.push(event);
             } else {
-                heard.look.get_or_insert_default().insert(event.id);
+                messages.look.get_or_insert_default().insert(event.id);
             }
         });
     }
 
     /// Events may have been missed; these containers were seen.
     pub fn look(&self, ids: impl IntoIterator<Item = String>) {
-        self.put(|heard| heard.look.get_or_insert_default().extend(ids));
+        self.put(|messages| messages.look.get_or_insert_default().extend(ids));
     }
 
-    fn put(&self, change: impl FnOnce(&mut Heard)) {
-        change(&mut self.heard.lock());
-        self.bell.send_replace(());
+    fn put(&self, change: impl FnOnce(&mut Messages)) {
+        change(&mut self.messages.lock());
+        self.changed.send_replace(());
     }
 }
 
 impl Inbox {
-    /// Waits until there is something to hear and takes all of it. `None`: nothing will come any more.
-    pub async fn next(&mut self) -> Option<Heard> {
-        self.bell.changed().await.ok()?;
-        Some(std::mem::take(&mut *self.heard.lock()))
+    /// Waits until there are messages and takes all of them. `None`: none will come any more.
+    pub async fn next(&mut self) -> Option<Messages> {
+        self.changed.changed().await.ok()?;
+        Some(std::mem::take(&mut *self.messages.lock()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::Happened;
+    use crate::runtime::EventKind;
 
     fn pod(version: usize) -> Arc<Pod> {
         let mut pod = Pod::default();
@@ -99,7 +99,7 @@ mod tests {
     }
 
     fn event(n: usize) -> ContainerEvent {
-        ContainerEvent { id: n.to_string(), uid: "u".into(), what: Happened::Started }
+        ContainerEvent { id: n.to_string(), uid: "u".into(), kind: EventKind::Started }
     }
 
     #[tokio::test]
@@ -111,11 +111,11 @@ mod tests {
             sender.event(event(n));
         }
         sender.gone();
-        let heard = inbox.next().await.unwrap();
-        let latest = heard.pod.unwrap().metadata.resource_version.clone();
-        assert_eq!((latest, heard.gone), (Some((many - 1).to_string()), true));
-        assert_eq!(heard.events.len(), EVENTS);
-        let look = heard.look.unwrap();
+        let messages = inbox.next().await.unwrap();
+        let latest = messages.pod.unwrap().metadata.resource_version.clone();
+        assert_eq!((latest, messages.gone), (Some((many - 1).to_string()), true));
+        assert_eq!(messages.events.len(), EVENTS);
+        let look = messages.look.unwrap();
         assert!((EVENTS..many).all(|n| look.contains(&n.to_string())), "{look:?}");
         drop(sender);
         assert!(inbox.next().await.is_none());

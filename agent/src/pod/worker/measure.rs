@@ -40,7 +40,7 @@ impl Worker {
         });
     }
 
-    /// The next try is as soon as the next beat.
+    /// It is tried again at the next refresh.
     pub(super) fn measuring_panicked(&mut self) {
         self.measuring.under_way = false;
     }

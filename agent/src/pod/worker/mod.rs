@@ -1,4 +1,4 @@
-//! The worker of one pod: runs what [`step`] decides, and tells it what came of it.
+//! The worker of one pod: does what [`step`] decides, and lets it decide again when something has come of it.
 //!
 //! Everything slow runs in tasks of its own; the worker only ever waits for the next thing to happen.
 
@@ -25,26 +25,26 @@ use super::step::{Action, step};
 use crate::context::Context;
 use crate::gc;
 use crate::labels::{Owner, SANDBOX};
-use crate::probe::task::Opinion;
-use crate::runtime::{Container, Happened};
+use crate::probe::task::ProbeResult;
+use crate::runtime::{Container, EventKind};
 use crate::spec::{ephemeral, full_name};
-use inbox::Heard;
+use inbox::Messages;
 pub use inbox::{Inbox, Sender, inbox};
 use state::Worker;
 
-/// How many opinions of probes wait for a worker. Its probes wait for room; nobody else is held up.
-const OPINIONS: usize = 64;
+/// How many results of probes wait for a worker. Beyond that its own probes wait; nobody else is held up.
+const RESULTS: usize = 64;
 
 /// The work on a pod with the containers that it has already. Its end is the pod's end on this node.
 pub async fn run(ctx: Arc<Context>, pod: Arc<Pod>, found: Vec<Container>, mut inbox: Inbox) {
-    let (opinions, mut opinion_inbox) = mpsc::channel(OPINIONS);
-    let mut worker = Worker::new(ctx, pod, opinions);
+    let (results, mut result_inbox) = mpsc::channel(RESULTS);
+    let mut worker = Worker::new(ctx, pod, results);
     for container in found {
         worker.take(container).await;
     }
     worker.recall();
     worker.start_reporter();
-    worker.keep(&mut inbox, &mut opinion_inbox).await;
+    worker.keep(&mut inbox, &mut result_inbox).await;
 }
 
 /// The same in place of a worker that panicked: after a wait, with the containers that are there by then.
@@ -64,7 +64,7 @@ pub async fn replace(ctx: Arc<Context>, pod: Arc<Pod>, wait: Duration, inbox: In
 }
 
 impl Worker {
-    async fn keep(&mut self, inbox: &mut Inbox, opinions: &mut mpsc::Receiver<Opinion>) {
+    async fn keep(&mut self, inbox: &mut Inbox, results: &mut mpsc::Receiver<ProbeResult>) {
         let mut refresh = tokio::time::interval(self.ctx.config.timing.refresh);
         refresh.reset();
         loop {
@@ -77,13 +77,13 @@ impl Worker {
                 wait.map_or(Duration::MAX / 4, |wait| Duration::try_from(wait).unwrap_or(Duration::ZERO));
             tokio::select! {
                 biased;
-                heard = inbox.next() => match heard {
-                    Some(heard) => self.hear(heard).await,
-                    // The node stops; the containers do not.
+                messages = inbox.next() => match messages {
+                    Some(messages) => self.handle(messages).await,
+                    // The agent stops; the containers go on.
                     None => return,
                 },
                 Some(done) = self.work.join_next() => self.finish(done).await,
-                Some(opinion) = opinions.recv() => self.weigh(&opinion),
+                Some(result) = results.recv() => self.note_probe_result(&result),
                 () = tokio::time::sleep(wait) => {}
                 _ = refresh.tick() => {
                     self.refresh();
@@ -96,10 +96,10 @@ impl Worker {
         }
     }
 
-    /// Decides, says, and sets to work.
+    /// Decides what to do, reports the status, and begins the actions.
     fn step(&mut self) -> Option<Timestamp> {
         self.keep_probes();
-        self.ctx.claims.note(&self.pod);
+        self.ctx.requests.note(&self.pod);
         let decided = step(&self.observed());
         let finish = decided.actions.contains(&Action::Finish);
         if let Some(wanted) = &self.wanted {
@@ -129,17 +129,17 @@ impl Worker {
                 }
             }
             Action::Stop { name, id, message, grace } => self.stop(name, id, message, grace),
-            Action::Tell { container, once, tone, reason, message } => {
-                if self.told.insert(once) {
-                    self.ctx.tell(&self.pod, container.as_deref(), tone, reason, message);
+            Action::Emit { container, once, event_type, reason, message } => {
+                if self.emitted.insert(once) {
+                    self.ctx.emit(&self.pod, container.as_deref(), event_type, reason, message);
                 }
             }
             Action::Finish => {}
         }
     }
 
-    async fn hear(&mut self, heard: Heard) {
-        if let Some(pod) = heard.pod {
+    async fn handle(&mut self, messages: Messages) {
+        if let Some(pod) = messages.pod {
             let meta = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
             let relabelled = meta(&pod) != meta(&self.pod);
             self.ephemeral = pod.spec.as_ref().map(ephemeral).unwrap_or_default();
@@ -152,25 +152,25 @@ impl Worker {
                 self.refresh();
             }
         }
-        if heard.gone {
+        if messages.gone {
             self.pod_is_gone();
         }
-        for event in heard.events {
-            // What is being started is looked at once that is over.
+        for event in messages.events {
+            // A container that is being started is looked at once that is over.
             if !self.knows(&event.id) && self.is_starting() {
                 continue;
             }
-            match event.what {
-                Happened::Signalled => {
+            match event.kind {
+                EventKind::Signalled => {
                     self.note_signal(&event.id);
                     continue;
                 }
-                Happened::Ended { code, at } => drop(self.ends.insert(event.id.clone(), End { code, at })),
-                Happened::Started | Happened::Removed => {}
+                EventKind::Ended { code, at } => drop(self.ends.insert(event.id.clone(), End { code, at })),
+                EventKind::Started | EventKind::Removed => {}
             }
-            self.look(&event.id, event.what == Happened::Removed).await;
+            self.look(&event.id, event.kind == EventKind::Removed).await;
         }
-        if let Some(found) = heard.look {
+        if let Some(found) = messages.look {
             let mut ids: BTreeSet<String> = self
                 .containers
                 .values()
@@ -190,7 +190,7 @@ impl Worker {
 
     fn pod_is_gone(&mut self) {
         self.gone = true;
-        // Nobody is left to tell.
+        // There is no status to write any more.
         self.wanted = None;
         if self.pod.metadata.deletion_timestamp.is_none() {
             let mut pod = Pod::clone(&self.pod);
@@ -200,7 +200,7 @@ impl Worker {
         }
     }
 
-    /// Whether the API has forgotten the pod and nothing of it runs.
+    /// Whether the pod is gone from the API and nothing of it runs.
     fn is_over(&self) -> bool {
         self.gone
             && self.busy.is_empty()
@@ -217,7 +217,7 @@ impl Worker {
             }
         }
         self.release_address();
-        self.ctx.claims.forget(&uid);
+        self.ctx.requests.forget(&uid);
         self.ctx.images.forget(&uid);
         self.ctx.tokens.forget(&uid);
         gc::remove_files(&self.ctx, &uid).await;

@@ -47,9 +47,9 @@ impl Worker {
         self.signalled.remove(id);
         self.granted.remove(id);
         self.removals.remove(id);
-        // What was said once of it: nothing more is said of what is gone.
-        self.told.remove(id);
-        self.lose(id);
+        // Events that are emitted once for each container: no more are emitted for one that is gone.
+        self.emitted.remove(id);
+        self.forget_probes(id);
     }
 
     /// Of attempts that are gone, only the latest are remembered.
@@ -61,7 +61,7 @@ impl Worker {
     }
 
     pub(super) fn release_address(&mut self) {
-        // Kept by a pod that goes on: it keeps its address for life.
+        // A pod that goes on keeps its address for life.
         if let (Some(address), Some(uid), true) = (self.address, &self.pod.metadata.uid, self.ending) {
             self.ctx.addresses.free(address, uid);
         }
@@ -95,7 +95,7 @@ impl Worker {
         let name = identity.container;
         let all = self.containers.get(&name).map(Vec::as_slice).unwrap_or_default();
         let known = all.iter().find(|record| record.id == container.id && !record.gone).cloned();
-        // One that is being started is not shown before its hook is through.
+        // A container that is being started is not shown before its postStart hook has ended.
         let unknown = known.is_none() && all.last().is_none_or(|newest| newest.attempt < identity.attempt);
         if unknown && self.busy.get(&name) == Some(&Busy::Starting) {
             return;
@@ -112,7 +112,7 @@ impl Worker {
         let restarted = known.as_ref().filter(|known| memory::was_restarted(&known.state, &container.state));
         if container.state.is_exited() || restarted.is_some() {
             self.stop_is_over(&name, &container.id);
-            self.lose(&container.id);
+            self.forget_probes(&container.id);
         }
         if container.state.is_running() {
             self.adopt_health(&name, &container.id);
@@ -155,7 +155,7 @@ impl Worker {
         self.end_doubles(&name);
     }
 
-    /// Of two that run, the one that was made last stays: it was made when the other one did not run.
+    /// If two of one name run, the one that was made last stays: it was made when the other one did not run.
     fn end_doubles(&mut self, name: &str) {
         let all = self.containers.get(name).map(Vec::as_slice).unwrap_or_default();
         let running = all.iter().filter(|record| record.state.is_running());
@@ -177,7 +177,7 @@ impl Worker {
         }
     }
 
-    /// Somebody sent a container a signal. The agent's own signals are those of a stop or a start that it is at.
+    /// Notes that somebody sent a container a signal, unless that was the agent: then it is stopping, starting or removing it.
     pub(super) fn note_signal(&mut self, id: &str) {
         let running = |record: &Record| record.id == id && !record.gone && record.state.is_running();
         let name = self.containers.iter().find(|(_, all)| all.iter().any(running)).map(|(name, _)| name);

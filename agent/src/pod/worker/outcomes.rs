@@ -55,8 +55,8 @@ impl Worker {
                 }
                 self.look(&id, false).await;
             }
-            Done::Stopped { name, id, turn } => {
-                if self.tasks.get(&name).is_some_and(|task| task.turn == turn) {
+            Done::Stopped { name, id, serial } => {
+                if self.tasks.get(&name).is_some_and(|task| task.serial == serial) {
                     self.end(&name);
                 }
                 self.look(&id, false).await;
@@ -88,13 +88,13 @@ impl Worker {
                 }
             }
             Done::Measured(measured) => self.note_measured(measured),
-            Done::Panicked { name, turn } => {
+            Done::Panicked { name, serial } => {
                 tracing::error!(pod = full_name(&self.pod), name, "a task of the pod's worker panicked");
                 self.refreshing &= name != REFRESH;
                 if name == MEASURE {
                     self.measuring_panicked();
                 }
-                if self.tasks.get(&name).is_some_and(|task| task.turn == turn) {
+                if self.tasks.get(&name).is_some_and(|task| task.serial == serial) {
                     self.end(&name);
                     let until = later(self.ctx.clock.now(), AFTER_PANIC);
                     let message = "the agent failed; see its log".to_owned();

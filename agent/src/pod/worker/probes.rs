@@ -1,4 +1,4 @@
-//! Keeps a worker's probes going, and what they say.
+//! The probes of a worker's containers, and what they have found.
 
 use std::panic::AssertUnwindSafe;
 
@@ -7,23 +7,23 @@ use futures::FutureExt;
 use super::state::{Done, Worker};
 use crate::pod::Health;
 use crate::probe::Purpose;
-use crate::probe::task::{Asker, Opinion};
+use crate::probe::task::{ProbeResult, ProbeTask};
 use crate::runtime::State;
 use crate::spec::{Role, containers};
 
 impl Worker {
-    pub(super) fn weigh(&mut self, opinion: &Opinion) {
-        // A late word about a container that is over counts no more.
-        let Some(health) = self.health.get_mut(&opinion.id) else { return };
-        match opinion.purpose {
-            Purpose::Readiness => health.ready = Some(opinion.good),
-            Purpose::Startup if opinion.good => health.started = true,
-            Purpose::Startup => health.given_up = Some("startup"),
-            Purpose::Liveness if !opinion.good => health.given_up = Some("liveness"),
+    pub(super) fn note_probe_result(&mut self, result: &ProbeResult) {
+        // A result that comes after its container has ended does not count.
+        let Some(health) = self.health.get_mut(&result.id) else { return };
+        match result.purpose {
+            Purpose::Readiness => health.ready = Some(result.success),
+            Purpose::Startup if result.success => health.started = true,
+            Purpose::Startup => health.failed_probe = Some("startup"),
+            Purpose::Liveness if !result.success => health.failed_probe = Some("liveness"),
             Purpose::Liveness => {}
         }
-        if opinion.good {
-            self.end_probes(|id, purpose| id == opinion.id && purpose == Purpose::Startup);
+        if result.success {
+            self.end_probes(|id, purpose| id == result.id && purpose == Purpose::Startup);
         }
     }
 
@@ -31,7 +31,7 @@ impl Worker {
     pub(super) fn keep_probes(&mut self) {
         let ending = self.pod.metadata.deletion_timestamp.is_some();
         if ending {
-            // What is to end need not live; whether it can still serve is asked to the last.
+            // A pod that is being deleted restarts nothing: only readiness is still asked for.
             self.end_probes(|_, purpose| purpose != Purpose::Readiness);
         }
         let spec = self.pod.spec.clone().unwrap_or_default();
@@ -50,11 +50,11 @@ impl Worker {
                     Purpose::Liveness => up && !ending,
                 };
                 let key = (record.id.clone(), purpose);
-                let given_up = health.given_up.is_some() && purpose != Purpose::Readiness;
-                if !due || given_up || purpose.of(container).is_none() || self.probes.contains_key(&key) {
+                let failed_probe = health.failed_probe.is_some() && purpose != Purpose::Readiness;
+                if !due || failed_probe || purpose.of(container).is_none() || self.probes.contains_key(&key) {
                     continue;
                 }
-                let asker = Asker {
+                let task = ProbeTask {
                     ctx: self.ctx.clone(),
                     pod: self.pod.clone(),
                     container: container.clone(),
@@ -63,9 +63,9 @@ impl Worker {
                     accepted: self.accepted,
                     address,
                     purpose,
-                    opinions: self.opinions.clone(),
+                    results: self.results.clone(),
                 };
-                let asked = AssertUnwindSafe(asker.run()).catch_unwind();
+                let asked = AssertUnwindSafe(task.run()).catch_unwind();
                 let ended = key.clone();
                 let handle = self
                     .work
@@ -85,8 +85,8 @@ impl Worker {
         });
     }
 
-    /// A container is over: its probes end, and what they said.
-    pub(super) fn lose(&mut self, id: &str) {
+    /// Ends the probes of a container that has ended, and forgets what they have found.
+    pub(super) fn forget_probes(&mut self, id: &str) {
         self.end_probes(|of, _| of == id);
         self.health.remove(id);
     }
@@ -97,16 +97,16 @@ impl Worker {
             return;
         }
         let status = self.pod.status.as_ref();
-        let told = status.into_iter().flat_map(|status| {
+        let reported = status.into_iter().flat_map(|status| {
             status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten())
         });
-        let mut told = told.filter(|told| {
-            told.name == name && told.container_id.as_deref() == Some(&format!("docker://{id}"))
+        let mut reported = reported.filter(|reported| {
+            reported.name == name && reported.container_id.as_deref() == Some(&format!("docker://{id}"))
         });
-        let health = told.next().map(|told| Health {
-            ready: told.ready.then_some(true),
-            started: told.started == Some(true),
-            given_up: None,
+        let health = reported.next().map(|reported| Health {
+            ready: reported.ready.then_some(true),
+            started: reported.started == Some(true),
+            failed_probe: None,
         });
         self.health.insert(id.to_owned(), health.unwrap_or_default());
     }

@@ -19,7 +19,7 @@ use crate::pod::reporter::Wanted;
 use crate::pod::start::Started;
 use crate::pod::{Busy, Failure, Health, Observed, Record, Sandbox};
 use crate::probe::Purpose;
-use crate::probe::task::Opinion;
+use crate::probe::task::ProbeResult;
 use crate::runtime::Limits;
 use crate::spec::ephemeral;
 
@@ -34,7 +34,7 @@ pub struct Worker {
     pub(super) containers: BTreeMap<String, Vec<Record>>,
     pub(super) busy: BTreeMap<String, Busy>,
     pub(super) tasks: BTreeMap<String, Task>,
-    /// What is being done, beside the worker. It ends with the worker: a killed node does nothing more.
+    /// The tasks of the worker. They end with it: a killed node does nothing more.
     pub(super) work: JoinSet<Done>,
     pub(super) failures: BTreeMap<String, Failure>,
     pub(super) health: BTreeMap<String, Health>,
@@ -44,12 +44,12 @@ pub struct Worker {
     pub(super) granted: BTreeMap<String, Limits>,
     /// What the engine has refused to grant, by container name.
     pub(super) refused: BTreeMap<String, Failure>,
-    /// How containers ended, as events told it, by id.
+    /// How containers ended, as events of the engine say, by id.
     pub(super) ends: BTreeMap<String, End>,
     /// Containers that somebody else has sent a signal.
     pub(super) signalled: BTreeSet<String>,
-    /// What was told that is told only once.
-    pub(super) told: BTreeSet<String>,
+    /// For what an event was emitted that is emitted only once.
+    pub(super) emitted: BTreeSet<String>,
     /// Containers that are being removed, by id.
     pub(super) removing: BTreeSet<String>,
     /// Waits between attempts to remove a container, by id, where the first has failed.
@@ -60,12 +60,12 @@ pub struct Worker {
     /// Whether nothing will be started any more.
     pub(super) ending: bool,
     pub(super) gone: bool,
-    pub(super) turns: u64,
+    pub(super) serials: u64,
     pub(super) wanted: Option<watch::Sender<Wanted>>,
-    pub(super) opinions: mpsc::Sender<Opinion>,
+    pub(super) results: mpsc::Sender<ProbeResult>,
 }
 
-/// What a task of the worker came to.
+/// What came of a task of the worker.
 pub(super) enum Done {
     Sandbox(Result<Started, Failure>),
     Started {
@@ -80,7 +80,7 @@ pub(super) enum Done {
     Stopped {
         name: String,
         id: String,
-        turn: u64,
+        serial: u64,
     },
     Removed {
         name: String,
@@ -100,25 +100,25 @@ pub(super) enum Done {
     Measured(Measured),
     Panicked {
         name: String,
-        turn: u64,
+        serial: u64,
     },
 }
 
-/// What the files of a pod's volumes were made of when they were last looked at.
+/// A fingerprint of what the files of a pod's volumes were made of when they were last compared.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Refreshed {
-    pub(super) print: u64,
+    pub(super) fingerprint: u64,
     pub(super) at: Instant,
 }
 
 /// A task that is under way.
 pub(super) struct Task {
     pub(super) cancel: CancellationToken,
-    pub(super) turn: u64,
+    pub(super) serial: u64,
     pub(super) stop: Option<Stopping>,
 }
 
-/// The stop of one container: a look at any other, an earlier attempt say, has no say in it.
+/// The stop of one container, known by its id: that an earlier attempt has ended must not end this one's stop.
 pub(super) struct Stopping {
     pub(super) id: String,
     pub(super) ended: CancellationToken,
@@ -134,14 +134,14 @@ pub(super) struct Measuring {
     pub(super) exceeded: Option<String>,
 }
 
-/// What a measurement came to.
+/// What a measurement has found.
 pub(super) struct Measured {
     pub(super) took: Duration,
     pub(super) exceeded: Option<String>,
 }
 
 impl Worker {
-    pub(super) fn new(ctx: Arc<Context>, pod: Arc<Pod>, opinions: mpsc::Sender<Opinion>) -> Worker {
+    pub(super) fn new(ctx: Arc<Context>, pod: Arc<Pod>, results: mpsc::Sender<ProbeResult>) -> Worker {
         let (wanted, _) = watch::channel(Wanted::default());
         let since = pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
         Worker {
@@ -160,7 +160,7 @@ impl Worker {
             refused: BTreeMap::new(),
             ends: BTreeMap::new(),
             signalled: BTreeSet::new(),
-            told: BTreeSet::new(),
+            emitted: BTreeSet::new(),
             removing: BTreeSet::new(),
             removals: BTreeMap::new(),
             refreshing: false,
@@ -168,9 +168,9 @@ impl Worker {
             measuring: Measuring::default(),
             ending: false,
             gone: false,
-            turns: 0,
+            serials: 0,
             wanted: Some(wanted),
-            opinions,
+            results,
             ctx,
             pod,
         }
@@ -186,7 +186,7 @@ impl Worker {
             failures: &self.failures,
             granted: &self.granted,
             refused: &self.refused,
-            room: self.ctx.claims.room(self.pod.metadata.uid.as_deref().unwrap_or_default()),
+            room: self.ctx.requests.room(self.pod.metadata.uid.as_deref().unwrap_or_default()),
             evicted: self.measuring.exceeded.as_deref(),
             health: &self.health,
             address: self.address,

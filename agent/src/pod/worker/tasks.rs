@@ -1,4 +1,4 @@
-//! What a worker has done beside itself: each thing in a task of its own, which says what it came to.
+//! The worker's tasks. Everything slow is done in a task, which answers what came of it.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::state::{Done, Refreshed, Stopping, Task, Worker};
-use crate::context::Tone;
+use crate::event_type::EventType;
 use crate::labels::SANDBOX;
 use crate::pod::start::{Start, Started};
 use crate::pod::stop::{SHORTEST, Stop};
@@ -21,15 +21,15 @@ use crate::times::{instant_later, seconds_later};
 
 /// The name of the task that refreshes volumes: no container can be called so.
 pub(super) const REFRESH: &str = "REFRESH";
-/// How often the files of volumes are looked at though nothing that they are made of has changed: somebody else may have
+/// How often the files of volumes are compared though nothing that they are made of has changed: somebody else may have
 /// changed them.
 const LOOK_AT_FILES: Duration = Duration::from_secs(60);
 
 impl Worker {
-    /// Notes that something is being done, and gives what the doing needs.
+    /// Notes that something is being done with a container, and answers what the task needs for it.
     fn begin(&mut self, name: &str, busy: Busy) -> (Start, u64) {
-        self.turns += 1;
-        let task = Task { cancel: CancellationToken::new(), turn: self.turns, stop: None };
+        self.serials += 1;
+        let task = Task { cancel: CancellationToken::new(), serial: self.serials, stop: None };
         let start = Start {
             ctx: self.ctx.clone(),
             pod: self.pod.clone(),
@@ -43,7 +43,7 @@ impl Worker {
             old.cancel.cancel();
             old.stop.inspect(|stop| stop.ended.cancel());
         }
-        (start, self.turns)
+        (start, self.serials)
     }
 
     pub(super) fn end(&mut self, name: &str) {
@@ -51,27 +51,32 @@ impl Worker {
         self.tasks.remove(name);
     }
 
-    /// Does something beside the worker. A panic in it ends that alone.
-    pub(super) fn spawn(&mut self, name: &str, turn: u64, work: impl Future<Output = Done> + Send + 'static) {
+    /// Starts a task. A panic in it ends only the task.
+    pub(super) fn spawn(
+        &mut self,
+        name: &str,
+        serial: u64,
+        work: impl Future<Output = Done> + Send + 'static,
+    ) {
         let name = name.to_owned();
         let work = AssertUnwindSafe(work).catch_unwind();
-        self.work.spawn(async move { work.await.unwrap_or(Done::Panicked { name, turn }) });
+        self.work.spawn(async move { work.await.unwrap_or(Done::Panicked { name, serial }) });
     }
 
     pub(super) fn start_sandbox(&mut self, attempt: u32) {
-        let (start, turn) = self.begin(SANDBOX, Busy::Starting);
-        self.spawn(SANDBOX, turn, async move { Done::Sandbox(start.sandbox(attempt).await) });
+        let (start, serial) = self.begin(SANDBOX, Busy::Starting);
+        self.spawn(SANDBOX, serial, async move { Done::Sandbox(start.sandbox(attempt).await) });
     }
 
     pub(super) fn start_container(&mut self, name: String, attempt: u32, backoff: u64) {
         let (Some(sandbox), Some(address)) = (&self.sandbox, self.address) else { return };
         let sandbox = Started { id: sandbox.id.clone(), address };
-        let (mut start, turn) = self.begin(&name, Busy::Starting);
+        let (mut start, serial) = self.begin(&name, Busy::Starting);
         start.target = self.target_of(&name);
         let attempts = self.containers.get(&name);
         start.previous =
             attempts.and_then(|all| all.iter().rfind(|record| !record.gone)).map(|record| record.id.clone());
-        self.spawn(&name.clone(), turn, async move {
+        self.spawn(&name.clone(), serial, async move {
             let outcome = start.container(&name, attempt, backoff, &sandbox).await;
             Done::Started { name, outcome }
         });
@@ -79,8 +84,8 @@ impl Worker {
 
     /// The container whose processes an ephemeral one is to see.
     fn target_of(&self, name: &str) -> Option<String> {
-        let beside = self.pod.spec.as_ref()?.ephemeral_containers.as_deref()?;
-        let target = beside.iter().find(|one| one.name == name)?.target_container_name.as_deref()?;
+        let ephemeral = self.pod.spec.as_ref()?.ephemeral_containers.as_deref()?;
+        let target = ephemeral.iter().find(|one| one.name == name)?.target_container_name.as_deref()?;
         self.containers
             .get(target)?
             .last()
@@ -102,8 +107,8 @@ impl Worker {
             self.busy.insert(name, Busy::Stopping { deadline });
             return;
         }
-        self.ctx.tell(&self.pod, Some(&name), Tone::Normal, "Killing", message);
-        let (_, turn) = self.begin(&name, Busy::Stopping { deadline });
+        self.ctx.emit(&self.pod, Some(&name), EventType::Normal, "Killing", message);
+        let (_, serial) = self.begin(&name, Busy::Stopping { deadline });
         let Some(task) = self.tasks.get_mut(&name) else { return };
         let (mover, timer) = watch::channel(timer);
         let ended = CancellationToken::new();
@@ -124,13 +129,13 @@ impl Worker {
             deadline: timer,
             ended,
         };
-        self.spawn(&name.clone(), turn, async move {
+        self.spawn(&name.clone(), serial, async move {
             stop.run().await;
-            Done::Stopped { name, id, turn }
+            Done::Stopped { name, id, serial }
         });
     }
 
-    /// A container is over: so is its stop.
+    /// Ends the stop of a container that has ended.
     pub(super) fn stop_is_over(&self, name: &str, id: &str) {
         let stop = self.tasks.get(name).and_then(|task| task.stop.as_ref());
         if let Some(stop) = stop.filter(|stop| stop.id == id) {
@@ -139,8 +144,8 @@ impl Worker {
     }
 
     pub(super) fn resize(&mut self, name: String, id: String, limits: Limits) {
-        let (start, turn) = self.begin(&name, Busy::Resizing);
-        self.spawn(&name.clone(), turn, async move {
+        let (start, serial) = self.begin(&name, Busy::Resizing);
+        self.spawn(&name.clone(), serial, async move {
             let outcome = start.resize(&name, &id, &limits).await.map(|()| limits);
             Done::Resized { name, id, outcome }
         });
@@ -202,12 +207,14 @@ impl Worker {
         let (address, age) = (self.address, self.ctx.config.timing.refresh);
         let looked = self.refreshed.filter(|refreshed| refreshed.at.elapsed() < LOOK_AT_FILES);
         self.spawn(REFRESH, 0, async move {
-            let print = start.print_of_files(age).await;
-            if let Some(looked) = looked.filter(|looked| Some(looked.print) == print) {
+            let fingerprint = start.fingerprint_of_files(age).await;
+            if let Some(looked) = looked.filter(|looked| Some(looked.fingerprint) == fingerprint) {
                 return Done::Refreshed(Some(looked));
             }
             match start.mount_volumes(address, age).await {
-                Ok(_) => Done::Refreshed(print.map(|print| Refreshed { print, at: Instant::now() })),
+                Ok(_) => Done::Refreshed(
+                    fingerprint.map(|fingerprint| Refreshed { fingerprint, at: Instant::now() }),
+                ),
                 Err(failure) => {
                     tracing::debug!(message = failure.message, "cannot refresh volumes");
                     Done::Refreshed(None)

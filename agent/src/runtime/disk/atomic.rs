@@ -54,7 +54,7 @@ fn write_as(
             }
         }
         fs::write(&target, &file.data)?;
-        // Only root can give a file away; where the agent is somebody else, others may read it as the volume says.
+        // Only root can give a file to another user. Without root the file keeps the mode that the volume asks for.
         let given = file.only_for.is_some_and(|user| give(&target, Some(user), None).is_ok());
         let mode = if given { 0o600 } else { file.mode };
         // With a group, upstream lets it read what its owner may.
@@ -112,8 +112,8 @@ fn give_to_group(path: &Path, group: u32, give: Give<'_>) -> io::Result<bool> {
     }
 }
 
-/// The same rights, and for everybody what the group has: the volume lies where nobody else of the machine can go, and
-/// the group's members in the pod would be shut out otherwise.
+/// The same rights, and for everybody what the group has: the group's members in the pod could not read the files otherwise, and
+/// nobody outside of the pod can reach the folder.
 fn for_all(mode: u32) -> u32 {
     mode | (mode & 0o070) >> 3
 }

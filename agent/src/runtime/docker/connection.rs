@@ -13,15 +13,15 @@ use crate::runtime::Error;
 #[derive(Clone)]
 pub struct DockerRuntime {
     pub(super) docker: Docker,
-    /// Whether the engine may shield a container from the kernel's memory killer.
-    pub(super) shields: bool,
+    /// Whether the engine can protect a container from being killed first when the machine runs out of memory.
+    pub(super) oom_protection: bool,
 }
 
 /// Connects to the engine that `DOCKER_HOST` names, or to the usual socket, in the newest version of its API that both
 /// sides know (engines from 20.10).
 ///
 /// # Errors
-/// In words for a person: [`Error::Unreachable`], and [`Error::Refused`] for an engine that cannot run pods.
+/// Written for people: [`Error::Unreachable`], and [`Error::Refused`] for an engine that cannot run pods.
 pub async fn connect() -> Result<DockerRuntime, Error> {
     let unreachable = |error: bollard::errors::Error| {
         let hint = match error.to_string() {
@@ -40,7 +40,7 @@ pub async fn connect() -> Result<DockerRuntime, Error> {
     let info = docker.info().await.map_err(error_of)?;
     match engine::refusal(&info) {
         Some(why) => Err(Error::Refused(why)),
-        None => Ok(DockerRuntime { docker, shields: observe::may_shield() }),
+        None => Ok(DockerRuntime { docker, oom_protection: observe::may_protect_from_oom() }),
     }
 }
 

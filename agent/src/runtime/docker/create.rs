@@ -1,4 +1,4 @@
-//! Our description of a container in the engine's words.
+//! The engine's request for a container that is to be made.
 
 use std::collections::HashMap;
 
@@ -39,8 +39,8 @@ pub async fn volumes(docker: &Docker, spec: &ContainerSpec) -> Result<(), Error>
     Ok(())
 }
 
-/// The body of the request that makes a container. `shields`: see [`super::connection::DockerRuntime`].
-pub fn body(spec: &ContainerSpec, shields: bool) -> ContainerCreateBody {
+/// The body of the request that makes a container. `oom_protection`: see [`super::connection::DockerRuntime`].
+pub fn body(spec: &ContainerSpec, oom_protection: bool) -> ContainerCreateBody {
     let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let mut body = ContainerCreateBody {
@@ -54,7 +54,7 @@ pub fn body(spec: &ContainerSpec, shields: bool) -> ContainerCreateBody {
         open_stdin: Some(spec.stdin),
         stdin_once: Some(spec.stdin_once),
         tty: Some(spec.tty),
-        host_config: Some(host(spec, shields)),
+        host_config: Some(host(spec, oom_protection)),
         ..Default::default()
     };
     if let NetworkMode::Bridge { network, address, ports } = &spec.network {
@@ -75,7 +75,7 @@ pub fn body(spec: &ContainerSpec, shields: bool) -> ContainerCreateBody {
 }
 
 /// The body of the request that changes what a container may use. What is not limited is left as it is: a resize adds
-/// limits and never takes one away, and the engine takes no word for "none".
+/// limits and never takes one away, and the engine has no value for "none".
 pub fn update(limits: &Limits) -> ContainerUpdateBody {
     let quota = quota(limits.cpu_milli);
     ContainerUpdateBody {
@@ -98,7 +98,7 @@ fn quota(cpu_milli: i64) -> Option<i64> {
     (cpu_milli > 0).then(|| (cpu_milli * CPU_PERIOD / 1000).max(CPU_QUOTA_MIN))
 }
 
-fn host(spec: &ContainerSpec, shields: bool) -> HostConfig {
+fn host(spec: &ContainerSpec, oom_protection: bool) -> HostConfig {
     let limits = &spec.limits;
     let quota = quota(limits.cpu_milli);
     let security = &spec.security;
@@ -109,7 +109,7 @@ fn host(spec: &ContainerSpec, shields: bool) -> HostConfig {
         memory: positive(limits.memory),
         // The same figure for memory and swap together: no swap beyond the limit.
         memory_swap: positive(limits.memory),
-        oom_score_adj: Some(if shields { limits.oom_score_adj } else { limits.oom_score_adj.max(0) }),
+        oom_score_adj: Some(if oom_protection { limits.oom_score_adj } else { limits.oom_score_adj.max(0) }),
         mounts: Some(spec.mounts.iter().map(mount).collect()),
         ipc_mode: Some(share(&spec.ipc, "private", "shareable")),
         pid_mode: Some(share(&spec.pid, "", "")),

@@ -1,4 +1,4 @@
-//! Which engines an agent can use, and what it tells people who have another. Pure.
+//! Which engines an agent can use, and the errors for people who have another one. Pure.
 
 use bollard::models::SystemInfo;
 

@@ -1,5 +1,5 @@
-//! Commands that run inside containers. The engine has no call that ends one; here one that nobody waits for any more is
-//! killed, with everything that it started.
+//! Commands that run inside containers. The engine has no call that ends one, so a command whose answer is not wanted any more
+//! is killed here, with everything that it started.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -32,7 +32,7 @@ pub async fn run(
 ) -> Result<u64, Error> {
     let image = image::helper(runtime).await?.id;
     let (runtime, spec) = (runtime.clone(), ContainerSpec { image, ..describe(labels, job) });
-    // On a task of its own: it is seen to its end, whoever asked for it.
+    // On a task of its own, so that it is removed even if nobody waits for its answer any more.
     let done = tokio::spawn(async move {
         let id = runtime.create(&spec).await?;
         let late = || Error::Refused(format!("a helper did not end within {} s", PATIENCE.as_secs()));

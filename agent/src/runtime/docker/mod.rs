@@ -103,7 +103,7 @@ impl Runtime for DockerRuntime {
         let options = query::CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
         let made = self
             .docker
-            .create_container(Some(options), create::body(spec, self.shields))
+            .create_container(Some(options), create::body(spec, self.oom_protection))
             .await
             .map_err(error_of)?;
         Ok(made.id)
@@ -137,7 +137,7 @@ impl Runtime for DockerRuntime {
     async fn ended(&self, id: &str) -> Result<(), Error> {
         let options = query::WaitContainerOptions { condition: "not-running".into() };
         match self.docker.wait_container(id, Some(options)).next().await {
-            // A code other than 0 is told as an error.
+            // An exit code other than 0 comes as an error.
             Some(Ok(_) | Err(bollard::errors::Error::DockerContainerWaitError { .. })) => Ok(()),
             Some(Err(error)) => gone_is_fine(Err(error_of(error))),
             None => Err(Error::Unreachable("it broke off while a container was waited for".into())),

@@ -15,7 +15,7 @@ use crate::labels::{self, Mark, Owner};
 use crate::network::{self, Subnet};
 use crate::runtime::{Error, Network, Removed, Runtime};
 
-/// How often another subnet is tried when somebody takes the chosen one meanwhile.
+/// How often another subnet is tried when the chosen one has been taken meanwhile.
 const TRIES: usize = 8;
 
 /// Finds the cluster's network or makes it.

@@ -1,4 +1,4 @@
-//! What the engine tells, read into our own words.
+//! The engine's answers, read into our own types.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, EventM
 use jiff::Timestamp;
 
 use crate::labels;
-use crate::runtime::{Container, ContainerEvent, Happened, Info, Limits, State};
+use crate::runtime::{Container, ContainerEvent, EventKind, Info, Limits, State};
 
-/// The capability without which no process can be shielded from the kernel's memory killer: `CAP_SYS_RESOURCE`.
+/// The capability that is needed to protect a process from being killed first when memory runs out: `CAP_SYS_RESOURCE`.
 const SYS_RESOURCE: u64 = 1 << 24;
 
 /// Whether processes of this machine can have that capability at all: inside another container often none can, and the
 /// engine could then start nothing that asks for it.
-pub fn may_shield() -> bool {
+pub fn may_protect_from_oom() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
     let bits = bounding.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
@@ -33,18 +33,18 @@ pub fn event(event: EventMessage) -> Option<ContainerEvent> {
     let nanos = event.time_nano.map(i128::from);
     let at = nanos.and_then(|nanos| Timestamp::from_nanosecond(nanos).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
     let code = attributes.get("exitCode").and_then(|text| text.parse().ok());
-    let what = match event.action.as_deref()? {
-        // A kill is nobody's restart: that asks first.
+    let kind = match event.action.as_deref()? {
+        // SIGKILL does not begin a restart: `docker restart` sends the stop signal first.
         "kill" if attributes.get("signal").is_some_and(|signal| signal == "9") => return None,
-        "kill" => Happened::Signalled,
-        "die" => Happened::Ended { code: code.unwrap_or(137), at },
-        "destroy" => Happened::Removed,
-        _ => Happened::Started,
+        "kill" => EventKind::Signalled,
+        "die" => EventKind::Ended { code: code.unwrap_or(137), at },
+        "destroy" => EventKind::Removed,
+        _ => EventKind::Started,
     };
-    Some(ContainerEvent { id: actor.id?, uid: attributes.remove(labels::UID)?, what })
+    Some(ContainerEvent { id: actor.id?, uid: attributes.remove(labels::UID)?, kind })
 }
 
-/// Whether a container is being removed by force: it is over, and how it ended says nothing of what it did.
+/// Whether a container is being removed by force: it has ended, and its exit code is that of the removal.
 pub fn is_going(found: &ContainerInspectResponse) -> bool {
     let state = found.state.as_ref();
     state.is_some_and(|state| {

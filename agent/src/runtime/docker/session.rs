@@ -37,7 +37,7 @@ pub async fn attach(docker: &Docker, id: &str, streams: Streams) -> Result<Sessi
     Ok(Session { output: pieces(attached.output), input: attached.input, process: Arc::new(process) })
 }
 
-/// Output as the engine tells it, in our words.
+/// The engine's output as our own type.
 pub(super) fn pieces<S>(output: S) -> BoxStream<'static, Result<Output, Error>>
 where
     S: futures::Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send + 'static,

@@ -1,5 +1,5 @@
-//! Containers that only seem to run: state machines on the given clock. They start, end, crash and answer probes as
-//! their environment says, so that a manifest can steer them:
+//! Simulated containers: state machines on the given clock. They start, end, crash and answer probes as their environment
+//! says, so that a manifest can steer them:
 //!
 //! | variable | means |
 //! |---|---|
@@ -28,7 +28,7 @@ use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
 use super::{
-    Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Happened, Image, Info, Limits, LogLine,
+    Container, ContainerEvent, ContainerSpec, Error, EventKind, ExecOutput, Image, Info, Limits, LogLine,
     LogOptions, Network, NetworkMode, PodFiles, Removed, Runtime, Session, State, Streams,
 };
 use crate::helper::Job;
@@ -51,7 +51,7 @@ struct Engine {
     files: files::Places,
 }
 
-/// What is asked of its registry.
+/// Pulls of images, which are only counted and waited for.
 #[derive(Default)]
 struct Pulls {
     count: usize,
@@ -122,10 +122,10 @@ impl SimRuntime {
 }
 
 impl Engine {
-    fn tell(&self, labels: &BTreeMap<String, String>, id: &str, what: Happened) {
+    fn send_event(&self, labels: &BTreeMap<String, String>, id: &str, kind: EventKind) {
         let uid = labels.get(labels::UID).cloned().unwrap_or_default();
-        // Nobody listens: nobody needs to know.
-        let _ = self.events.send((labels.clone(), ContainerEvent { id: id.into(), uid, what }));
+        // An error says that nobody listens.
+        let _ = self.events.send((labels.clone(), ContainerEvent { id: id.into(), uid, kind }));
     }
 
     fn end(&self, id: &str, code: i64, oom: bool) {
@@ -140,7 +140,7 @@ impl Engine {
         let (labels, address) = (found.container.labels.clone(), found.address);
         containers.release(address, id);
         drop(containers);
-        self.tell(&labels, id, Happened::Ended { code, at: finished });
+        self.send_event(&labels, id, EventKind::Ended { code, at: finished });
     }
 
     /// Ends a container after a while, unless it has ended or was started anew before. One that is paused then ends once
@@ -167,7 +167,7 @@ impl Engine {
         if self.with(id, |one| one.container.state.is_running())? {
             return Err(Error::Conflict(format!("container {id} runs already")));
         }
-        self.seize_address(id)?;
+        self.take_address(id)?;
         let started = self.clock.now();
         let (labels, run, code) = self.with(id, |one| {
             one.container.state = State::Running { started };
@@ -177,14 +177,14 @@ impl Engine {
             let code = one.env.get("SIM_EXIT_CODE").and_then(|text| text.parse().ok()).unwrap_or(0);
             (one.container.labels.clone(), one.millis("SIM_RUN_MS"), code)
         })?;
-        self.tell(&labels, id, Happened::Started);
+        self.send_event(&labels, id, EventKind::Started);
         if let Some(run) = run {
             self.end_later(id, run, code);
         }
         Ok(())
     }
 
-    /// Sends a signal: what it leads to, the environment says. A paused container goes on to hear it.
+    /// Sends a signal. The container's environment says what follows. One that is paused goes on.
     fn signal(self: &Arc<Engine>, id: &str, signal: &str) {
         let heard = self.with(id, |one| {
             one.paused = false;
@@ -193,7 +193,7 @@ impl Engine {
         });
         let Ok(Some((pause, labels))) = heard else { return };
         if signal != "SIGKILL" {
-            self.tell(&labels, id, Happened::Signalled);
+            self.send_event(&labels, id, EventKind::Signalled);
         }
         match (signal, pause) {
             ("SIGKILL", _) => self.end(id, 137, false),
@@ -202,7 +202,7 @@ impl Engine {
         }
     }
 
-    /// Removes a container, ending it if it runs; nobody can look at how it ended.
+    /// Removes a container, ending it if it runs. It cannot be inspected any more then.
     fn remove(&self, id: &str) {
         let mut containers = self.containers.lock();
         let Some(removed) = containers.by_id.remove(id) else { return };
@@ -211,12 +211,12 @@ impl Engine {
         drop(containers);
         let labels = &removed.container.labels;
         if removed.container.state.is_running() {
-            self.tell(labels, id, Happened::Ended { code: 137, at: self.clock.now() });
+            self.send_event(labels, id, EventKind::Ended { code: 137, at: self.clock.now() });
         }
-        self.tell(labels, id, Happened::Removed);
+        self.send_event(labels, id, EventKind::Removed);
     }
 
-    fn seize_address(&self, id: &str) -> Result<(), Error> {
+    fn take_address(&self, id: &str) -> Result<(), Error> {
         let Some(address) = self.with(id, |one| one.address)? else { return Ok(()) };
         let mut containers = self.containers.lock();
         if containers.addresses.get(&address).is_some_and(|of| of != id) {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::SimRuntime;
-use crate::runtime::{Error, Happened, State};
+use crate::runtime::{Error, EventKind, State};
 
 /// How long the engine takes from the end of a container to its start, when it restarts one.
-const TURN: Duration = Duration::from_millis(200);
+const BEFORE_START: Duration = Duration::from_millis(200);
 
 impl SimRuntime {
     /// `docker rm -f`.
@@ -33,7 +33,7 @@ impl SimRuntime {
     /// What keeps it from starting.
     pub async fn restart(&self, id: &str, timeout: Duration) -> Result<(), Error> {
         self.stop(id, timeout).await;
-        tokio::time::sleep(TURN).await;
+        tokio::time::sleep(BEFORE_START).await;
         self.0.run(id)
     }
 
@@ -75,7 +75,7 @@ impl SimRuntime {
         containers.names.insert(name.to_owned(), id.to_owned());
     }
 
-    /// The engine restarts: everything that ran has been killed, and nobody heard of it.
+    /// The engine restarts: everything that ran has been killed.
     pub fn reboot(&self) {
         let running: Vec<String> = {
             let containers = self.0.containers.lock();
@@ -94,7 +94,7 @@ impl SimRuntime {
             });
             if let Ok((labels, address)) = labels {
                 self.0.containers.lock().release(address, &id);
-                self.0.tell(&labels, &id, Happened::Ended { code: 137, at: finished });
+                self.0.send_event(&labels, &id, EventKind::Ended { code: 137, at: finished });
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What the engine is asked for: the JSON bodies that pods come to, field by field.
+//! What the engine is asked for: the JSON bodies that are made of pods, field by field.
 
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ fn body(pod: &Pod) -> Value {
     let variables = BTreeMap::from([("A".to_owned(), "1".to_owned())]);
     let container = &pod.spec.as_ref().unwrap().containers[0];
     let wanted = security::seccomp_profile(pod, container).and_then(|wanted| wanted.localhost_profile);
-    let given = Given {
+    let inputs = Inputs {
         pod,
         container,
         variables: &variables,
@@ -39,10 +39,10 @@ fn body(pod: &Pod) -> Value {
         node_memory: 4 << 30,
         seccomp_profile: wanted.filter(|path| path == "known.json").map(|_| "{}"),
     };
-    serde_json::to_value(create_body(&of_container(&given).unwrap(), true)).unwrap()
+    serde_json::to_value(create_body(&of_container(&inputs).unwrap(), true)).unwrap()
 }
 
-/// The whole body of the plainest container: nothing is asked for that nobody asked for.
+/// The whole body of a container without any options: nothing is set in it that was not asked for.
 #[test]
 fn a_plain_container() {
     let body = body(&pod(&json!({}), &json!({})));

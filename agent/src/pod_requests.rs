@@ -11,16 +11,16 @@ use crate::spec::requests::{Requests, Room, requests};
 
 /// The requests of a node's pods, by uid.
 #[derive(Debug, Default)]
-pub struct Claims {
+pub struct PodRequests {
     size: Requests,
     pods: Mutex<BTreeMap<String, Requests>>,
 }
 
-impl Claims {
+impl PodRequests {
     /// Those of a node of this size, which has no pods yet.
-    pub fn new(size: &Size) -> Claims {
+    pub fn new(size: &Size) -> PodRequests {
         let size = Requests { cpu_milli: size.cpu_milli, memory: size.memory };
-        Claims { size, pods: Mutex::default() }
+        PodRequests { size, pods: Mutex::default() }
     }
 
     /// Notes what a pod asks for; one that is over asks for nothing.

@@ -1,0 +1,76 @@
+//! How a resize goes.
+
+use serde_json::json;
+
+use super::world::{World, at, running};
+use crate::pod::Failure;
+use crate::pod::step::Action;
+use crate::runtime::Limits;
+
+/// What a resize comes to, and what is said of it.
+#[test]
+fn a_resize_tells_what_is_applied() {
+    let wish = |cpu: &str, memory: Option<&str>| {
+        let mut limits = json!({"cpu": cpu});
+        if let Some(memory) = memory {
+            limits["memory"] = memory.into();
+        }
+        json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": cpu, "memory": "64Mi"}, "limits": limits}}]})
+    };
+    let had = json!({"containerStatuses": [{"name": "a", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+        "allocatedResources": {"cpu": "100m", "memory": "64Mi"},
+        "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "100m"}}}]});
+    let world = |cpu: &str, memory: Option<&str>| {
+        let mut world = World::new(wish(cpu, memory)).with("a", running());
+        world.pod.status = serde_json::from_value(had.clone()).unwrap();
+        world.pod.metadata.generation = Some(2);
+        let limits = Limits { cpu_shares: 102, cpu_milli: 100, ..Limits::default() };
+        world.containers.get_mut("a").unwrap()[0].limits = limits;
+        world
+    };
+    let mut refused = world("200m", Some("1Mi"));
+    let failure = Failure { reason: String::new(), message: "no".into(), until: at(5) };
+    refused.refused.insert("a".into(), failure);
+    let mut full = world("1", None);
+    full.room.others.cpu_milli = 1500;
+    let mut done = world("200m", None);
+    done.containers.get_mut("a").unwrap()[0].limits =
+        Limits { cpu_shares: 204, cpu_milli: 200, ..Limits::default() };
+    let infeasible = "Node didn't have enough capacity: cpu, requested: 3000, capacity: 2000";
+    let deferred = "Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000";
+    let (old, new) = (json!({"cpu": "100m"}), json!({"cpu": "200m"}));
+    let cases = [
+        ("nothing is asked for", world("100m", None), None, "100m", &old),
+        ("under way", world("200m", None), Some(("PodResizeInProgress", None, None)), "200m", &old),
+        ("applied", done, None, "200m", &new),
+        ("refused", refused, Some(("PodResizeInProgress", Some("Error"), Some("no"))), "200m", &old),
+        (
+            "never",
+            world("3", None),
+            Some(("PodResizePending", Some("Infeasible"), Some(infeasible))),
+            "100m",
+            &old,
+        ),
+        ("not now", full, Some(("PodResizePending", Some("Deferred"), Some(deferred))), "100m", &old),
+    ];
+    for (case, world, condition, allocated, limits) in cases {
+        let next = world.step();
+        let all = next.status["conditions"].as_array().unwrap();
+        let shown = all.iter().find(|one| one["type"].as_str().unwrap().starts_with("PodResize"));
+        let shown =
+            shown.map(|one| (one["type"].as_str().unwrap(), one["reason"].as_str(), one["message"].as_str()));
+        assert_eq!(shown, condition, "case: {case}");
+        let shown = &next.status["containerStatuses"][0];
+        assert_eq!(shown["allocatedResources"]["cpu"], allocated, "case: {case}");
+        assert_eq!(&shown["resources"]["limits"], limits, "case: {case}");
+    }
+    let shown = world("3", None).step().actions;
+    let text = format!(
+        "Pod resize Infeasible: {{\"containers\":[{{\"name\":\"a\",\"resources\":{{\"limits\":{{\"cpu\":\"3\"}},\
+         \"requests\":{{\"cpu\":\"3\",\"memory\":\"64Mi\"}}}}}}],\"generation\":2,\"error\":\"{infeasible}\"}}"
+    );
+    assert!(
+        shown.iter().any(|one| matches!(one, Action::Emit { message, .. } if *message == text)),
+        "{shown:?}"
+    );
+}
