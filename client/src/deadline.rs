@@ -69,3 +69,67 @@ impl Client for InTime {
         in_time(ANSWER, self.0.report(verdicts)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use coracle_api::kinds;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::Op;
+
+    /// A server that takes every call and answers none.
+    struct Silent(Kinds);
+
+    #[async_trait]
+    impl Client for Silent {
+        fn kinds(&self) -> &Kinds {
+            &self.0
+        }
+
+        async fn get(&self, _: &Key) -> Result<Option<Arc<Object>>, Error> {
+            pending().await
+        }
+
+        async fn list(&self, _: &Interest) -> Result<(Vec<Arc<Object>>, Revision), Error> {
+            pending().await
+        }
+
+        async fn watch(
+            &self,
+            _: Vec<Interest>,
+            _: Revision,
+        ) -> Result<BoxStream<'static, Result<Event, Error>>, Error> {
+            pending().await
+        }
+
+        async fn write(&self, _: Vec<Write>) -> Result<Vec<Result<Arc<Object>, Status>>, Error> {
+            pending().await
+        }
+
+        async fn report(&self, _: Vec<(Key, Value)>) -> Result<(), Error> {
+            pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_call_ends() {
+        let client = InTime::new(Arc::new(Silent(Kinds::new())));
+        let key = Key::new(&kinds::NODE, "", "n");
+        let all = Interest::all(&kinds::NODE);
+        let begun = Instant::now();
+        let ended = [
+            client.get(&key).await.err(),
+            client.list(&all).await.err(),
+            client.watch(vec![all], Revision(0)).await.err(),
+            client.write(vec![Op::delete_key(key).into()]).await.err(),
+            client.report(Vec::new()).await.err(),
+        ];
+        for (call, error) in ended.iter().enumerate() {
+            assert!(matches!(error, Some(Error::Unreachable(_))), "call {call}: {error:?}");
+        }
+        assert_eq!(begun.elapsed(), ANSWER * 5);
+    }
+}

@@ -49,6 +49,10 @@ pub struct Faults {
     pub errors: u32,
     /// How many looks at a container panic.
     pub panics: u32,
+    /// How many answers to probes panic.
+    pub probe_panics: u32,
+    /// Whether removals are refused.
+    pub no_removals: bool,
 }
 
 #[derive(Clone)]
@@ -286,6 +290,9 @@ impl Runtime for Faulty {
         self.trouble().await?;
         self.check_remove(id).await;
         self.note(What::Remove, id).await;
+        if self.state.lock().faults.no_removals {
+            return Err(Error::Refused("removals are refused".into()));
+        }
         self.engine.remove(id).await
     }
 
@@ -355,6 +362,13 @@ impl Runtime for Faulty {
     }
 
     fn answers_probes(&self, id: &str) -> Option<bool> {
+        let panics = {
+            let faults = &mut self.state.lock().faults;
+            let panics = faults.probe_panics > 0;
+            faults.probe_panics = faults.probe_panics.saturating_sub(1);
+            panics
+        };
+        assert!(!panics, "a panic that the test asked for");
         self.engine.answers_probes(id)
     }
 }

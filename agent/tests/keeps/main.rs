@@ -144,3 +144,27 @@ async fn an_engine_that_is_out_of_order_loses_nothing() {
     let removed = node.runtime.calls().into_iter().filter(|call| call.what == What::Remove).count();
     assert_eq!(removed, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_panics_is_asked_again() {
+    let node = Node::new();
+    node.runtime.set(Faults { probe_panics: 3, ..Faults::default() });
+    let probe = json!({"exec": {"command": ["true"]}, "periodSeconds": 1});
+    let key =
+        node.create("x", json!({"containers": [{"name": "c", "image": "i", "readinessProbe": probe}]})).await;
+    node.until_ready(&key).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn removals_that_fail_are_tried_less_and_less_often() {
+    let node = Node::new();
+    let key = node.create("x", sleeper()).await;
+    node.until_ready(&key).await;
+    node.runtime.set(Faults { no_removals: true, ..Faults::default() });
+    node.delete(&key, 1).await;
+    seconds(600).await;
+    let tried = node.runtime.calls().into_iter().filter(|call| call.what == What::Remove).count();
+    assert!((5..40).contains(&tried), "tried {tried} times in ten minutes");
+    node.runtime.set(Faults::default());
+    node.until_empty().await;
+}

@@ -128,7 +128,7 @@ impl Play {
             (7, _) => {
                 let slow = Duration::from_millis(self.chance.below(4) * 700);
                 let errors = u32::try_from(self.chance.below(6)).unwrap();
-                self.node.runtime.set(Faults { slow, errors, panics: 0 });
+                self.node.runtime.set(Faults { slow, errors, ..Faults::default() });
             }
             (8, _) => self.node.runtime.set(Faults { panics: 2, ..Faults::default() }),
             (9, _) => self.node.cluster.fail_calls(u32::try_from(self.chance.below(8)).unwrap()),

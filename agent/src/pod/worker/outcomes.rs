@@ -2,19 +2,16 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use tokio::task::JoinError;
 
 use super::measure::MEASURE;
 use super::state::{Done, Worker};
-use super::tasks::REFRESH;
+use super::tasks::{AFTER_PANIC, REFRESH};
 use crate::labels::SANDBOX;
 use crate::pod::Failure;
 use crate::spec::full_name;
-use crate::times::later;
+use crate::times::seconds_later;
 
-/// How long what a panic ended waits for its next try.
-const AFTER_PANIC: SignedDuration = SignedDuration::from_secs(5);
 /// Waits before a container is tried to be removed again: the first, and the longest.
 const REMOVE_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -96,7 +93,7 @@ impl Worker {
                 }
                 if self.tasks.get(&name).is_some_and(|task| task.serial == serial) {
                     self.end(&name);
-                    let until = later(self.ctx.clock.now(), AFTER_PANIC);
+                    let until = seconds_later(self.ctx.clock.now(), AFTER_PANIC);
                     let message = "the agent failed; see its log".to_owned();
                     self.failures.insert(name, Failure { reason: String::new(), message, until });
                 }

@@ -1,10 +1,7 @@
 //! The probes of a worker's containers, and what they have found.
 
-use std::panic::AssertUnwindSafe;
-
-use futures::FutureExt;
-
 use super::state::{Done, Worker};
+use super::tasks::caught;
 use crate::pod::Health;
 use crate::probe::Purpose;
 use crate::probe::task::{ProbeResult, ProbeTask};
@@ -65,11 +62,10 @@ impl Worker {
                     purpose,
                     results: self.results.clone(),
                 };
-                let asked = AssertUnwindSafe(task.run()).catch_unwind();
                 let ended = key.clone();
                 let handle = self
                     .work
-                    .spawn(async move { Done::ProbeEnded { key: ended, result: asked.await.map_err(drop) } });
+                    .spawn(async move { Done::ProbeEnded { key: ended, result: caught(task.run()).await } });
                 self.probes.insert(key, handle);
             }
         }

@@ -21,6 +21,9 @@ use crate::times::{instant_later, seconds_later};
 
 /// The name of the task that refreshes volumes: no container can be called so.
 pub(super) const REFRESH: &str = "REFRESH";
+/// How many seconds what a panic has ended waits for its next try.
+pub(super) const AFTER_PANIC: u64 = 5;
+
 /// How often the files of volumes are compared though nothing that they are made of has changed: somebody else may have
 /// changed them.
 const LOOK_AT_FILES: Duration = Duration::from_secs(60);
@@ -177,8 +180,7 @@ impl Worker {
         // What is wanted already is written, too.
         wanted.mark_changed();
         let report = reporter::report(self.ctx.clone(), self.pod.clone(), wanted);
-        let report = AssertUnwindSafe(report).catch_unwind();
-        self.work.spawn(async move { Done::ReporterEnded { result: report.await.map_err(drop) } });
+        self.work.spawn(async move { Done::ReporterEnded { result: caught(report).await } });
     }
 
     /// Brings mounted ConfigMaps, Secrets and the like up to date.
@@ -222,4 +224,13 @@ impl Worker {
             }
         });
     }
+}
+
+/// Does something to its end. After a panic it waits, so that what panics again and again does so slowly.
+pub(super) async fn caught(work: impl Future<Output = ()>) -> Result<(), ()> {
+    let result = AssertUnwindSafe(work).catch_unwind().await.map_err(drop);
+    if result.is_err() {
+        tokio::time::sleep(Duration::from_secs(AFTER_PANIC)).await;
+    }
+    result
 }
