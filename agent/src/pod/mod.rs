@@ -71,7 +71,7 @@ pub struct Record {
 impl Record {
     /// Its id as the API writes it.
     pub fn container_id(&self) -> String {
-        format!("docker://{}", self.id)
+        container_id(&self.id)
     }
 
     /// For one that somebody else's signal has ended: until when the agent waits whether it is started again.
@@ -81,6 +81,11 @@ impl Record {
             _ => None,
         }
     }
+}
+
+/// A container's id as the API writes it.
+pub fn container_id(id: &str) -> String {
+    format!("docker://{id}")
 }
 
 /// How many seconds a container that somebody else's signal has ended is waited for: `docker restart` starts it again.

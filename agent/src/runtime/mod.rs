@@ -30,7 +30,8 @@ pub use container_spec::{
 pub use error::Error;
 pub use files::{File, Files, MachineFiles, PodFile, PodFiles, VolumeContent, VolumeSpec};
 
-/// A container engine.
+/// A container engine. Every call answers within some minutes, if only with an error; without a limit are [`Runtime::ended`],
+/// [`Runtime::events`], logs that are followed, and what goes on in a [`Session`].
 #[async_trait]
 pub trait Runtime: Send + Sync + 'static {
     /// What the engine says of itself and its machine.

@@ -2,7 +2,7 @@
 
 use super::state::{Done, Worker};
 use super::tasks::caught;
-use crate::pod::Health;
+use crate::pod::{Health, container_id};
 use crate::probe::Purpose;
 use crate::probe::task::{ProbeResult, ProbeTask};
 use crate::runtime::State;
@@ -97,7 +97,7 @@ impl Worker {
             status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten())
         });
         let mut reported = reported.filter(|reported| {
-            reported.name == name && reported.container_id.as_deref() == Some(&format!("docker://{id}"))
+            reported.name == name && reported.container_id.as_deref() == Some(&container_id(id))
         });
         let health = reported.next().map(|reported| Health {
             ready: reported.ready.then_some(true),

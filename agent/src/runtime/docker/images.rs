@@ -10,8 +10,8 @@ use futures::{StreamExt, TryStreamExt};
 use super::answer::error_of;
 use crate::runtime::{Error, Image};
 
-/// How long a pull may go on without a sign of progress. A kubelet over Docker waited for a minute, of the download only; this
-/// one also waits while layers are unpacked.
+/// How long a pull may go on without a sign of progress, and an import in all. A kubelet over Docker waited for a minute, of
+/// the download only; here layers are unpacked in that time, too.
 const PROGRESS: Duration = Duration::from_secs(300);
 
 /// An image by reference or id.
@@ -69,5 +69,7 @@ pub async fn import(docker: &Docker, reference: &str, tar: Bytes, changes: &[Str
         ..Default::default()
     };
     let steps = docker.create_image(Some(options), Some(bollard::body_full(tar)), None);
-    steps.map_err(error_of).try_for_each(|_| async { Ok(()) }).await
+    let done =
+        tokio::time::timeout(PROGRESS, steps.map_err(error_of).try_for_each(|_| async { Ok(()) })).await;
+    done.unwrap_or_else(|_| Err(Error::Refused(format!("no image within {} s", PROGRESS.as_secs()))))
 }
