@@ -26,7 +26,7 @@ pub fn with_bus(
     pki: Arc<Pki>,
     authorizer: Authorizer,
 ) -> Router {
-    let nodes = service::nodes(lines, pki, authorizer.clone());
+    let nodes = service::nodes(lines, pki, authorizer.clone(), registry.clone());
     let make_client = Arc::new(move |user: Identity| {
         let agent = manager(&user);
         let client = LocalClient::new(registry.clone(), verdicts.clone(), authorizer.clone(), user, agent);

@@ -24,6 +24,8 @@ use crate::write::operation::{Context, Operation};
 
 /// How often a watch without events says how far it is, for those who wait for a revision.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(1);
+/// How an agent names itself, as upstream's does in its events.
+const KUBELET: &str = "kubelet";
 /// Where verdicts are read; who reports them must be allowed to post here.
 const VERDICTS: &str = "/coracle/v1/verdicts";
 
@@ -55,9 +57,12 @@ impl LocalClient {
 
     async fn write_one(&self, write: Write) -> Result<Arc<Object>, Status> {
         self.may(&written(&write.op))?;
+        let (mut causes, now) = (write.causes, self.registry.revision());
+        // What has not happened has made nobody act.
+        causes.retain(|cause| *cause <= now || self.user.is_component());
         let context = Context {
-            causes: write.causes,
-            actor: write.actor,
+            causes,
+            actor: actor(&self.user, write.actor),
             user_agent: self.user_agent.clone(),
             ..Context::of(self.user.clone())
         };
@@ -115,6 +120,16 @@ impl Client for LocalClient {
         self.may(&Attributes::plain("post", VERDICTS))?;
         self.verdicts.report(verdicts);
         Ok(())
+    }
+}
+
+/// Who is named in the change log. The cluster's components name the part of them that acts, and agents the node that they act
+/// for; for everybody else it is the user: nobody writes in another's name.
+fn actor(user: &Identity, part: String) -> String {
+    match user.node() {
+        Some(node) if part == KUBELET => format!("{KUBELET}, {node}"),
+        _ if user.is_component() => part,
+        _ => user.user.clone(),
     }
 }
 

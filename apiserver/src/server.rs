@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::Client;
 use coracle_client::clock::Clock;
+use coracle_client::{Checks, Client};
 use jiff::SignedDuration;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -110,6 +110,7 @@ pub struct Server {
     authorizer: Authorizer,
     lines: Lines,
     pki: Arc<Pki>,
+    checks: Checks,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -152,6 +153,7 @@ impl Server {
         let lines = Lines::default();
         let objects: Arc<dyn Lookup> = registry.clone();
         let authorizer = Authorizer::new(objects.clone());
+        let checks = checks(&registry);
         let router = handle::router(App {
             body_time: config.limits.body,
             registry: registry.clone(),
@@ -160,6 +162,7 @@ impl Server {
             authorizer: authorizer.clone(),
             lines: lines.clone(),
             stop: stop.clone(),
+            checks: checks.clone(),
             metrics: metrics::Metrics::default(),
             openapi: crate::discovery::OpenApi::default(),
         });
@@ -178,7 +181,7 @@ impl Server {
             tasks: tasks.clone(),
         };
         tasks.spawn(listening.accept());
-        Ok(Server { address, registry, verdicts, authorizer, lines, pki, stop, tasks })
+        Ok(Server { address, registry, verdicts, authorizer, lines, pki, checks, stop, tasks })
     }
 
     /// Writes on behalf of somebody, from within the process.
@@ -197,6 +200,11 @@ impl Server {
     /// The way to the nodes' agents; also an agent's way here, within the process.
     pub fn lines(&self) -> Lines {
         self.lines.clone()
+    }
+
+    /// Whether the server is well. Components in its own process add what they have to know to be ready.
+    pub fn checks(&self) -> &Checks {
+        &self.checks
     }
 
     /// Why each pod is where it is.
@@ -237,6 +245,15 @@ async fn forget(registry: Arc<Registry>, stop: CancellationToken) {
 }
 
 /// Where clients find the server. Listening everywhere is no address to go to.
+/// What has to hold for the server to be well, in the order in which it is told.
+pub(crate) fn checks(registry: &Arc<Registry>) -> Checks {
+    let (checks, registry) = (Checks::new(), registry.clone());
+    // Upstream's names. There is nothing of the log that could fail.
+    checks.live("log", || Ok(()));
+    checks.live("store", move || registry.health());
+    checks
+}
+
 fn url(address: SocketAddr) -> String {
     let ip = if address.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { address.ip() };
     format!("https://{}", SocketAddr::new(ip, address.port()))

@@ -7,10 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use coracle_apiserver::Server;
 use coracle_client::kubeconfig::Credentials;
+use coracle_client::{Checks, Informers};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, NodeSpec, Runtime, Selection, Timing, write_whole};
+use crate::health;
 use crate::size::NodeSize;
 use crate::wire;
 
@@ -103,6 +105,26 @@ async fn run_until_told(component: impl Future<Output = Result<()>>, stop: Cance
     }
 }
 
+/// How a component can be asked whether it is well.
+#[derive(Clone, Debug, clap::Args)]
+struct Health {
+    /// Where /livez, /readyz and /healthz are answered, over plain HTTP; without it nobody listens
+    #[arg(long, value_name = "IP:PORT")]
+    healthz_bind_address: Option<SocketAddr>,
+}
+
+impl Health {
+    async fn serve(&self, informers: Informers, stop: &CancellationToken) -> Result<()> {
+        let Some(address) = self.healthz_bind_address else { return Ok(()) };
+        let checks = Checks::new();
+        // Upstream's name.
+        checks.ready("informer-sync", move || informers.health());
+        let address = health::serve(address, checks, stop.clone()).await?;
+        tracing::info!(%address, "answers whether it is well");
+        Ok(())
+    }
+}
+
 /// Run the controllers by themselves, against an API server elsewhere.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Example:
@@ -114,6 +136,8 @@ pub struct Controllers {
     /// How patient they are with nodes that do not answer
     #[arg(long, value_enum, default_value_t = Timing::Kubernetes)]
     timing: Timing,
+    #[command(flatten)]
+    health: Health,
 }
 
 impl Controllers {
@@ -124,7 +148,9 @@ impl Controllers {
     pub async fn run(self) -> Result<()> {
         let credentials = read_credentials(&self.kubeconfig)?;
         let stop = CancellationToken::new();
-        run_until_told(wire::remote_controllers(&credentials, self.timing, stop.clone()), stop).await
+        let running = wire::remote_controllers(&credentials, self.timing, stop.clone())?;
+        self.health.serve(running.informers, &stop).await?;
+        run_until_told(async { Ok(running.task.await?) }, stop).await
     }
 }
 
@@ -145,6 +171,8 @@ pub struct Scheduler {
     /// Profile and weights; without it bin-pack
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    health: Health,
 }
 
 impl Scheduler {
@@ -163,7 +191,9 @@ impl Scheduler {
             None => coracle_scheduler::Config::default(),
         };
         let stop = CancellationToken::new();
-        run_until_told(wire::remote_scheduler(&credentials, &config, stop.clone()), stop).await
+        let running = wire::remote_scheduler(&credentials, &config, stop.clone())?;
+        self.health.serve(running.informers, &stop).await?;
+        run_until_told(async { Ok(running.task.await?) }, stop).await
     }
 }
 

@@ -14,6 +14,7 @@ pub mod control;
 pub mod demo;
 pub mod down;
 pub mod explain;
+mod health;
 pub mod node;
 pub mod parts;
 pub mod print;

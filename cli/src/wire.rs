@@ -15,7 +15,7 @@ use coracle_apiserver::{Config, Server};
 use coracle_client::grpc::Grpc;
 use coracle_client::kubeconfig::Credentials;
 use coracle_client::line::GrpcLines;
-use coracle_client::{Client, Clock, Event, Interest, Typed as _};
+use coracle_client::{Client, Clock, Event, Interest, Running, Typed as _};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
 use tokio::task::JoinHandle;
@@ -71,15 +71,15 @@ impl ControlPlane {
                 timing: controllers_timing(spec.timing),
                 ca_pem: server.pki().ca().to_owned(),
             };
-            parts.push((
-                "controllers",
-                coracle_controllers::start(client, config, clock.clone(), stop.clone()),
-            ));
+            let controllers = coracle_controllers::start(client, config, clock.clone(), stop.clone());
+            server.checks().ready("controllers", move || controllers.informers.health());
+            parts.push(("controllers", controllers.task));
         }
         if spec.parts.scheduler {
             let client = server.client("system:kube-scheduler", &["system:authenticated"]);
             let scheduler = coracle_scheduler::start(client, &spec.scheduler, clock.clone(), stop.clone())?;
-            parts.push(("scheduler", scheduler));
+            server.checks().ready("scheduler", move || scheduler.informers.health());
+            parts.push(("scheduler", scheduler.task));
         }
         Ok(ControlPlane { server, client, runtime, stop, parts })
     }
@@ -265,25 +265,25 @@ pub async fn remote_agent(
 }
 
 /// Runs the controllers against an API server elsewhere, until `stop`.
-pub async fn remote_controllers(
+pub fn remote_controllers(
     credentials: &Credentials,
     timing: Timing,
     stop: CancellationToken,
-) -> Result<()> {
+) -> Result<Running> {
     let config =
         coracle_controllers::Config { timing: controllers_timing(timing), ca_pem: credentials.ca.clone() };
     let client = Arc::new(Grpc::new(credentials)?);
-    Ok(coracle_controllers::start(client, config, Clock::system(), stop).await?)
+    Ok(coracle_controllers::start(client, config, Clock::system(), stop))
 }
 
 /// Runs the scheduler against an API server elsewhere, until `stop`.
-pub async fn remote_scheduler(
+pub fn remote_scheduler(
     credentials: &Credentials,
     config: &coracle_scheduler::Config,
     stop: CancellationToken,
-) -> Result<()> {
+) -> Result<Running> {
     let client = Arc::new(Grpc::new(credentials)?);
-    Ok(coracle_scheduler::start(client, config, Clock::system(), stop)?.await?)
+    Ok(coracle_scheduler::start(client, config, Clock::system(), stop)?)
 }
 
 /// Where an agent keeps its pods' volumes.

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -53,8 +55,16 @@ async fn a_deployment_comes_up_across_four_processes() {
         kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("a config");
     let url = config.cluster_url.to_string();
     let client = Client::try_from(config).expect("a client");
+    // A port that was free a moment ago.
+    let health = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
     let _others = [
-        Component::start(&["controllers", "--kubeconfig", &path(&server_dir, "controllers.kubeconfig")]),
+        Component::start(&[
+            "controllers",
+            "--kubeconfig",
+            &path(&server_dir, "controllers.kubeconfig"),
+            "--healthz-bind-address",
+            &health.to_string(),
+        ]),
         Component::start(&["scheduler", "--kubeconfig", &path(&server_dir, "scheduler.kubeconfig")]),
         Component::start(&[
             "agent",
@@ -85,4 +95,10 @@ async fn a_deployment_comes_up_across_four_processes() {
         // Other processes are at work: there is nothing here to be woken by.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    let mut stream = TcpStream::connect(health).expect("the controllers can be asked");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time");
+    write!(stream, "GET /readyz?verbose HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    let mut page = String::new();
+    stream.read_to_string(&mut page).expect("an answer");
+    assert!(page.ends_with("[+]ping ok\n[+]informer-sync ok\nreadyz check passed\n"), "{page}");
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use coracle_client::{Client, Clock, Gate, Informers};
-use tokio::task::{JoinHandle, JoinSet};
+use coracle_client::{Client, Clock, Gate, Informers, Running};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::shared::Shared;
@@ -12,13 +12,8 @@ use crate::{
     taint_eviction,
 };
 
-/// Runs all controllers on this client until `stop`. The handle ends when all of them have ended.
-pub fn start(
-    client: Arc<dyn Client>,
-    config: Config,
-    clock: Clock,
-    stop: CancellationToken,
-) -> JoinHandle<()> {
+/// Runs all controllers on this client until `stop`. The task ends when all of them have ended.
+pub fn start(client: Arc<dyn Client>, config: Config, clock: Clock, stop: CancellationToken) -> Running {
     start_gated(client, config, clock, Gate::open(), stop)
 }
 
@@ -29,10 +24,11 @@ pub fn start_gated(
     clock: Clock,
     gate: Gate,
     stop: CancellationToken,
-) -> JoinHandle<()> {
+) -> Running {
     let informers = Informers::new(client.clone());
     let shared = Shared { client, informers: informers.clone(), clock, gate, config: Arc::new(config) };
-    tokio::spawn(async move {
+    let filled = informers.clone();
+    let task = tokio::spawn(async move {
         let mut tasks = JoinSet::new();
         tasks.spawn(shared.clone().run(deployment::Deployments::new, stop.clone()));
         tasks.spawn(shared.clone().run(replicaset::ReplicaSets::new, stop.clone()));
@@ -43,11 +39,12 @@ pub fn start_gated(
         tasks.spawn(shared.clone().run(node_lifecycle::NodeLifecycle::new, stop.clone()));
         tasks.spawn(shared.clone().run(podgc::PodCollector::new, stop.clone()));
         tasks.spawn(shared.clone().run(taint_eviction::TaintEviction::new, stop.clone()));
-        tasks.spawn(async move { informers.run(stop).await });
+        tasks.spawn(async move { filled.run(stop).await });
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "a controller has failed");
             }
         }
-    })
+    });
+    Running { informers, task }
 }

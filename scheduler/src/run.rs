@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::{Key, Status, kinds};
-use coracle_client::{Client, Clock, EventRecorder, Informers, Op, Store, Write};
+use coracle_client::{Client, Clock, EventRecorder, Informers, Op, Running, Store, Write};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Node, ObjectReference, Pod};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::brain::{Brain, Refused, Turn};
@@ -34,7 +33,8 @@ pub fn start(
     config: &Config,
     clock: Clock,
     stop: CancellationToken,
-) -> Result<JoinHandle<()>, ConfigError> {
+) -> Result<Running, ConfigError> {
+    let informers = Informers::new(client.clone());
     let shell = Arc::new(Shell {
         brain: Mutex::new(Brain::new(config)?),
         rung: Notify::new(),
@@ -48,7 +48,8 @@ pub fn start(
         client,
         clock,
     });
-    Ok(tokio::spawn(async move { shell.run(stop).await }))
+    let filled = informers.clone();
+    Ok(Running { informers, task: tokio::spawn(async move { shell.run(filled, stop).await }) })
 }
 
 struct Shell {
@@ -63,8 +64,7 @@ struct Shell {
 }
 
 impl Shell {
-    async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let informers = Informers::new(self.client.clone());
+    async fn run(self: Arc<Self>, informers: Informers, stop: CancellationToken) {
         let stores = (informers.store::<Namespace>(), informers.store::<Node>(), informers.store::<Pod>());
         let watching = tokio::spawn({
             let (informers, stop) = (informers.clone(), stop.clone());

@@ -169,6 +169,14 @@ async fn strangers_are_refused_and_nodes_write_only_their_own() {
     node.write_one(make("n1")).await.unwrap();
     let error = node.write_one(make("n2")).await.unwrap_err();
     assert!(error.is("Forbidden"), "{error:?}");
+    // Nobody writes in another's name, nor because of what has not happened.
+    for (part, actor) in [("kubernetes-admin", "system:node:n1"), ("kubelet", "kubelet, n1")] {
+        let op = Op::merge(Key::new(&kinds::NODE, "", "n1"), json!({"metadata": {"labels": {"by": part}}}));
+        let write = Write { op, causes: vec![Revision(1), Revision(1 << 40)], actor: part.into() };
+        let written = node.write(vec![write]).await.unwrap().remove(0).unwrap();
+        let (_, changes) = server.registry().changes(Some(&kinds::NODE), Revision(written.revision.0 - 1));
+        assert_eq!((changes[0].actor.as_str(), changes[0].causes.as_slice()), (actor, &[Revision(1)][..]));
+    }
     let secret = Key::new(&kinds::SECRET, "default", "s");
     let error = node.get(&secret).await.unwrap_err();
     assert!(error.is("Forbidden"), "{error:?}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use coracle_api::{Key, kinds};
 use coracle_client::line::{Frame, Lines as _, frame_in, frame_out};
-use coracle_client::wire;
+use coracle_client::{Error, wire};
 use coracle_proto::v1 as pb;
 use coracle_proto::v1::nodes_server::{Nodes, NodesServer};
 use futures::StreamExt;
@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Lines;
 use crate::auth::attributes::Attributes;
 use crate::auth::authorize::Authorizer;
+use crate::auth::lookup::Lookup;
 use crate::grpc::caller;
 use crate::identity::{AUTHENTICATED, BOOTSTRAPPERS, Identity};
 use crate::pki::Pki;
@@ -31,11 +32,17 @@ pub struct Face {
     lines: Lines,
     pki: Arc<Pki>,
     authorizer: Authorizer,
+    objects: Arc<dyn Lookup>,
 }
 
 /// The service, ready to be mounted.
-pub fn nodes(lines: Lines, pki: Arc<Pki>, authorizer: Authorizer) -> NodesServer<Face> {
-    NodesServer::new(Face { lines, pki, authorizer })
+pub fn nodes(
+    lines: Lines,
+    pki: Arc<Pki>,
+    authorizer: Authorizer,
+    objects: Arc<dyn Lookup>,
+) -> NodesServer<Face> {
+    NodesServer::new(Face { lines, pki, authorizer, objects })
 }
 
 /// What a new node asks for: upstream's right to have a certificate of its own signed.
@@ -55,6 +62,24 @@ impl Face {
         let line = Attributes::on("create", &Key::new(&kinds::NODE, "", name), "line");
         self.authorizer.may(user, &line).map_err(|status| Status::permission_denied(status.message))
     }
+
+    /// Whether a node of this name is at work. Whoever had its certificate, too, could read what its pods may read.
+    fn is_at_work(&self, name: &str) -> bool {
+        let known = self.objects.object(&Key::new(&kinds::NODE, "", name));
+        let node = known.and_then(|node| node.value().ok()).unwrap_or_default();
+        let conditions = node["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let is_ready = conditions.iter().any(|known| known["type"] == "Ready" && known["status"] == "True");
+        is_ready || self.lines.is_connected(name)
+    }
+}
+
+/// The refusal of a name that is in use, in the words of `kubeadm join`.
+fn in_use(name: &str) -> Status {
+    let why = format!(
+        "a Node with name {name:?} and status \"Ready\" already exists in the cluster. You must delete the existing Node or \
+         change the name of this new joining Node"
+    );
+    wire::error_out(&Error::Refused(coracle_api::Status::failure(409, "Conflict", why)))
 }
 
 fn is_node_name(name: &str) -> bool {
@@ -80,6 +105,14 @@ impl Nodes for Face {
         may.map_err(|status| Status::permission_denied(status.message))?;
         if !is_node_name(&request.name) {
             return Err(Status::invalid_argument(format!("{:?} is no name for a node", request.name)));
+        }
+        if self.is_at_work(&request.name) {
+            tracing::warn!(
+                node = request.name,
+                token = id,
+                "a bootstrap token came for the name of a node at work"
+            );
+            return Err(in_use(&request.name));
         }
         let certificate = self.pki.sign_node(&request.name, &request.certificate_request);
         let certificate = certificate.map_err(|error| Status::invalid_argument(error.to_string()))?;

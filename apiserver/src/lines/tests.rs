@@ -1,9 +1,12 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use coracle_api::{Key, kinds};
+use coracle_client::Op;
 use coracle_client::grpc::channel;
 use coracle_client::join::join;
 use coracle_client::line::{Frame, GrpcLines, Lines as Way, Logs, STDOUT, What};
+use serde_json::json;
 
 use super::*;
 use crate::server::{Config, Server};
@@ -57,6 +60,36 @@ async fn sessions_go_within_the_process_and_over_the_network_alike() {
     assert!(way.connect("near").await.is_err(), "a node speaks for itself only");
     echo(Arc::new(way), "far").await;
     assert_eq!(ask(&lines, "far").await, answer());
+    let taken = join(&url, server.pki().ca(), "far", &token).await.unwrap_err();
+    assert!(taken.is("Conflict"), "the name of a node whose agent is there: {taken:?}");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_token_does_not_buy_the_name_of_a_node_at_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(Config::new(dir.path(), SocketAddr::from(([127, 0, 0, 1], 0)))).await.unwrap();
+    let (url, ca) = (format!("https://{}", server.address()), server.pki().ca());
+    let token = server.pki().make_bootstrap_token(None).unwrap();
+    let node = |ready: &str| {
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
+            "status": {"conditions": [{"type": "Ready", "status": ready}]}})
+    };
+    let master = server.client("test", &["system:masters"]);
+    let kind = kinds::NODE.handle();
+    let make = Op::Create { kind, namespace: String::new(), sub: None, object: node("True") };
+    master.write_one(make).await.unwrap();
+    for (ready, expected) in [("True", Some("Conflict")), ("Unknown", None)] {
+        let status = Op::merge_status(Key::new(&kinds::NODE, "", "n1"), node(ready));
+        master.write_one(status).await.unwrap();
+        let outcome = join(&url, ca, "n1", &token).await;
+        match (&outcome, expected) {
+            (Ok(_), None) => {}
+            (Err(error), Some(reason)) => assert!(error.is(reason), "{ready}: {error:?}"),
+            _ => panic!("{ready}: {outcome:?}"),
+        }
+    }
+    join(&url, ca, "n2", &token).await.unwrap();
     server.shutdown().await;
 }
 

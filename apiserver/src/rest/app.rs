@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use coracle_api::Status;
+use coracle_client::Checks;
 use http::{HeaderMap, HeaderName, Method, header};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +32,8 @@ pub struct App {
     pub lines: Lines,
     /// The server is going down: long answers end.
     pub stop: CancellationToken,
+    /// Whether the server is well.
+    pub checks: Checks,
     /// What the requests so far came to.
     pub metrics: Metrics,
     /// How long a client may take to send a body.

@@ -58,6 +58,7 @@ fn bench() -> Bench {
             authenticator: Authenticator::new(pki.accounts().clone(), registry.clone(), false),
             authorizer: Authorizer::new(registry.clone()),
             lines: Default::default(),
+            checks: Default::default(),
             stop: CancellationToken::new(),
             metrics: Default::default(),
             openapi: Default::default(),

@@ -77,7 +77,13 @@ fn orphan(owner: &Node, dependents: &[Dependent]) -> Vec<Action> {
 /// What becomes of one dependent.
 fn judge(dependent: &Dependent) -> Vec<Action> {
     let node = &dependent.node;
-    if node.is_going() || dependent.owners.contains(&Owner::Unknown) {
+    let waits_for_it = dependent.owners.contains(&Owner::Waiting);
+    if node.is_going() {
+        // Of two that wait for each other, neither would ever go.
+        let is_stuck = waits_for_it && dependent.in_circle && node.waits() && holds_up(node);
+        return if is_stuck { vec![unblock(node)] } else { Vec::new() };
+    }
+    if dependent.owners.contains(&Owner::Unknown) {
         return Vec::new();
     }
     if dependent.owners.contains(&Owner::Solid) {
@@ -88,7 +94,7 @@ fn judge(dependent: &Dependent) -> Vec<Action> {
             .collect();
         return if lost.is_empty() { Vec::new() } else { vec![release(node, &lost)] };
     }
-    if dependent.owners.contains(&Owner::Waiting) && dependent.has_dependents {
+    if waits_for_it && dependent.has_dependents {
         if dependent.in_circle {
             // The patch changes the version by which the delete would know it.
             return vec![unblock(node).then(delete(node, None, Propagation::Foreground))];
@@ -110,6 +116,11 @@ fn blocks(dependent: &Node, owner: &Node) -> bool {
     let uid = uid(&owner.meta);
     dependent.key != owner.key
         && dependent.owners().any(|owner| owner.uid == uid && owner.block_owner_deletion == Some(true))
+}
+
+/// Whether any owner has to wait for it.
+fn holds_up(node: &Node) -> bool {
+    node.owners().any(|owner| owner.block_owner_deletion == Some(true))
 }
 
 fn revision(node: &Node) -> Option<Revision> {

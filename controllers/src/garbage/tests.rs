@@ -167,6 +167,21 @@ fn dependents_go_stay_or_wait_as_the_delete_asked() {
     }
 }
 
+/// Both have been asked to go before their dependents, which are each other.
+#[test]
+fn a_circle_whose_members_are_all_asked_to_go_first_goes() {
+    let of = |name, owner: &str| node(name, &[(owner, &format!("{owner}-uid"), true)], &[], false);
+    for all in [vec![of("a", "b"), of("b", "a")], vec![of("a", "c"), of("b", "a"), of("c", "b")]] {
+        let mut sim = sim(all);
+        assert!(sim.settle());
+        for name in ["a", "b", "c"] {
+            sim.delete(name, Propagation::Foreground);
+        }
+        assert!(sim.settle());
+        assert_eq!(sim.names(), [""; 0]);
+    }
+}
+
 #[test]
 fn owners_count_by_uid_and_the_unknown_keep_what_they_have() {
     let mut lost = sim(vec![node("a", &[], &[], false), node("b", &[("a", "other", false)], &[], false)]);
