@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use coracle_api::Revision;
 
-use super::base::{Base, FORMAT_2, is_sleds};
+use super::base::Base;
+use super::disk::sled_base::{FORMAT_2, is_sleds};
 use super::disk::{Barrier, Disk, write_all};
 use super::ledger::Ledger;
 use super::log::{self, Log, Sealed};

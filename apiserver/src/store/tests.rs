@@ -5,7 +5,8 @@ use std::path::Path;
 use coracle_api::Revision;
 
 use super::super::disk::faulty::{Fault, Faulty};
-use super::super::disk::machine::Done;
+use super::super::disk::sled_base;
+use super::super::disk::syncs::{Done, Syncs};
 use super::super::frame::frames;
 use super::super::log::Log;
 use super::super::suite::{self, Listener, World, change};
@@ -321,8 +322,9 @@ async fn a_file_of_the_log_goes_only_when_all_of_the_base_is_on_disk() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
     let done = Arc::new(Mutex::new(Vec::<(Done, PathBuf)>::new()));
-    let told = done.clone();
-    let machine = Machine { told: Some(Arc::new(move |what, path| told.lock().push((what, path.into())))) };
+    let seen = done.clone();
+    let observer = Arc::new(move |what: Done, path: &Path| seen.lock().push((what, path.into())));
+    let machine = Machine { syncs: Syncs { observer: Some(observer) } };
     let bounds = Bounds { age_seconds: 3600, ..Bounds::default() };
     let store = Embedded::on(Arc::new(machine), &path, bounds, Clock::system());
     store.load(Arc::new(Listener::default())).await.unwrap();
@@ -349,7 +351,7 @@ async fn a_file_of_the_log_goes_only_when_all_of_the_base_is_on_disk() {
     // What a crash would leave: all that sled has handed to the system, and nothing that it still holds.
     let copy = dir.path().join("copy");
     std::fs::create_dir_all(copy.join("blobs")).unwrap();
-    for file in super::super::base::files(&path).unwrap() {
+    for file in sled_base::files(&path).unwrap() {
         std::fs::copy(&file, copy.join(file.strip_prefix(&path).unwrap())).unwrap();
     }
     let base = Machine::default().open_base(&copy).unwrap();

@@ -6,9 +6,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{Barrier, Disk, DiskFile};
+use super::syncs::{Done, Syncs};
+use super::{Barrier, Disk, DiskFile, sled_base};
 use crate::store::StoreError;
-use crate::store::base::{self, Base};
+use crate::store::base::Base;
 
 /// How much of a file is read and written again at a time.
 const CHUNK: usize = 1 << 20;
@@ -16,31 +17,10 @@ const CHUNK: usize = 1 << 20;
 /// See the module.
 #[derive(Clone, Default)]
 pub struct Machine {
-    /// Is told, in order, what was brought to the disk and what was removed.
-    #[cfg(test)]
-    pub told: Option<std::sync::Arc<dyn Fn(Done, &Path) + Send + std::marker::Sync>>,
-}
-
-/// What was done with a file or a folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
-    /// It was synced.
-    Synced,
-    /// It was removed.
-    Removed,
+    pub(in crate::store) syncs: Syncs,
 }
 
 impl Machine {
-    /// Brings a file or a folder to the disk, its metadata, too.
-    ///
-    /// # Errors
-    /// The operating system's.
-    pub fn sync(&self, path: &Path, file: &File) -> io::Result<()> {
-        file.sync_all()?;
-        self.tell(Done::Synced, path);
-        Ok(())
-    }
-
     /// Writes again what a file holds, so that it is the system's to bring to the disk once more.
     fn rewrite(&self, path: &Path) -> io::Result<()> {
         let file = File::options().read(true).write(true).open(path)?;
@@ -48,22 +28,12 @@ impl Machine {
         loop {
             let count = file.read_at(&mut chunk, at)?;
             if count == 0 {
-                return self.sync(path, &file);
+                return self.syncs.sync(path, &file);
             }
             file.write_all_at(&chunk[..count], at)?;
             at += count as u64;
         }
     }
-
-    #[cfg(test)]
-    fn tell(&self, done: Done, path: &Path) {
-        if let Some(told) = &self.told {
-            told(done, path);
-        }
-    }
-
-    #[cfg(not(test))]
-    fn tell(&self, _: Done, _: &Path) {}
 }
 
 impl Disk for Machine {
@@ -94,12 +64,12 @@ impl Disk for Machine {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)?;
-        self.tell(Done::Removed, path);
+        self.syncs.tell(Done::Removed, path);
         Ok(())
     }
 
     fn sync_dir(&self, dir: &Path, _: Barrier) -> io::Result<()> {
-        self.sync(dir, &File::open(dir)?)
+        self.syncs.sync(dir, &File::open(dir)?)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send>> {
@@ -112,11 +82,11 @@ impl Disk for Machine {
     }
 
     fn open_base(&self, dir: &Path) -> Result<Box<dyn Base>, StoreError> {
-        base::open_sled(self, dir)
+        sled_base::open(&self.syncs, dir)
     }
 
     fn rewrite_base(&self, dir: &Path, _: Barrier) -> io::Result<()> {
-        base::files(dir)?.iter().try_for_each(|path| self.rewrite(path))
+        sled_base::files(dir)?.iter().try_for_each(|path| self.rewrite(path))
     }
 }
 
