@@ -41,7 +41,7 @@ pub struct Kind {
     /// What may be done with the resource itself, sorted, as discovery shows it.
     pub verbs: &'static [&'static str],
     /// How `metadata.name` must look.
-    pub name_rule: names::Rule,
+    pub name_rule: names::NameRule,
     /// `status`, `scale` and the like, sorted.
     pub subresources: Cow<'static, [Subresource]>,
     /// Fields that a field selector may name, beside `metadata.name` and `metadata.namespace`.
@@ -190,14 +190,14 @@ pub struct Subresource {
     /// Its verbs, sorted, as discovery shows them.
     pub verbs: &'static [&'static str],
     /// What a write to it does to the object, where it is not that of `/status`.
-    pub change: Option<&'static Change>,
+    pub write: Option<&'static SubresourceWrite>,
     /// Fields that a write to it does not touch, so that its writer does not come to own them.
     pub resets: &'static [&'static str],
 }
 
 /// What a write to a subresource does to its object. All pure.
 #[derive(Debug)]
-pub struct Change {
+pub struct SubresourceWrite {
     /// Keeps everything that the subresource may not touch. (new, old)
     pub prepare: fn(&Kind, &mut Value, &Value),
     /// Its rules. (new, old)

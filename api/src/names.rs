@@ -7,7 +7,7 @@
 use crate::addresses;
 
 /// A rule for a string: one text for each fault.
-pub type Rule = fn(&str) -> Vec<String>;
+pub type NameRule = fn(&str) -> Vec<String>;
 
 /// The most characters of a DNS label.
 pub const LABEL_MAX: usize = 63;
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn every_rule_has_its_texts() {
         let long = "a".repeat(64);
-        let cases: &[(Rule, &str, &[&str])] = &[
+        let cases: &[(NameRule, &str, &[&str])] = &[
             (dns_subdomain, "a.b-c", &[]),
             (dns_subdomain, "a..b", &[SUBDOMAIN_TEXT]),
             (dns_label, "a.b", &["must not contain dots"]),

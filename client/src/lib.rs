@@ -40,7 +40,7 @@ use serde_json::Value;
 
 pub use chance::Chance;
 pub use clock::Clock;
-pub use controller::{Action, Controller, Ctx, Plan, Refusal, Runner, Told, Wakes};
+pub use controller::{Action, Controller, Ctx, NewEvent, Plan, Refusal, Runner, Wakes};
 pub use gate::Gate;
 pub use health::{Checks, Running};
 pub use informers::{Change, Index, Informers, Metadata, Store, Stored};

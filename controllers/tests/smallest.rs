@@ -8,7 +8,7 @@ use std::time::Duration;
 use coracle_api::{Key, kinds};
 use coracle_client::fake::Fake;
 use coracle_client::{
-    Action, Client, Clock, Controller, Ctx, Error, Informers, Op, Plan, Runner, Store, Told, Typed, Wakes,
+    Action, Client, Clock, Controller, Ctx, Error, Informers, NewEvent, Op, Plan, Runner, Store, Typed, Wakes,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -71,8 +71,8 @@ impl Controller for Greeter {
                 Action::write(Op::create(&map)).fine_if("AlreadyExists")
             }
         };
-        let told = Told::normal(&*observed.namespace, "Greeted", "Wrote {name}");
-        Plan::of(vec![action.told(told)])
+        let event = NewEvent::normal(&*observed.namespace, "Greeted", "Wrote {name}");
+        Plan::of(vec![action.with_event(event)])
     }
 }
 

@@ -22,7 +22,7 @@ use crate::status::Status;
 use conflicts::Conflicts;
 use managers::{Entry, Managers, Owner, put};
 use set::Set;
-use typed::{Difference, Typed, compare, fields_of, merge, remove, same};
+use typed::{Difference, Typed, compare, equal_by_value, fields_of, merge, remove};
 
 pub use writer::Writer;
 
@@ -267,7 +267,7 @@ fn attempt(
         return Err(conflicts);
     }
     managers.drop_empty();
-    Ok(((!same(live, &merged)).then_some(merged), managers))
+    Ok(((!equal_by_value(live, &merged)).then_some(merged), managers))
 }
 
 /// Takes out what the applier owned before, no longer names, and nobody else owns.
@@ -305,7 +305,7 @@ pub fn keep_times(old: &Value, new: &mut Value) {
         value
     };
     let Some(fields) = old.pointer("/metadata/managedFields") else { return };
-    if !same(&timeless(old), &timeless(new)) {
+    if !equal_by_value(&timeless(old), &timeless(new)) {
         return;
     }
     if let Some(slot) = new.pointer_mut("/metadata/managedFields") {

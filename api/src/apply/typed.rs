@@ -20,7 +20,7 @@ pub(super) struct Typed<'s> {
 }
 
 /// What merging does with a value.
-enum Rule<'s> {
+enum Merging<'s> {
     /// It is one value.
     Leaf,
     /// It is merged field by field.
@@ -40,12 +40,12 @@ impl<'s> Typed<'s> {
         Typed { schema, atomic: None }
     }
 
-    fn rule(self) -> Rule<'s> {
+    fn merging(self) -> Merging<'s> {
         match &self.schema.shape {
-            Shape::Struct(fields) if !self.atomic.unwrap_or(fields.atomic) => Rule::Struct,
-            Shape::Map { .. } if self.atomic != Some(true) => Rule::Map,
-            Shape::List { items, kind } if *kind != ListKind::Atomic => Rule::List(items.get(), kind),
-            _ => Rule::Leaf,
+            Shape::Struct(fields) if !self.atomic.unwrap_or(fields.atomic) => Merging::Struct,
+            Shape::Map { .. } if self.atomic != Some(true) => Merging::Map,
+            Shape::List { items, kind } if *kind != ListKind::Atomic => Merging::List(items.get(), kind),
+            _ => Merging::Leaf,
         }
     }
 
@@ -226,9 +226,9 @@ fn go_literal(value: &Value) -> String {
 /// What a value consists of, each part with what tells it from the others. Items that nothing tells apart are left out.
 fn parts<'v, 's>(value: Option<&'v Value>, typed: Typed<'s>) -> Vec<(Element, Typed<'s>, &'v Value)> {
     let field = |(key, child): (&String, &'v Value)| (Element::Field(key.clone()), typed.entry(key), child);
-    match (typed.rule(), value) {
-        (Rule::Struct | Rule::Map, Some(Value::Object(map))) => map.iter().map(field).collect(),
-        (Rule::List(items, kind), Some(Value::Array(list))) => {
+    match (typed.merging(), value) {
+        (Merging::Struct | Merging::Map, Some(Value::Object(map))) => map.iter().map(field).collect(),
+        (Merging::List(items, kind), Some(Value::Array(list))) => {
             let part = |item| Some((element(items, kind, item).ok()?, Typed::of(items), item));
             list.iter().filter_map(part).collect()
         }
@@ -244,18 +244,18 @@ pub(super) fn fields_of(value: &Value, typed: Typed<'_>) -> Set {
 /// Whether a value is owned itself, and what is owned below it. Sets are made from the inside out: to insert each path from
 /// the root would compare the keys of all that a field is in, for every field.
 fn own_fields(value: &Value, typed: Typed<'_>) -> (bool, Set) {
-    let rule = typed.rule();
+    let rule = typed.merging();
     match (&rule, value) {
-        (Rule::Struct | Rule::Map, Value::Object(_)) | (Rule::List(..), Value::Array(_)) => {
+        (Merging::Struct | Merging::Map, Value::Object(_)) | (Merging::List(..), Value::Array(_)) => {
             let mut set = Set::default();
             for (element, of_child, child) in parts(Some(value), typed) {
                 let (owned, below) = own_fields(child, of_child);
                 let empty = child.is_null() || child.as_object().is_some_and(Map::is_empty);
-                set.put(element, owned || empty || !matches!(rule, Rule::Struct), below);
+                set.put(element, owned || empty || !matches!(rule, Merging::Struct), below);
             }
             (false, set)
         }
-        (Rule::Struct | Rule::Map | Rule::List(..), Value::Null) => (false, Set::default()),
+        (Merging::Struct | Merging::Map | Merging::List(..), Value::Null) => (false, Set::default()),
         _ => (true, Set::default()),
     }
 }
@@ -275,7 +275,7 @@ pub(super) fn compare(old: Option<&Value>, new: Option<&Value>, typed: Typed<'_>
 
 /// What became of one value as a whole.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Change {
+enum Comparison {
     Added,
     Removed,
     Modified,
@@ -283,21 +283,21 @@ enum Change {
 }
 
 /// What became of a value that is compared as a whole. Absent on both sides counts as added, as upstream has it.
-fn change(old: bool, new: bool, modified: bool) -> Change {
+fn as_a_whole(old: bool, new: bool, modified: bool) -> Comparison {
     match (old, new) {
-        (false, _) => Change::Added,
-        (_, false) => Change::Removed,
-        _ if modified => Change::Modified,
-        _ => Change::None,
+        (false, _) => Comparison::Added,
+        (_, false) => Comparison::Removed,
+        _ if modified => Comparison::Modified,
+        _ => Comparison::None,
     }
 }
 
 impl Difference {
     /// Adds what became of one element, and of all below it.
-    fn put(&mut self, element: &Element, change: Change, below: Difference) {
-        self.added.put(element.clone(), change == Change::Added, below.added);
-        self.removed.put(element.clone(), change == Change::Removed, below.removed);
-        self.modified.put(element.clone(), change == Change::Modified, below.modified);
+    fn put(&mut self, element: &Element, change: Comparison, below: Difference) {
+        self.added.put(element.clone(), change == Comparison::Added, below.added);
+        self.removed.put(element.clone(), change == Comparison::Removed, below.removed);
+        self.modified.put(element.clone(), change == Comparison::Modified, below.modified);
     }
 }
 
@@ -306,14 +306,14 @@ fn is_empty(value: Option<&Value>) -> bool {
         .is_none_or(|value| !value.is_boolean() && !value.is_number() && !value.is_string() && is_zero(value))
 }
 
-fn walk(old: Option<&Value>, new: Option<&Value>, typed: Typed<'_>) -> (Change, Difference) {
+fn walk(old: Option<&Value>, new: Option<&Value>, typed: Typed<'_>) -> (Comparison, Difference) {
     let (was, is) = (old.is_some(), new.is_some());
     if !was && !is {
-        return (Change::None, Difference::default());
+        return (Comparison::None, Difference::default());
     }
-    if matches!(typed.rule(), Rule::Leaf) || (is_empty(old) && is_empty(new)) {
-        let modified = old.zip(new).is_some_and(|(old, new)| !same(old, new));
-        return (change(was, is, modified), Difference::default());
+    if matches!(typed.merging(), Merging::Leaf) || (is_empty(old) && is_empty(new)) {
+        let modified = old.zip(new).is_some_and(|(old, new)| !equal_by_value(old, new));
+        return (as_a_whole(was, is, modified), Difference::default());
     }
     let mut pairs: BTreeMap<Element, (Typed<'_>, [Vec<&Value>; 2])> = BTreeMap::new();
     for (side, value) in [old, new].into_iter().enumerate() {
@@ -325,23 +325,25 @@ fn walk(old: Option<&Value>, new: Option<&Value>, typed: Typed<'_>) -> (Change, 
     for (element, (of_child, [before, after])) in pairs {
         let (change, below) = if before.len() > 1 || after.len() > 1 {
             // Repeated items cannot be told apart: they are one value together.
-            (change(!before.is_empty(), !after.is_empty(), before != after), Difference::default())
+            (as_a_whole(!before.is_empty(), !after.is_empty(), before != after), Difference::default())
         } else {
             walk(before.first().copied(), after.first().copied(), of_child)
         };
         difference.put(&element, change, below);
     }
-    (change(was, is, false), difference)
+    (as_a_whole(was, is, false), difference)
 }
 
 /// Equality in which `1` and `1.0` are the same, and the order of keys does not matter.
-pub(super) fn same(a: &Value, b: &Value) -> bool {
+pub(super) fn equal_by_value(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal_by_value(a, b))
+        }
         (Value::Object(a), Value::Object(b)) => {
             a.len() == b.len()
-                && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| same(value, other)))
+                && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| equal_by_value(value, other)))
         }
         (a, b) => a == b,
     }
@@ -349,8 +351,8 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
 
 /// What `live` becomes with `config` laid over it.
 pub(super) fn merge(live: Option<&Value>, config: Option<&Value>, typed: Typed<'_>) -> Option<Value> {
-    match (typed.rule(), live, config) {
-        (Rule::Struct | Rule::Map, Some(Value::Object(old)), Some(Value::Object(new)))
+    match (typed.merging(), live, config) {
+        (Merging::Struct | Merging::Map, Some(Value::Object(old)), Some(Value::Object(new)))
             if !(old.is_empty() && new.is_empty()) =>
         {
             let mut out = Map::with_capacity(old.len().max(new.len()));
@@ -361,8 +363,10 @@ pub(super) fn merge(live: Option<&Value>, config: Option<&Value>, typed: Typed<'
             }
             Some(Value::Object(out))
         }
-        (Rule::Struct | Rule::Map | Rule::List(..), old, Some(Value::Null)) if !is_empty(old) => old.cloned(),
-        (Rule::List(items, kind), Some(Value::Array(old)), Some(Value::Array(new)))
+        (Merging::Struct | Merging::Map | Merging::List(..), old, Some(Value::Null)) if !is_empty(old) => {
+            old.cloned()
+        }
+        (Merging::List(items, kind), Some(Value::Array(old)), Some(Value::Array(new)))
             if !(old.is_empty() && new.is_empty()) =>
         {
             Some(Value::Array(merge_list(old, new, items, kind)))
@@ -438,14 +442,14 @@ pub(super) fn remove(value: &Value, typed: Typed<'_>, gone: &Set) -> Value {
         Some(below) => Some(remove(child, of_child, below)),
         None => Some(child.clone()),
     };
-    let rest = match (typed.rule(), value) {
-        (Rule::Struct | Rule::Map, Value::Object(map)) => {
+    let rest = match (typed.merging(), value) {
+        (Merging::Struct | Merging::Map, Value::Object(map)) => {
             let field = |(key, child): (&String, &Value)| {
                 Some((key.clone(), kept(&Element::Field(key.clone()), child, typed.entry(key))?))
             };
             Value::Object(map.iter().filter_map(field).collect())
         }
-        (Rule::List(items, kind), Value::Array(list)) => {
+        (Merging::List(items, kind), Value::Array(list)) => {
             let item = |item: &Value| match element(items, kind, item) {
                 Ok(element) => kept(&element, item, Typed::of(items)),
                 Err(_) => Some(item.clone()),

@@ -355,7 +355,7 @@ fn assemble(fields: &Struct, slots: Vec<Option<Value>>, unknown: Option<Vec<(Str
     let mut map = Map::with_capacity(count);
     for (field, slot) in fields.fields.iter().zip(slots) {
         let value = match slot {
-            Some(value) if field.zero == Zero::Omitted && is_zero(&value) => continue,
+            Some(value) if field.zero == Zero::Omitted && is_zero_scalar(&value) => continue,
             Some(value)
                 if field.zero == Zero::Kept && is_empty_collection(&value, &field.link.get().shape) =>
             {
@@ -379,7 +379,7 @@ fn is_empty_collection(value: &Value, shape: &Shape) -> bool {
     }
 }
 
-fn is_zero(value: &Value) -> bool {
+fn is_zero_scalar(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(b) => !b,

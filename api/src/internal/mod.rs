@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 pub mod diff;
 
-struct Field {
+struct GoField {
     go: &'static str,
     json: &'static str,
     of: Type,
@@ -31,15 +31,15 @@ enum Type {
     Embedded(&'static str),
 }
 
-static TYPES: LazyLock<HashMap<&'static str, Vec<Field>>> = LazyLock::new(|| {
+static TYPES: LazyLock<HashMap<&'static str, Vec<GoField>>> = LazyLock::new(|| {
     let lines = include_str!("types.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.filter_map(|line| line.split_once(' ')).map(|(name, fields)| (name, parse(fields))).collect()
 });
 
-fn parse(fields: &'static str) -> Vec<Field> {
+fn parse(fields: &'static str) -> Vec<GoField> {
     let field = |word: &'static str| {
         if let Some(name) = word.strip_prefix('+') {
-            return Field { go: "", json: "", of: Type::Embedded(name) };
+            return GoField { go: "", json: "", of: Type::Embedded(name) };
         }
         let (names, of) = word.split_once(':').unwrap_or((word, "?"));
         let (go, json) = names.split_once('=').unwrap_or((names, ""));
@@ -52,7 +52,7 @@ fn parse(fields: &'static str) -> Vec<Field> {
             name if name.starts_with("[]") => Type::List(&name[2..]),
             name => Type::Struct(name),
         };
-        Field { go, json, of }
+        GoField { go, json, of }
     };
     fields.split_whitespace().map(field).collect()
 }
@@ -91,7 +91,7 @@ fn list(name: &str, value: &Value, root: &Value) -> Value {
     }
 }
 
-fn add_fields(fields: &[Field], value: &Value, root: &Value, shown: &mut Map<String, Value>) {
+fn add_fields(fields: &[GoField], value: &Value, root: &Value, shown: &mut Map<String, Value>) {
     for field in fields {
         if let Type::Embedded(name) = field.of {
             if let Some(fields) = TYPES.get(name) {
@@ -114,7 +114,7 @@ fn add_fields(fields: &[Field], value: &Value, root: &Value, shown: &mut Map<Str
     }
 }
 
-fn find<'a>(field: &Field, value: &'a Value, root: &'a Value) -> &'a Value {
+fn find<'a>(field: &GoField, value: &'a Value, root: &'a Value) -> &'a Value {
     let found = if field.json.starts_with('/') {
         root.pointer(field.json)
     } else if !field.json.is_empty() {

@@ -9,8 +9,8 @@ use crate::kind::{Kind, Strategy};
 use crate::names;
 use crate::read::is_true;
 use crate::table::cells::count;
-use crate::table::{Cell::Made, Column, Table};
-use crate::validate::rules::same;
+use crate::table::{Cell::Computed, Column, Table};
+use crate::validate::rules::equal_in_go;
 
 /// The row of `ConfigMap`.
 pub static CONFIG_MAP: Kind = Kind {
@@ -33,7 +33,8 @@ static TABLE: Table = Table {
     ..Table::PLAIN
 };
 
-const ENTRIES: crate::table::Cell = Made(|map, _| (count(map, "/data") + count(map, "/binaryData")).into());
+const ENTRIES: crate::table::Cell =
+    Computed(|map, _| (count(map, "/data") + count(map, "/binaryData")).into());
 
 static STRATEGY: Strategy = Strategy { validate, validate_update, ..PLAIN };
 
@@ -73,7 +74,7 @@ pub(super) fn frozen(new: &Value, old: &Value, fields: &[&str], errors: &mut Err
         return;
     }
     let thawed = Some("immutable").filter(|_| !is_true(new, "/immutable"));
-    let changed = fields.iter().copied().filter(|field| !same(&new[*field], &old[*field]));
+    let changed = fields.iter().copied().filter(|field| !equal_in_go(&new[*field], &old[*field]));
     for field in thawed.into_iter().chain(changed) {
         errors.forbidden(&Path::root(field), "field is immutable when `immutable` is set");
     }

@@ -12,7 +12,7 @@ use crate::field::{Errors, Field, is_zero};
 use crate::internal;
 use crate::kind::{Kind, Strategy, Subresource};
 use crate::read::{int, text};
-use crate::table::Cell::{Made, Number};
+use crate::table::Cell::{Computed, Number};
 use crate::table::{Column, Table};
 use crate::validate::rules::{self, Rule::*, check};
 
@@ -38,7 +38,7 @@ static TABLE: Table = Table {
         Column::text(
             "Ready",
             "How many pods are ready, of those wanted.",
-            Made(|deployment, _| {
+            Computed(|deployment, _| {
                 format!("{}/{}", int(deployment, "/status/readyReplicas"), int(deployment, "/spec/replicas"))
                     .into()
             }),

@@ -126,18 +126,18 @@ const SCALE: Subresource = Subresource {
     name: "scale",
     gvk: Some(("autoscaling", "v1", "Scale")),
     verbs: &["get", "patch", "update"],
-    change: None,
+    write: None,
     resets: &[],
 };
 
 /// A subresource that shows the whole object.
 const fn whole(name: &'static str) -> Subresource {
-    Subresource { name, gvk: None, verbs: &["get", "patch", "update"], change: None, resets: &[] }
+    Subresource { name, gvk: None, verbs: &["get", "patch", "update"], write: None, resets: &[] }
 }
 
 /// A subresource of the core group with a type of its own.
 const fn core(name: &'static str, kind: &'static str, verbs: &'static [&'static str]) -> Subresource {
-    Subresource { name, gvk: Some(("", "v1", kind)), verbs, change: None, resets: &[] }
+    Subresource { name, gvk: Some(("", "v1", kind)), verbs, write: None, resets: &[] }
 }
 
 /// The verbs of `/proxy`, which passes everything on.

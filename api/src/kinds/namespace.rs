@@ -6,7 +6,7 @@ use super::strategy::{PLAIN, keep};
 use super::{Borrowed, Named, STATUS, Static, USUAL};
 use crate::defaults::map_at;
 use crate::field::{Errors, Field, Path};
-use crate::kind::{Change, Deletion, Kind, Selectable, Strategy, Subresource};
+use crate::kind::{Deletion, Kind, Selectable, Strategy, Subresource, SubresourceWrite};
 use crate::names;
 use crate::read::text;
 use crate::table::{Cell::Text, Column, Table};
@@ -23,7 +23,7 @@ pub static NAMESPACE: Kind = Kind {
     verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
     name_rule: names::dns_label,
     subresources: Borrowed(&[
-        Subresource { name: "finalize", gvk: None, verbs: &["update"], change: Some(&FINALIZE), resets: &[] },
+        Subresource { name: "finalize", gvk: None, verbs: &["update"], write: Some(&FINALIZE), resets: &[] },
         STATUS,
     ]),
     selectable: Borrowed(&[Selectable::text("status.phase", &["/status/phase"])]),
@@ -52,7 +52,7 @@ static STRATEGY: Strategy = Strategy {
 };
 
 /// A write to `/finalize` changes the spec's finalizers and nothing else.
-static FINALIZE: Change = Change {
+static FINALIZE: SubresourceWrite = SubresourceWrite {
     prepare: |_, new, old| keep(new, old, "status"),
     validate: |kind, new, old, errors| {
         kind.check_metadata_update(new, old, errors);

@@ -9,7 +9,7 @@ use crate::internal;
 use crate::kind::{Kind, Strategy};
 use crate::names;
 use crate::selector;
-use crate::table::Cell::{Made, Number};
+use crate::table::Cell::{Computed, Number};
 use crate::table::{Cell, Column, Table};
 use crate::validate::rules::{self, Rule::*, check};
 
@@ -43,8 +43,8 @@ static TABLE: Table = Table {
     ..Table::PLAIN
 };
 
-const MIN_AVAILABLE: Cell = Made(|budget, _| amount(&budget["spec"]["minAvailable"]));
-const MAX_UNAVAILABLE: Cell = Made(|budget, _| amount(&budget["spec"]["maxUnavailable"]));
+const MIN_AVAILABLE: Cell = Computed(|budget, _| amount(&budget["spec"]["minAvailable"]));
+const MAX_UNAVAILABLE: Cell = Computed(|budget, _| amount(&budget["spec"]["maxUnavailable"]));
 
 fn amount(bound: &Value) -> Value {
     match bound {

@@ -114,7 +114,7 @@ proptest! {
             let mut status = filled.clone();
             (strategy.prepare_status_update)(&kind, &mut status, &old);
             let _ = kind.validate_change(strategy.validate_status_update, &status, &old);
-            for change in kind.subresources.iter().filter_map(|sub| sub.change) {
+            for change in kind.subresources.iter().filter_map(|sub| sub.write) {
                 let mut part = filled.clone();
                 (change.prepare)(&kind, &mut part, &old);
                 let _ = kind.validate_change(change.validate, &part, &old);

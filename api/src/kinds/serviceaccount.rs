@@ -16,7 +16,7 @@ pub static SERVICE_ACCOUNT: Kind = Kind {
         name: "token",
         gvk: Some(("authentication.k8s.io", "v1", "TokenRequest")),
         verbs: &["create"],
-        change: None,
+        write: None,
         resets: &[],
     }]),
     table: Static(&TABLE),

@@ -9,19 +9,19 @@ use crate::names;
 use crate::podspec::{complete_spec, template_warnings, validate_pod_template};
 use crate::read::text;
 use crate::selector;
-use crate::table::{Cell::Made, Column, cells};
+use crate::table::{Cell::Computed, Column, cells};
 use crate::validate::rules::{self, Rule::*, check};
 
 /// What `-o wide` shows of the template and of the pods that are made of it.
 pub(super) const CONTAINERS: Column =
-    Column::text("Containers", "Names of the template's containers.", Made(cells::template_containers))
+    Column::text("Containers", "Names of the template's containers.", Computed(cells::template_containers))
         .wide();
 /// See [`CONTAINERS`].
 pub(super) const IMAGES: Column =
-    Column::text("Images", "Images of the template's containers.", Made(cells::template_images)).wide();
+    Column::text("Images", "Images of the template's containers.", Computed(cells::template_images)).wide();
 /// See [`CONTAINERS`].
 pub(super) const SELECTOR: Column =
-    Column::text("Selector", "Which pods it owns.", Made(cells::selector)).wide();
+    Column::text("Selector", "Which pods it owns.", Computed(cells::selector)).wide();
 
 /// What a template says where its author said nothing.
 pub(super) fn default_template(workload: &mut Value) {

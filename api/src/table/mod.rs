@@ -42,7 +42,7 @@ pub enum Cell {
     /// The value at a JSON path, as the column's type prints it: how defined kinds say it.
     Path(path::JsonPath),
     /// What a function makes of the object, at a moment.
-    Made(fn(&Value, Timestamp) -> Value),
+    Computed(fn(&Value, Timestamp) -> Value),
 }
 
 impl Cell {
@@ -53,7 +53,7 @@ impl Cell {
             Cell::Number(place) => int(object, place).into(),
             Cell::Count(place) => cells::count(object, place).into(),
             Cell::Path(path) => cells::typed(path.find(object), of_type, now),
-            Cell::Made(make) => make(object, now),
+            Cell::Computed(make) => make(object, now),
         }
     }
 }
@@ -104,7 +104,7 @@ impl Column {
 
     /// Time since creation.
     pub const fn age() -> Column {
-        Column::text("Age", "Time since the object was created.", Cell::Made(cells::age))
+        Column::text("Age", "Time since the object was created.", Cell::Computed(cells::age))
     }
 
     /// The same column, shown only with `-o wide`.

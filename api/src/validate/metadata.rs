@@ -24,7 +24,7 @@ const STANDARD_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeleti
 #[derive(Clone, Copy)]
 pub struct MetaRules {
     /// What a name may look like.
-    pub name: names::Rule,
+    pub name: names::NameRule,
     /// Whether there must be a namespace; otherwise there may be none.
     pub namespaced: bool,
     /// Whether finalizers must be standard or have a domain. Custom resources are free.

@@ -14,9 +14,9 @@ pub enum Rule {
     /// It must be there, for this reason.
     NeededFor(&'static str),
     /// It is a name of this sort; a missing one is looked at as an empty one.
-    Name(names::Rule),
+    Name(names::NameRule),
     /// It must be there, and be a name of this sort.
-    NeededName(names::Rule),
+    NeededName(names::NameRule),
     /// It is one of these words, in the order of the text; a missing one is looked at as an empty one.
     OneOf(&'static str),
     /// It must be there, and be one of these words.
@@ -109,14 +109,14 @@ impl Rule {
     }
 }
 
-/// Whether two values are the same to Go: an empty value and none at all are.
-pub fn same(a: &Value, b: &Value) -> bool {
+/// Whether two values are equal in Go, where a field that is absent holds its zero value.
+pub fn equal_in_go(a: &Value, b: &Value) -> bool {
     a == b || (crate::field::is_zero(a) && crate::field::is_zero(b))
 }
 
 /// `field is immutable`, unless both are equal.
 pub fn immutable(new: &Field, old: &Field, errors: &mut Errors) {
-    if !same(new.value, old.value) {
+    if !equal_in_go(new.value, old.value) {
         errors.invalid(new, new.value.clone(), "field is immutable");
     }
 }

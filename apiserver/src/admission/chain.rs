@@ -57,7 +57,7 @@ impl Chain {
     ) -> Result<bool, Status> {
         let mut changed = false;
         for link in &self.mutating {
-            let refused = |status| told(link.as_ref(), asked, status);
+            let refused = |status| logged(link.as_ref(), asked, status);
             changed |= link.mutate(asked, object, warnings).await.map_err(refused)?;
         }
         Ok(changed)
@@ -74,14 +74,14 @@ impl Chain {
         extras: &mut Extras,
     ) -> Result<(), Status> {
         for link in &self.validating {
-            let refused = |status| told(link.as_ref(), asked, status);
+            let refused = |status| logged(link.as_ref(), asked, status);
             link.validate(asked, object, extras).await.map_err(refused)?;
         }
         Ok(())
     }
 }
 
-fn told(link: &dyn Link, asked: &Attributes<'_>, status: Status) -> Status {
+fn logged(link: &dyn Link, asked: &Attributes<'_>, status: Status) -> Status {
     let operation = asked.operation.word();
     tracing::debug!(link = link.name(), operation, key = %asked.key, subresource = asked.subresource, %status, "refused");
     status

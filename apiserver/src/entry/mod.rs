@@ -47,16 +47,16 @@ fn is_in_key(field: &str) -> bool {
     matches!(field, "metadata.name" | "metadata.namespace")
 }
 
-/// An object, and beside it what is known of it without reading it.
+/// An object, and what is known of it without reading it.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The object.
     pub object: Arc<Object>,
-    beside: Arc<Beside>,
+    known: Arc<Known>,
 }
 
 #[derive(Debug, Default)]
-struct Beside {
+struct Known {
     /// Made when it is first asked for: what is read from disk at a start is often never looked at.
     summary: OnceLock<Summary>,
     written: Option<Timestamp>,
@@ -66,38 +66,38 @@ struct Beside {
 impl Entry {
     /// An object of which nothing more is known.
     pub fn new(object: Arc<Object>) -> Entry {
-        Entry { object, beside: Arc::default() }
+        Entry { object, known: Arc::default() }
     }
 
     /// An object as a change left it.
     pub fn committed(object: Arc<Object>, summary: Option<Summary>, written: Timestamp) -> Entry {
         let summary = summary.map_or_else(OnceLock::new, OnceLock::from);
-        Entry { object, beside: Arc::new(Beside { summary, written: Some(written), line: None }) }
+        Entry { object, known: Arc::new(Known { summary, written: Some(written), line: None }) }
     }
 
     /// The same object under another row of its kind: what was read by the old row is read again.
     pub fn under(&self, row: &KindRef) -> Entry {
-        let beside = Beside { written: self.beside.written, ..Beside::default() };
-        Entry { object: under(row, &self.object), beside: Arc::new(beside) }
+        let known = Known { written: self.known.written, ..Known::default() };
+        Entry { object: under(row, &self.object), known: Arc::new(known) }
     }
 
     /// With the line that tells watches of an event of some type.
     #[must_use]
     pub fn with_line(mut self, event: &'static str, line: Option<Bytes>) -> Entry {
-        if let Some(beside) = Arc::get_mut(&mut self.beside) {
-            beside.line = line.map(|line| (event, line));
+        if let Some(known) = Arc::get_mut(&mut self.known) {
+            known.line = line.map(|line| (event, line));
         }
         self
     }
 
     /// When it was written, if it is one that is kept.
     pub fn written(&self) -> Option<Timestamp> {
-        self.beside.written
+        self.known.written
     }
 
     /// The line that tells watches of an event of this type, if it was made beforehand.
     pub fn line(&self, event: &str) -> Option<&Bytes> {
-        self.beside.line.as_ref().filter(|(of, _)| *of == event).map(|(_, line)| line)
+        self.known.line.as_ref().filter(|(of, _)| *of == event).map(|(_, line)| line)
     }
 
     /// The object as a tree. The registry only holds what it has itself encoded, so this does not fail.
@@ -107,7 +107,7 @@ impl Entry {
 
     /// Its summary.
     pub fn summary(&self) -> &Summary {
-        self.beside.summary.get_or_init(|| Summary::of(&self.object.key.kind, &self.value()))
+        self.known.summary.get_or_init(|| Summary::of(&self.object.key.kind, &self.value()))
     }
 
     /// The value of one of the kind's selectable fields; empty for any other.

@@ -82,20 +82,20 @@ impl Protocol {
     }
 
     fn end(self, status: Option<&Status>) -> Message {
-        let told = match (status, self.status) {
+        let text = match (status, self.status) {
             (None, false) => String::new(),
             (Some(status), false) => status.message.clone(),
             (None, true) => json!({"metadata": {}, "status": "Success"}).to_string(),
             (Some(status), true) => {
-                let mut told = serde_json::to_value(status).unwrap_or_default();
-                if let Value::Object(fields) = &mut told {
+                let mut document = serde_json::to_value(status).unwrap_or_default();
+                if let Value::Object(fields) = &mut document {
                     fields.shift_remove("kind");
                     fields.shift_remove("apiVersion");
                 }
-                told.to_string()
+                document.to_string()
             }
         };
-        self.message(ERROR, told.as_bytes())
+        self.message(ERROR, text.as_bytes())
     }
 }
 

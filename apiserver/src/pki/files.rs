@@ -15,19 +15,19 @@ pub(super) fn make_private_dir(path: &Path) -> Result<(), PkiError> {
 
 /// Writes a file with mode 0600 beside its place, makes it durable, and moves it there.
 pub fn write_private(path: &Path, contents: &str) -> Result<(), PkiError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = Path::new(&beside);
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = Path::new(&fresh);
     let written = (|| {
         // A leftover of a crash may have another mode, which opening would keep.
-        match fs::remove_file(beside) {
+        match fs::remove_file(fresh) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(fresh)?;
         file.write_all(contents.as_bytes())?;
         file.sync_all()?;
-        fs::rename(beside, path)?;
+        fs::rename(fresh, path)?;
         match path.parent() {
             Some(parent) => fs::File::open(parent)?.sync_all(),
             None => Ok(()),

@@ -115,8 +115,8 @@ impl Folder {
 
 /// Takes a file of the log into the base, then removes it. A crash in between only means going on from the floor.
 fn fold(disk: &dyn Disk, base: &mut dyn Base, sealed: &Sealed) -> Result<(), String> {
-    let told = |e: std::io::Error| format!("{}: {e}", sealed.path.display());
-    let bytes = disk.read(&sealed.path).map_err(told)?;
+    let named = |e: std::io::Error| format!("{}: {e}", sealed.path.display());
+    let bytes = disk.read(&sealed.path).map_err(named)?;
     let (mut latest, mut size, mut last) = (HashMap::new(), 0, base.floor());
     // Behind its last change may stand a frame that does not count.
     for frame in frame::frames(&bytes) {
@@ -148,5 +148,5 @@ fn fold(disk: &dyn Disk, base: &mut dyn Base, sealed: &Sealed) -> Result<(), Str
     }
     base.sync(Barrier::Folded).map_err(|error| error.to_string())?;
     // Not synced: a file that comes back is folded again, which changes nothing.
-    disk.remove(&sealed.path).map_err(told)
+    disk.remove(&sealed.path).map_err(named)
 }

@@ -88,7 +88,7 @@ pub async fn fetch(connection: &Connection, query: &str) -> Result<Log> {
 
 impl Change {
     /// What was done, to be read behind the name of who did it.
-    pub fn deed(&self) -> String {
+    pub fn what_was_done(&self) -> String {
         let key = &self.key;
         match self.verb.as_str() {
             "create" => format!("created {key}"),
@@ -187,7 +187,7 @@ mod tests {
                 fields: serde_json::from_value(fields).expect("fields"),
                 ..Change::default()
             };
-            assert_eq!(change.deed(), expected);
+            assert_eq!(change.what_was_done(), expected);
         }
     }
 }

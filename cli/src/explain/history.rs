@@ -64,7 +64,7 @@ fn show(changes: &[Change]) -> Vec<String> {
             change.time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
             after.unwrap_or_default(),
             change.actor.clone(),
-            change.deed().replace(&change.key.to_string(), "it"),
+            change.what_was_done().replace(&change.key.to_string(), "it"),
             change.causes.iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
         ]);
         before = Some(change);

@@ -151,7 +151,7 @@ impl<'a> Tree<'a> {
                 format!("+{}", human(took))
             }
         };
-        let text = format!("{when:>9}  {indent}{branch}{} {}", change.actor, change.deed());
+        let text = format!("{when:>9}  {indent}{branch}{} {}", change.actor, change.what_was_done());
         // What else made them do it: the node that made room, the pod that went.
         let others = change.causes.iter().filter(|r| cause.is_some_and(|c| c.revision != **r));
         let others: Vec<_> =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use coracle_api::{Object, Status};
 
 use super::ctx::Ctx;
-use super::plan::{Action, Refusal, Told};
+use super::plan::{Action, NewEvent, Refusal};
 use crate::{Error, EventRecorder, Op};
 
 /// The most writes in one batch: large enough to share a flush, small enough to let others in between.
@@ -101,10 +101,10 @@ impl Run<'_> {
         self.next.extend(action.then.iter().cloned());
     }
 
-    fn tell(&self, told: Option<&Told>, placeholder: &str, text: &str) {
-        if let Some(told) = told {
-            let message = told.message.replace(placeholder, text);
-            self.events.emit(told.about.clone(), told.kind, told.reason, "", message);
+    fn tell(&self, event: Option<&NewEvent>, placeholder: &str, text: &str) {
+        if let Some(event) = event {
+            let message = event.message.replace(placeholder, text);
+            self.events.emit(event.about.clone(), event.kind, event.reason, "", message);
         }
     }
 }

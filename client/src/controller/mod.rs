@@ -19,6 +19,6 @@ mod wakes;
 
 pub use contract::Controller;
 pub use ctx::Ctx;
-pub use plan::{Action, Plan, Refusal, Told};
+pub use plan::{Action, NewEvent, Plan, Refusal};
 pub use runner::Runner;
 pub use wakes::{Wakes, controller_of};

@@ -39,8 +39,8 @@ pub struct Action {
     pub(super) op: Option<Op>,
     /// How often; in batches that double in size where it is more than once.
     pub(super) times: usize,
-    pub(super) done: Option<Told>,
-    pub(super) refused: Option<Told>,
+    pub(super) done: Option<NewEvent>,
+    pub(super) refused: Option<NewEvent>,
     pub(super) fine_if: Option<&'static str>,
     pub(super) then: Vec<Action>,
 }
@@ -58,21 +58,21 @@ impl Action {
     }
 
     /// An event alone.
-    pub fn tell(told: Told) -> Action {
-        Action { op: None, times: 1, done: Some(told), refused: None, fine_if: None, then: Vec::new() }
+    pub fn event(event: NewEvent) -> Action {
+        Action { op: None, times: 1, done: Some(event), refused: None, fine_if: None, then: Vec::new() }
     }
 
     /// Tells people once it is done, for each object. `{name}` in the message stands for the name of what was written.
     #[must_use]
-    pub fn told(mut self, told: Told) -> Action {
-        self.done = Some(told);
+    pub fn with_event(mut self, event: NewEvent) -> Action {
+        self.done = Some(event);
         self
     }
 
     /// Tells people when it is refused. `{refusal}` in the message stands for the server's words.
     #[must_use]
-    pub fn told_if_refused(mut self, told: Told) -> Action {
-        self.refused = Some(told);
+    pub fn with_event_if_refused(mut self, event: NewEvent) -> Action {
+        self.refused = Some(event);
         self
     }
 
@@ -120,7 +120,7 @@ impl fmt::Display for Action {
                     _ => write!(f, "{} {key}", op.verb())?,
                 }
             }
-            (None, Some(told)) => write!(f, "tell {}", told.reason)?,
+            (None, Some(event)) => write!(f, "tell {}", event.reason)?,
             (None, None) => write!(f, "nothing")?,
         }
         self.then.iter().try_for_each(|action| write!(f, ", then {action}"))
@@ -129,7 +129,7 @@ impl fmt::Display for Action {
 
 /// An event for people.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct NewEvent {
     pub(super) about: ObjectReference,
     /// `Normal` or `Warning`.
     pub(super) kind: &'static str,
@@ -137,20 +137,20 @@ pub struct Told {
     pub(super) message: String,
 }
 
-impl Told {
+impl NewEvent {
     /// Something ordinary.
-    pub fn normal<K: Typed>(about: &K, reason: &'static str, message: impl Into<String>) -> Told {
-        Told { about: reference(about), kind: "Normal", reason, message: message.into() }
+    pub fn normal<K: Typed>(about: &K, reason: &'static str, message: impl Into<String>) -> NewEvent {
+        NewEvent { about: reference(about), kind: "Normal", reason, message: message.into() }
     }
 
     /// Something that a person may have to act on.
-    pub fn warning<K: Typed>(about: &K, reason: &'static str, message: impl Into<String>) -> Told {
-        Told { about: reference(about), kind: "Warning", reason, message: message.into() }
+    pub fn warning<K: Typed>(about: &K, reason: &'static str, message: impl Into<String>) -> NewEvent {
+        NewEvent { about: reference(about), kind: "Warning", reason, message: message.into() }
     }
 
     /// The same about the object in whatever version, as upstream tells of nodes.
     #[must_use]
-    pub fn of_any_version(mut self) -> Told {
+    pub fn of_any_version(mut self) -> NewEvent {
         self.about.resource_version = None;
         self
     }

@@ -57,25 +57,25 @@ struct Tokens {
 
 impl Correlator {
     /// Equal events count up in one; many that differ only in their message are combined; too many are dropped.
-    pub(super) fn counted(&mut self, mut told: Occurrence) -> Verdict {
-        let mut key = object_key(&told);
+    pub(super) fn counted(&mut self, mut occurrence: Occurrence) -> Verdict {
+        let mut key = object_key(&occurrence);
         let spam = key.clone();
-        key.extend([told.kind.to_owned(), told.reason.clone()]);
-        let combined = self.is_one_of_many(&key, &told);
+        key.extend([occurrence.kind.to_owned(), occurrence.reason.clone()]);
+        let combined = self.is_one_of_many(&key, &occurrence);
         if combined {
-            told.message = format!("(combined from similar events): {}", told.message);
+            occurrence.message = format!("(combined from similar events): {}", occurrence.message);
         } else {
-            key.push(told.message.clone());
-            key.push(told.about.field_path.clone().unwrap_or_default());
+            key.push(occurrence.message.clone());
+            key.push(occurrence.about.field_path.clone().unwrap_or_default());
         }
-        let now = told.at;
+        let now = occurrence.at;
         let known = self.same.get(&key).map(|same| {
             same.count += 1;
             same.last = now;
             (same.name.clone(), same.first, same.count)
         });
         let known = known.unwrap_or_else(|| {
-            let name = self.name(&told);
+            let name = self.name(&occurrence);
             self.same.put(key, Same { name: name.clone(), first: now, last: now, count: 1 });
             (name, now, 1)
         });
@@ -83,40 +83,40 @@ impl Correlator {
             return Verdict::Drop;
         }
         match known {
-            (name, _, 1) => Verdict::Create { name, occurrence: told },
-            (name, first, count) => Verdict::Count { name, occurrence: told, first, count },
+            (name, _, 1) => Verdict::Create { name, occurrence },
+            (name, first, count) => Verdict::Count { name, occurrence, first, count },
         }
     }
 
     /// The first event, then one that says it has become a series; more are not written while the series goes on.
-    pub(super) fn series(&mut self, told: Occurrence) -> Verdict {
-        let mut key = object_key(&told);
-        key.extend([told.kind.to_owned(), told.reason.clone(), told.action.clone()]);
-        let now = told.at;
+    pub(super) fn series(&mut self, occurrence: Occurrence) -> Verdict {
+        let mut key = object_key(&occurrence);
+        key.extend([occurrence.kind.to_owned(), occurrence.reason.clone(), occurrence.action.clone()]);
+        let now = occurrence.at;
         let known = self.same.get(&key).filter(|same| now.duration_since(same.last) < SERIES_PAUSE);
         if let Some(same) = known {
             same.count += 1;
             same.last = now;
             let (name, first, count) = (same.name.clone(), same.first, same.count);
             return match count {
-                2 => Verdict::Count { name, occurrence: told, first, count },
+                2 => Verdict::Count { name, occurrence, first, count },
                 _ => Verdict::Drop,
             };
         }
-        let name = self.name(&told);
+        let name = self.name(&occurrence);
         self.same.put(key, Same { name: name.clone(), first: now, last: now, count: 1 });
-        Verdict::Create { name, occurrence: told }
+        Verdict::Create { name, occurrence }
     }
 
-    fn is_one_of_many(&mut self, key: &[String], told: &Occurrence) -> bool {
-        let now = told.at;
+    fn is_one_of_many(&mut self, key: &[String], occurrence: &Occurrence) -> bool {
+        let now = occurrence.at;
         let fresh = || Alike { messages: BTreeSet::new(), last: now };
         let alike = self.alike.get_or(key.to_vec(), fresh);
         if now.duration_since(alike.last) > ALIKE_FOR {
             alike.messages.clear();
         }
         alike.last = now;
-        alike.messages.insert(told.message.clone());
+        alike.messages.insert(occurrence.message.clone());
         if alike.messages.len() < MOST_ALIKE {
             return false;
         }
@@ -137,15 +137,15 @@ impl Correlator {
     }
 
     /// The object's name and the time in nanoseconds as hex, made unique where a paused clock stands still.
-    fn name(&mut self, told: &Occurrence) -> String {
+    fn name(&mut self, occurrence: &Occurrence) -> String {
         self.names = self.names.wrapping_add(1);
-        let nanos = told.at.as_nanosecond() + i128::from(self.names % 1000);
-        format!("{}.{nanos:x}", told.about.name.as_deref().unwrap_or_default())
+        let nanos = occurrence.at.as_nanosecond() + i128::from(self.names % 1000);
+        format!("{}.{nanos:x}", occurrence.about.name.as_deref().unwrap_or_default())
     }
 }
 
-fn object_key(told: &Occurrence) -> Vec<String> {
-    let about = &told.about;
+fn object_key(occurrence: &Occurrence) -> Vec<String> {
+    let about = &occurrence.about;
     let parts = [&about.kind, &about.namespace, &about.name, &about.uid, &about.api_version];
     parts.into_iter().map(|part| part.clone().unwrap_or_default()).collect()
 }
@@ -196,7 +196,7 @@ mod tests {
 
     use super::*;
 
-    fn told(message: &str, second: i64) -> Occurrence {
+    fn occurrence(message: &str, second: i64) -> Occurrence {
         Occurrence {
             about: ObjectReference { name: Some("web".into()), ..ObjectReference::default() },
             related: None,
@@ -221,7 +221,7 @@ mod tests {
     fn equal_events_count_up() {
         let mut correlator = Correlator::default();
         let got: Vec<String> =
-            ["a", "a", "b", "a"].iter().map(|m| summary(&correlator.counted(told(m, 0)))).collect();
+            ["a", "a", "b", "a"].iter().map(|m| summary(&correlator.counted(occurrence(m, 0)))).collect();
         assert_eq!(got, ["create a", "2 x a", "create b", "3 x a"]);
     }
 
@@ -229,33 +229,33 @@ mod tests {
     fn the_tenth_message_of_a_reason_is_combined_until_ten_quiet_minutes() {
         let mut correlator = Correlator::default();
         let got: Vec<String> =
-            (0..12).map(|n| summary(&correlator.counted(told(&n.to_string(), n)))).collect();
+            (0..12).map(|n| summary(&correlator.counted(occurrence(&n.to_string(), n)))).collect();
         assert_eq!(got[8], "create 8");
         assert_eq!(got[9], "create (combined from similar events): 9");
         assert_eq!(got[10], "2 x (combined from similar events): 10");
-        assert_eq!(summary(&correlator.counted(told("late", 700))), "create late");
+        assert_eq!(summary(&correlator.counted(occurrence("late", 700))), "create late");
     }
 
     #[test]
     fn more_than_a_burst_is_dropped_and_comes_back_slowly() {
         let mut correlator = Correlator::default();
-        let passed = (0..40).filter(|_| correlator.counted(told("a", 0)) != Verdict::Drop).count();
+        let passed = (0..40).filter(|_| correlator.counted(occurrence("a", 0)) != Verdict::Drop).count();
         assert_eq!(passed, 25);
-        assert_eq!(correlator.counted(told("a", 299)), Verdict::Drop);
-        assert_eq!(summary(&correlator.counted(told("a", 301))), "42 x a");
+        assert_eq!(correlator.counted(occurrence("a", 299)), Verdict::Drop);
+        assert_eq!(summary(&correlator.counted(occurrence("a", 301))), "42 x a");
     }
 
     #[test]
     fn a_series_is_written_when_it_begins_and_not_again() {
         let mut correlator = Correlator::default();
         let got: Vec<String> =
-            [0, 5, 9, 500].iter().map(|s| summary(&correlator.series(told("a", *s)))).collect();
+            [0, 5, 9, 500].iter().map(|s| summary(&correlator.series(occurrence("a", *s)))).collect();
         assert_eq!(got, ["create a", "2 x a", "drop", "create a"]);
     }
 
     #[test]
     fn a_name_is_the_objects_and_the_time_in_hex() {
-        let verdict = Correlator::default().counted(told("a", 0));
+        let verdict = Correlator::default().counted(occurrence("a", 0));
         let Verdict::Create { name, .. } = verdict else { panic!("{verdict:?}") };
         assert_eq!(name, format!("web.{:x}", 1_000_000_i64 * 1_000_000_000 + 1));
     }

@@ -41,10 +41,10 @@ struct Item {
 impl Writer {
     /// Writes until the last recorder is gone.
     pub(super) async fn run(mut self, mut receive: mpsc::Receiver<Occurrence>) {
-        let mut told = Vec::with_capacity(BATCH);
-        while receive.recv_many(&mut told, BATCH).await > 0 {
+        let mut queued = Vec::with_capacity(BATCH);
+        while receive.recv_many(&mut queued, BATCH).await > 0 {
             let mut batch: Vec<Item> = Vec::new();
-            for occurrence in told.drain(..) {
+            for occurrence in queued.drain(..) {
                 let Some(item) = self.item(occurrence) else { continue };
                 // Items of a batch do not see each other: a count waits for the event that it raises.
                 if batch.iter().any(|earlier| earlier.name == item.name) {
@@ -122,19 +122,19 @@ impl Writer {
         Vec::new()
     }
 
-    fn event(&self, name: &str, told: &Occurrence) -> Value {
-        let mut metadata = json!({"name": name, "namespace": namespace_of(told)});
-        if !told.annotations.is_empty() {
-            metadata["annotations"] = told.annotations.iter().cloned().collect();
+    fn event(&self, name: &str, occurrence: &Occurrence) -> Value {
+        let mut metadata = json!({"name": name, "namespace": namespace_of(occurrence)});
+        if !occurrence.annotations.is_empty() {
+            metadata["annotations"] = occurrence.annotations.iter().cloned().collect();
         }
         let mut event = json!({
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": metadata,
-            "involvedObject": told.about,
-            "reason": told.reason,
-            "message": told.message,
-            "type": told.kind,
+            "involvedObject": occurrence.about,
+            "reason": occurrence.reason,
+            "message": occurrence.message,
+            "type": occurrence.kind,
             "reportingComponent": self.who,
             "reportingInstance": self.at,
         });
@@ -145,8 +145,8 @@ impl Writer {
                     source["host"] = json!(self.at);
                 }
                 event["source"] = source;
-                event["firstTimestamp"] = json!(seconds(told.at));
-                event["lastTimestamp"] = json!(seconds(told.at));
+                event["firstTimestamp"] = json!(seconds(occurrence.at));
+                event["lastTimestamp"] = json!(seconds(occurrence.at));
                 event["count"] = json!(1);
                 event["eventTime"] = Value::Null;
             }
@@ -154,20 +154,20 @@ impl Writer {
                 event["source"] = json!({});
                 event["firstTimestamp"] = Value::Null;
                 event["lastTimestamp"] = Value::Null;
-                event["eventTime"] = json!(micros(told.at));
-                event["action"] = json!(told.action);
+                event["eventTime"] = json!(micros(occurrence.at));
+                event["action"] = json!(occurrence.action);
             }
         }
-        if let Some(related) = &told.related {
+        if let Some(related) = &occurrence.related {
             event["related"] = json!(related);
         }
         event
     }
 
-    fn count_patch(&self, told: &Occurrence, count: i32) -> Value {
+    fn count_patch(&self, occurrence: &Occurrence, count: i32) -> Value {
         match self.form {
             Form::Counted => {
-                json!({"count": count, "lastTimestamp": seconds(told.at), "message": told.message})
+                json!({"count": count, "lastTimestamp": seconds(occurrence.at), "message": occurrence.message})
             }
             Form::Series => {
                 json!({"series": {"count": count, "lastObservedTime": micros(self.clock.now())}})
@@ -182,8 +182,8 @@ fn create(event: Value) -> Op {
 }
 
 /// Events about cluster-scoped objects live in `default`.
-fn namespace_of(told: &Occurrence) -> String {
-    told.about.namespace.clone().filter(|ns| !ns.is_empty()).unwrap_or_else(|| "default".into())
+fn namespace_of(occurrence: &Occurrence) -> String {
+    occurrence.about.namespace.clone().filter(|ns| !ns.is_empty()).unwrap_or_else(|| "default".into())
 }
 
 fn seconds(at: Timestamp) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use coracle_api::selector::Selector;
-use coracle_client::{Action, Op, Plan, Refusal, Told, Typed};
+use coracle_client::{Action, NewEvent, Op, Plan, Refusal, Typed};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
@@ -92,7 +92,7 @@ pub fn failed(observed: &Observed, refusals: &[Refusal], now: Timestamp) -> Vec<
     let Some(refusal) = refusals.iter().find(counts) else { return Vec::new() };
     let set = refusal.action.op().map(|op| op.key().name).unwrap_or_default();
     let message = format!("Failed to create new replica set \"{set}\": {}", refusal.status);
-    let warning = Action::tell(Told::warning(deployment, "ReplicaSetCreateError", message.clone()));
+    let warning = Action::event(NewEvent::warning(deployment, "ReplicaSetCreateError", message.clone()));
     let before = deployment.status.clone().and_then(|status| status.conditions).unwrap_or_default();
     let mut conditions = before.clone();
     let new = progress::condition(PROGRESSING, "False", "ReplicaSetCreateError", message, now);
@@ -135,7 +135,7 @@ fn selects_everything(deployment: &Deployment) -> Vec<Action> {
     }
     status.observed_generation = generation;
     let message = "This deployment is selecting all pods. A non-empty selector is required.";
-    let warning = Action::tell(Told::warning(deployment, "SelectingAll", message));
+    let warning = Action::event(NewEvent::warning(deployment, "SelectingAll", message));
     let told = status_patch(deployment, &status, None);
     let told = told.map(|patch| Action::write(Op::merge_status(deployment.key(), patch)));
     [warning].into_iter().chain(told).collect()

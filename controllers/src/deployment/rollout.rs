@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use coracle_client::{Action, Op, Told, Typed};
+use coracle_client::{Action, NewEvent, Op, Typed};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -236,7 +236,7 @@ fn create(deployment: &Deployment, set: &ReplicaSet) -> Action {
     let action = Action::write(Op::create(set));
     match replicas(set) {
         0 => action,
-        size => action.told(scaled(deployment, name(&set.metadata), 0, size)),
+        size => action.with_event(scaled(deployment, name(&set.metadata), 0, size)),
     }
 }
 
@@ -248,13 +248,17 @@ fn change(deployment: &Deployment, planned: PlannedSet) -> Option<Action> {
     let patch = set_patch(&old, &planned.set)?;
     let action = Action::write(Op::merge(old.key(), patch));
     let (from, to) = (replicas(&old), replicas(&planned.set));
-    Some(if from == to { action } else { action.told(scaled(deployment, name(&old.metadata), from, to)) })
+    Some(if from == to {
+        action
+    } else {
+        action.with_event(scaled(deployment, name(&old.metadata), from, to))
+    })
 }
 
-fn scaled(deployment: &Deployment, set: &str, from: i32, to: i32) -> Told {
+fn scaled(deployment: &Deployment, set: &str, from: i32, to: i32) -> NewEvent {
     let way = if from < to { "up" } else { "down" };
     let message = format!("Scaled {way} replica set {set} from {from} to {to}");
-    Told::normal(deployment, "ScalingReplicaSet", message)
+    NewEvent::normal(deployment, "ScalingReplicaSet", message)
 }
 
 /// A merge patch of the few fields that a Deployment changes in its sets.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coracle_client::{Action, Op, Plan, Told, Typed};
+use coracle_client::{Action, NewEvent, Op, Plan, Typed};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
@@ -64,10 +64,10 @@ fn hints(observed: &Observed, unmanaged: bool) -> Vec<Action> {
     let text = "Pods selected by this PodDisruptionBudget have no controller that says how many there are to be: \
         set .spec.minAvailable to a whole number to count them";
     let hints = [
-        (observed.pods.is_empty(), Told::normal(budget, "NoPods", "No matching pods found")),
-        (unmanaged, Told::warning(budget, "UnmanagedPods", text)),
+        (observed.pods.is_empty(), NewEvent::normal(budget, "NoPods", "No matching pods found")),
+        (unmanaged, NewEvent::warning(budget, "UnmanagedPods", text)),
     ];
-    hints.into_iter().filter(|(holds, _)| *holds).map(|(_, told)| Action::tell(told)).collect()
+    hints.into_iter().filter(|(holds, _)| *holds).map(|(_, event)| Action::event(event)).collect()
 }
 
 fn count(observed: &Observed, now: Timestamp) -> Count {

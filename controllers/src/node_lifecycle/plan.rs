@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Action, Op, Plan, Told, Typed};
+use coracle_client::{Action, NewEvent, Op, Plan, Typed};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ fn silence(node: &Node, conditions: &Value) -> Action {
         return action;
     }
     let message = format!("Node {} status is now: NodeNotReady", name(&node.metadata));
-    action.told(Told::normal(node, "NodeNotReady", message).of_any_version())
+    action.with_event(NewEvent::normal(node, "NodeNotReady", message).of_any_version())
 }
 
 /// What has to change on the node itself: taints, and labels that follow others.
@@ -92,7 +92,7 @@ fn unready(pod: &Pod, now: Timestamp) -> Action {
         ready.last_transition_time = Some(time::seconds(now));
     }
     let op = Op::merge_status(pod.key(), pods::conditions_patch(pod, &conditions));
-    Action::write(op).told(Told::warning(pod, "NodeNotReady", "Node is not ready"))
+    Action::write(op).with_event(NewEvent::warning(pod, "NodeNotReady", "Node is not ready"))
 }
 
 /// The old labels that do not follow the new ones.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::selector::Selector;
-use coracle_client::{Action, Op, Plan, Refusal, Told, Typed};
+use coracle_client::{Action, NewEvent, Op, Plan, Refusal, Typed};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
@@ -100,14 +100,14 @@ fn create(set: &ReplicaSet, count: usize) -> Action {
         object: new_pod(set, set.spec.as_ref().and_then(|spec| spec.template.as_ref())),
     };
     Action::create_many(op, count)
-        .told(Told::normal(set, "SuccessfulCreate", "Created pod: {name}"))
-        .told_if_refused(Told::warning(set, "FailedCreate", "Error creating: {refusal}"))
+        .with_event(NewEvent::normal(set, "SuccessfulCreate", "Created pod: {name}"))
+        .with_event_if_refused(NewEvent::warning(set, "FailedCreate", "Error creating: {refusal}"))
 }
 
 fn delete(set: &ReplicaSet, pod: &Pod) -> Action {
-    let told = Told::normal(set, "SuccessfulDelete", format!("Deleted pod: {}", name(&pod.metadata)));
-    let refused = Told::warning(set, "FailedDelete", "Error deleting: {refusal}");
-    Action::write(Op::delete(pod)).told(told).told_if_refused(refused)
+    let deleted = NewEvent::normal(set, "SuccessfulDelete", format!("Deleted pod: {}", name(&pod.metadata)));
+    let refused = NewEvent::warning(set, "FailedDelete", "Error deleting: {refusal}");
+    Action::write(Op::delete(pod)).with_event(deleted).with_event_if_refused(refused)
 }
 
 /// The write of what has to change in the set's status, if anything.

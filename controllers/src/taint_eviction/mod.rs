@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::Key;
-use coracle_client::{Action, Change, Controller, Ctx, Error, Index, Op, Plan, Store, Told, Typed, Wakes};
+use coracle_client::{
+    Action, Change, Controller, Ctx, Error, Index, NewEvent, Op, Plan, Store, Typed, Wakes,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use parking_lot::Mutex;
@@ -120,7 +122,7 @@ impl Controller for TaintEviction {
                 // Whose time was running and no longer is may stay: people want to know.
                 None if running.contains(uid) && pod.metadata.deletion_timestamp.is_none() => {
                     let message = format!("Cancelling deletion of Pod {}", full_name(pod));
-                    actions.push(Action::tell(Told::normal(&**pod, "TaintManagerEviction", message)));
+                    actions.push(Action::event(NewEvent::normal(&**pod, "TaintManagerEviction", message)));
                 }
                 _ => {}
             }
@@ -135,8 +137,9 @@ fn evict(pod: &Pod, now: Timestamp) -> Action {
     let message = "Taint manager: deleting due to NoExecute taint";
     let conditions = pods::with_condition(pod, DISRUPTION_TARGET, "DeletionByTaintManager", message, now);
     let mark = Op::merge_status(pod.key(), pods::conditions_patch(pod, &conditions));
-    let told = format!("Marking for deletion Pod {}", full_name(pod));
-    let delete = Action::write(Op::delete(pod)).told(Told::normal(pod, "TaintManagerEviction", told));
+    let message = format!("Marking for deletion Pod {}", full_name(pod));
+    let delete =
+        Action::write(Op::delete(pod)).with_event(NewEvent::normal(pod, "TaintManagerEviction", message));
     Action::write(mark).then(delete)
 }
 

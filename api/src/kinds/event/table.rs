@@ -6,30 +6,34 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::read::{int, text};
-use crate::table::Cell::{Made, Text};
+use crate::table::Cell::{Computed, Text};
 use crate::table::time::since;
 use crate::table::{Column, Table};
 
 pub(super) static TABLE: Table = Table {
     columns: Borrowed(&[
-        Column::text("Last Seen", "When it last happened.", Made(|event, now| last_seen(event, now).into())),
+        Column::text(
+            "Last Seen",
+            "When it last happened.",
+            Computed(|event, now| last_seen(event, now).into()),
+        ),
         Column::text("Type", "Normal, or Warning.", Text("/type")),
         Column::text("Reason", "What happened, in a word.", Text("/reason")),
-        Column::text("Object", "What it happened to.", Made(|event, _| object(event).into())),
+        Column::text("Object", "What it happened to.", Computed(|event, _| object(event).into())),
         Column::text("Subobject", "Which part of that.", Text("/involvedObject/fieldPath")).wide(),
-        Column::text("Source", "Who tells.", Made(|event, _| source(event).into())).wide(),
+        Column::text("Source", "Who tells.", Computed(|event, _| source(event).into())).wide(),
         Column::text(
             "Message",
             "What happened, in a sentence.",
-            Made(|event, _| text(event, "/message").trim().into()),
+            Computed(|event, _| text(event, "/message").trim().into()),
         ),
         Column::text(
             "First Seen",
             "When it first happened.",
-            Made(|event, now| first_seen(event, now).into()),
+            Computed(|event, now| first_seen(event, now).into()),
         )
         .wide(),
-        Column::text("Count", "How often it happened.", Made(|event, _| count(event).into())).wide(),
+        Column::text("Count", "How often it happened.", Computed(|event, _| count(event).into())).wide(),
         Column::text("Name", "The event's own name.", Text("/metadata/name")).named().wide(),
     ]),
     ..Table::PLAIN

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::read::{entries, is_true, list, text};
-use crate::table::Cell::{Made, Text};
+use crate::table::Cell::{Computed, Text};
 use crate::table::cells::{or, or_none};
 use crate::table::{Column, Table};
 
@@ -17,30 +17,30 @@ pub(super) static TABLE: Table = Table {
         Column::text(
             "Status",
             "Whether the node is ready, and takes pods.",
-            Made(|node, _| status(node).into()),
+            Computed(|node, _| status(node).into()),
         ),
-        Column::text("Roles", "What its labels say it is for.", Made(|node, _| or_none(&roles(node)))),
+        Column::text("Roles", "What its labels say it is for.", Computed(|node, _| or_none(&roles(node)))),
         Column::age(),
         Column::text("Version", "The version of its agent.", Text("/status/nodeInfo/kubeletVersion")),
         Column::text(
             "Internal-IP",
             "Its address inside.",
-            Made(|node, _| or_none(address(node, "InternalIP"))),
+            Computed(|node, _| or_none(address(node, "InternalIP"))),
         )
         .wide(),
         Column::text(
             "External-IP",
             "Its address outside.",
-            Made(|node, _| or_none(address(node, "ExternalIP"))),
+            Computed(|node, _| or_none(address(node, "ExternalIP"))),
         )
         .wide(),
-        Column::text("OS-Image", "The operating system.", Made(|node, _| info(node, "osImage"))).wide(),
-        Column::text("Kernel-Version", "The kernel, and the architecture.", Made(|node, _| kernel(node)))
+        Column::text("OS-Image", "The operating system.", Computed(|node, _| info(node, "osImage"))).wide(),
+        Column::text("Kernel-Version", "The kernel, and the architecture.", Computed(|node, _| kernel(node)))
             .wide(),
         Column::text(
             "Container-Runtime",
             "What runs containers.",
-            Made(|node, _| info(node, "containerRuntimeVersion")),
+            Computed(|node, _| info(node, "containerRuntimeVersion")),
         )
         .wide(),
     ]),

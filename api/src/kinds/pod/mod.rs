@@ -10,7 +10,7 @@ mod update;
 
 use super::strategy::PLAIN;
 use super::{Borrowed, Named, PROXY_VERBS, STATUS, Static, USUAL, core, whole};
-use crate::kind::{Change, Deletion, Kind, Selectable, Strategy, Subresource};
+use crate::kind::{Deletion, Kind, Selectable, Strategy, Subresource, SubresourceWrite};
 use crate::podspec::{pod_warnings, validate_pod};
 
 /// The row of `Pod`.
@@ -26,13 +26,13 @@ pub static POD: Kind = Kind {
     subresources: Borrowed(&[
         core("attach", "PodAttachOptions", &["create", "get"]),
         core("binding", "Binding", &["create"]),
-        Subresource { change: Some(&EPHEMERAL), ..whole("ephemeralcontainers") },
+        Subresource { write: Some(&EPHEMERAL), ..whole("ephemeralcontainers") },
         Subresource { gvk: Some(("policy", "v1", "Eviction")), ..core("eviction", "Eviction", &["create"]) },
         core("exec", "PodExecOptions", &["create", "get"]),
-        Subresource { name: "log", gvk: None, verbs: &["get"], change: None, resets: &[] },
+        Subresource { name: "log", gvk: None, verbs: &["get"], write: None, resets: &[] },
         core("portforward", "PodPortForwardOptions", &["create", "get"]),
         core("proxy", "PodProxyOptions", PROXY_VERBS),
-        Subresource { change: Some(&RESIZE), ..whole("resize") },
+        Subresource { write: Some(&RESIZE), ..whole("resize") },
         STATUS,
     ]),
     selectable: Borrowed(&[
@@ -75,7 +75,7 @@ static STRATEGY: Strategy = Strategy {
     ..PLAIN
 };
 
-static EPHEMERAL: Change = Change {
+static EPHEMERAL: SubresourceWrite = SubresourceWrite {
     prepare: |_, new, old| prepare::prepare_ephemeral_update(new, old),
     validate: |kind, new, old, errors| {
         kind.check_metadata_update(new, old, errors);
@@ -84,7 +84,7 @@ static EPHEMERAL: Change = Change {
     },
 };
 
-static RESIZE: Change = Change {
+static RESIZE: SubresourceWrite = SubresourceWrite {
     prepare: |_, new, old| prepare::prepare_resize(new, old),
     validate: |kind, new, old, errors| {
         kind.check_metadata_update(new, old, errors);

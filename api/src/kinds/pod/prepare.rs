@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use serde_json::{Value, json};
 
 use super::app_armor;
-use super::update::same;
+use super::update::semantically_equal;
 use crate::defaults::{each, fill_empty};
 use crate::field::is_zero;
 use crate::kinds::strategy::{generation, keep, set_generation};
@@ -129,7 +129,7 @@ fn only_spec(new: &mut Value, old: &Value, change: impl FnOnce(&mut Value)) {
 }
 
 fn count(new: &mut Value, old: &Value) {
-    let changed = !same(&new["spec"], &old["spec"]);
+    let changed = !semantically_equal(&new["spec"], &old["spec"]);
     set_generation(new, generation(old).saturating_add(i64::from(changed)));
 }
 

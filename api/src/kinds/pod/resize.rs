@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::update::{is_static, only, same};
+use super::update::{is_static, only, semantically_equal};
 use crate::defaults::map_at;
 use crate::field::{Errors, Field};
 use crate::podspec::resources::{is_sidecar, qos_class};
@@ -44,15 +44,15 @@ pub fn validate_resize(new: &Value, old: &Value, errors: &mut Errors) {
         for (now, before) in rest[list].as_array_mut().into_iter().flatten().zip(before) {
             if list == "containers" || is_sidecar(now) {
                 forgive_cpu_and_memory(now, before);
-                if !same(now, before) {
+                if !semantically_equal(now, before) {
                     errors.forbidden(&new_spec, refusal);
                 }
-            } else if !same(now, before) {
+            } else if !semantically_equal(now, before) {
                 errors.forbidden(&new_spec, "resources for non-sidecar init containers are immutable");
             }
         }
     }
-    if errors.is_empty() && !same(&rest, old_spec.value) {
+    if errors.is_empty() && !semantically_equal(&rest, old_spec.value) {
         errors.forbidden(&new_spec, "only cpu and memory resources are mutable");
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::podspec::resources::is_sidecar;
 use crate::read::{int, is_true, list, text};
-use crate::table::Cell::{Made, TextOrNone};
+use crate::table::Cell::{Computed, TextOrNone};
 use crate::table::time::since;
 use crate::table::{Column, Table};
 
@@ -20,7 +20,7 @@ pub static TABLE: Table = Table {
         Column::text(
             "Ready",
             "How many of its containers are ready.",
-            Made(|pod, _| {
+            Computed(|pod, _| {
                 let summary = summary(pod);
                 format!("{}/{}", summary.ready, summary.containers).into()
             }),
@@ -28,12 +28,12 @@ pub static TABLE: Table = Table {
         Column::text(
             "Status",
             "What its containers' states come down to.",
-            Made(|pod, _| summary(pod).status.into()),
+            Computed(|pod, _| summary(pod).status.into()),
         ),
         Column::text(
             "Restarts",
             "How often its containers restarted, and when last.",
-            Made(|pod, now| {
+            Computed(|pod, now| {
                 let Summary { restarts, last_restart, .. } = summary(pod);
                 match last_restart.filter(|_| restarts != 0) {
                     Some(last) => format!("{restarts} ({} ago)", since(Some(last), now)).into(),
@@ -46,7 +46,8 @@ pub static TABLE: Table = Table {
         Column::text("Node", "Where the pod runs.", TextOrNone("/spec/nodeName")).wide(),
         Column::text("Nominated Node", "Where others make room.", TextOrNone("/status/nominatedNodeName"))
             .wide(),
-        Column::text("Readiness Gates", "How many of its gates are open.", Made(|pod, _| gates(pod))).wide(),
+        Column::text("Readiness Gates", "How many of its gates are open.", Computed(|pod, _| gates(pod)))
+            .wide(),
     ]),
     conditions: |pod| match text(pod, "/status/phase") {
         "Succeeded" => completed("Succeeded", "The pod has completed successfully."),

@@ -15,8 +15,8 @@ const CHANGEABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].ima
 const NODE_TERMS: [&str; 3] =
     ["nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"];
 
-/// Whether two values mean the same: an empty list or map is as good as none.
-pub(crate) fn same(a: &Value, b: &Value) -> bool {
+/// Whether two values are equal, where an empty list or map equals none: Go's `equality.Semantic.DeepEqual`.
+pub(crate) fn semantically_equal(a: &Value, b: &Value) -> bool {
     let empty = |value: &Value| match value {
         Value::Null => true,
         Value::Array(items) => items.is_empty(),
@@ -26,9 +26,11 @@ pub(crate) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         _ if empty(a) && empty(b) => true,
         (Value::Object(x), Value::Object(y)) => {
-            x.keys().chain(y.keys()).all(|key| same(&a[key.as_str()], &b[key.as_str()]))
+            x.keys().chain(y.keys()).all(|key| semantically_equal(&a[key.as_str()], &b[key.as_str()]))
         }
-        (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(x, y)),
+        (Value::Array(x), Value::Array(y)) => {
+            x.len() == y.len() && x.iter().zip(y).all(|(x, y)| semantically_equal(x, y))
+        }
         _ => a == b,
     }
 }
@@ -52,7 +54,7 @@ pub fn validate_pod_update(new: &Value, old: &Value, errors: &mut Errors) {
     }
     added_tolerations(&new_spec.get("tolerations"), &old_spec.get("tolerations"), errors);
     deleted_gates(&new_spec.get("schedulingGates"), &old_spec.get("schedulingGates"), errors);
-    if same(new_spec.value, old_spec.value) {
+    if semantically_equal(new_spec.value, old_spec.value) {
         return;
     }
     let mut rest = new_spec.value.clone();
@@ -60,7 +62,7 @@ pub fn validate_pod_update(new: &Value, old: &Value, errors: &mut Errors) {
     if old_spec.has("schedulingGates") {
         gated_changes(&mut rest, &old_spec, errors);
     }
-    if !same(&rest, old_spec.value) {
+    if !semantically_equal(&rest, old_spec.value) {
         let changes = spec_diff("PodSpec", old_spec.value, &rest);
         let detail = format!("pod updates may not change fields other than {CHANGEABLE}\n{changes}");
         errors.forbidden(&new_spec, &detail);
@@ -140,7 +142,7 @@ fn forgive(new: &mut Value, old: &Value) {
 /// While a pod is held back, where it may run can be narrowed.
 fn gated_changes(new: &mut Value, old: &Field, errors: &mut Errors) {
     let (selector, before) = (new["nodeSelector"].clone(), old.get("nodeSelector"));
-    if !same(&selector, before.value) {
+    if !semantically_equal(&selector, before.value) {
         let kept = |(key, value): (&str, Field)| selector.get(key) == Some(value.value);
         if !before.entries().into_iter().all(kept) {
             let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
@@ -151,7 +153,7 @@ fn gated_changes(new: &mut Value, old: &Field, errors: &mut Errors) {
     let nodes = new["affinity"]["nodeAffinity"].take();
     let affinity = old.get("affinity");
     let nodes_before = affinity.get("nodeAffinity");
-    if !same(&nodes, nodes_before.value) {
+    if !semantically_equal(&nodes, nodes_before.value) {
         narrowed(&nodes, &affinity, errors);
     }
     new["affinity"]["nodeAffinity"] = nodes_before.value.clone();
@@ -188,7 +190,8 @@ fn only_added(new: &Value, old: &Value) -> bool {
     }
     lists.iter().all(|list| {
         let (now, before) = (items(new, list), items(old, list));
-        now.len() >= before.len() && now.iter().zip(&before).all(|(now, before)| same(now, before))
+        now.len() >= before.len()
+            && now.iter().zip(&before).all(|(now, before)| semantically_equal(now, before))
     })
 }
 
@@ -213,7 +216,7 @@ pub fn validate_ephemeral_update(new: &Value, old: &Value, errors: &mut Errors) 
                 errors.forbidden(&field, &detail);
             }
             _ if errors.is_full() => return,
-            Some(now) if !same(now, before) => {
+            Some(now) if !semantically_equal(now, before) => {
                 let changes = spec_diff("EphemeralContainer", before, now);
                 let detail = format!("existing ephemeral containers {name:?} may not be changed\n{changes}");
                 errors.forbidden(&field, &detail);

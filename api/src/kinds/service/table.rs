@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::read::{int, list, text};
-use crate::table::Cell::{Made, Text, TextOrNone};
+use crate::table::Cell::{Computed, Text, TextOrNone};
 use crate::table::cells::{self, or, or_none};
 use crate::table::{Column, Table};
 
@@ -19,18 +19,18 @@ pub(super) static TABLE: Table = Table {
         Column::text(
             "External-IP",
             "Its addresses outside the cluster.",
-            Made(|service, _| external(service)),
+            Computed(|service, _| external(service)),
         ),
         Column::text(
             "Port(s)",
             "Its ports, with the nodes' behind the colon.",
-            Made(|service, _| or_none(&ports(service))),
+            Computed(|service, _| or_none(&ports(service))),
         ),
         Column::age(),
         Column::text(
             "Selector",
             "Which pods it leads to.",
-            Made(|service, _| cells::labels(service, "/spec/selector")),
+            Computed(|service, _| cells::labels(service, "/spec/selector")),
         )
         .wide(),
     ]),
