@@ -46,12 +46,12 @@ fn network(address: IpAddr, bits: u8) -> IpAddr {
     }
 }
 
-/// Whether an address is one of IPv4 in the clothes of IPv6.
+/// Whether an address is an IPv4 address in the form of IPv6: `::ffff:10.0.0.1`.
 fn is_mapped(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
 }
 
-/// What is odd about an address that lies at `at`, if anything.
+/// A warning about the address at the path `at`, if it is not written in its usual form.
 pub fn ip_warning(at: &str, text: &str) -> Option<String> {
     let address = ip(text)?;
     if text.parse::<IpAddr>().is_err() || is_mapped(address) {
@@ -65,7 +65,7 @@ pub fn ip_warning(at: &str, text: &str) -> Option<String> {
     })
 }
 
-/// What is odd about a range that lies at `at`.
+/// Warnings about the range at the path `at`, where it is not written in its usual form.
 pub fn cidr_warnings(at: &str, text: &str) -> Vec<String> {
     let Some((address, bits)) = cidr(text) else { return Vec::new() };
     let (first, all) = (network(address, bits), if address.is_ipv4() { 32 } else { 128 });

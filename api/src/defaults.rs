@@ -65,7 +65,8 @@ pub fn fill_absent<V: Into<Value>>(object: &mut Value, field: &str, default: V) 
     }
 }
 
-/// Changes what lies at `path`, steps with dots between them: of a list on the way every item, of what is not there nothing.
+/// Changes every value at `path`, whose steps have dots between them. A list on the way stands for each of its items; a
+/// field that is absent or null is skipped.
 pub fn each(object: &mut Value, path: &str, change: &mut dyn FnMut(&mut Value)) {
     let (name, rest) = path.split_once('.').unwrap_or((path, ""));
     let mut pass = |value: &mut Value| match rest {

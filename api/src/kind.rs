@@ -56,31 +56,31 @@ pub struct Kind {
     pub scale: Option<ScalePaths>,
     /// Where in its objects the spec of pods stands, as a JSON pointer; of a pod itself `/spec`.
     pub pod_spec: Option<&'static str>,
-    /// What each of its objects is given of what there is once for the whole cluster.
+    /// What is allocated to each of its objects from a range of the whole cluster.
     pub allocates: Option<Allocates>,
-    /// How its objects go.
+    /// How its objects are deleted.
     pub deletion: Deletion,
-    /// Whether its objects go with their last owner. Those of kinds with very many short-lived objects do not.
+    /// Whether its objects are deleted with their last owner. Kinds with very many short-lived objects are left out.
     pub collected: bool,
     /// Where the row comes from.
     pub origin: Origin,
 }
 
-/// What objects are given of what there is once for the whole cluster.
+/// What is allocated to objects from the ranges of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allocates {
     /// Addresses of the range for Services, and ports of nodes.
     ServiceAddresses,
 }
 
-/// How objects go that are asked to.
+/// How objects are deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletion {
     /// At once, unless finalizers hold them.
     AtOnce,
-    /// As pods do: their node has a time to end what they run.
+    /// As pods are: their node gets time to end their containers first.
     Graceful,
-    /// As namespaces do: what is in them goes first, and `spec.finalizers` hold them, too.
+    /// As namespaces are: their content is deleted first, and `spec.finalizers` hold them, too.
     Emptied,
 }
 
@@ -91,7 +91,7 @@ pub enum Origin {
     BuiltIn,
     /// A definition, at run time.
     Definition,
-    /// Nowhere: it stands for a kind that nobody has defined ([`Kind::unknown`]).
+    /// Neither: the row stands for a kind that is not defined ([`Kind::unknown`]).
     Unknown,
 }
 

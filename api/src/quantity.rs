@@ -104,7 +104,7 @@ fn multiplier(suffix: &str) -> Result<Multiplier, QuantityError> {
         return Ok(Multiplier::TwoTo(*power));
     }
     let power = suffix.strip_prefix(['e', 'E']).and_then(|power| power.parse().ok());
-    // Beyond this, sums of exponents might overflow; nobody has that much of anything.
+    // Beyond this, sums of exponents might overflow.
     let power = power.filter(|power: &i32| power.abs() < 1_000_000).ok_or(QuantityError::Suffix)?;
     Ok(Multiplier::TenTo(power, Format::Exponent))
 }

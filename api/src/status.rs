@@ -17,7 +17,7 @@ pub struct Status {
     pub metadata: serde_json::Value,
     /// `Success` or `Failure`.
     pub status: String,
-    /// A text for people; clients match on it all the same.
+    /// A text for people. Some clients match on it nevertheless.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// A word for machines, such as `NotFound`; empty where upstream has none.
@@ -173,7 +173,7 @@ impl Status {
         Status::failure(410, "Expired", message)
     }
 
-    /// 500: our fault; the text is for the person who reports it.
+    /// 500: a fault of the server; the text helps whoever reports it.
     pub fn internal(message: impl std::fmt::Display) -> Status {
         let text = message.to_string();
         let cause = Cause { message: text.clone(), ..Cause::default() };

@@ -90,7 +90,7 @@ fn update(
     }
     managers.drop_empty();
     if !taken.is_empty() {
-        // What only names the object is owned by nobody, so that a write which takes nothing else leaves no trace.
+        // Nobody owns the fields that only name the object, so a writer that sets nothing else is not recorded.
         let fresh = Entry { owner: owner.clone(), fields: taken, api_version, time: Some(writer.now.into()) };
         match managers.get_mut(&owner) {
             None => {
@@ -286,13 +286,13 @@ fn prune(target: &Target<'_>, merged: Value, managers: &Managers, last: &Set) ->
     // Removing an item removes what is below it; what others own there is added back.
     let pruned = remove(&merged, typed, &named(last));
     let pruned = remove(&merged, typed, &all.difference(&fields(&pruned).union(&owned)));
-    // What vanished only because it stood below something removed, and was never the applier's, stays.
+    // Some fields are missing now only because they lay below a removed one. Those that the applier never owned stay.
     let gone = all.difference(&fields(&pruned)).intersection(&named(last));
     remove(&merged, typed, &gone)
 }
 
 /// If two objects differ in nothing but the times of their `managedFields`, gives the new one the old times: such a
-/// write is none.
+/// write changes nothing.
 pub fn keep_times(old: &Value, new: &mut Value) {
     let timeless = |value: &Value| {
         let mut value = value.clone();

@@ -184,7 +184,8 @@ impl Set {
         self.remove_in_children(other, Set::remove_below);
     }
 
-    /// Costs as much as this set is large, however large the other is: one set is taken from those of many owners.
+    /// The cost depends on the size of this set alone: one large set is subtracted from the sets of many owners, and
+    /// intersected with them.
     fn remove_in_children(&mut self, other: &Set, remove: fn(&mut Set, &Set)) {
         self.children.retain(|element, mine| {
             if let Some(theirs) = other.children.get(element) {
@@ -210,7 +211,7 @@ impl Set {
             (!child.is_empty()).then(|| (element.clone(), child))
         };
         Set {
-            // As large as this set is, see above.
+            // Walks this set and looks things up in the other, see above.
             members: self.members.iter().filter(|element| other.members.contains(element)).cloned().collect(),
             children: self.children.iter().filter_map(both).collect(),
         }

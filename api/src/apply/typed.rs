@@ -241,8 +241,8 @@ pub(super) fn fields_of(value: &Value, typed: Typed<'_>) -> Set {
     own_fields(value, typed).1
 }
 
-/// Whether a value is owned itself, and what is owned below it. Sets are made from the inside out: to insert each path from
-/// the root would compare the keys of all that a field is in, for every field.
+/// Whether a value is owned itself, and what is owned below it. The set is built from the leaves upwards: inserting
+/// each path from the root would compare the keys of all enclosing fields again for every field.
 fn own_fields(value: &Value, typed: Typed<'_>) -> (bool, Set) {
     let rule = typed.merging();
     match (&rule, value) {

@@ -349,7 +349,7 @@ fn overlay(slot: &mut Option<Value>, value: Value) {
 
 /// Fields in order, without the zero values that are not printed.
 fn assemble(fields: &Struct, slots: Vec<Option<Value>>, unknown: Option<Vec<(String, Value)>>) -> Value {
-    // Exactly what is needed: lists of small structs are what large bodies are made of.
+    // Allocates no more than is needed, since most of a large body is lists of small structs.
     let printed = |field: &StructField, slot: &Option<Value>| slot.is_some() || field.zero == Zero::Printed;
     let count = fields.fields.iter().zip(&slots).filter(|(field, slot)| printed(field, slot)).count();
     let mut map = Map::with_capacity(count);

@@ -61,19 +61,19 @@ impl fmt::Display for FieldError {
     }
 }
 
-/// The most faults of one object that are told. A large list of small items may break several rules with each of them, and
-/// nobody reads so many.
+/// The most faults of one object that are reported. Each item of a large list may break several rules, and nobody reads
+/// that many.
 const MOST_FAULTS: usize = 1000;
-/// The most bytes that all of them are printed with: some rules print all that they look at, and may find a fault in each
-/// part of it.
+/// The most bytes of all reported faults together: some rules print the whole value that they look at, once for each
+/// fault in it.
 const MOST_BYTES: usize = 1024 * 1024;
 
-/// The faults of one object, in the order in which upstream finds them, as many as are told: the last one says so where
-/// there are more.
+/// The faults of one object, in the order in which upstream finds them. Where there are more than are reported, the
+/// last one says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Errors(pub Vec<FieldError>, Room);
 
-/// What of the room for faults is taken.
+/// How much of the room for faults is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Room {
     bytes: usize,
@@ -86,7 +86,7 @@ impl Errors {
         Errors::default()
     }
 
-    /// Whether no more are told. Rules ask before they make a text that is dear to make.
+    /// Whether no more faults are reported. Rules ask before they make a text that costs much.
     pub fn is_full(&self) -> bool {
         self.1.full
     }

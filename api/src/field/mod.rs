@@ -1,4 +1,4 @@
-//! Where in an object a fault lies, and what the fault is: upstream's field paths and error texts.
+//! Fields of objects: their values, their paths, and what is wrong with them, in upstream's texts.
 //!
 //! Rules are functions over a [`Field`]: a value together with its path, so that a rule can look and complain
 //! with one argument.
@@ -73,7 +73,8 @@ impl<'p, 'v> Field<'p, 'v> {
         names.iter().map(|name| self.get(name)).filter(Field::is_set)
     }
 
-    /// Visits what lies at `path`, steps with dots between them: of a list on the way every item, of what is not set nothing.
+    /// Visits every value at `path`, whose steps have dots between them. A list on the way stands for each of its
+    /// items; a field that is not set is skipped.
     ///
     /// ```
     /// # use coracle_api::Field;

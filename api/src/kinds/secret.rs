@@ -130,7 +130,8 @@ fn validate_update(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors) {
     validate(kind, new, errors);
 }
 
-/// A pair of certificate and key that cannot be one. Whether the key fits is not looked at.
+/// Warns of a TLS secret without a certificate or a key in PEM. Whether the key belongs to the certificate is not
+/// checked.
 fn warnings(secret: &Value, _: Option<&Value>) -> Vec<String> {
     if text(secret, "/type") != "kubernetes.io/tls" {
         return Vec::new();

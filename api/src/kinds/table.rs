@@ -140,7 +140,7 @@ impl Rows {
         Rows { kept, views, sorted }
     }
 
-    /// Who stands in the way of a row.
+    /// The row that keeps a new one out, because it has the same names.
     fn conflict(&self, row: &Kind) -> Option<&KindRef> {
         let same_kind = |known: &KindRef| {
             (known.kind(), known.group(), known.version()) == (row.kind(), row.group(), row.version())

@@ -1,7 +1,7 @@
 //! OpenAPI: an index, one document for each group and version (v3), and one for everything (v2). All of it derives from
 //! the schemas and the table of kinds.
 //!
-//! Nobody asks for most documents, so each is made when it is first asked for, and then kept as bytes.
+//! Most documents are never asked for, so each is made on first use, and then kept as bytes.
 
 mod operations;
 mod parameters;

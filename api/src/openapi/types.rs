@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::kind::KindRef;
 use crate::schema::{Schema, SchemaRef, structural};
 
-/// What clients are told to be talking to.
+/// The version of Kubernetes that documents name.
 pub const VERSION: &str = "v1.36.2";
 /// Where references to types point.
 pub const REFERENCE: &str = "#/components/schemas/";
@@ -52,7 +52,7 @@ pub fn types_of(kinds: &[KindRef]) -> Vec<String> {
         .filter(|name| name.rsplit_once('.').is_some_and(|(package, _)| packages.contains(&package)))
         .map(str::to_owned)
         .chain(general.map(|name| format!("{META}{name}")))
-        // Whatever can be scaled is scaled by this type, wherever it lives.
+        // The `/scale` of every group reads and writes this type.
         .chain(std::iter::once("io.k8s.api.autoscaling.v1.Scale".to_owned()))
         .chain(of_subresources)
         .collect()

@@ -1,4 +1,4 @@
-//! OpenAPI v2, which only old clients ask for: the same types and operations, told in the older way.
+//! OpenAPI v2, for old clients: the same types and operations in the older format.
 
 use serde_json::{Map, Value, json};
 

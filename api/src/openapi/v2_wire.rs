@@ -1,13 +1,13 @@
-//! The v2 document in protobuf: what kubectl asks for where it cannot leave checking to the server, as for a `List`.
+//! The v2 document in protobuf. kubectl asks for it where it validates objects itself, as those of a `List`.
 //!
-//! Source: the message numbers of `gnostic`'s `OpenAPIv2.proto`. Only types are told, operations are not: nobody who
-//! asks for this form looks at them.
+//! Source: the message numbers of `gnostic`'s `OpenAPIv2.proto`. It holds types but no operations, which clients of
+//! this form do not read.
 
 use serde_json::{Map, Value};
 
 use super::types::VERSION;
 
-/// A message that grows.
+/// A message that is being written.
 #[derive(Default)]
 struct Message(Vec<u8>);
 

@@ -52,7 +52,7 @@ pub(super) fn as_string(value: &Value) -> String {
     }
 }
 
-/// `%T` of a value; of nothing, what Go makes of asking.
+/// `%T` of a value; for null the text that Go prints where there is no type.
 pub fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "%!s(<nil>)",

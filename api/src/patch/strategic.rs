@@ -107,7 +107,7 @@ fn merge_map(mut original: Object, mut patch: Object, schema: &Schema) -> Result
     Ok(original)
 }
 
-/// Nulls in maps of what is new would only say that nothing is to be removed.
+/// Drops nulls from maps that are new to the object: a null removes a key, and there is none to remove.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(
@@ -118,8 +118,8 @@ fn without_nulls(value: Value) -> Value {
     }
 }
 
-/// What is left of a value that is new to the object: maps with `$patch` only say what to do with what would be there, and
-/// are no values themselves. Other directives stay, and are told as unknown fields when the outcome is decoded.
+/// A value that is new to the object, without its directives: a map with `$patch` is an instruction about an existing
+/// item, and is dropped. Other directives stay, and are reported as unknown fields when the outcome is decoded.
 fn without_directives(value: Value) -> Option<Value> {
     match value {
         Value::Object(map) if map.contains_key(DIRECTIVE) => None,
@@ -131,7 +131,7 @@ fn without_directives(value: Value) -> Option<Value> {
     }
 }
 
-/// `$retainKeys`: what it does not name goes.
+/// `$retainKeys`: removes the keys that it does not name.
 fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), Status> {
     let Some(keys) = patch.swap_remove(RETAIN_KEYS) else { return Ok(()) };
     let bad = || Status::bad_request("invalid patch format of retainKeys");
@@ -146,7 +146,8 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), Status> 
     Ok(())
 }
 
-/// `$setElementOrder/LIST`: merges that list and puts it in order. What is done here leaves the patch.
+/// `$setElementOrder/LIST`: merges that list and puts it in order. The list and its directive are then taken out of the
+/// patch.
 fn set_orders(original: &mut Object, patch: &mut Object, schema: &Schema) -> Result<(), Status> {
     let directives: Vec<String> = patch.keys().filter(|key| key.starts_with(ORDER)).cloned().collect();
     for directive in directives {
@@ -215,7 +216,7 @@ fn key_of<'v>(item: &'v Value, key: &str) -> Result<&'v Value, Status> {
     item.get(key).ok_or_else(|| no_merge_key(item, key))
 }
 
-/// What all items of both lists are, maps or scalars.
+/// The type that all items of both lists have: maps, or one type of scalar.
 fn holds_maps(original: &[Value], patch: &[Value]) -> Result<bool, Status> {
     let mut types = original.iter().chain(patch).map(type_name);
     let Some(first) = types.next() else { return Err(unforeseen("no elements in any of the given slices")) };
@@ -273,7 +274,7 @@ fn merge_list(
     in_order(merged, &patch, &original, Some(key))
 }
 
-/// Obeys `$patch` items. Answers what is left of the original, and of the patch.
+/// Carries out the `$patch` items of a list. Returns what remains of the original, and of the patch.
 fn special_items(
     mut original: Vec<Value>,
     patch: Vec<Value>,
@@ -341,7 +342,8 @@ fn in_order(
             return Err(no_merge_key(&item, key));
         }
         let at = in_patch.of_item(&item);
-        // Upstream looks from the front, and finds what is no item where that comes first.
+        // Upstream searches the patch from the front, so it meets an item that is no map only if that stands before the
+        // one it seeks.
         if let Some(stray) = stray.filter(|stray| at.is_none_or(|at| at > *stray)) {
             return Err(unforeseen(format!("value for key {stray} is not a map")));
         }

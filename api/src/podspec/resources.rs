@@ -1,4 +1,4 @@
-//! What a pod asks for in all, and the quality of service that this buys.
+//! What a pod requests and is limited to in all, and the class of quality of service that follows.
 //!
 //! Source: `k8s.io/component-helpers/resource/helpers.go` and `pkg/apis/core/v1/helper/qos/qos.go`.
 
@@ -54,8 +54,8 @@ pub fn of_containers(spec: &Value, kind: &str) -> Amounts {
     for container in list(spec, "/containers") {
         add(&mut total, &of(container));
     }
-    // Only what a container asks for itself can raise the peak: of everything else the sidecars before it have what they had
-    // when it was last counted.
+    // Only the resources that this container itself asks for can raise the peak: for all others the sum of the sidecars
+    // has not changed since it was last compared.
     let (mut sidecars, mut peak) = (Amounts::new(), Amounts::new());
     for container in list(spec, "/initContainers") {
         let mut alone = of(container);
@@ -103,7 +103,8 @@ pub fn default_pod_level(spec: &mut Value) {
     }
 }
 
-/// `Guaranteed`, `Burstable` or `BestEffort`: who is thrown off a full node last.
+/// `Guaranteed`, `Burstable` or `BestEffort`: the order in which pods are evicted from a full node, the last class
+/// first.
 pub fn qos_class(spec: &Value) -> &'static str {
     let asks = ["requests", "limits"].iter().any(|kind| !amounts(&spec["resources"], kind).is_empty());
     let all: Vec<&Value> = match asks {

@@ -9,7 +9,7 @@ fn entry(name: &str) -> Option<&'static Entry> {
 }
 
 impl Link {
-    /// The shape.
+    /// The shape; a named type is looked up once.
     pub fn get(&self) -> &Schema {
         match self {
             Link::Here(schema) => schema,

@@ -83,7 +83,7 @@ mod tests {
                 assert!(Schema::of(&target).is_some(), "{name} -> {target}");
             }
             let Some(properties) = json.get("properties").and_then(Value::as_object) else { continue };
-            // Times and the like have properties to nobody.
+            // Times and the like are read as scalars, whatever their schema says.
             let Some(fields) = Schema::of(name).unwrap().fields() else { continue };
             structs += 1;
             let mut expected: Vec<&str> = properties.keys().map(String::as_str).collect();
@@ -92,7 +92,7 @@ mod tests {
             found.sort_unstable();
             assert_eq!(found, expected, "{name}: types.txt names the fields of the schema");
             for field in &fields.fields {
-                // What stands in for a type that is not there has no name.
+                // The shape that stands in for a missing type has no name.
                 let refers = properties[&*field.name].get("$ref").is_some();
                 let found = field.link.get();
                 assert!(!refers || !found.name.is_empty(), "{name}.{}: its type is not found", field.name);

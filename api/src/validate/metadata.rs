@@ -90,7 +90,8 @@ fn names_of(meta: &Field, rules: MetaRules, errors: &mut Errors) {
     }
 }
 
-/// A prefix of names usually ends with a dash, which a name may not: stands in for it with a letter.
+/// A prefix of names usually ends with a dash, and a name may not. Puts a letter there, so that the rules for names can
+/// check the rest.
 pub fn without_trailing_dash(prefix: &str) -> String {
     match prefix.strip_suffix('-') {
         Some(head) if !head.is_empty() => {

@@ -1,7 +1,7 @@
 //! Protobuf bodies: an envelope around a message, read by the schema and its table of field numbers.
 //!
-//! A message names its fields by number only, so that reading one takes the schema. What comes out is what the same
-//! document in JSON would have given, before it is shaped.
+//! A message names its fields by number only, so the schema is needed to read it. The result is the same [`Raw`] that
+//! the document would give in JSON.
 
 mod wire;
 

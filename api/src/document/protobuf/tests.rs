@@ -107,7 +107,8 @@ fn message(map: &Map<String, Value>, fields: &Struct, inside: &[Embedded]) -> Ve
     out
 }
 
-/// A value of this shape with something of everything, so deep; null where that would be an empty list or map.
+/// A value of this shape in which every field is set, nested to this depth; null where that would be an empty list or
+/// map.
 fn sample(schema: &Schema, depth: usize) -> Value {
     match &schema.shape {
         Shape::Boolean => json!(true),
@@ -202,7 +203,7 @@ fn a_message_that_is_cut_short_is_refused() {
             assert_eq!(read, Err(wire::CUT.into()), "{length} bytes");
         }
     }
-    // The same below: a piece whose own content is cut, however deep.
+    // The same for a nested message that is cut, at any depth.
     let time = piece(1, &piece(8, &[1 << 3, 0x80]));
     let quantity = piece(2, &piece(32, &[piece(1, b"cpu"), piece(2, &[0x0a, 0x7f])].concat()));
     let fields = piece(1, &piece(17, &piece(7, &[0x0a, 0x7f])));

@@ -19,7 +19,7 @@ pub static EVENT: Kind = Kind {
     singular: Borrowed("event"),
     short_names: Borrowed("ev"),
     schema: Named("io.k8s.api.core.v1.Event"),
-    // There are many, and they die of age.
+    // Events are many, and expire by themselves.
     collected: false,
     selectable: Borrowed(&[
         Selectable::text("involvedObject.kind", &["/involvedObject/kind"]),
@@ -195,7 +195,7 @@ fn validate_update_v1(kind: &Kind, new: &Value, old: &Value, errors: &mut Errors
     }
 }
 
-/// In upstream's order, and as often.
+/// Upstream's order of the rules, with its repetitions.
 const FROZEN: &str = "involvedObject reason message source firstTimestamp lastTimestamp count reason type eventTime action related reportingController reportingInstance";
 
 fn validate_series(event: &Value, errors: &mut Errors) {

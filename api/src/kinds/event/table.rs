@@ -55,7 +55,7 @@ fn last_seen(event: &Value, now: Timestamp) -> String {
 fn count(event: &Value) -> i64 {
     match event.pointer("/series") {
         Some(series) if series.is_object() => int(series, "/count"),
-        // Events of the new form happen once, and do not say so.
+        // An event of the new form without a series has no count: it stands for one occurrence.
         _ => int(event, "/count").max(1),
     }
 }

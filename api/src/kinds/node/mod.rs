@@ -61,10 +61,11 @@ static STRATEGY: Strategy = Strategy {
     ..PLAIN
 };
 
-/// Holds off pods until the node has shown that it is ready.
+/// The taint that keeps pods away until the node has reported that it is ready.
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
-/// What there is counts as what may be used, and the old field for the node's range stands for the first of the new.
+/// `allocatable` is `capacity` where it is not given. `podCIDR` and the first of `podCIDRs` are the same range,
+/// whichever of the two is given.
 fn default(node: &mut Value) {
     each(node, "status", &mut |status| {
         if let Some(capacity) = status.get("capacity").filter(|capacity| !is_zero(capacity)).cloned() {

@@ -14,7 +14,7 @@ use crate::kinds::strategy::{generation, keep, set_generation};
 use crate::podspec::resources::qos_class;
 use crate::read::{int, list, text};
 
-/// A new pod is pending, and has generation 1; what it stands in the way of its scheduling is told at once.
+/// A new pod is pending, and has generation 1. Where scheduling gates hold it back, its status says so from the start.
 pub fn prepare_create(pod: &mut Value) {
     set_generation(pod, 1);
     let (made_at, labels) = (pod["metadata"]["creationTimestamp"].clone(), pod["metadata"]["labels"].clone());
@@ -133,14 +133,14 @@ fn count(new: &mut Value, old: &Value) {
     set_generation(new, generation(old).saturating_add(i64::from(changed)));
 }
 
-/// A negative grace period has always meant one second.
+/// A negative grace period counts as one second, as upstream has it.
 fn no_negative_grace(spec: &mut Value) {
     if int(spec, "/terminationGracePeriodSeconds") < 0 {
         spec["terminationGracePeriodSeconds"] = 1.into();
     }
 }
 
-/// `matchLabelKeys` become expressions with the pod's own values, so that its schedulers need not know of them.
+/// `matchLabelKeys` become expressions with the pod's own values, so that schedulers need not know the field.
 fn add_expressions(term: &mut Value, labels: &Value) {
     let mut added = Vec::new();
     for (field, operator) in [("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")] {

@@ -92,7 +92,7 @@ fn may_restart(spec: &Value, containers: &str, container: Option<&Value>, code: 
     by_rule || [of_pod, own].contains(&"Always") || (on_failure && code != 0)
 }
 
-/// Who a container runs as: numbers on Linux, nothing of the kind on Windows.
+/// The user that a container runs as: numeric ids, which Windows does not have.
 fn users(statuses: &Field, os: &str, errors: &mut Errors) {
     for status in statuses.items() {
         let user = status.get("user");

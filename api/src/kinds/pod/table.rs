@@ -115,7 +115,7 @@ pub fn summary(pod: &Value) -> Summary<'_> {
 }
 
 impl<'a> Summary<'a> {
-    /// Looks at init containers up to the first that has not done its work, and says which it is.
+    /// Looks at init containers up to the first that has not finished, and returns its index.
     fn add_init_containers(
         &mut self,
         pod: &'a Value,
@@ -143,7 +143,8 @@ impl<'a> Summary<'a> {
         None
     }
 
-    /// Looks at the containers from the last to the first: the first that has something to say decides.
+    /// Looks at the containers from the last to the first. One that is waiting or has ended sets the status, and an
+    /// earlier one overrides it.
     fn add_containers(&mut self, pod: &'a Value) {
         let (mut running, mut failed) = (false, false);
         for status in list(pod, "/status/containerStatuses").iter().rev() {
@@ -152,7 +153,7 @@ impl<'a> Summary<'a> {
             if !waiting.is_empty() {
                 (self.status, failed) = (waiting.into(), false);
             } else if let Some(terminated) = status.pointer("/state/terminated") {
-                // One that did its work does not hide that another one failed.
+                // A container that succeeded does not hide that another one failed.
                 let worked = int(terminated, "/exitCode") == 0;
                 if !(worked && failed) {
                     (self.status, failed) = (ended(terminated), !worked);

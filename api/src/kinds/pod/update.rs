@@ -74,7 +74,7 @@ pub(crate) fn spec_diff(name: &str, old: &Value, new: &Value) -> String {
     diff::unified(&internal::pretty(name, old), &internal::pretty(name, new))
 }
 
-/// A deadline may come, and come closer. Answers whether to look further.
+/// `activeDeadlineSeconds` may be set and may be lowered. Returns whether the other rules are to be looked at.
 fn deadline(new: &Field, old: &Field, errors: &mut Errors) -> bool {
     let field = new.get("activeDeadlineSeconds");
     match (new.int("activeDeadlineSeconds"), old.int("activeDeadlineSeconds")) {
@@ -118,7 +118,7 @@ fn deleted_gates(new: &Field, old: &Field, errors: &mut Errors) {
     }
 }
 
-/// Puts back what may change, so that what is left to differ may not.
+/// Puts the old values of all fields that may change into the new spec: whatever still differs must not change.
 fn forgive(new: &mut Value, old: &Value) {
     for list in ["containers", "initContainers"] {
         let images: Vec<Value> =
@@ -139,7 +139,7 @@ fn forgive(new: &mut Value, old: &Value) {
     }
 }
 
-/// While a pod is held back, where it may run can be narrowed.
+/// While scheduling gates hold a pod back, the nodes that it may run on can be narrowed.
 fn gated_changes(new: &mut Value, old: &Field, errors: &mut Errors) {
     let (selector, before) = (new["nodeSelector"].clone(), old.get("nodeSelector"));
     if !semantically_equal(&selector, before.value) {
@@ -181,7 +181,8 @@ fn narrowed(new: &Value, affinity: &Field, errors: &mut Errors) {
     }
 }
 
-/// Whether a term demands everything that it did, and at most more. An empty term matches nothing and stays empty.
+/// Whether a term keeps all its old conditions, perhaps with new ones. An empty term matches nothing and must stay
+/// empty.
 fn only_added(new: &Value, old: &Value) -> bool {
     let lists = ["matchExpressions", "matchFields"];
     let items = |term: &Value, list: &str| term[list].as_array().cloned().unwrap_or_default();

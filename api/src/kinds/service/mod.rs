@@ -3,7 +3,8 @@
 //! ```text
 //! default -> normalize (clusterIP and clusterIPs) -> allocate -> prepare -> validate
 //! ```
-//! Allocation, which is the API server's, comes before validation, as upstream does it: what it refuses is told alone.
+//! Allocation, which is the API server's, comes before validation, as upstream does it: where it refuses, no fault of
+//! validation is reported beside it.
 
 mod prepare;
 mod table;

@@ -1,10 +1,11 @@
-//! What services have by their type, and by what else makes them of one sort.
+//! Which parts a service has, by its type and a few of its fields.
 
 use serde_json::Value;
 
 use crate::read::{list, text};
 
-/// Whether a service of this type has an address in the cluster, as all have that are not just another name.
+/// Whether a service of this type has an address in the cluster: every type but `ExternalName`, which only stands for
+/// another name in DNS.
 pub fn needs_cluster_ip(service: &Value) -> bool {
     text(service, "/spec/type") != "ExternalName"
 }

@@ -190,7 +190,8 @@ fn families(spec: &Field<'_, '_>, errors: &mut Errors) {
     check(spec, &[("*ipFamilyPolicy", OneOf(FAMILY_POLICIES))], errors);
 }
 
-/// Addresses that others lead here: none that mean something else already.
+/// `externalIPs`: addresses whose traffic is routed to the cluster from outside. None may be unspecified, loopback or
+/// link-local.
 fn external_addresses(addresses: &Field<'_, '_>, errors: &mut Errors) {
     for item in addresses.items() {
         Name(names::ip).check(&item, errors);
@@ -236,7 +237,8 @@ fn node_ports(spec: &Field<'_, '_>, ports: &Field<'_, '_>, errors: &mut Errors) 
     }
 }
 
-/// Who may come in through a load balancer: a field, or an annotation that is older. Blanks around a range are forgiven.
+/// The ranges of clients that a load balancer lets in, from the field or the older annotation. Blanks around a range
+/// are ignored.
 fn source_ranges(spec: &Field<'_, '_>, annotations: &Field<'_, '_>, errors: &mut Errors) {
     let (ranges, annotation) = (spec.get("loadBalancerSourceRanges"), annotations.get(SOURCE_RANGES));
     let field = spec.child("LoadBalancerSourceRanges");
@@ -319,7 +321,7 @@ pub(super) fn validate_update(kind: &Kind, new: &Value, old: &Value, errors: &mu
     validate(kind, new, errors);
 }
 
-/// The first address and the first family of a service stay for its life, unless it becomes, or was, another name.
+/// The first address and the first family of a service never change, unless its type becomes or was `ExternalName`.
 fn kept_addresses(new: &Value, old: &Value, errors: &mut Errors) {
     if [new, old].iter().any(|service| text(service, "/spec/type") == "ExternalName") {
         return;

@@ -19,7 +19,7 @@ const EXIT_CODES_MAX: usize = 255;
 const NEEDS_SIDECAR: Rule = Never("may not be set for init containers without restartPolicy=Always");
 const NOT_EPHEMERAL: Rule = Never("cannot be set for an Ephemeral Container");
 
-/// The main containers: at least one, each called otherwise, no two on one port of the host.
+/// The main containers: at least one, each with a name of its own, no two on one port of the host.
 pub fn containers(containers: &Field, context: &Context, errors: &mut Errors) {
     if containers.is_empty() {
         return errors.required(containers, "");
@@ -60,7 +60,8 @@ pub fn init_containers(containers: &Field, context: &Context, errors: &mut Error
     }
 }
 
-/// Ephemeral containers only look on: nothing that others could rely upon.
+/// Ephemeral containers are for looking into a running pod. They may have no ports, probes or resources that others
+/// could rely on.
 pub fn ephemeral_containers(containers: &Field, context: &Context, errors: &mut Errors) {
     let lists = ["containers", "initContainers"];
     let targets: HashSet<&str> = lists.iter().flat_map(|list| names_in(context.spec.raw(list))).collect();
@@ -192,7 +193,7 @@ fn unique_host_ports<'p, 'v>(containers: impl Iterator<Item = Field<'p, 'v>>, er
     }
 }
 
-/// On the host's network a port is the host's own. A template may leave it open.
+/// With `hostNetwork` a container's port is a port of the host. A template may leave `hostPort` out.
 pub fn host_ports(spec: &Field, context: &Context, errors: &mut Errors) {
     spec.each("containers.ports", &mut |port| {
         let host = port.int("hostPort").unwrap_or(0);

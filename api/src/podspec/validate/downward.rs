@@ -11,7 +11,7 @@ pub const VARIABLE_FIELDS: &str = "metadata.name metadata.namespace metadata.uid
 pub const FILE_FIELDS: &str =
     "metadata.annotations metadata.labels metadata.name metadata.namespace metadata.uid";
 
-/// The fields of a pod that have a name beside those above.
+/// Further fields of a pod that have a name in this API, but cannot be shown.
 const OTHER_FIELDS: &str = "spec.restartPolicy spec.schedulerName status.phase spec.host";
 
 const RESOURCES: &str = "limits.cpu limits.ephemeral-storage limits.memory requests.cpu requests.ephemeral-storage requests.memory";

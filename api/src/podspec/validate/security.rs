@@ -129,7 +129,7 @@ fn app_armor(profile: &Field, errors: &mut Errors) {
     }
 }
 
-/// Users of its own leave a pod none of the host's namespaces.
+/// A pod with a user namespace of its own may use no other namespace of the host.
 pub fn host_users(spec: &Field, errors: &mut Errors) {
     if spec.raw("hostUsers") != false {
         return;

@@ -32,7 +32,8 @@ const MODE: Rule = Is(mode);
 const SECRET: (&str, Rule) = ("*secretRef", Is(|secret, errors| check(secret, &[("name", Needed)], errors)));
 const PARTITION: (&str, Rule) = ("partition", Is(partition));
 
-/// Every source, in the order in which upstream looks for them. Under an empty name stands what is said of a whole source.
+/// Every source, in the order in which upstream looks for them. Rules under an empty name are for the source as a
+/// whole.
 pub const SOURCES: &[Source] = &[
     source("emptyDir", &[("sizeLimit", Is(size_limit))]),
     source("hostPath", &[("", Is(host_path))]),
@@ -259,7 +260,7 @@ fn flex_options(options: &Field, errors: &mut Errors) {
     }
 }
 
-/// Where a disk lies looks otherwise for managed ones.
+/// The form of `diskURI`, which differs between managed and other disks.
 fn azure_uri(source: &Field, errors: &mut Errors) {
     let (uri, kind) = (source.get("diskURI"), source.get("kind"));
     let (start, form) = match kind.text() {

@@ -78,7 +78,7 @@ fn is_dns(domain: &str) -> bool {
     domain.split('.').all(label)
 }
 
-/// Containers that are processes of the host are all or none, and live on its network.
+/// `hostProcess`: all containers of a pod or none of them, and only on the host's network.
 pub fn host_process(spec: &Field, errors: &mut Errors) {
     let chosen = |owner: &Field| {
         owner.value.pointer("/securityContext/windowsOptions/hostProcess").and_then(Value::as_bool)

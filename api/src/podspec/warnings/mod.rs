@@ -187,7 +187,7 @@ fn twice(list: &Field, field: &str, warnings: &mut Vec<String>) {
     }
 }
 
-/// Bytes come in wholes.
+/// Warns of amounts that contain a fraction of a byte.
 fn fractions(amounts: &Field, resources: &[&str], warnings: &mut Vec<String>) {
     for resource in resources {
         let quantity = Quantity::from_json(amounts.raw(resource));
@@ -198,7 +198,7 @@ fn fractions(amounts: &Field, resources: &[&str], warnings: &mut Vec<String>) {
     }
 }
 
-/// A variable that is set again without looking at what it was.
+/// Warns of a variable that is set again, unless the new value contains the old one: `$(NAME)`.
 fn hidden_variables(variables: &Field, warnings: &mut Vec<String>) {
     let mut taken = HashSet::new();
     for variable in variables.items() {
@@ -232,7 +232,7 @@ fn volumes(volumes: &Field, warnings: &mut Vec<String>) {
 
 fn overlapping_paths(volume: &Field, warnings: &mut Vec<String>) {
     let name = volume.str("name");
-    /// The paths of a source, and what is put there where that needs telling.
+    /// The paths of a source, each with a description of what is put there, where one is needed.
     fn items<'v>(source: &Field<'_, 'v>, of: Option<String>) -> Vec<(&'v str, Option<String>)> {
         source.get("items").items().map(|item| (item.str("path"), of.clone())).collect()
     }

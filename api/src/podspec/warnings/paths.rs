@@ -28,8 +28,8 @@ impl Default for Paths<'_> {
 }
 
 impl<'p> Paths<'p> {
-    /// The earlier paths that are the same, or lie in this one, or around it, in order and as they are shown; of very many,
-    /// some.
+    /// The earlier paths that equal this one, lie in it or contain it, in order and as they are shown: at most
+    /// [`MOST_WARNINGS`].
     pub(super) fn clashes(&self, path: &str) -> Vec<&str> {
         let mut found: Vec<usize> = Vec::new();
         let mut folder = &self.folders[0];
@@ -50,8 +50,8 @@ impl<'p> Paths<'p> {
         found.into_iter().map(|at| self.shown[at].as_str()).collect()
     }
 
-    /// The paths that lie in a folder. Looks into so many folders and no more, since whoever puts a path above a large tree may
-    /// do so many times.
+    /// The paths that lie in a folder. No more than [`MOST_FOLDERS`] are looked into: otherwise many paths above one
+    /// large tree would each walk all of it.
     fn below(&self, folder: &Folder<'p>, found: &mut Vec<usize>) {
         let mut looked = 0;
         let mut left = vec![folder.below.values()];
@@ -79,7 +79,7 @@ impl<'p> Paths<'p> {
                 new
             });
         }
-        // Who counts more of one place than are told counts for nothing.
+        // More paths at one place than warnings are made need not be kept.
         if self.folders[at].here.len() < MOST_WARNINGS {
             self.folders[at].here.push(self.shown.len());
         }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     proptest! {
-        /// The tree finds what holding each path against each other finds.
+        /// The tree finds the clashes that comparing all pairs of paths finds.
         #[test]
         fn clashes_are_those_of_all_pairs(paths in prop::collection::vec("[ab/]{0,5}", 0..12)) {
             let mut tree = Paths::default();

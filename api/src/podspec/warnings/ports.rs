@@ -1,4 +1,4 @@
-//! Ports that get into each other's way: those of all containers of a pod share one network.
+//! Ports that clash: all containers of a pod share one network.
 
 use std::collections::{BTreeMap, HashMap};
 
