@@ -31,7 +31,8 @@ const ALIVE_ANSWER: Duration = Duration::from_secs(5);
 const STREAMS: u32 = 1000;
 /// How long a connection that has to end gets to finish; watches never do by themselves.
 const DRAIN: Duration = Duration::from_millis(500);
-/// How long to wait after a connection could not be accepted: usually others must close some files first.
+/// How long to wait after a connection could not be accepted: usually the process has no file descriptor left, until
+/// another connection closes.
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// What it takes to serve whoever connects.
@@ -113,7 +114,7 @@ async fn serve(stream: Stream, peer: Peer, place: Place, router: Router, stop: C
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
-        // A connection that breaks is the client's affair.
+        // A connection that breaks is no fault of the server.
         _ = connection.as_mut() => return,
         () = stop.cancelled() => {}
         () = place.over() => {}

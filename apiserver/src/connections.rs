@@ -6,9 +6,10 @@
 //!                    '---> Unknown: everybody else, for as long as there is room
 //! ```
 //!
-//! Components and nodes have places of their own, so nobody else can take these. Everybody else shares the rest: where it is full, a
-//! connection without credentials on which nothing is asked goes first, the longest idle one before the others. Whoever shakes hands
-//! makes room for the next, the oldest first: an honest handshake takes milliseconds.
+//! Components and nodes have places of their own, so nobody else can take these. Everybody else shares the rest: where
+//! it is full, a connection without credentials on which nothing is asked goes first, the longest idle one before the
+//! others. Where too many connections are still in their TLS handshake, the oldest is closed for the next: a handshake
+//! takes milliseconds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -346,7 +347,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes and goes, no class has more places than it may, and nobody outside loses the cluster its own.
+        /// After any sequence of connections no class holds more places than it may, and clients from outside never
+        /// take the places of components and nodes.
         #[test]
         fn no_class_has_more_than_its_places(steps in prop::collection::vec((0u8..4, 0usize..8), 1..80)) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

@@ -18,7 +18,7 @@ pub enum Operation {
     Create,
     /// A changed object, or a changed subresource of one.
     Update,
-    /// An object that is to go.
+    /// An object that is to be deleted.
     Delete,
     /// A conversation with a container.
     Connect,
@@ -52,7 +52,7 @@ pub struct Attributes<'a> {
     pub old: &'a Value,
     /// How it is to be done.
     pub context: &'a Context,
-    /// How an object is to go.
+    /// How an object is to be deleted.
     pub delete: Option<&'a DeleteOptions>,
     /// Everything else that lives.
     pub state: &'a State,

@@ -1,4 +1,4 @@
-//! Pods bear five minutes of a node that is not ready or out of reach, unless they say otherwise.
+//! Pods tolerate a node that is not ready or unreachable for five minutes, unless they say otherwise.
 //!
 //! Source: `plugin/pkg/admission/defaulttolerationseconds`.
 

@@ -1,4 +1,4 @@
-//! Objects go into namespaces that are there and stay.
+//! Objects are created only in namespaces that exist and are not being deleted.
 //!
 //! Source: `k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle`.
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::attributes::{Attributes, Operation};
 use super::link::Link;
 
-/// What the cluster cannot do without.
+/// Namespaces that may not be deleted.
 const PROTECTED: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 pub(super) struct NamespaceLifecycle;
@@ -32,7 +32,7 @@ impl Link for NamespaceLifecycle {
             Operation::Delete if asked.is_about("", "namespaces") && PROTECTED.contains(&named) => {
                 Err(asked.forbid(asked.old, "this namespace may not be deleted"))
             }
-            // What is posted to a subresource is about an object that is there, in whatever namespace.
+            // A post to a subresource concerns an object that exists already, so the namespace need not be checked.
             Operation::Create if asked.key.kind.namespaced && asked.subresource.is_empty() => {
                 takes_content(asked, object).map(|()| false)
             }
@@ -41,7 +41,7 @@ impl Link for NamespaceLifecycle {
     }
 }
 
-/// Whether the namespace is there and stays.
+/// Whether the namespace exists and is not being deleted.
 fn takes_content(asked: &Attributes<'_>, object: &Value) -> Result<(), Status> {
     let name = &asked.key.namespace;
     let Some(namespace) = asked.find(&Key::new(&kinds::NAMESPACE, "", name.as_str())) else {

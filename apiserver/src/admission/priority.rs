@@ -1,4 +1,4 @@
-//! A pod's priority is computed from its class, never given. The two classes of the system are all there are.
+//! A pod's priority is computed from its class, never set by its author. Only the two classes of the system exist.
 //!
 //! Source: `plugin/pkg/admission/priority`.
 

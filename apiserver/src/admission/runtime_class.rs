@@ -1,4 +1,5 @@
-//! There are no runtime classes, and so nothing that defines an overhead.
+//! Refuses pods that name a runtime class or set an overhead: no runtime classes exist yet, and only they define
+//! overheads.
 //!
 //! Source: `plugin/pkg/admission/runtimeclass`.
 

@@ -139,7 +139,7 @@ mod tests {
         );
     }
 
-    /// A path that leads nowhere would never warn.
+    /// A misspelled path would never warn.
     #[test]
     fn every_field_is_one_of_a_pod() {
         let spec = Schema::of("io.k8s.api.core.v1.PodSpec").expect("pods have a schema");

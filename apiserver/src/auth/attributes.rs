@@ -9,7 +9,8 @@ use http::Method;
 use crate::http::path::{Location, Route};
 use crate::http::query::Query;
 
-/// Subresources that open a stream into a container. A WebSocket opens them with GET; who may only read must not come in by that.
+/// Subresources that open a stream into a container. A WebSocket opens them with GET, and the right to `get` alone must
+/// not be enough.
 const STREAMS: [&str; 3] = ["exec", "attach", "portforward"];
 
 /// What somebody wants to do, to what.
@@ -153,7 +154,7 @@ impl Words<'_> {
             "delete" if many => "deletecollection".into(),
             _ => return asked,
         };
-        // A selector that cannot be read selects nothing here; whoever answers says what is wrong with it.
+        // A selector that cannot be read names no field here. The handler of the request refuses it later.
         asked.fields = FieldSelector::parse(query.text("fieldSelector")).unwrap_or_default();
         if many && asked.verb != "deletecollection" {
             asked.name = asked.fields.requires("metadata.name").unwrap_or_default().to_owned();

@@ -1,6 +1,6 @@
 //! Who makes a request: a client certificate, a bearer token, or nothing.
 //!
-//! What cannot be read refuses the request. A credential that is passed over would let its bearer in as somebody else.
+//! A credential that cannot be read refuses the request: if it were ignored, its bearer would come in as somebody else.
 
 use std::sync::Arc;
 
@@ -68,8 +68,8 @@ impl Authenticator {
         self.is_alive(&claims).then(|| named(&claims))
     }
 
-    /// Whether the account of a token and what the token is bound to are still there: the same ones, not namesakes. What is on its way
-    /// out is there.
+    /// Whether the account of a token and what the token is bound to are still there: the same ones, not namesakes. An
+    /// object that is being deleted still counts.
     fn is_alive(&self, claims: &Claims) -> bool {
         let about = &claims.kubernetes;
         let is_there = |kind: &'static Kind, namespace: &str, bound: &Bound| {

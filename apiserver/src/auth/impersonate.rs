@@ -1,7 +1,7 @@
 //! Asking in somebody else's name, as the `Impersonate-` headers say.
 //!
-//! A header that cannot be read, that is empty, that comes twice or that nobody knows refuses the request. Passing it over would let
-//! the request go on with all the rights of whoever wanted to be less.
+//! A header that cannot be read, that is empty, that comes twice or that nobody knows refuses the request. If it were
+//! ignored, the request would run with all the rights of a caller who asked for fewer.
 //!
 //! Source: `k8s.io/apiserver/pkg/endpoints/filters/impersonation`.
 

@@ -72,7 +72,7 @@ impl NodeRules {
             ("", "list" | "watch") => {
                 Err(Some("can only list/watch pods with spec.nodeName field selector".into()))
             }
-            // Whose pod it is says `admission::node_restriction`.
+            // `admission::node_restriction` checks whose pod it is.
             ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => Ok(()),
             _ => Err(None),
         }

@@ -289,7 +289,7 @@ fn tokens_die_with_what_they_are_bound_to() {
             assert_eq!(good(), expected, "{case}, and {row} gone");
             put_all();
         }
-        // What is on its way out is still there.
+        // An object that is being deleted still counts.
         let leaving = json!({"metadata": {"uid": "p1", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
         bench.objects.put(&kinds::POD, "ci", "p", leaving);
         assert!(good().is_ok(), "{case}");

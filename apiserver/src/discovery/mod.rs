@@ -32,7 +32,7 @@ pub fn version() -> Bytes {
     version.to_string().into()
 }
 
-/// `/`: every path worth a look.
+/// `/`: the paths that are served.
 pub fn root(kinds: &Kinds) -> Value {
     let mut paths = vec![
         "/.well-known/openid-configuration".to_string(),

@@ -15,7 +15,7 @@ use serde_json::Value;
 pub struct Summary {
     /// `metadata.uid`.
     pub uid: String,
-    /// Whether it is on its way out.
+    /// Whether it is being deleted.
     pub deleting: bool,
     /// `metadata.labels`; few, so that looking through them is quick.
     labels: Vec<(String, String)>,

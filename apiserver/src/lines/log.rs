@@ -83,7 +83,7 @@ async fn send(mut socket: WebSocket, base64: bool, session: Duplex) {
                 Some(Ok(data)) => if socket.send(message(data)).await.is_err() { return },
                 Some(Err(_)) | None => break,
             },
-            // What a client sends means nothing, but that it closes does.
+            // Messages of the client mean nothing; only its closing does.
             heard = socket.recv() => match heard {
                 None | Some(Err(_) | Ok(Message::Close(_))) => return,
                 Some(Ok(_)) => {}

@@ -25,7 +25,8 @@ pub(super) async fn answer(
 ) -> Result<Response, Status> {
     let place = place::find(&app.registry, namespace, name, query.text("container"))?
         .ok_or_else(|| Status::bad_request(format!("pod {name} does not have a host assigned")))?;
-    // Everything about the upgrade is settled before the container hears of it: what cannot be answered must not run.
+    // Everything about the upgrade is settled before the container hears of it: a command must not run whose output
+    // cannot be sent.
     let socket = match upgrade::wish(&parts.headers) {
         Wish::Nothing => return Err(Status::bad_request("Upgrade request required")),
         Wish::Spdy => {

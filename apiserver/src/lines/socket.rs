@@ -31,7 +31,7 @@ pub(super) const PROTOCOLS: [&str; 6] = [
     "",
 ];
 
-/// A protocol's ways.
+/// How one protocol differs from the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Protocol {
     base64: bool,

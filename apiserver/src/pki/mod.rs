@@ -246,7 +246,7 @@ fn validity(now: Timestamp, years: i16) -> (time::OffsetDateTime, time::OffsetDa
     let day = |years: i16| {
         let today = TimeZone::UTC.to_datetime(now).date();
         let day = today.yesterday().unwrap_or(today);
-        // The 29th of February has no anniversary in most years.
+        // Most years have no 29 February.
         let number = u8::try_from(day.day().min(28)).unwrap_or(1);
         let month = u8::try_from(day.month()).unwrap_or(1);
         rcgen::date_time_ymd(i32::from(day.year() + years), month, number)

@@ -16,7 +16,7 @@ pub struct Metrics(Mutex<BTreeMap<(&'static str, u16), u64>>);
 impl Metrics {
     /// Counts an answer.
     pub fn count(&self, method: &Method, code: u16) {
-        // Clients may invent methods without end; a table of them may not grow so.
+        // Clients may send any word as a method, and the table must stay bounded.
         let known = ["GET", "POST", "PUT", "PATCH", "DELETE"];
         let verb = known.into_iter().find(|verb| *verb == method.as_str()).unwrap_or("other");
         *self.0.lock().entry((verb, code)).or_default() += 1;

@@ -147,7 +147,7 @@ impl ListQuery {
 /// Reads a `resourceVersion`.
 ///
 /// # Errors
-/// Upstream's text, in which Go's parser shows through.
+/// Upstream's text, which contains that of Go's parser.
 pub fn read_revision(text: &str) -> Result<Option<Revision>, String> {
     if text.is_empty() {
         return Ok(None);

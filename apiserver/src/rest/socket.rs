@@ -31,7 +31,7 @@ async fn send(mut socket: WebSocket, events: Body) {
                     return;
                 }
             }
-            // What a client sends means nothing, but that it closes does.
+            // Messages of the client mean nothing; only its closing does.
             heard = socket.recv() => match heard {
                 None | Some(Err(_) | Ok(Message::Close(_))) => return,
                 Some(Ok(_)) => {}

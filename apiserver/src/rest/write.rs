@@ -242,7 +242,7 @@ fn from_query(asked: &Asked) -> Result<Value, Status> {
 async fn from_body(app: &App, asked: &Asked) -> Result<Value, Status> {
     let frame = "the object provided is unrecognized (must be of type DeleteOptions): ";
     app.registry.read_options(body(asked)?).await.map_err(|mut status| {
-        // Options are read by a decoder without these frills.
+        // Upstream reads options by another decoder, whose texts are shorter.
         if let Some(rest) = status.message.strip_prefix(frame) {
             let end = rest.rfind(" (").unwrap_or(rest.len());
             status.message = rest[..end].to_string();

@@ -1,4 +1,4 @@
-//! Reading while others write, held against a world that remembers everything.
+//! Reading while others write, compared with a model that remembers everything.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -122,7 +122,7 @@ impl Store for Embedded {
 
     fn age(&self) {
         if let Some(queue) = &*self.queue.lock() {
-            // A full queue has other worries, and there will be another time.
+            // Skipped where the queue is full: it is asked for again later.
             let _ = queue.try_send(Order::Age);
         }
     }

@@ -1,4 +1,4 @@
-//! Histories of commits, faults, kills and power cuts on the disk of `disk/faulty.rs`, held to one law: every acknowledged
+//! Histories of commits, faults, kills and power cuts on the disk of `disk/faulty`, held to one law: every acknowledged
 //! change is there, the others are there whole or not at all, and once the disk is well the store goes on.
 //!
 //! `CORACLE_HISTORIES` says how many are played, `CORACLE_SEED` with which one to begin.

@@ -145,7 +145,7 @@ impl Log {
             self.open.as_ref().map_or((true, true), |open| (open.broken, open.at >= self.limit));
         if broken || full {
             match self.begin(bytes) {
-                // The limit is no law: as long as this file has zeros to replace, it does.
+                // A file may exceed the limit as long as it has zeros left to replace.
                 Err(error) if !broken && is_full(&error) => {}
                 outcome => return outcome,
             }

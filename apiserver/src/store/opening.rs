@@ -101,7 +101,7 @@ pub fn open_base(disk: &dyn Disk, path: &Path) -> Result<Box<dyn Base>, StoreErr
     let base = disk.open_base(path)?;
     let known = disk.list(path).map_err(|error| StoreError::open(path, &error))?.contains(&path.join(MARKER));
     if base.is_new() {
-        // sled takes a file that it cannot read for a new one; the marker beside it remembers better.
+        // sled takes a file that it cannot read for a new one. The marker beside it tells that there was a base.
         return if known {
             Err(StoreError::damaged(path, "the store is empty, but was not before".into()))
         } else {
@@ -127,7 +127,8 @@ fn begins_behind(disk: &dyn Disk, path: &Path) -> Result<Option<Revision>, Store
     Ok(None)
 }
 
-/// sled makes its files wherever it is pointed at; a folder full of somebody's photographs must not become a cluster.
+/// sled makes its files in any folder that it is given. A folder that holds something else must not become a data
+/// directory.
 fn refuse_foreign(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
     let entries: Vec<PathBuf> = match disk.list(path) {
         Ok(entries) => entries,

@@ -30,7 +30,7 @@ pub enum Order {
     Probe,
 }
 
-/// Whom to tell what became of a batch. Somebody who gave up waiting has no use for it.
+/// Whom to tell what became of a batch. If the writer has stopped waiting, nobody receives it.
 pub type Answer = oneshot::Sender<Result<Vec<Outcome>, StoreError>>;
 
 /// The state of the thread.

@@ -38,8 +38,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Both halves, for what is no object of the store: an eviction, a scale, a request for a token, what is to go. What links change in
-    /// it counts.
+    /// Both halves, for what is no object of the store: an eviction, a scale, a request for a token, what is to be
+    /// deleted. What links change in it counts.
     pub(super) async fn admit(
         &self,
         asked: &Attributes<'_>,
@@ -50,7 +50,7 @@ impl Registry {
         self.chain.validate(asked, object, extras).await
     }
 
-    /// The chain for an object that is to go.
+    /// The chain for an object that is to be deleted.
     pub(super) async fn admit_delete(
         &self,
         context: &Context,

@@ -38,7 +38,7 @@ impl Registry {
     ) -> Result<Written, Status> {
         settle_namespace(kind, namespace, &mut object)?;
         if !text(&object, "resourceVersion").is_empty() {
-            // Upstream forgot to say whose fault this is.
+            // Upstream answers 500 without a reason here, although the fault is the client's.
             return Err(Status::failure(
                 500,
                 "",

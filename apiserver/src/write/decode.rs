@@ -33,7 +33,7 @@ pub fn typed(
 ) -> Result<Value, Status> {
     let (format, bytes) = match body {
         Body::Bytes(format, bytes) => (format, bytes),
-        // A component's own tree takes the same way: what does not fit the type must not get in by the back door.
+        // The tree of a component is decoded like any other body: it must fit the type, too.
         Body::Tree(value) => (Format::Json, value.to_string().into()),
     };
     let Decoded { value, warnings: found } =

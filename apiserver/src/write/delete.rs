@@ -1,4 +1,4 @@
-//! Objects that are asked to go: grace, finalizers, dependents.
+//! Deletion of objects: grace periods, finalizers, dependents.
 //!
 //! Source: `k8s.io/apiserver/pkg/registry/rest/delete.go` and `generic/registry/store.go`.
 
@@ -23,13 +23,13 @@ const POD_GRACE: i64 = 30;
 /// What deleting an object comes to.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
-    /// It is on its way out already: nothing to do.
+    /// It is being deleted already: nothing to do.
     Pending,
     /// It stays for now, marked so.
     Mark(Value),
-    /// It goes now; its last state.
+    /// It is removed now; its last state.
     Remove(Value),
-    /// It is marked, and then goes at once.
+    /// It is marked, and then removed at once.
     MarkAndRemove(Value),
 }
 
@@ -107,7 +107,8 @@ impl Registry {
         Ok(entry)
     }
 
-    /// Kinds that go gracefully are seen to go even when no time is left for it: both changes, or neither.
+    /// An object of a kind that is deleted gracefully, with a grace period of zero: it is marked and then removed in
+    /// one commit, so that watchers see both changes.
     async fn mark_and_remove(
         &self,
         context: &Context,
@@ -217,7 +218,7 @@ pub(super) fn step(key: &Key, object: &Value, options: &DeleteOptions, now: Time
     }
 }
 
-/// A namespace is emptied by its controller before it goes.
+/// A namespace is emptied by its controller before it is removed.
 fn namespace_step(object: &Value, now: Timestamp) -> Step {
     if !is_deleting(object) {
         let mut new = object.clone();

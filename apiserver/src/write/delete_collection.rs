@@ -1,4 +1,4 @@
-//! Every object of a selection is asked to go.
+//! Deletion of every object of a selection.
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ impl Registry {
         while let Some((outcome, mut warnings)) = outcomes.next().await {
             all.append(&mut warnings);
             match outcome {
-                // Somebody else was faster: that is what the client wanted.
+                // Somebody else has deleted it, which is what the client wanted.
                 Err(status) if status.code != 404 => return (Some(status), all),
                 _ => {}
             }

@@ -21,12 +21,12 @@ use crate::store::{Expected, Verb};
 /// More evictions than this that were granted and not yet seen to happen are too many.
 const MOST_GRANTED: usize = 2000;
 
-/// What a budget says to an eviction.
+/// What the budgets allow.
 #[derive(Debug, PartialEq)]
 enum Grant {
-    /// Go, and nobody counts it; but only as the pod is now.
+    /// The pod may be evicted without being counted, if it has not changed meanwhile.
     Uncounted,
-    /// Go, and the budget becomes this.
+    /// The pod may be evicted, and this is the budget with the eviction counted.
     Counted(Box<Value>),
 }
 
@@ -66,8 +66,8 @@ impl Registry {
         Err(Status::conflict(&pod.kind, &pod.name, STALE))
     }
 
-    /// Counts the eviction in the pod's budget, writes into the pod why it goes, and lets it go: all in one commit, or nothing, if
-    /// somebody has written to either meanwhile.
+    /// Counts the eviction in the pod's budget, writes the reason into the pod, and deletes it: all in one commit, or
+    /// nothing, if somebody has written to either meanwhile.
     async fn evict_once(
         &self,
         context: &Context,
@@ -157,7 +157,7 @@ fn read(context: &Context, body: Body, warnings: &mut Vec<String>) -> Result<Val
         .or_else(|refused| decode::typed(context, &before, body, warnings).map_err(|_| refused))
 }
 
-/// What does not run yet, or no more, or is on its way out, breaks no budget.
+/// Whether no budget is asked: the pod does not run yet, has ended, or is being deleted already.
 fn goes_anyway(pod: &Value) -> bool {
     let phase = pod["status"]["phase"].as_str().unwrap_or_default();
     is_deleting(pod) || matches!(phase, "Pending" | "Succeeded" | "Failed")

@@ -1,7 +1,8 @@
-//! Events go some time after they were last written, an hour unless told otherwise: of them alone there is no end.
+//! Events are deleted some time after they were last written, an hour unless configured otherwise: otherwise they would
+//! grow without end.
 //!
-//! One task follows them and knows when each is due. It looks at no object twice: a write moves an event to the end of the order,
-//! and what is due stands at its beginning. What goes, goes by an ordinary delete, which watches see.
+//! One task follows them and knows when each is due. It looks at no object twice: a write moves an event to the end of
+//! the order, and what is due stands at its beginning. Events are removed by ordinary deletes, which watches see.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -41,7 +41,7 @@ pub fn finalizers(object: &Value) -> Vec<String> {
     list.into_iter().flatten().filter_map(Value::as_str).map(str::to_string).collect()
 }
 
-/// Whether an object is on its way out.
+/// Whether an object is being deleted.
 pub fn is_deleting(object: &Value) -> bool {
     object["metadata"]["deletionTimestamp"].is_string()
 }

@@ -81,7 +81,7 @@ pub enum Operation {
         /// The patch.
         body: Body,
     },
-    /// Asks for an object to go.
+    /// Deletes an object.
     Delete {
         /// Which.
         key: Key,
@@ -106,7 +106,7 @@ pub enum PatchForm {
     },
 }
 
-/// How an object goes.
+/// How an object is deleted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeleteOptions {
     /// Only this one, not a namesake.

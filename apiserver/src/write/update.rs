@@ -190,7 +190,7 @@ fn rules(change: &Update<'_>) -> (Prepare, CheckChange) {
     }
 }
 
-/// Whether a write takes away the last thing that held an object which is on its way out.
+/// Whether a write removes the last finalizer of an object that is being deleted.
 fn released(key: &Key, old: &Value, new: &Value) -> bool {
     let held = |object: &Value| {
         let spec = if key.kind.deletion == Deletion::Emptied {

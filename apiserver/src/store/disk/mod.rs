@@ -1,7 +1,7 @@
 //! The files below the embedded store: everything that it asks of a disk, and nothing else.
 //!
 //! [`Machine`] is the disk of this machine. Tests put one in its place that fails, fills up, writes half of what it is given,
-//! and forgets at a power cut what was not synced (`faulty.rs`).
+//! and forgets at a power cut what was not synced (`faulty`).
 
 mod barrier;
 pub mod machine;

@@ -169,7 +169,7 @@ fn open_released(path: &Path) -> Result<sled::Db, StoreError> {
     let deadline = Instant::now() + LETTING_GO;
     loop {
         match open_db(path) {
-            // A lock tells nobody when it goes.
+            // Nothing tells when a file lock is released, so it is tried again.
             Err(StoreError::InUse { .. }) if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(10));
             }
