@@ -1,4 +1,4 @@
-//! Chance as something handed in, as time is: with one seed, a run is repeated exactly.
+//! Randomness that is handed in, as time is: with the same seed a run is repeated exactly.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Chance(Arc<AtomicU64>);
 
 impl Chance {
-    /// Begins somewhere that nobody can foresee.
+    /// Seeded by the system: every run draws other numbers.
     pub fn unforeseen() -> Chance {
         Chance::seeded(rand::random())
     }

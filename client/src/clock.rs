@@ -1,4 +1,4 @@
-//! Time as something handed in. Nothing but this file reads the system's clock.
+//! Time that is handed in. Nothing but this file reads the system's clock.
 
 use std::sync::Arc;
 

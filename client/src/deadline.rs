@@ -1,4 +1,4 @@
-//! No wait for an answer is without an end.
+//! Bounds every wait for an answer.
 
 use std::sync::Arc;
 use std::time::Duration;

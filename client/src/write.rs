@@ -54,7 +54,7 @@ pub enum Op {
         /// The patch.
         patch: Value,
     },
-    /// Asks for an object to go.
+    /// Deletes an object.
     Delete {
         /// Which.
         key: Key,
@@ -134,7 +134,7 @@ impl Op {
         Op::Patch { key, sub: Some("status"), form: PatchForm::Strategic, patch }
     }
 
-    /// Asks for this very object to go, not for a namesake of it.
+    /// Deletes this very object, not another one of the same name.
     pub fn delete<T: Typed>(object: &T) -> Op {
         Op::Delete {
             key: object.key(),
@@ -145,7 +145,7 @@ impl Op {
         }
     }
 
-    /// Asks for whatever has this key to go.
+    /// Deletes whatever object has this key.
     pub fn delete_key(key: Key) -> Op {
         Op::Delete { key, uid: None, revision: None, grace_seconds: None, propagation: None }
     }

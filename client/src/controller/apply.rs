@@ -118,7 +118,7 @@ fn leaves_nothing_to_do(action: &Action, status: &Status) -> bool {
     gone || terminating || action.fine_if.is_some_and(|reason| reason == status.reason)
 }
 
-/// Whether the server refused because the namespace is on its way out.
+/// Whether the server refused because the namespace is being deleted.
 fn is_terminating(status: &Status) -> bool {
     let mut causes = status.details.iter().flat_map(|details| &details.causes);
     causes.any(|cause| cause.reason == "NamespaceTerminating")

@@ -22,7 +22,7 @@ pub(super) struct Wrote {
 pub(super) enum Mark {
     /// The informers hold this revision.
     Written(Revision),
-    /// A write broke off: it may have happened, at a revision that nobody told.
+    /// A write broke off: it may have happened, at an unknown revision.
     Unknown,
 }
 

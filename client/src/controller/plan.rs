@@ -51,8 +51,8 @@ impl Action {
         Action { op: Some(op), times: 1, done: None, refused: None, fine_if: None, then: Vec::new() }
     }
 
-    /// Makes so many objects from one that has a `generateName`. They go out in batches of 1, 2, 4, ...: where the first is
-    /// refused, a hundred more need not be tried.
+    /// Makes this many objects from one that has a `generateName`. They go out in batches of 1, 2, 4, ...: if the first
+    /// is refused, the others are not tried.
     pub fn create_many(op: Op, times: usize) -> Action {
         Action { times, ..Action::write(op) }
     }
@@ -62,14 +62,15 @@ impl Action {
         Action { op: None, times: 1, done: Some(event), refused: None, fine_if: None, then: Vec::new() }
     }
 
-    /// Tells people once it is done, for each object. `{name}` in the message stands for the name of what was written.
+    /// Records an event for each object once the action is done. `{name}` in the message stands for the name of what
+    /// was written.
     #[must_use]
     pub fn with_event(mut self, event: NewEvent) -> Action {
         self.done = Some(event);
         self
     }
 
-    /// Tells people when it is refused. `{refusal}` in the message stands for the server's words.
+    /// Records an event when the action is refused. `{refusal}` in the message stands for the server's message.
     #[must_use]
     pub fn with_event_if_refused(mut self, event: NewEvent) -> Action {
         self.refused = Some(event);
@@ -83,7 +84,7 @@ impl Action {
         self
     }
 
-    /// What is done after it, and only if it was done.
+    /// An action that is carried out after this one, and only if this one was done.
     #[must_use]
     pub fn then(mut self, action: Action) -> Action {
         self.then.push(action);
@@ -127,7 +128,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// An event for people.
+/// An `Event` object that the runner makes for people to read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewEvent {
     pub(super) about: ObjectReference,

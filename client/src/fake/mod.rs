@@ -91,7 +91,7 @@ impl Fake {
         Revision(self.0.lock().revision)
     }
 
-    /// An object as it is now, however unreachable the cluster is for its clients.
+    /// An object as it is now, even while calls of clients are made to fail.
     pub fn peek(&self, key: &Key) -> Option<Arc<Object>> {
         self.0.lock().objects.get(key).cloned()
     }

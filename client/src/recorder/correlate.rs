@@ -19,7 +19,7 @@ const SERIES_PAUSE: SignedDuration = SignedDuration::from_mins(6);
 /// Entries a cache keeps; the oldest go first.
 const MOST_ENTRIES: usize = 4096;
 
-/// What to do with a occurrence.
+/// What to do with an occurrence.
 #[derive(Debug, PartialEq)]
 pub(super) enum Verdict {
     /// Nothing: too many about this object, or a series that is known to go on.

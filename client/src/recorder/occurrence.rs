@@ -1,4 +1,4 @@
-//! What people are to be told, before it becomes an `Event` object.
+//! Something to be recorded, before it becomes an `Event` object.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -12,7 +12,7 @@ pub(super) enum Form {
     Series,
 }
 
-/// One thing to tell.
+/// One occurrence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Occurrence {
     /// About what.

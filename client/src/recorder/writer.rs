@@ -283,7 +283,7 @@ mod tests {
 
         let cluster = Counting::default();
         let gone = Status::not_found(&kinds::EVENT, "web");
-        // The event is made only in appearance, so that the count finds nothing.
+        // The write of the event is answered but not done, so that the count finds no event.
         cluster.0.fail_next_write(Error::Refused(gone), false);
         let (writes, _) = written(&cluster, &["a", "a"]).await;
         assert_eq!(writes, ["create a", "count 2", "create a"]);
