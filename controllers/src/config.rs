@@ -1,4 +1,4 @@
-//! What the controllers have to be told.
+//! Settings of the controllers.
 
 use crate::Timing;
 

@@ -3,8 +3,8 @@
 use coracle_api::selector::{self, Selector};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
-/// The selector of a workload. One that is absent or makes no sense selects nothing: a controller must not touch what it may
-/// not have been given.
+/// The selector of a workload. One that is absent or cannot be read selects nothing, so that a controller never touches
+/// objects by mistake.
 pub fn selector(selector: Option<&LabelSelector>) -> Selector {
     let value = selector.and_then(|selector| serde_json::to_value(selector).ok());
     value.and_then(|value| selector::from_object(&value).ok()).unwrap_or_else(Selector::nothing)

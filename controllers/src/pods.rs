@@ -1,4 +1,4 @@
-//! What every controller asks of a pod: does it count, is it ready, and for how long.
+//! What controllers ask about a pod: whether it counts, whether it is ready, and since when.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::conditions;
 
-/// The condition of a pod that goes for a reason outside itself.
+/// The condition of a pod that is removed for a reason outside itself.
 pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
 
 /// The pod's phase; `Pending` where it has none yet.
@@ -22,12 +22,12 @@ pub fn is_finished(pod: &Pod) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
 }
 
-/// Whether it counts as a replica: neither finished nor on its way out.
+/// Whether it counts as a replica: neither finished nor being deleted.
 pub fn is_active(pod: &Pod) -> bool {
     !is_finished(pod) && pod.metadata.deletion_timestamp.is_none()
 }
 
-/// Whether it is on its way out and its containers may still run.
+/// Whether it is being deleted and its containers may still run.
 pub fn is_terminating(pod: &Pod) -> bool {
     !is_finished(pod) && pod.metadata.deletion_timestamp.is_some()
 }

@@ -18,7 +18,7 @@ pub(crate) struct Shared {
     pub clock: Clock,
     /// Where plans can be held.
     pub gate: Gate,
-    /// What was asked for.
+    /// The settings.
     pub config: Arc<Config>,
 }
 

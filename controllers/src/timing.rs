@@ -12,8 +12,9 @@ pub struct Timing {
     pub node_grace: Duration,
     /// The same for a node that has never said anything.
     pub node_startup_grace: Duration,
-    /// How long a pod without a word of its own tolerates a node that is not ready or unreachable. Admission gives such pods
-    /// upstream's 300 s, which any client sees; here is what those count for. Other tolerations count as they are written.
+    /// How long a pod tolerates a node that is not ready or unreachable, if it says nothing itself. Admission gives
+    /// such pods upstream's 300 s, which any client sees; here is what those count for. Other tolerations count as they
+    /// are written.
     pub default_toleration: Duration,
     /// How many nodes a second may lose their pods, in a zone that is otherwise healthy.
     pub eviction_rate: f64,

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 /// The label that carries the hash.
 pub const LABEL: &str = "pod-template-hash";
 
-/// Letters and digits without vowels, and without those that look alike: no hash spells a word.
+/// Letters and digits without vowels and without those that look alike, so that no hash spells a word.
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// The hash of a template. `collisions` counts the names that were already taken by others.

@@ -1,4 +1,4 @@
-//! How far a Deployment may stray from its replicas while it changes version.
+//! How many pods more or fewer than its replicas a Deployment may have while it changes version.
 
 use k8s_openapi::api::apps::v1::{Deployment, RollingUpdateDeployment};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -19,8 +19,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits of a Deployment. Percentages of surge round up, those of unavailability down; if both come to nothing, one pod
-    /// may be unavailable, for else nothing could ever move.
+    /// The limits of a Deployment. Percentages of surge round up, those of unavailability down; if both come to zero,
+    /// one pod may be unavailable: otherwise the rollout could never proceed.
     pub fn of(deployment: &Deployment) -> Limits {
         let spec = deployment.spec.as_ref();
         let replicas = spec.and_then(|spec| spec.replicas).unwrap_or(1).max(0);

@@ -79,7 +79,7 @@ impl Controller for Deployments {
             .on_each::<Deployment>()
             .on_owned::<ReplicaSet, Deployment>()
             .on::<ReplicaSet>(move |change| change.new.map(&takers).unwrap_or_default())
-            // Only Recreate waits for pods: for the last of them to go.
+            // Only Recreate waits for pods: until the last of them is gone.
             .on::<Pod>(move |change| match (change.old, change.new) {
                 (Some(pod), new) if new.is_none_or(|pod| crate::pods::is_finished(pod)) => {
                     it.recreator(pod).into_iter().collect()

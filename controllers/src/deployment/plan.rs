@@ -67,7 +67,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let mut actions = claimed.actions;
     let mut on_sets = rollout.actions();
     match told.map(|patch| Action::write(Op::merge_status(deployment.key(), patch))) {
-        // The status must not tell of a set that could not be made: it comes after it.
+        // The status follows the creation of the set, so that it never describes a set that could not be made.
         Some(told) if on_sets.first().is_some_and(makes) => {
             let create = on_sets.remove(0).then(told);
             actions.push(create);
@@ -110,7 +110,7 @@ fn controlled(pods: &[Arc<Pod>]) -> Vec<(String, &Pod)> {
     pods.iter().filter_map(|pod| Some((set(pod)?, &**pod))).collect()
 }
 
-/// A paused Deployment makes no progress that could be missed; one that was already stuck stays so.
+/// While a Deployment is paused its progress is not timed; one that was already stuck stays so.
 fn note_pause(rollout: &mut Rollout<'_>, paused: bool) {
     if rollout.deadline().is_none() {
         return;

@@ -9,7 +9,7 @@ use crate::time::seconds;
 
 /// Enough pods are available.
 pub const AVAILABLE: &str = "Available";
-/// The current version gets on.
+/// The rollout of the current version progresses.
 pub const PROGRESSING: &str = "Progressing";
 /// Pods cannot be made or removed.
 pub const REPLICA_FAILURE: &str = "ReplicaFailure";

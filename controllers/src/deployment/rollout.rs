@@ -292,7 +292,7 @@ pub fn available(set: &ReplicaSet) -> i32 {
     set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0)
 }
 
-/// The same, but no more than the set asks for: surplus pods are about to go and must not be relied on.
+/// The same, but no more than the set asks for: surplus pods are about to be deleted and must not be relied on.
 pub fn lasting(set: &ReplicaSet) -> i32 {
     available(set).min(replicas(set))
 }

@@ -1,4 +1,4 @@
-//! What a Deployment's status says, summed up from its sets, and whether it gets on.
+//! A Deployment's status, summed up from its sets, and whether its rollout progresses.
 
 use std::time::Duration;
 

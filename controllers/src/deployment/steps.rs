@@ -91,7 +91,7 @@ pub fn recreate(rollout: &mut Rollout<'_>, pods: &[(String, &Pod)]) {
     }
 }
 
-/// Whether a pod of another version may still run; one on its way out does, one that has ended does not.
+/// Whether a pod of another version may still run; one that is being deleted does, one that has ended does not.
 fn old_pods_run(rollout: &Rollout<'_>, pods: &[(String, &Pod)]) -> bool {
     let counted =
         |index: Index| rollout.sets[index].set.status.as_ref().is_some_and(|status| status.replicas > 0);

@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::workload::{Round, controller_of, uid, whole};
 use crate::{conditions, patch, pods, time};
 
-/// An evicted pod that is still there after this long was not evicted after all.
+/// An eviction whose pod still exists after this time counts as not carried out.
 const EVICTION: SignedDuration = SignedDuration::from_secs(2 * 60);
 
 /// All that `plan` may look at.
@@ -58,7 +58,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     Plan::of(actions).and_look_again(look_again.map(|at| time::until(at, now)))
 }
 
-/// What the author of a budget may not have meant.
+/// Hints about budgets that probably do not say what their author meant.
 fn hints(observed: &Observed, unmanaged: bool) -> Vec<Action> {
     let budget = &*observed.budget;
     let text = "Pods selected by this PodDisruptionBudget have no controller that says how many there are to be: \
@@ -142,7 +142,7 @@ fn scale(pod: &Pod, observed: &Observed) -> Option<(String, i32)> {
     })
 }
 
-/// Pods whose eviction was granted, and that are not seen to go yet.
+/// Pods whose eviction was granted, and that are not known to be deleted yet.
 fn evicted(pods: &[Arc<Pod>], old: &PodDisruptionBudgetStatus, now: Timestamp) -> BTreeMap<String, Time> {
     let mut evicted = old.disrupted_pods.clone().unwrap_or_default();
     let waits = |name: &String| {

@@ -101,7 +101,7 @@ impl Collector {
         self.note(change.object().key.clone(), old, new)
     }
 
-    /// A change that wakes nobody, but moves the version by which writes know the object.
+    /// A change that wakes nobody, but changes the `resourceVersion` that writes must name.
     fn refresh(&self, key: &Key, meta: &ObjectMeta) -> Vec<Key> {
         self.graph.write().note(key, Some(Node::new(key.clone(), meta)));
         Vec::new()

@@ -44,7 +44,7 @@ pub struct Observed {
     pub dependents: Vec<Dependent>,
 }
 
-/// Decides and does nothing else: same input, same output, and no actions once nothing hangs in the air.
+/// Decides and does nothing else: same input, same output, and no actions once no object has only lost owners.
 pub fn plan(observed: &Observed) -> Plan {
     Plan::of(actions(observed))
 }
@@ -96,7 +96,7 @@ fn judge(dependent: &Dependent) -> Vec<Action> {
     }
     if waits_for_it && dependent.has_dependents {
         if dependent.in_circle {
-            // The patch changes the version by which the delete would know it.
+            // The patch changes the `resourceVersion` that the delete would name.
             return vec![unblock(node).then(delete(node, None, Propagation::Foreground))];
         }
         return vec![delete(node, revision(node), Propagation::Foreground)];

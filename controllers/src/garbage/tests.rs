@@ -1,5 +1,5 @@
-//! Tables for one owner, and a law: after any delete, in any shape of graph, the collector comes to rest with nothing hanging in
-//! the air and nothing taken that still has an owner.
+//! Tables for one owner, and a law: after any delete, in any shape of graph, the collector comes to rest, every object
+//! that has only lost owners is gone, and none that still has an owner.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How a namespace goes: pods first, then everything else, and last the finalizer that kept its name.
+//! How a namespace is deleted: its pods first, then everything else in it, and last the finalizer that held it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -43,13 +43,13 @@ pub struct Content {
 pub struct Piece {
     /// What names it.
     pub key: Key,
-    /// Whether it has been asked to go.
+    /// Whether it is being deleted.
     pub is_going: bool,
-    /// What keeps it.
+    /// The finalizers that hold it.
     pub finalizers: Vec<String>,
 }
 
-/// Whether the content of a namespace is to go.
+/// Whether the content of a namespace is to be deleted.
 pub fn is_due(namespace: &Namespace) -> bool {
     let finalizers = namespace.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten());
     namespace.metadata.deletion_timestamp.is_some()
@@ -63,7 +63,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let deletes: Vec<Action> =
         staying.map(|piece| Action::write(Op::delete_key(piece.key.clone()))).collect();
     if !deletes.is_empty() {
-        // What goes wakes us.
+        // Each object that is removed wakes this controller.
         return Plan::of(deletes).and_look_again(Some(SOON));
     }
     let (left, look_again) = left(observed, now);

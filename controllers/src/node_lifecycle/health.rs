@@ -1,11 +1,11 @@
-//! Whether a node is heard of, and what its conditions say when it is not.
+//! Whether a node still reports, and what its conditions become when it does not.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 
 use crate::{conditions, time};
 
-/// The conditions that nobody but the node itself can vouch for.
+/// The conditions that only the node itself can report.
 const VOUCHED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 
 /// The node's condition of a type.
@@ -62,7 +62,7 @@ pub fn is_sign_of_life(old: &Node, new: &Node) -> bool {
             .map(|c| (c.type_.clone(), c.status.clone(), c.last_heartbeat_time.clone()))
             .collect::<Vec<_>>()
     };
-    // What we ourselves write when a node falls silent is no sign of life.
+    // Conditions that this controller wrote itself are no sign of life.
     ready(new) != Some("Unknown") && heartbeats(old) != heartbeats(new)
 }
 

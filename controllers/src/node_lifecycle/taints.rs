@@ -29,11 +29,11 @@ pub enum Eviction {
     Allowed,
     /// Not yet: others of its zone come first.
     Later,
-    /// Not at all: no node anywhere is ready, so the fault is more likely ours than theirs.
+    /// Not at all: no node anywhere is ready, so the fault is probably in the control plane.
     Off,
 }
 
-/// Whether the node's pods should be evicted and are not yet asked to go: then `Eviction` decides.
+/// Whether the node's pods should be evicted and no taint evicts them yet: then `Eviction` decides.
 pub fn awaits_eviction(node: &Node) -> bool {
     has_failed(node) && !of(node).iter().any(|taint| taint.effect == NO_EXECUTE && is_ours(taint))
 }
@@ -80,7 +80,7 @@ fn keys(node: &Node, eviction: Eviction) -> Vec<(&'static str, &'static str)> {
     let tainted = of(node).iter().any(|taint| taint.effect == NO_EXECUTE && is_ours(taint));
     let evict = match eviction {
         Eviction::Allowed => true,
-        // From not ready to unreachable or back there is nothing to wait for.
+        // A change between not ready and unreachable need not wait: the pods were evicted already.
         Eviction::Later => tainted,
         Eviction::Off => false,
     };

@@ -1,4 +1,4 @@
-//! How fast nodes may lose their pods: slowly, so that a fault of ours does not empty the cluster.
+//! How fast nodes may lose their pods: slowly, so that a fault of the control plane does not empty the cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 #[cfg(test)]

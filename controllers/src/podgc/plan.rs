@@ -1,4 +1,4 @@
-//! Which pods nobody else will clean up.
+//! Which pods no other component removes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct Observed {
     pub timing: Timing,
 }
 
-/// Why a pod goes.
+/// Why a pod is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// Its node is no more.
@@ -63,7 +63,7 @@ fn going(observed: &Observed, now: Timestamp) -> Vec<(Arc<Pod>, Reason)> {
     let mut finished = Vec::new();
     for pod in &observed.pods {
         let deleted = pod.metadata.deletion_timestamp.is_some();
-        // It has been asked to go at once; only a finalizer holds it.
+        // It was deleted without a grace period already; only a finalizer holds it.
         if deleted && pod.metadata.deletion_grace_period_seconds == Some(0) {
             continue;
         }

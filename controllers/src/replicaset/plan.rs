@@ -35,7 +35,7 @@ pub struct Observed {
 struct Claimed {
     /// They count as replicas.
     active: Vec<Arc<Pod>>,
-    /// How many are on their way out.
+    /// How many are being deleted.
     terminating: usize,
     /// What takes and drops the others.
     actions: Vec<Action>,

@@ -22,7 +22,7 @@ pub struct Failure {
     pub message: String,
 }
 
-/// The status of `set`, given its active pods and those on their way out, and how its last attempt to change them ended.
+/// The status of `set`, given its active pods and those being deleted, and how its last attempt to change them ended.
 pub fn status(
     set: &ReplicaSet,
     active: &[Arc<Pod>],

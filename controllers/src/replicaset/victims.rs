@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use crate::pods;
 use crate::workload::uid;
 
-/// A person's word on how much it costs to lose a pod; 0 where nothing is said.
+/// The annotation by which people say how much it costs to lose a pod; 0 where it is missing.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// The `count` pods whose loss hurts least, in that order. `related` are all pods of the sets that the same Deployment owns:
@@ -44,7 +44,7 @@ struct Loss {
     restarts: Reverse<i32>,
     sidecar_restarts: Reverse<i32>,
     age: i32,
-    /// So that plans repeat.
+    /// Breaks ties, so that the same input gives the same plan.
     uid: String,
 }
 

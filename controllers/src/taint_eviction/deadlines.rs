@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 
 use crate::workload::uid;
 
-/// When each pod of a node has to go, by uid; pods that may stay for ever are not in it.
+/// When each pod of a node has to be evicted, by uid. Pods that may stay are left out.
 pub type Deadlines = BTreeMap<String, Timestamp>;
 
 /// What admission adds to pods that say nothing themselves about nodes that fail.

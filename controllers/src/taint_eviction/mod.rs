@@ -44,7 +44,7 @@ struct Memory {
 pub struct Observed {
     /// The pods of one node.
     pods: Vec<Arc<Pod>>,
-    /// When each has to go.
+    /// When each has to be evicted.
     deadlines: Deadlines,
     /// Those whose time was running when they were last looked at.
     running: BTreeSet<String>,
@@ -132,7 +132,7 @@ impl Controller for TaintEviction {
     }
 }
 
-/// Says why a pod goes, and then deletes it.
+/// Writes the reason into the pod, and then deletes it.
 fn evict(pod: &Pod, now: Timestamp) -> Action {
     let message = "Taint manager: deleting due to NoExecute taint";
     let conditions = pods::with_condition(pod, DISRUPTION_TARGET, "DeletionByTaintManager", message, now);

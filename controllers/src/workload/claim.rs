@@ -54,7 +54,7 @@ enum Claim {
     Adopt,
     /// Owned, but it no longer matches: let it go.
     Release,
-    /// None of the owner's business.
+    /// Not the owner's.
     Foreign,
 }
 
