@@ -18,7 +18,7 @@ const ROUND: usize = 256;
 #[derive(Clone, Copy, Debug)]
 enum Others {
     Nobody,
-    /// One placed pod that keeps its like away.
+    /// One placed pod with required anti-affinity to pods like itself.
     Loner,
     /// So many pods that no node takes.
     Waiting(usize),

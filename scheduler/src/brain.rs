@@ -1,5 +1,5 @@
-//! What the scheduler knows and decides, without any I/O: events go in, rounds of decisions come out, and the fate of
-//! their writes comes back in.
+//! What the scheduler knows and decides, without any I/O: events go in, rounds of decisions come out, and the outcomes
+//! of their writes come back in.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -268,8 +268,8 @@ impl Brain {
         }
     }
 
-    /// A binding was refused, or its fate is unknown: the room is free again, and the pod comes back after a while.
-    /// Was it bound after all, the watch says so.
+    /// A binding was refused, or its fate is unknown: the room is free again, and the pod comes back after a while. If
+    /// it was bound after all, the watch shows it.
     pub fn unbound(&mut self, key: &str, uid: &str, now: Timestamp) {
         if self.assumed.get(key).is_none_or(|assumed| **assumed != *uid) {
             return;

@@ -228,7 +228,7 @@ fn only_nodes(terms: &[NodeTerm]) -> Option<Vec<String>> {
     (!terms.is_empty()).then_some(names)
 }
 
-/// Ports of containers and sidecars. Plain init containers are gone before another pod could mind.
+/// Ports of containers and sidecars. Plain init containers do not count: they end before the pod serves.
 fn host_ports(spec: &k8s::PodSpec) -> Vec<HostPort> {
     let sidecars = spec.init_containers.iter().flatten().filter(|c| amounts::is_sidecar(c));
     let ports = spec.containers.iter().chain(sidecars).flat_map(|c| c.ports.iter().flatten());

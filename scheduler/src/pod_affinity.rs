@@ -15,7 +15,7 @@ pub struct PodAffinity {
     pub liked: Vec<(i32, PodTerm)>,
 }
 
-/// Some pods, and the label of nodes that says what near means.
+/// Some pods, and the label of nodes whose values are the domains: same value, same domain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PodTerm {
     /// The node label whose value names a domain.

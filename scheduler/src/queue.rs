@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use crate::changes::Changes;
 use crate::pod::{Pod, PodKey};
 
-/// The wait after a first failure. Decisions are cheap here: a tenth of upstream's second is enough to keep a storm of
-/// events from becoming a storm of attempts.
+/// The wait after a first failure. Decisions are cheap here, so a tenth of upstream's second is enough to keep many
+/// events from causing as many attempts.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
 /// The longest wait, so that a pod is placed within moments of room appearing, however often it was refused before.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);

@@ -171,7 +171,7 @@ impl Snapshot {
     }
 
     fn touch(&mut self, slot: Slot) {
-        // A reader who is behind by more than a look at every node costs is better off with that look.
+        // A reader that is behind by more entries than there are nodes looks at all nodes instead: that costs less.
         if self.journal.len() >= 4 * self.nodes.len() + 64 {
             let half = self.journal.len() / 2;
             self.journal.drain(..half);
@@ -185,7 +185,7 @@ impl Snapshot {
             return *slot;
         }
         let name: Arc<str> = name.into();
-        // A slot that nobody speaks of any more is given again, or nodes that come and go would pile up.
+        // A slot that no pod refers to any more is reused: otherwise nodes that come and go would fill the list.
         let free = if self.nodes.len() > 2 * self.present + 64 {
             self.nodes.iter().position(|n| n.facts.is_none() && n.pods.is_empty())
         } else {

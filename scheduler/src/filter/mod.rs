@@ -1,5 +1,5 @@
-//! Filters rule nodes out. The whole policy is one table, in the order it runs: cheap and telling first, and as
-//! upstream has it, because the first refusal is the one that people read.
+//! Filters rule nodes out. The whole policy is one table, in the order it runs: in upstream's order, because the first
+//! refusal is the one that people read, and cheap filters first.
 
 mod affinity;
 mod contract;

@@ -40,7 +40,7 @@ impl Filter for PodAffinityHolds {
     }
 }
 
-/// The label that a rule goes by.
+/// The topology label of a rule.
 pub fn key(terms: &[PodTerm], index: usize) -> &str {
     terms.get(index).map_or("domain", |t| &t.key)
 }

@@ -18,7 +18,7 @@ pub enum Reason {
     PortTaken(usize),
     /// Too little is free.
     Lacks(Lacks),
-    /// It has no label that a spreading rule goes by.
+    /// It lacks the label of a spreading rule.
     NoDomain,
     /// The spreading rule with that index would be broken.
     TooSkewed(usize),

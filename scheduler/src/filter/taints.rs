@@ -1,4 +1,4 @@
-//! Taints and tolerations. A node that is not ready is kept away from by its taints, not by its condition.
+//! Taints and tolerations. A node that is not ready is avoided because of its taints, not because of its condition.
 
 use super::contract::{Ask, Filter};
 use super::reason::Reason;
