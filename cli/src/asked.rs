@@ -119,7 +119,7 @@ impl Asked {
         Ok(spec)
     }
 
-    /// Nodes hold pods, and containers are on one runtime: `up` does not change them behind anybody's back.
+    /// Nodes hold pods, and containers are on one runtime: `up` does not change them unasked.
     fn fits(&self, kept: &Spec, file: Option<&ClusterFile>) -> Result<()> {
         let name = &kept.name;
         let count = kept.nodes.len();

@@ -1,4 +1,4 @@
-//! `coracle apiserver` and its siblings: one component in one process, over TLS.
+//! `coracle apiserver`, `controllers`, `scheduler` and `agent`: one component in one process, over TLS.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -20,7 +20,7 @@ use crate::cluster::{Cluster, NodeSpec};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "kebab-case")]
 pub enum Order {
-    /// Who are you?
+    /// Asks for the cluster's status.
     Status,
     /// Start an agent for a new node.
     NodeAdd {

@@ -13,7 +13,7 @@ pub enum Progress {
     Answers(String),
     /// This many nodes are Ready.
     NodesReady(usize),
-    /// All is up; nothing more will be said.
+    /// All is up. This is the last line.
     Up,
     /// It will not come up.
     Failed(String),

@@ -172,7 +172,7 @@ async fn trace(cluster: &Cluster, report: Report) -> Result<()> {
     report.text("$ coracle trace deployment/web");
     let text = wire::trace(cluster, "default", "web").await?;
     let lines: Vec<&str> = text.lines().collect();
-    // The whole tree is longer than a screen: its beginning tells the story.
+    // The whole tree is longer than a screen, so only its beginning is shown.
     for line in lines.iter().take(28) {
         report.text(line);
     }

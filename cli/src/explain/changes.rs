@@ -87,7 +87,7 @@ pub async fn fetch(connection: &Connection, query: &str) -> Result<Log> {
 }
 
 impl Change {
-    /// What was done, to be read behind the name of who did it.
+    /// What was done, as the rest of a sentence that begins with the actor.
     pub fn what_was_done(&self) -> String {
         let key = &self.key;
         match self.verb.as_str() {

@@ -99,7 +99,7 @@ pub async fn run(args: Delete, connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// Kind, namespace and name of everything that is to go.
+/// Kind, namespace and name of everything that is to be deleted.
 async fn targets(
     args: &Delete,
     catalogue: &Catalogue,

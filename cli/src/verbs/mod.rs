@@ -1,4 +1,4 @@
-//! Verbs for people without kubectl. They work against any Kubernetes.
+//! kubectl-style verbs. They work against any Kubernetes.
 
 pub mod apply;
 mod command;
