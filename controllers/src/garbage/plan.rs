@@ -12,7 +12,7 @@ use crate::workload::{release as release_patch, uid};
 /// What stands behind a reference to an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// It lives, or goes without waiting for anybody: it keeps its dependents.
+    /// It lives, or is deleted without waiting for its dependents: it keeps them.
     Solid,
     /// It is gone, or what has its name is another object.
     Gone,

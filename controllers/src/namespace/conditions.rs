@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Namespace, NamespaceCondition};
 
 use crate::time;
 
-/// What stays although it was asked to go.
+/// What is left although it was deleted.
 #[derive(Default)]
 pub struct Left {
     /// What cannot be understood or was refused, for people.

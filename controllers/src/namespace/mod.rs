@@ -38,7 +38,7 @@ impl Controller for Namespaces {
     const WORKERS: usize = 4;
     type Observed = Observed;
 
-    /// What goes, or comes in between, is a reason to look at a namespace that is going.
+    /// An object that is removed from, or made in, a namespace that is being deleted is a reason to look at it.
     fn wakes(self: &Arc<Self>, wakes: Wakes) -> Wakes {
         let it = self.clone();
         wakes.on_each::<Namespace>().on_every_kind(move |change| {

@@ -78,7 +78,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     }])
 }
 
-/// Says in the namespace's conditions which kinds could not be asked to go.
+/// Says in the namespace's conditions which kinds could not be deleted.
 pub fn refused(observed: &Observed, refusals: &[Refusal], now: Timestamp) -> Vec<Action> {
     let (mut left, _) = left(observed, now);
     let mut told = BTreeSet::new();
@@ -95,7 +95,7 @@ pub fn refused(observed: &Observed, refusals: &[Refusal], now: Timestamp) -> Vec
     tell(&observed.namespace, &left, now).into_iter().collect()
 }
 
-/// What stays of all that was asked to go, and when to look at it again.
+/// What is left of all that was deleted, and when to look at it again.
 fn left(observed: &Observed, now: Timestamp) -> (Left, Duration) {
     let deleted = observed.namespace.metadata.deletion_timestamp.as_ref().map_or(now, |time| time.0);
     let mut left = Left::default();
