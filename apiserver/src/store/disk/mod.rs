@@ -4,6 +4,7 @@
 //! and forgets at a power cut what was not synced (`faulty`).
 
 mod barrier;
+mod errors;
 pub mod machine;
 pub mod sled_base;
 pub mod syncs;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use super::StoreError;
 use super::base::Base;
 pub use barrier::Barrier;
+pub use errors::is_full;
 pub use machine::Machine;
 
 /// A disk.
@@ -66,9 +68,4 @@ pub fn write_all(file: &mut dyn DiskFile, mut bytes: &[u8], mut at: u64) -> io::
         }
     }
     Ok(())
-}
-
-/// Whether the disk has no room, which passes when somebody makes some.
-pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
