@@ -7,7 +7,7 @@ use coracle_api::{Key, Status, patch};
 use super::create::settle_namespace;
 use super::meta::text;
 use super::operation::{Body, Context, PatchForm, Written};
-use super::update::{STALE, Update, check_name};
+use super::update::{Change, STALE, check_name};
 use super::{Failure, Registry, TRIES, decode, managed, stored};
 use crate::entry::Entry;
 
@@ -29,7 +29,7 @@ impl Registry {
             return self.patch_scale(context, key, form, &body, warnings).await;
         }
         let place = Key { kind: stored(&key.kind), ..key.clone() };
-        let change = Update {
+        let change = Change {
             context,
             key,
             sub,
@@ -61,7 +61,7 @@ impl Registry {
 
     fn patched(
         &self,
-        change: &Update<'_>,
+        change: &Change<'_>,
         old: &Entry,
         form: PatchForm,
         body: &[u8],
@@ -83,7 +83,7 @@ impl Registry {
     /// Applying to nothing makes an object.
     async fn apply_new(
         &self,
-        change: &Update<'_>,
+        change: &Change<'_>,
         force: bool,
         body: &[u8],
         warnings: &mut Vec<String>,

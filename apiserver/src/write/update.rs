@@ -18,7 +18,7 @@ pub(super) const STALE: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
 
 /// A write to one object that is there, or to one of its subresources.
-pub(super) struct Update<'a> {
+pub(super) struct Change<'a> {
     pub context: &'a Context,
     /// The object under the kind that was asked for, which may be a view.
     pub key: &'a Key,
@@ -49,7 +49,7 @@ impl Registry {
         if key.kind.namespaced {
             meta(&mut object).insert("namespace".into(), key.namespace.as_str().into());
         }
-        let change = Update { context, key, sub, tracked: false, precise: true, admitted: false };
+        let change = Change { context, key, sub, tracked: false, precise: true, admitted: false };
         let place = Key { kind: stored(&key.kind), ..key.clone() };
         let found = warnings.len();
         for _ in 0..TRIES {
@@ -74,7 +74,7 @@ impl Registry {
     /// Puts a whole new object, or a new status, in place of the old: everything behind decoding.
     pub(super) async fn replace(
         &self,
-        change: &Update<'_>,
+        change: &Change<'_>,
         old_entry: &Entry,
         mut new: Value,
         warnings: &mut Vec<String>,
@@ -114,7 +114,7 @@ impl Registry {
 
     async fn replace_prepared(
         &self,
-        change: &Update<'_>,
+        change: &Change<'_>,
         asked: &Attributes<'_>,
         old_entry: &Entry,
         mut new: Value,
@@ -180,7 +180,7 @@ impl Registry {
 type Prepare = fn(&Kind, &mut Value, &Value);
 
 /// What a write may touch, and its rules.
-fn rules(change: &Update<'_>) -> (Prepare, CheckChange) {
+fn rules(change: &Change<'_>) -> (Prepare, CheckChange) {
     let strategy = change.key.kind.strategy;
     let Some(sub) = change.sub else { return (strategy.prepare_update, strategy.validate_update) };
     let row = change.key.kind.subresources.iter().find(|row| row.name == sub);
@@ -190,7 +190,7 @@ fn rules(change: &Update<'_>) -> (Prepare, CheckChange) {
     }
 }
 
-/// Whether a write removes the last finalizer of an object that is being deleted.
+/// Whether a write takes away the last thing that held an object which is on its way out.
 fn released(key: &Key, old: &Value, new: &Value) -> bool {
     let held = |object: &Value| {
         let spec = if key.kind.deletion == Deletion::Emptied {
