@@ -1,4 +1,4 @@
-//! Why each pod is where it is: the scheduler's latest verdict on every pod, as it reported it.
+//! Why each pod is where it is: the scheduler's latest word on every pod, as it reported it.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -6,7 +6,7 @@ use coracle_api::Key;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-/// The most bytes of verdicts: a few thousand pods on a few dozen nodes. The oldest go first.
+/// The most bytes of verdicts: a few thousand pods on a few dozen nodes. The oldest words go first.
 const MOST_BYTES: usize = 8 << 20;
 
 /// The verdicts of a server. Explanations, not objects: they are not kept over a restart.
@@ -22,7 +22,7 @@ struct State {
 }
 
 impl Verdicts {
-    /// Takes a verdict of the scheduler.
+    /// Takes the scheduler's word.
     pub fn report(&self, verdicts: Vec<(Key, Value)>) {
         let mut state = self.0.lock();
         for (pod, verdict) in verdicts {
@@ -41,7 +41,7 @@ impl Verdicts {
         }
     }
 
-    /// The latest verdict on a pod.
+    /// The latest word on a pod.
     pub fn get(&self, pod: &Key) -> Option<Value> {
         let state = self.0.lock();
         serde_json::from_str(state.latest.get(pod)?).ok()

@@ -272,8 +272,8 @@ impl Inner {
         }
     }
 
-    /// Forgets one change: always of the kind that takes the most room, so that a busy kind forgets its own changes
-    /// only, and a watch of a quiet kind can resume from long ago.
+    /// Forgets one change: always of the kind that takes the most room, so that a busy kind pays for itself and a watch of a quiet
+    /// one can resume from long ago.
     fn forget(&mut self, room: fn(&Shelf) -> usize) {
         // Over a bound there is something to forget.
         let Some(largest) = self.shelves.values_mut().max_by_key(|shelf| room(shelf)) else { return };
