@@ -143,7 +143,7 @@ async fn keeps_files(runtime: &dyn Runtime, cluster: &str, on_disk: bool) {
         let secret = at_path(files.make_volume("uid", secret).await.unwrap());
         let data = volume("data", VolumeContent::Folder { in_memory: false });
         let data = at_path(files.make_volume("uid", data).await.unwrap());
-        let inside = files.sub_path(&data, "a/b").await.unwrap();
+        let inside = at_path(files.sub_path("uid", &data, "a/b", false).await.unwrap());
         let own = files.make_files("uid", vec![own.clone()]).await.unwrap();
         for path in [&root, &secret.join("key"), &inside, &own[0]] {
             assert_eq!(path.exists(), on_disk, "{path:?}");

@@ -1,6 +1,7 @@
 //! Ending a process that was started in a container, with everything that it started.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::fs;
 use std::io;
 
@@ -66,7 +67,7 @@ fn processes(container: &str) -> Vec<Process> {
 }
 
 /// Whether a process is in the control group of a container, whose name is, or ends in, the container's id.
-fn belongs(pid: i32, container: &str) -> bool {
+pub fn belongs(pid: impl Display, container: &str) -> bool {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     !container.is_empty() && groups.contains(container)
 }

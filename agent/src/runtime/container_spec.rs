@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use super::held::Held;
+
 /// Everything about a container that is to be made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ContainerSpec {
@@ -69,6 +71,8 @@ pub struct Mount {
 pub enum MountSource {
     /// A path of the machine.
     Path(PathBuf),
+    /// A file or folder of the machine that is held open: it is mounted even if another has its name by then.
+    Held(Held),
     /// Memory that several containers share; lives as long as one of them runs.
     Memory {
         /// Unique on the engine.

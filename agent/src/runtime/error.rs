@@ -25,6 +25,9 @@ pub enum Error {
     /// The engine refused, with this message.
     #[error("{0}")]
     Refused(String),
+    /// It cannot be had in a way in which nobody can tamper with it.
+    #[error("{0}")]
+    Unsafe(String),
     /// A command took longer than it may.
     #[error("the command took longer than {} s", .0.as_secs())]
     TimedOut(Duration),

@@ -19,11 +19,18 @@ pub trait PodFiles: Send + Sync + 'static {
     /// [`Error::Refused`] in upstream's words.
     async fn make_volume(&self, uid: &str, volume: VolumeSpec) -> Result<MountSource, Error>;
 
-    /// The place of a path inside a volume's folder. What is missing of it is made.
+    /// A path inside a pod's volume, for a mount. What is missing of it is made. Where containers may write to the volume
+    /// it stays the one that was checked until the answer is dropped: they could put another in its place.
     ///
     /// # Errors
-    /// It cannot be made, or leads out of the volume.
-    async fn sub_path(&self, volume: &Path, sub_path: &str) -> Result<PathBuf, Error>;
+    /// It cannot be made, or leads out of the volume. [`Error::Unsafe`]: others could put another in its place.
+    async fn sub_path(
+        &self,
+        uid: &str,
+        volume: &Path,
+        sub_path: &str,
+        is_written: bool,
+    ) -> Result<MountSource, Error>;
 
     /// Makes files that belong to a pod beside its volumes. Answers where they are, in the same order.
     ///

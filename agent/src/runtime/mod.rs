@@ -7,6 +7,7 @@ mod disk;
 pub mod docker;
 mod error;
 mod files;
+mod held;
 pub mod sim;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ pub use container_spec::{
 };
 pub use error::Error;
 pub use files::{File, Files, MachineFiles, PodFile, PodFiles, VolumeContent, VolumeSpec};
+pub use held::Held;
 
 /// A container engine. Every call answers within some minutes, if only with an error; without a limit are [`Runtime::ended`],
 /// [`Runtime::events`], logs that are followed, and what goes on in a [`Session`].

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Pod, Volume, VolumeMount};
 
 use crate::env::{Facts, Lookup};
 use crate::runtime::{Mount, MountSource, Propagation, VolumeContent, VolumeSpec};
+use crate::spec;
 pub use hosts::{hosts_file, resolv_conf};
 use payload::TokenRequest;
 
@@ -96,6 +97,15 @@ pub fn is_read_only(volume: &Volume) -> bool {
         || volume.secret.is_some()
         || volume.downward_api.is_some()
         || volume.projected.is_some()
+}
+
+/// Whether a container of a pod may write to a volume, as far as its mounts say.
+pub fn is_written(pod: &Pod, volume: &str) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let beside = spec::ephemeral(spec);
+    let all = spec::containers(spec).map(|(container, _)| container).chain(&beside);
+    let mut mounts = all.flat_map(|container| container.volume_mounts.iter().flatten());
+    mounts.any(|mount| mount.name == volume && mount.read_only != Some(true))
 }
 
 /// A pod's `emptyDir`s on disk that may not grow without limit.

@@ -100,17 +100,20 @@ impl Start {
         }
         volumes::check_sub_path(sub_path)?;
         let name = &mount.name;
-        match &mut made.source {
-            MountSource::Path(base) => {
-                *base = self.ctx.files.sub_path(base, sub_path).await.map_err(|error| {
-                    tracing::info!(volume = name, container, %error, "cannot prepare a subPath");
-                    format!("failed to prepare subPath for volumeMount {name:?} of container {container:?}")
-                })?;
+        let MountSource::Path(base) = &made.source else {
+            return Err(format!("volume {name:?} with a size limit in memory cannot have a subPath"));
+        };
+        let is_written = !prepared.read_only && volumes::is_written(&self.pod, name);
+        let source = self.ctx.files.sub_path(self.uid(), base, sub_path, is_written).await;
+        made.source = source.map_err(|error| {
+            tracing::info!(volume = name, container, %error, "cannot prepare a subPath");
+            let failed =
+                format!("failed to prepare subPath for volumeMount {name:?} of container {container:?}");
+            match error {
+                Error::Unsafe(why) => format!("{failed}: {why}"),
+                _ => failed,
             }
-            MountSource::Memory { .. } => {
-                return Err(format!("volume {name:?} with a size limit in memory cannot have a subPath"));
-            }
-        }
+        })?;
         Ok(made)
     }
 

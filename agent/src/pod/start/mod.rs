@@ -190,6 +190,8 @@ impl Start {
             self.failure("CreateContainerConfigError", message)
         })?;
         let id = self.create_and_start(&container, &described).await?;
+        // What was held open for its mounts is let go: the hook may take long.
+        drop(described);
         self.post_start(&pod_spec, &container, &id, sandbox).await;
         Ok(id)
     }

@@ -14,6 +14,9 @@ const SHARED: &str = "/dev/shm";
 /// whoever removes the one finds the other.
 const LINK: &str = "memory";
 
+/// The folder of a pod with links to what is held open of its volumes.
+const HELD: &str = "held";
+
 /// The folders of a node.
 #[derive(Clone, Debug)]
 pub struct Folders {
@@ -74,6 +77,20 @@ impl Folders {
         let all = names(&self.disk).chain(names(&self.memory));
         let pods: BTreeSet<String> = all.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         pods.into_iter().collect()
+    }
+
+    /// Where links to what is held open of a pod's volumes lie: beside each kind of them.
+    pub fn held(&self, uid: &str) -> Vec<PathBuf> {
+        self.of_pod(uid).iter().map(|pod| pod.join(HELD)).collect()
+    }
+
+    /// Removes what an agent that was killed has held open.
+    pub fn forget_held(&self) {
+        for place in self.pods().iter().flat_map(|uid| self.held(uid)) {
+            if let Err(error) = remove(&place) {
+                tracing::warn!(folder = %place.display(), %error, "cannot remove");
+            }
+        }
     }
 
     /// All folders of a pod.

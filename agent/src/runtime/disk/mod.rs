@@ -6,6 +6,7 @@
 mod atomic;
 mod folders;
 mod host_path;
+mod sub_path;
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -14,8 +15,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::OnceCell;
 
 use super::{Error, MachineFiles, MountSource, PodFile, PodFiles, Runtime, VolumeContent, VolumeSpec};
+use crate::helper::kill::belongs;
 use crate::helper::{Job, measure};
 use crate::labels::Owner;
 use folders::{Folders, in_go_words, make_folder};
@@ -27,6 +30,8 @@ pub struct DiskFiles {
     owner: Owner,
     /// Has done what this process may not do.
     runtime: Arc<dyn Runtime>,
+    /// Set once the engine is known to give processes the numbers that they have here.
+    numbers: OnceCell<()>,
 }
 
 impl DiskFiles {
@@ -37,10 +42,28 @@ impl DiskFiles {
     pub async fn open(root: &Path, owner: &Owner, runtime: Arc<dyn Runtime>) -> Result<DiskFiles, Error> {
         let name = format!("{}.{}", owner.cluster, owner.node.as_deref().unwrap_or_default());
         let (root, at) = (root.to_path_buf(), root.to_path_buf());
-        let folders = on_a_thread(move || Folders::open(&at, &name)).await;
+        let folders = on_a_thread(move || {
+            let folders = Folders::open(&at, &name)?;
+            folders.forget_held();
+            Ok(folders)
+        });
+        let folders = folders.await;
         let folders =
             folders.map_err(|error| Error::Refused(format!("cannot use {}: {error}", root.display())))?;
-        Ok(DiskFiles { root, folders, owner: owner.clone(), runtime })
+        Ok(DiskFiles { root, folders, owner: owner.clone(), runtime, numbers: OnceCell::new() })
+    }
+
+    /// Checks that the engine finds what this process holds open: a link to that names the process by its number, which
+    /// would be another's where the two are in different namespaces of processes. A container that runs shows it.
+    async fn compare_numbers(&self) -> Result<(), Error> {
+        let containers = self.runtime.containers(&self.owner).await?;
+        let running: Vec<(i64, String)> = containers.into_iter().map(|one| (one.pid, one.id)).collect();
+        let same = on_a_thread(move || Ok(running.iter().any(|(pid, id)| belongs(*pid, id)))).await;
+        if same.is_ok_and(|same| same) {
+            return Ok(());
+        }
+        let why = "containers may exchange it, and the engine cannot be given an open folder: its processes are not seen here";
+        Err(Error::Unsafe(why.into()))
     }
 }
 
@@ -108,28 +131,6 @@ fn make_volume(folders: &Folders, uid: &str, volume: &VolumeSpec) -> Result<Path
     }
 }
 
-/// The place of a path inside a volume. What is missing of it is made with the rights of the volume's root.
-fn sub_folder(base: &Path, sub_path: &str) -> io::Result<PathBuf> {
-    let root = fs::canonicalize(base)?;
-    let mode = fs::metadata(&root)?.permissions().mode() & 0o777;
-    let mut path = base.to_path_buf();
-    for part in sub_path.split('/').filter(|part| !part.is_empty() && *part != ".") {
-        path.push(part);
-        if fs::metadata(&path).is_err() {
-            fs::create_dir(&path)?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
-        }
-        // A link inside the volume that leads out of it would show the machine's files.
-        if !fs::canonicalize(&path)?.starts_with(&root) {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "the subPath leads out of the volume",
-            ));
-        }
-    }
-    Ok(path)
-}
-
 fn make_file(folder: &Path, file: &PodFile) -> io::Result<PathBuf> {
     let path = folder.join(&file.path);
     if file.replace || !path.exists() {
@@ -160,10 +161,28 @@ impl PodFiles for DiskFiles {
         made.map(MountSource::Path).map_err(Error::Refused)
     }
 
-    async fn sub_path(&self, volume: &Path, sub_path: &str) -> Result<PathBuf, Error> {
-        let (volume, sub_path) = (volume.to_path_buf(), sub_path.to_owned());
-        let made = on_a_thread(move || sub_folder(&volume, &sub_path)).await;
-        made.map_err(|error| Error::Refused(error.to_string()))
+    async fn sub_path(
+        &self,
+        uid: &str,
+        volume: &Path,
+        sub_path: &str,
+        is_written: bool,
+    ) -> Result<MountSource, Error> {
+        let (at, inside) = (volume.to_path_buf(), sub_path.to_owned());
+        let opened = on_a_thread(move || sub_path::open(&at, &inside)).await;
+        let opened = opened.map_err(|error| Error::Refused(error.to_string()))?;
+        if !is_written {
+            return Ok(MountSource::Path(volume.join(sub_path)));
+        }
+        let places = self.folders.held(uid);
+        let held = on_a_thread(move || sub_path::hold(opened, &places)).await;
+        let held = held.map_err(|error| {
+            Error::Unsafe(format!("containers may exchange it, and it cannot be held: {error}"))
+        })?;
+        if held.is_folder() {
+            self.numbers.get_or_try_init(|| self.compare_numbers()).await?;
+        }
+        Ok(MountSource::Held(held))
     }
 
     async fn make_files(&self, uid: &str, files: Vec<PodFile>) -> Result<Vec<PathBuf>, Error> {

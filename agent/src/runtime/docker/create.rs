@@ -1,12 +1,13 @@
 //! The engine's request for a container that is to be made.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use bollard::Docker;
 use bollard::models::{
     ContainerCreateBody, ContainerUpdateBody, EndpointIpamConfig, EndpointSettings, HostConfig,
     HostConfigLogConfig, Mount as EngineMount, MountBindOptions, MountBindOptionsPropagationEnum, MountType,
-    MountVolumeOptions, NetworkingConfig, PortBinding, VolumeCreateRequest,
+    MountVolumeOptions, MountVolumeOptionsDriverConfig, NetworkingConfig, PortBinding, VolumeCreateRequest,
 };
 
 use super::answer::error_of;
@@ -110,7 +111,7 @@ fn host(spec: &ContainerSpec, oom_protection: bool) -> HostConfig {
         // The same figure for memory and swap together: no swap beyond the limit.
         memory_swap: positive(limits.memory),
         oom_score_adj: Some(if oom_protection { limits.oom_score_adj } else { limits.oom_score_adj.max(0) }),
-        mounts: Some(spec.mounts.iter().map(mount).collect()),
+        mounts: Some(spec.mounts.iter().map(|one| mount(one, &spec.labels)).collect()),
         ipc_mode: Some(share(&spec.ipc, "private", "shareable")),
         pid_mode: Some(share(&spec.pid, "", "")),
         privileged: Some(security.privileged),
@@ -180,23 +181,31 @@ fn log_config() -> HostConfigLogConfig {
     }
 }
 
-fn mount(mount: &Mount) -> EngineMount {
+/// A mount of a container with these labels.
+fn mount(mount: &Mount, labels: &BTreeMap<String, String>) -> EngineMount {
     let mut made = EngineMount {
         target: Some(mount.target.clone()),
         read_only: Some(mount.read_only),
         ..Default::default()
     };
     match &mount.source {
-        MountSource::Path(path) => {
-            made.typ = Some(MountType::BIND);
-            made.source = Some(path.to_string_lossy().into_owned());
-            let propagation = match mount.propagation {
-                Propagation::Private => MountBindOptionsPropagationEnum::RPRIVATE,
-                Propagation::HostToContainer => MountBindOptionsPropagationEnum::RSLAVE,
-                Propagation::Bidirectional => MountBindOptionsPropagationEnum::RSHARED,
-            };
-            made.bind_options =
-                Some(MountBindOptions { propagation: Some(propagation), ..Default::default() });
+        MountSource::Path(path) => bind(&mut made, path, mount.propagation),
+        // A second name of the file, which nobody else can give to another.
+        MountSource::Held(held) if !held.is_folder() => bind(&mut made, held.link(), mount.propagation),
+        MountSource::Held(held) => {
+            let options = [("type", "none"), ("o", "bind"), ("device", &held.link().to_string_lossy())];
+            let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            made.typ = Some(MountType::VOLUME);
+            // Without a name of its own the volume goes with its container.
+            made.volume_options = Some(MountVolumeOptions {
+                no_copy: Some(true),
+                labels: Some(labels.clone().into_iter().collect()),
+                driver_config: Some(MountVolumeOptionsDriverConfig {
+                    name: Some("local".into()),
+                    options: Some(HashMap::from(options)),
+                }),
+                ..Default::default()
+            });
         }
         MountSource::Memory { volume, .. } => {
             made.typ = Some(MountType::VOLUME);
@@ -206,4 +215,15 @@ fn mount(mount: &Mount) -> EngineMount {
         }
     }
     made
+}
+
+fn bind(mount: &mut EngineMount, path: &Path, propagation: Propagation) {
+    mount.typ = Some(MountType::BIND);
+    mount.source = Some(path.to_string_lossy().into_owned());
+    let propagation = match propagation {
+        Propagation::Private => MountBindOptionsPropagationEnum::RPRIVATE,
+        Propagation::HostToContainer => MountBindOptionsPropagationEnum::RSLAVE,
+        Propagation::Bidirectional => MountBindOptionsPropagationEnum::RSHARED,
+    };
+    mount.bind_options = Some(MountBindOptions { propagation: Some(propagation), ..Default::default() });
 }

@@ -37,8 +37,8 @@ impl PodFiles for SimFiles {
         }))
     }
 
-    async fn sub_path(&self, volume: &Path, sub_path: &str) -> Result<PathBuf, Error> {
-        Ok(volume.join(sub_path))
+    async fn sub_path(&self, _: &str, volume: &Path, sub_path: &str, _: bool) -> Result<MountSource, Error> {
+        Ok(MountSource::Path(volume.join(sub_path)))
     }
 
     async fn make_files(&self, uid: &str, files: Vec<PodFile>) -> Result<Vec<PathBuf>, Error> {
