@@ -26,6 +26,9 @@ enum Step<'a> {
 }
 
 impl<'a> Path<'a> {
+    /// The object itself: nothing is printed of it.
+    pub const WHOLE: Path<'static> = Path::root("");
+
     /// The first step of a path, such as `spec`.
     pub const fn root(name: &'a str) -> Path<'a> {
         Path { parent: None, step: Step::Field(name) }
@@ -49,6 +52,11 @@ impl<'a> Path<'a> {
         }
     }
 
+    /// Whether this is the object itself.
+    fn is_whole(&self) -> bool {
+        self.parent.is_none() && matches!(self.step, Step::Field(""))
+    }
+
     /// The entry `key` of the map that this path names; printed in brackets, as upstream does.
     pub const fn key(&'a self, key: &'a str) -> Path<'a> {
         Path { parent: Some(self), step: Step::Key(key) }
@@ -61,7 +69,7 @@ impl fmt::Display for Path<'_> {
             parent.fmt(f)?;
         }
         match self.step {
-            Step::Field(name) if self.parent.is_some() => write!(f, ".{name}"),
+            Step::Field(name) if self.parent.is_some_and(|parent| !parent.is_whole()) => write!(f, ".{name}"),
             Step::Field(name) => f.write_str(name),
             Step::Index(index) => write!(f, "[{index}]"),
             Step::Key(key) => write!(f, "[{key}]"),

@@ -159,15 +159,15 @@ static STRATEGY: Strategy = Strategy {
     },
     validate: |kind, object, errors| {
         kind.check_metadata(object, errors);
-        structural::validate(object, kind.schema(), errors);
+        structural::validate(object, None, kind.schema(), errors);
     },
     validate_update: |kind, new, old, errors| {
         kind.check_metadata_update(new, old, errors);
-        structural::validate(new, kind.schema(), errors);
+        structural::validate(new, Some(old), kind.schema(), errors);
     },
     validate_status_update: |kind, new, old, errors| {
         kind.check_metadata_update(new, old, errors);
-        structural::validate(new, kind.schema(), errors);
+        structural::validate_status(new, old, kind.schema(), errors);
     },
     unconditional_update: false,
     ..PLAIN

@@ -17,6 +17,9 @@ const ANNOTATIONS_MAX: usize = 256 * 1024;
 const MANAGER_MAX: usize = 128;
 const SUBRESOURCE_MAX: usize = 256;
 
+/// Of how many controllers too many is told: each time all references are printed.
+const MOST_CONTROLLERS: usize = 10;
+
 /// Finalizers that need no domain.
 const STANDARD_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
 
@@ -127,6 +130,7 @@ pub fn annotations(annotations: &Field, errors: &mut Errors) {
 /// Complete references, no events, and at most one controller.
 pub fn owner_references(references: &Field, errors: &mut Errors) {
     let mut controller: Option<String> = None;
+    let mut too_many = 0;
     for reference in references.items() {
         // Upstream's paths leave out the index here.
         let reference = Field::new(references, reference.value);
@@ -151,10 +155,11 @@ pub fn owner_references(references: &Field, errors: &mut Errors) {
         }
         if reference.is_true("controller") {
             let this = format!("{kind}/{name}");
-            if errors.is_full() {
-                return;
-            }
             if let Some(other) = &controller {
+                too_many += 1;
+                if too_many > MOST_CONTROLLERS || errors.is_full() {
+                    continue;
+                }
                 let all = references.items().map(|r| in_order(r.value)).collect::<Vec<_>>();
                 let detail = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in references for {other} and {this}"

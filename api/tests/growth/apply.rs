@@ -59,24 +59,24 @@ fn applying() {
     };
     let first = |config: &Value| applied("m", None, config, false);
     let named = |n: usize, key: &str| list(n, |i| json!({"name": format!("{key}{i}"), "image": "i"}));
-    case("a new map", 500, &|n| (None, map(n, "k")));
-    case("a new list", 200, &|n| (None, pod(json!({"containers": named(n, "c")}))));
-    case("the same again", 300, &|n| (first(&map(n, "k")), map(n, "k")));
-    case("other keys", 300, &|n| (first(&map(n, "k")), map(n, "l")));
-    case("other items", 100, &|n| {
+    case("a new map", 128, &|n| (None, map(n, "k")));
+    case("a new list", 64, &|n| (None, pod(json!({"containers": named(n, "c")}))));
+    case("the same again", 64, &|n| (first(&map(n, "k")), map(n, "k")));
+    case("other keys", 64, &|n| (first(&map(n, "k")), map(n, "l")));
+    case("other items", 32, &|n| {
         (first(&pod(json!({"containers": named(n, "c")}))), pod(json!({"containers": named(n, "d")})))
     });
-    case("items backwards", 100, &|n| {
+    case("items backwards", 32, &|n| {
         let backwards = list(n, |i| json!({"name": format!("c{}", n - i), "image": "j"}));
         (first(&pod(json!({"containers": named(n, "c")}))), pod(json!({ "containers": backwards })))
     });
-    case("equal items", 200, &|n| (None, pod(json!({"containers": list(n, |_| json!({"name": "c"}))}))));
-    case("a list that is a set", 300, &|n| {
+    case("equal items", 64, &|n| (None, pod(json!({"containers": list(n, |_| json!({"name": "c"}))}))));
+    case("a list that is a set", 64, &|n| {
         let mut object = map(0, "k");
         object["metadata"]["finalizers"] = list(n, |i| json!(format!("e/{i}")));
         (applied("other", None, &object, false), object)
     });
-    case("conflicts", 200, &|n| {
+    case("conflicts", 64, &|n| {
         let mut other = map(n, "k");
         other["data"].as_object_mut().unwrap().values_mut().for_each(|value| *value = json!("w"));
         (
@@ -87,21 +87,21 @@ fn applying() {
             other,
         )
     });
-    case("conflicts below a long name", 100, &|n| {
+    case("conflicts below a long name", 32, &|n| {
         let config = |image: &str| {
             let env = list(n, |i| json!({"name": format!("E{i}"), "value": image}));
             pod(json!({"containers": [{"name": "c".repeat(10 * n), "env": env}]}))
         };
         (applied("other", None, &config("i"), false), config("j"))
     });
-    case("faults", 500, &|n| (None, pod(json!({"containers": list(n, |i| json!({"name": i, "x": i}))}))));
-    case("faults below a long name", 200, &|n| {
+    case("faults", 128, &|n| (None, pod(json!({"containers": list(n, |i| json!({"name": i, "x": i}))}))));
+    case("faults below a long name", 64, &|n| {
         let env = list(n, |i| json!({"name": i, "x": i}));
         (None, pod(json!({"containers": [{"name": "c".repeat(10 * n), "env": env}]})))
     });
-    case("many appliers", 200, &|n| (Some(managed(n, "Apply")), map(n, "k")));
-    case("many updaters", 200, &|n| (Some(managed(n, "Update")), map(n, "k")));
-    case("kubectl's own record", 300, &|n| {
+    case("many appliers", 64, &|n| (Some(managed(n, "Apply")), map(n, "k")));
+    case("many updaters", 64, &|n| (Some(managed(n, "Update")), map(n, "k")));
+    case("kubectl's own record", 64, &|n| {
         let mut live = map(n, "k");
         live["metadata"]["annotations"] =
             json!({"kubectl.kubernetes.io/last-applied-configuration": map(n, "k").to_string()});
@@ -121,21 +121,21 @@ fn updates() {
             again
         });
     };
-    case("keys", 500, &|n| (map(n, "k"), map(n, "l")));
-    case("one key of many managers", 200, &|n| {
+    case("keys", 128, &|n| (map(n, "k"), map(n, "l")));
+    case("one key of many managers", 64, &|n| {
         let (old, mut new) = (managed(n, "Update"), managed(n, "Update"));
         new["data"]["k0"] = json!("w");
         (old, new)
     });
-    case("all keys of many managers", 200, &|n| (managed(n, "Update"), managed(2 * n, "Apply")));
-    case("entries of one manager", 300, &|n| {
+    case("all keys of many managers", 64, &|n| (managed(n, "Update"), managed(2 * n, "Apply")));
+    case("entries of one manager", 64, &|n| {
         let mut new = managed(n, "Update");
         for entry in new["metadata"]["managedFields"].as_array_mut().unwrap() {
             entry["manager"] = json!("m");
         }
         (map(n, "k"), new)
     });
-    case("managers of many versions", 200, &|n| {
+    case("managers of many versions", 64, &|n| {
         let mut new = managed(n, "Update");
         for (i, entry) in new["metadata"]["managedFields"].as_array_mut().unwrap().iter_mut().enumerate() {
             entry["apiVersion"] = json!(format!("v{i}"));

@@ -44,34 +44,34 @@ fn json() {
     let mut pod = |name: &str, size: usize, text: &dyn Fn(usize) -> String| {
         read(&mut growth, name, &POD, Format::Json, size, |n| format!("{{\"spec\":{{{}}}}}", text(n)));
     };
-    pod("containers", 500, &|n| {
+    pod("containers", 128, &|n| {
         format!("\"containers\":[{}]", list(n, |i| format!("{{\"name\":\"c{i}\"}}")))
     });
-    pod("empty containers", 1000, &|n| format!("\"containers\":[{}]", list(n, |_| "{}".into())));
-    pod("null containers", 1000, &|n| format!("\"containers\":[{}]", list(n, |_| "null".into())));
-    pod("containers of a wrong type", 1000, &|n| format!("\"containers\":[{}]", list(n, |_| "5".into())));
-    pod("unknown fields", 2000, &|n| list(n, |i| format!("\"x{i}\":{i}")));
-    pod("one unknown field", 2000, &|n| list(n, |i| format!("\"x\":{i}")));
-    pod("unknown fields of items", 500, &|n| {
+    pod("empty containers", 256, &|n| format!("\"containers\":[{}]", list(n, |_| "{}".into())));
+    pod("null containers", 256, &|n| format!("\"containers\":[{}]", list(n, |_| "null".into())));
+    pod("containers of a wrong type", 256, &|n| format!("\"containers\":[{}]", list(n, |_| "5".into())));
+    pod("unknown fields", 512, &|n| list(n, |i| format!("\"x{i}\":{i}")));
+    pod("one unknown field", 512, &|n| list(n, |i| format!("\"x\":{i}")));
+    pod("unknown fields of items", 128, &|n| {
         format!("\"containers\":[{}]", list(n, |_| "{\"x\":1,\"x\":2}".into()))
     });
-    pod("one field again and again", 2000, &|n| list(n, |i| format!("\"nodeName\":\"n{i}\"")));
-    pod("one list again and again", 2000, &|n| list(n, |_| "\"containers\":[{}]".into()));
-    pod("one map again and again", 1000, &|n| list(n, |i| format!("\"nodeSelector\":{{\"k{i}\":\"v\"}}")));
-    pod("numbers", 2000, &|n| {
+    pod("one field again and again", 512, &|n| list(n, |i| format!("\"nodeName\":\"n{i}\"")));
+    pod("one list again and again", 512, &|n| list(n, |_| "\"containers\":[{}]".into()));
+    pod("one map again and again", 256, &|n| list(n, |i| format!("\"nodeSelector\":{{\"k{i}\":\"v\"}}")));
+    pod("numbers", 512, &|n| {
         format!("\"securityContext\":{{\"supplementalGroups\":[{}]}}", list(n, |i| i.to_string()))
     });
-    pod("quantities", 2000, &|n| format!("\"overhead\":{{{}}}", list(n, |i| format!("\"r{i}\":\"{i}m\""))));
+    pod("quantities", 512, &|n| format!("\"overhead\":{{{}}}", list(n, |i| format!("\"r{i}\":\"{i}m\""))));
     let mut map = |name: &str, size: usize, text: &dyn Fn(usize) -> String| {
         read(&mut growth, name, &CONFIG_MAP, Format::Json, size, |n| format!("{{\"data\":{{{}}}}}", text(n)));
     };
-    map("keys", 2000, &|n| list(n, |i| format!("\"k{i}\":\"v\"")));
-    map("one key", 2000, &|n| list(n, |_| "\"k\":\"v\"".into()));
-    map("a long text", 10_000, &|n| format!("\"k\":\"{}\"", "é\\n".repeat(n)));
-    map("a long key", 10_000, &|n| format!("\"{}\":5", "k".repeat(n)));
-    map("bytes", 10_000, &|n| format!("}},\"binaryData\":{{\"k\":\"{}\"", "YWJj".repeat(n)));
-    read(&mut growth, "no JSON", &CONFIG_MAP, Format::Json, 10_000, |n| "[".repeat(n));
-    read(&mut growth, "anything", &DEPLOYMENT, Format::Json, 1000, |n| {
+    map("keys", 512, &|n| list(n, |i| format!("\"k{i}\":\"v\"")));
+    map("one key", 512, &|n| list(n, |_| "\"k\":\"v\"".into()));
+    map("a long text", 512, &|n| format!("\"k\":\"{}\"", "é\\n".repeat(n)));
+    map("a long key", 512, &|n| format!("\"{}\":5", "k".repeat(n)));
+    map("bytes", 512, &|n| format!("}},\"binaryData\":{{\"k\":\"{}\"", "YWJj".repeat(n)));
+    read(&mut growth, "no JSON", &CONFIG_MAP, Format::Json, 512, |n| "[".repeat(n));
+    read(&mut growth, "anything", &DEPLOYMENT, Format::Json, 256, |n| {
         let fields = list(n, |i| format!("\"f:{i}\":{{\".\":{{}}}}"));
         format!("{{\"metadata\":{{\"managedFields\":[{{\"fieldsV1\":{{{fields}}}}}]}}}}")
     });
@@ -86,16 +86,16 @@ fn yaml_bodies() {
             format!("apiVersion: v1\nkind: ConfigMap\n{}", text(n))
         });
     };
-    map("keys", 1000, &|n| format!("data:\n{}", many(n, |i| format!("  k{i}: v\n"))));
-    map("keys in a line", 1000, &|n| format!("data: {{{}}}\n", list(n, |i| format!(" k{i}: v"))));
-    map("one key", 1000, &|n| format!("data:\n{}", many(n, |_| "  k: v\n".into())));
-    map("numbers", 1000, &|n| format!("data: [{}]\n", list(n, |i| format!(" {i}"))));
-    map("anchors", 1000, &|n| format!("data:\n{}", many(n, |i| format!("  k{i}: &a{i} v\n"))));
-    map("nested anchors", 500, &|n| {
+    map("keys", 256, &|n| format!("data:\n{}", many(n, |i| format!("  k{i}: v\n"))));
+    map("keys in a line", 256, &|n| format!("data: {{{}}}\n", list(n, |i| format!(" k{i}: v"))));
+    map("one key", 256, &|n| format!("data:\n{}", many(n, |_| "  k: v\n".into())));
+    map("numbers", 256, &|n| format!("data: [{}]\n", list(n, |i| format!(" {i}"))));
+    map("anchors", 256, &|n| format!("data:\n{}", many(n, |i| format!("  k{i}: &a{i} v\n"))));
+    map("nested anchors", 128, &|n| {
         format!("data:\n{}", many(n, |i| format!("  k{i}: &a{i} [ &b{i} [ &c{i} {{ k: &d{i} v }} ] ]\n")))
     });
-    map("wide anchors", 1000, &|n| format!("data: &a [&b [&c [&d [{}]]]]\n", list(n, |i| format!(" {i}"))));
-    map("aliases", 1000, &|n| format!("x: &a v\ndata:\n{}", many(n, |i| format!("  k{i}: *a\n"))));
+    map("wide anchors", 256, &|n| format!("data: &a [&b [&c [&d [{}]]]]\n", list(n, |i| format!(" {i}"))));
+    map("aliases", 256, &|n| format!("x: &a v\ndata:\n{}", many(n, |i| format!("  k{i}: *a\n"))));
     map("aliases of lists", 100, &|n| {
         format!("x: &a [{}]\ndata: [{}]\n", list(10, |i| format!(" {i}")), list(n, |_| " *a".into()))
     });
@@ -110,26 +110,26 @@ fn yaml_bodies() {
     map("merges of merges", 200, &|n| {
         format!("x0: &a0 {{k: v}}\n{}", many(n, |i| format!("x{}: &a{} {{<<: *a{i}}}\n", i + 1, i + 1)))
     });
-    map("comments", 2000, &|n| many(n, |i| format!("# {i}\n")));
-    map("comments behind", 1000, &|n| format!("data:\n{}", many(n, |i| format!("  k{i}: v # {i}\n"))));
-    map("a plain text", 1000, &|n| format!("data:\n  k: {}\n", many(n, |i| format!("word {i}\n    "))));
-    map("a quoted text", 1000, &|n| {
+    map("comments", 512, &|n| many(n, |i| format!("# {i}\n")));
+    map("comments behind", 256, &|n| format!("data:\n{}", many(n, |i| format!("  k{i}: v # {i}\n"))));
+    map("a plain text", 256, &|n| format!("data:\n  k: {}\n", many(n, |i| format!("word {i}\n    "))));
+    map("a quoted text", 256, &|n| {
         format!("data:\n  k: \"{}\"\n", many(n, |i| format!("word \\n {i}\n    ")))
     });
-    map("a block", 1000, &|n| format!("data:\n  k: |\n{}", many(n, |i| format!("    line {i}\n"))));
-    map("a folded block", 1000, &|n| format!("data:\n  k: >\n{}", many(n, |i| format!("    line {i}\n"))));
-    map("empty lines", 5000, &|n| "\n".repeat(n));
-    map("blanks", 5000, &|n| format!("data: {}\n", " ".repeat(n)));
-    map("tags", 1000, &|n| format!("data: [{}]\n", list(n, |i| format!(" !!str {i}"))));
-    map("a tab", 1000, &|n| format!("data:\n{}\tk: v\n", many(n, |i| format!("  k{i}: v\n"))));
-    map("open brackets", 2000, &|n| format!("data: {}", "[".repeat(n)));
-    map("open braces", 2000, &|n| format!("data: {}", "{".repeat(n)));
-    map("dashes", 2000, &|n| format!("data:\n{}", "- ".repeat(n)));
-    map("question marks", 2000, &|n| format!("data:\n{}", "? ".repeat(n)));
-    map("directives", 1000, &|n| many(n, |i| format!("%TAG !a{i}! tag:x,{i}:\n")));
+    map("a block", 256, &|n| format!("data:\n  k: |\n{}", many(n, |i| format!("    line {i}\n"))));
+    map("a folded block", 256, &|n| format!("data:\n  k: >\n{}", many(n, |i| format!("    line {i}\n"))));
+    map("empty lines", 1024, &|n| "\n".repeat(n));
+    map("blanks", 1024, &|n| format!("data: {}\n", " ".repeat(n)));
+    map("tags", 256, &|n| format!("data: [{}]\n", list(n, |i| format!(" !!str {i}"))));
+    map("a tab", 256, &|n| format!("data:\n{}\tk: v\n", many(n, |i| format!("  k{i}: v\n"))));
+    map("open brackets", 512, &|n| format!("data: {}", "[".repeat(n)));
+    map("open braces", 512, &|n| format!("data: {}", "{".repeat(n)));
+    map("dashes", 512, &|n| format!("data:\n{}", "- ".repeat(n)));
+    map("question marks", 512, &|n| format!("data:\n{}", "? ".repeat(n)));
+    map("directives", 256, &|n| many(n, |i| format!("%TAG !a{i}! tag:x,{i}:\n")));
     growth.of(
         "documents",
-        500,
+        128,
         |n| many(n, |i| format!("---\na: &x {i}\nb: *x\n")),
         |text: &String| yaml::documents(text, coracle_api::document::Limits::of_file(text)).count(),
     );
@@ -161,20 +161,20 @@ fn protobuf() {
         growth.of(&format!("protobuf {name}"), size, body, work);
     };
     let many = |n: usize, one: &dyn Fn(usize) -> Vec<u8>| (0..n).flat_map(one).collect::<Vec<u8>>();
-    pod("containers", 500, &|n| piece(2, &many(n, &|i| piece(2, &piece(1, format!("c{i}").as_bytes())))));
-    pod("empty containers", 1000, &|n| piece(2, &many(n, &|_| piece(2, b""))));
-    pod("labels", 1000, &|n| {
+    pod("containers", 128, &|n| piece(2, &many(n, &|i| piece(2, &piece(1, format!("c{i}").as_bytes())))));
+    pod("empty containers", 256, &|n| piece(2, &many(n, &|_| piece(2, b""))));
+    pod("labels", 256, &|n| {
         let label = |i: usize| piece(11, &[piece(1, format!("k{i}").as_bytes()), piece(2, b"v")].concat());
         piece(1, &many(n, &label))
     });
-    pod("one label", 1000, &|n| {
+    pod("one label", 256, &|n| {
         piece(1, &many(n, &|_| piece(11, &[piece(1, b"k"), piece(2, b"v")].concat())))
     });
-    pod("one name", 2000, &|n| piece(1, &many(n, &|i| piece(1, format!("n{i}").as_bytes()))));
-    pod("one spec", 1000, &|n| many(n, &|_| piece(2, &piece(2, b""))));
-    pod("unknown fields", 2000, &|n| many(n, &|_| piece(15, b"x")));
-    pod("empty volumes", 1000, &|n| piece(2, &many(n, &|_| piece(1, &piece(2, b"")))));
-    pod("a long name", 10_000, &|n| piece(1, &piece(1, &b"n".repeat(n))));
+    pod("one name", 512, &|n| piece(1, &many(n, &|i| piece(1, format!("n{i}").as_bytes()))));
+    pod("one spec", 256, &|n| many(n, &|_| piece(2, &piece(2, b""))));
+    pod("unknown fields", 512, &|n| many(n, &|_| piece(15, b"x")));
+    pod("empty volumes", 256, &|n| piece(2, &many(n, &|_| piece(1, &piece(2, b"")))));
+    pod("a long name", 512, &|n| piece(1, &piece(1, &b"n".repeat(n))));
     growth.finish(9);
 }
 
@@ -183,52 +183,47 @@ fn other_texts() {
     let mut growth = Growth::default();
     growth.of(
         "label selector",
-        500,
+        128,
         |n| list(n, |i| format!("k{i} in (a{i},b)")),
         |t: &String| Selector::parse(t),
     );
     growth.of(
         "values",
-        1000,
+        256,
         |n| format!("k in ({})", list(n, |i| i.to_string())),
         |t: &String| Selector::parse(t),
     );
-    growth.of("signs", 5000, |n| "=".repeat(n), |t: &String| Selector::parse(t));
+    growth.of("signs", 1024, |n| "=".repeat(n), |t: &String| Selector::parse(t));
     growth.of(
         "field selector",
-        1000,
+        256,
         |n| list(n, |i| format!("spec.nodeName=a{i}")),
         |t: &String| {
             FieldSelector::parse(t).and_then(|s| s.for_kind(&POD)).map(|s| s.matches(&POD, &json!({})))
         },
     );
-    growth.of(
-        "quantity",
-        10_000,
-        |n| "1".repeat(n),
-        |t: &String| t.parse::<Quantity>().map(|q| q.to_string()),
-    );
+    growth.of("quantity", 1024, |n| "1".repeat(n), |t: &String| t.parse::<Quantity>().map(|q| q.to_string()));
     growth.of(
         "fraction",
-        10_000,
+        1024,
         |n| format!("0.{}1", "0".repeat(n)),
         |t: &String| t.parse::<Quantity>().map(|q| q.to_string()),
     );
     growth.of(
         "changed lines",
-        1000,
+        512,
         |n| (many(n, |i| format!("a{i}\n")), many(n, |i| format!("b{i}\n"))),
         |(a, b): &(String, String)| diff::unified(a, b),
     );
     growth.of(
         "few changed lines",
-        1000,
+        512,
         |n| (many(n, |i| format!("a{i}\n")), many(n, |i| format!("a{}\n", i + 1))),
         |(a, b): &(String, String)| diff::unified(a, b),
     );
     growth.of(
         "hunks",
-        1000,
+        512,
         |n| {
             (
                 many(n, |i| format!("a{i}\n")),
@@ -241,19 +236,19 @@ fn other_texts() {
     growth.of("writing nested lists", 10, deep, |value: &Value| yaml::write(value));
     growth.of(
         "writing keys",
-        1000,
+        256,
         |n| (0..n).map(|i| (format!("k{i}"), json!("v"))).collect::<Value>(),
         |value: &Value| yaml::write(value),
     );
     growth.of(
         "writing a text",
-        5000,
+        1024,
         |n| json!({"k": "word ".repeat(n)}),
         |value: &Value| yaml::write(value),
     );
     growth.of(
         "writing lines",
-        5000,
+        1024,
         |n| json!({"k": "word\n".repeat(n)}),
         |value: &Value| yaml::write(value),
     );

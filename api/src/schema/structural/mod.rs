@@ -5,7 +5,9 @@
 //!
 //! Source: `k8s.io/apiextensions-apiserver/pkg/apiserver/schema` (structural schemas, pruning, defaulting).
 
+mod demand;
 mod fill;
+mod formats;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -15,9 +17,11 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
+pub use demand::Demand;
 pub use fill::fill_in;
+pub use formats::Format;
 pub use rules::Rules;
-pub use validate::validate;
+pub use validate::{validate, validate_status};
 
 use super::{Link, ListKind, PatchStrategy, Schema, Shape, Struct, StructField, Text, Zero};
 
@@ -35,6 +39,10 @@ pub fn read(name: &str, schema: &Value) -> Result<Arc<Schema>, String> {
     let mut read = node(schema, "openAPIV3Schema", DEPTH, Place::Root)?;
     if !matches!(read.shape, Shape::Struct(_)) {
         return Err("openAPIV3Schema.type: must be object".into());
+    }
+    if let (Some(metadata), Some(rules)) = (schema.pointer("/properties/metadata"), &mut read.rules) {
+        let demand = Demand::read(metadata, "openAPIV3Schema.properties[metadata]", DEPTH)?;
+        rules.metadata = Some(Box::new(demand));
     }
     read.name = name.to_owned().into();
     Ok(Arc::new(read))
@@ -54,12 +62,17 @@ fn node(json: &Value, path: &str, depth: usize, place: Place) -> Result<Schema, 
     if !json.is_object() {
         return Err(format!("{path}: must be a schema"));
     }
-    let rules = Rules::read(json, path)?;
+    let mut rules = Rules::read(json, path, depth)?;
+    if rules.embedded {
+        rules.required.extend(["apiVersion", "kind"].map(str::to_owned));
+        rules.required.dedup();
+    }
     let kind = json["type"].as_str().unwrap_or_default();
     let preserves = json["x-kubernetes-preserve-unknown-fields"] == true;
     let child = |json: &Value, step: &str| node(json, &format!("{path}.{step}"), depth - 1, Place::Below);
     let shape = match kind {
-        "" if rules.int_or_string || preserves => Shape::Any,
+        _ if rules.int_or_string => Shape::Any,
+        "" if preserves => Shape::Any,
         "" => return Err(format!("{path}.type: must be set")),
         "boolean" => Shape::Boolean,
         "integer" => Shape::Integer { bits: if json["format"] == "int32" { 32 } else { 64 } },

@@ -3,6 +3,9 @@
 use regex::Regex;
 use serde_json::Value;
 
+use super::demand::Demand;
+use super::formats::Format;
+
 /// The longest compiled pattern: an expression of a few bytes can ask for a very large one.
 const PATTERN_BYTES: usize = 1 << 20;
 
@@ -15,8 +18,6 @@ pub struct Rules {
     pub int_or_string: bool,
     /// `x-kubernetes-embedded-resource`: a whole object, with `apiVersion`, `kind` and `metadata`.
     pub embedded: bool,
-    /// `x-kubernetes-preserve-unknown-fields` of a place without a type.
-    pub anything: bool,
     /// The default, which takes the place of what is absent, and of `null` where that is no value.
     pub default: Option<Value>,
     /// The only values, if any are named.
@@ -25,6 +26,10 @@ pub struct Rules {
     pub required: Vec<String>,
     /// The pattern of a text, and how it was written.
     pub pattern: Option<(Regex, String)>,
+    /// The format of a text, if it is one that is checked.
+    pub format: Option<Format>,
+    /// Of a whole number: whether it has 32 bits rather than 64.
+    pub is_short: bool,
     /// The bounds of a number.
     pub bounds: Bounds,
     /// The fewest and the most characters of a text.
@@ -33,8 +38,16 @@ pub struct Rules {
     pub items: Span,
     /// The fewest and the most fields of a map.
     pub properties: Span,
-    /// Whether the items of a list must differ.
-    pub unique: bool,
+    /// Schemas that must all hold.
+    pub all_of: Vec<Demand>,
+    /// Schemas of which at least one must hold.
+    pub any_of: Vec<Demand>,
+    /// Schemas of which exactly one must hold.
+    pub one_of: Vec<Demand>,
+    /// A schema that must not hold.
+    pub not: Option<Box<Demand>>,
+    /// Of a whole object: what is asked of its `metadata`, beside what is asked of everybody's.
+    pub metadata: Option<Box<Demand>>,
     /// `x-kubernetes-validations`, which nobody evaluates yet.
     pub validations: Vec<Value>,
 }
@@ -64,8 +77,8 @@ pub struct Span {
 }
 
 impl Rules {
-    /// Reads the rules that stand at one place of a schema.
-    pub(super) fn read(json: &Value, path: &str) -> Result<Rules, String> {
+    /// Reads the rules that stand at one place of a schema; `depth`: how much deeper it may be.
+    pub(super) fn read(json: &Value, path: &str, depth: usize) -> Result<Rules, String> {
         let flag = |name: &str| json[name] == true;
         let number = |name: &str| json[name].as_f64();
         let span = |of: &str| Span {
@@ -80,15 +93,28 @@ impl Rules {
             None => None,
         };
         let list = |name: &str| json[name].as_array().cloned().unwrap_or_default();
+        let of_type = json["type"].as_str().unwrap_or_default();
+        let format = json["format"].as_str().unwrap_or_default();
+        let demands = |name: &str| -> Result<Vec<Demand>, String> {
+            let schemas = json[name].as_array().into_iter().flatten().enumerate();
+            schemas.map(|(at, one)| Demand::read(one, &format!("{path}.{name}[{at}]"), depth)).collect()
+        };
+        let not = json.get("not").filter(|not| !not.is_null());
+        let not = not.map(|not| Demand::read(not, &format!("{path}.not"), depth).map(Box::new));
+        if flag("uniqueItems") {
+            let why = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
+            return Err(format!("{path}.uniqueItems: {why}"));
+        }
         Ok(Rules {
             nullable: flag("nullable"),
             int_or_string: flag("x-kubernetes-int-or-string"),
             embedded: flag("x-kubernetes-embedded-resource"),
-            anything: flag("x-kubernetes-preserve-unknown-fields") && json.get("type").is_none(),
             default: json.get("default").cloned(),
             choices: list("enum"),
             required: list("required").iter().filter_map(Value::as_str).map(str::to_owned).collect(),
             pattern,
+            format: Format::of_text(format).filter(|_| matches!(of_type, "" | "string")),
+            is_short: of_type == "integer" && format == "int32",
             bounds: Bounds {
                 minimum: number("minimum"),
                 above: flag("exclusiveMinimum"),
@@ -99,7 +125,11 @@ impl Rules {
             length: span("Length"),
             items: span("Items"),
             properties: span("Properties"),
-            unique: flag("uniqueItems"),
+            all_of: demands("allOf")?,
+            any_of: demands("anyOf")?,
+            one_of: demands("oneOf")?,
+            not: not.transpose()?,
+            metadata: None,
             validations: list("x-kubernetes-validations"),
         })
     }
