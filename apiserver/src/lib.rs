@@ -16,6 +16,8 @@ pub mod connections;
 pub mod discovery;
 pub mod entry;
 pub mod faces;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod grpc;
 pub mod http;
 pub mod identity;

@@ -8,7 +8,11 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
     if let Ok(selector) = Selector::parse(&text) {
-        assert_eq!(Selector::parse(&selector.to_string()), Ok(selector), "what is printed parses to the same");
+        assert_eq!(
+            Selector::parse(&selector.to_string()),
+            Ok(selector),
+            "what is printed parses to the same"
+        );
     }
     let pod = serde_json::json!({"metadata": {"name": "x", "labels": {"a": "b"}}});
     if let Ok(selector) = FieldSelector::parse(&text).and_then(|selector| selector.for_kind(&POD)) {

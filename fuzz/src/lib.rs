@@ -64,3 +64,9 @@ pub fn pass(kind: &KindRef, decoded: &Decoded) {
 fn sorted(value: &Value) -> Value {
     coracle_api::document::Raw::sorted(value).into_value()
 }
+
+/// A decoded path with every letter of its segments written as a code.
+pub fn spelled_out(path: &str) -> String {
+    let code = |byte: u8| if byte == b'/' { "/".to_owned() } else { format!("%{byte:02X}") };
+    path.bytes().map(code).collect()
+}

@@ -11,7 +11,7 @@ pub mod service;
 pub mod session;
 
 mod log;
-mod options;
+pub(crate) mod options;
 mod place;
 mod remote;
 mod socket;

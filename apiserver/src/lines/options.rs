@@ -12,7 +12,7 @@ use crate::http::query::Query;
 ///
 /// # Errors
 /// 400 for the form, 422 for the values.
-pub(super) fn read(pod: &str, query: &Query) -> Result<Logs, Status> {
+pub(crate) fn read(pod: &str, query: &Query) -> Result<Logs, Status> {
     let since_time = query.get("sinceTime").filter(|text| !text.is_empty());
     if let Some(text) = since_time {
         text.parse::<Timestamp>().map_err(|_| Status::bad_request(go_time_error(text)))?;

@@ -12,7 +12,7 @@ mod changes;
 mod difference;
 mod health;
 mod items;
-mod options;
+pub(crate) mod options;
 mod read;
 mod shape;
 mod socket;

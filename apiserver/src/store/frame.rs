@@ -69,7 +69,8 @@ impl Frame<'_> {
     }
 }
 
-fn header(first: Revision, body: &[u8]) -> String {
+/// The first line of a frame with this body.
+pub fn header(first: Revision, body: &[u8]) -> String {
     let mut crc = crc32fast::Hasher::new();
     crc.update(&first.0.to_be_bytes());
     crc.update(body);

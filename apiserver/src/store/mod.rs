@@ -15,13 +15,13 @@ mod change;
 pub(crate) mod disk;
 mod embedded;
 mod folder;
-mod frame;
+pub(crate) mod frame;
 mod health;
 mod ledger;
 mod log;
 mod memory;
 mod opening;
-mod record;
+pub(crate) mod record;
 mod spare;
 mod writer;
 

@@ -96,7 +96,9 @@ pub fn decode(bytes: &[u8]) -> Result<(Committed, usize), String> {
         "delete" => Verb::Delete,
         other => return Err(format!("the unknown verb {other}")),
     };
-    let json = bytes.get(end + 1..end + 1 + head.bytes).ok_or("a record that ends too soon")?;
+    let ends = (end + 1).checked_add(head.bytes).and_then(|behind| behind.checked_add(1));
+    let behind = ends.ok_or("a record of an impossible length")?;
+    let json = bytes.get(end + 1..behind - 1).ok_or("a record that ends too soon")?;
     let object = Object {
         key: Key::new(kind, head.namespace, head.name),
         revision: Revision(head.revision),
@@ -113,5 +115,5 @@ pub fn decode(bytes: &[u8]) -> Result<(Committed, usize), String> {
         summary: None,
         line: None,
     };
-    Ok((change, end + head.bytes + 2))
+    Ok((change, behind))
 }
