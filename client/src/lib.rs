@@ -57,6 +57,11 @@ pub trait Client: Send + Sync + 'static {
     /// The kinds that the server knows, as far as this client has heard of them.
     fn kinds(&self) -> &Kinds;
 
+    /// The kinds whose objects the server keeps at this moment, for those who must not miss one that has just come.
+    async fn kinds_now(&self) -> Result<Vec<KindRef>, Error> {
+        Ok(self.kinds().kept())
+    }
+
     /// The object as it is now, or `None` where there is none.
     async fn get(&self, key: &Key) -> Result<Option<Arc<Object>>, Error>;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::kinds::Kinds;
+use coracle_api::kinds::{Definition, Kinds};
 use coracle_api::{Key, Kind, KindRef, Object, Revision, Status};
 use coracle_proto::v1 as pb;
 use serde_json::Value;
@@ -29,6 +29,9 @@ pub enum WireError {
         /// The word.
         word: String,
     },
+    /// A kind that cannot be served beside the others.
+    #[error("a kind that cannot be: {0}")]
+    BadKind(String),
     /// Bytes that are no JSON.
     #[error("malformed JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -269,6 +272,57 @@ pub fn verdict_out((pod, verdict): &(Key, Value)) -> pb::Verdict {
 /// Unknown kinds; malformed JSON.
 pub fn verdict_in(kinds: &Kinds, verdict: pb::Verdict) -> Result<(Key, Value), WireError> {
     Ok((key_in(kinds, verdict.pod)?, json_in(&verdict.json)?))
+}
+
+/// The kinds of a table that were defined at run time, as a message.
+pub fn kinds_out(kinds: &Kinds) -> pb::KindsResponse {
+    let kinds = kinds.kept().into_iter().filter(|kind| kind.is_defined());
+    pb::KindsResponse { kinds: kinds.map(|kind| defined_out(&kind)).collect() }
+}
+
+fn defined_out(kind: &Kind) -> pb::DefinedKind {
+    pb::DefinedKind {
+        resource: Some(resource(kind)),
+        kind: kind.kind().into(),
+        namespaced: kind.namespaced,
+        has_status: kind.has_subresource("status"),
+        has_scale: kind.has_subresource("scale"),
+    }
+}
+
+/// Makes the kinds of a table that were defined at run time those of a message.
+///
+/// # Errors
+/// A kind without a name, or one that has the names of another.
+pub fn kinds_in(kinds: &Kinds, message: pb::KindsResponse) -> Result<(), WireError> {
+    let known = kinds_out(kinds).kinds;
+    for gone in known.iter().filter(|kind| !message.kinds.contains(kind)) {
+        if let Ok(row) = self::kind(kinds, gone.resource.clone()) {
+            kinds.remove(&row);
+        }
+    }
+    for new in message.kinds.into_iter().filter(|kind| !known.contains(kind)) {
+        kinds.add(defined_in(new)?).map_err(|taken| WireError::BadKind(taken.to_string()))?;
+    }
+    Ok(())
+}
+
+/// A row that knows what a component needs.
+fn defined_in(kind: pb::DefinedKind) -> Result<Kind, WireError> {
+    let resource = kind.resource.ok_or(WireError::Missing("resource"))?;
+    let places = (".spec.replicas".to_owned(), ".status.replicas".to_owned(), None);
+    let definition = Definition {
+        group: resource.group,
+        version: resource.version,
+        plural: resource.plural,
+        kind: kind.kind,
+        namespaced: kind.namespaced,
+        status: kind.has_status,
+        scale: kind.has_scale.then_some(places),
+        schema: serde_json::json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+        ..Definition::default()
+    };
+    definition.row().map_err(WireError::BadKind)
 }
 
 /// Why a call failed, as gRPC says it. A refusal travels whole, as the JSON of its `Status`.

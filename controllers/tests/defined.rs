@@ -17,6 +17,7 @@ use coracle_apiserver::write::operation::{
     Body, Context, DeleteOptions, FieldValidation, Operation, PatchForm, Written,
 };
 use coracle_apiserver::{Config, Server};
+use coracle_client::grpc::Grpc;
 use coracle_client::{Client, Clock, Error, Event, Interest};
 use coracle_controllers::Timing;
 use futures::StreamExt;
@@ -68,14 +69,30 @@ struct Cluster {
     stop: CancellationToken,
 }
 
+/// Where the controllers are.
+#[derive(Clone, Copy)]
+enum Controllers {
+    InTheServersProcess,
+    OverTheNetwork,
+}
+
 impl Cluster {
-    async fn start(dir: &Path) -> Cluster {
+    async fn start(dir: &Path, controllers: Controllers) -> Cluster {
         let address: SocketAddr = ([127, 0, 0, 1], 0).into();
         let server = Server::start(Config::new(dir, address)).await.expect("a server");
-        let client = server.client("system:kube-controller-manager", &["system:masters"]);
+        let user = "system:kube-controller-manager";
+        let client = server.client(user, &["system:masters"]);
+        let theirs: Arc<dyn Client> = match controllers {
+            Controllers::InTheServersProcess => client.clone(),
+            Controllers::OverTheNetwork => {
+                let url = format!("https://{}", server.address());
+                let credentials = server.pki().credentials(&url, user, None).expect("credentials");
+                Arc::new(Grpc::new(&credentials).expect("good credentials"))
+            }
+        };
         let stop = CancellationToken::new();
         let config = coracle_controllers::Config { timing: Timing::kubernetes(), ca_pem: "pem".into() };
-        coracle_controllers::start(client.clone(), config, Clock::system(), stop.clone());
+        coracle_controllers::start(theirs, config, Clock::system(), stop.clone());
         Cluster { server, client, stop }
     }
 
@@ -149,8 +166,18 @@ fn key(kind: &KindRef, namespace: &str, name: &str) -> Key {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kind_comes_lives_and_goes_while_the_server_runs() {
+    live(Controllers::InTheServersProcess).await;
+}
+
+/// Controllers in a process of their own hear of the kind over gRPC; they know no more of it than that tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn controllers_elsewhere_hear_of_it() {
+    live(Controllers::OverTheNetwork).await;
+}
+
+async fn live(controllers: Controllers) {
     let dir = tempfile::tempdir().expect("a directory");
-    let cluster = Cluster::start(dir.path()).await;
+    let cluster = Cluster::start(dir.path(), controllers).await;
     let registry = cluster.server.registry();
     assert!(registry.kinds().by_word("wd").is_none());
     let kind = cluster.define();
@@ -219,7 +246,7 @@ async fn a_kind_comes_lives_and_goes_while_the_server_runs() {
     cluster.shut_down().await;
 
     // Started again, the server replays what it holds of a kind that nobody has defined yet.
-    let cluster = Cluster::start(dir.path()).await;
+    let cluster = Cluster::start(dir.path(), controllers).await;
     assert!(cluster.server.registry().kinds().by_word("wd").is_none());
     let refused = cluster.client.list(&Interest::all(&kind)).await;
     assert!(!matches!(refused, Ok((objects, _)) if !objects.is_empty() && objects[0].key.kind.is_defined()));

@@ -7,7 +7,7 @@ use coracle_client::{Client, Error, wire};
 use coracle_proto::v1 as pb;
 use coracle_proto::v1::objects_server::{Objects, ObjectsServer};
 use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use tonic::{Request, Response, Status};
 
 use crate::http::connection::{Connection, Peer};
@@ -108,6 +108,22 @@ impl Objects for Face {
         let verdicts = verdicts.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         client.report(verdicts).await.map_err(failed)?;
         Ok(Response::new(pb::ReportResponse {}))
+    }
+
+    type KindsStream = BoxStream<'static, Result<pb::KindsResponse, Status>>;
+
+    /// Which kinds there are is no secret: discovery tells everybody who is known.
+    async fn kinds(&self, request: Request<pb::KindsRequest>) -> Result<Response<Self::KindsStream>, Status> {
+        let kinds = self.client(&request)?.kinds().clone();
+        let mut changes = kinds.changes();
+        // The table as it is comes first.
+        changes.mark_changed();
+        let tables = stream::unfold((kinds, changes), |(kinds, mut changes)| async {
+            changes.changed().await.ok()?;
+            let table = wire::kinds_out(&kinds);
+            Some((Ok(table), (kinds, changes)))
+        });
+        Ok(Response::new(tables.boxed()))
     }
 }
 

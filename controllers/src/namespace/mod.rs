@@ -58,7 +58,8 @@ impl Controller for Namespaces {
         };
         let mut contents = vec![content(ctx, &key.name, Pod::kind()).await?];
         if contents[0].pieces.is_empty() {
-            let others = ctx.client().kinds().kept().into_iter();
+            // A kind that has just been defined may have objects here, too.
+            let others = ctx.client().kinds_now().await?.into_iter();
             for kind in others.filter(|kind| kind.namespaced && *kind != Pod::kind()) {
                 contents.push(content(ctx, &key.name, kind).await?);
             }
