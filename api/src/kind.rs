@@ -193,6 +193,14 @@ pub struct Subresource {
     pub write: Option<&'static SubresourceWrite>,
     /// Fields that a write to it does not touch, so that its writer does not come to own them.
     pub resets: &'static [&'static str],
+    /// Whether the node that runs the object answers, over its line to the server.
+    pub by_node: bool,
+}
+
+impl Subresource {
+    /// One that nobody can do anything with: rows say what differs.
+    pub const PLAIN: Subresource =
+        Subresource { name: "", gvk: None, verbs: &[], write: None, resets: &[], by_node: false };
 }
 
 /// What a write to a subresource does to its object. All pure.
@@ -247,6 +255,18 @@ impl Kind {
     /// Whether this row was made from a definition, at run time.
     pub fn is_defined(&self) -> bool {
         self.origin == Origin::Definition
+    }
+
+    /// The media types of patches that its objects take. What is defined at run time tells no merge keys, which strategic
+    /// patches are about.
+    pub fn patch_types(&self) -> &'static [&'static str] {
+        const TYPES: [&str; 4] = [
+            "application/json-patch+json",
+            "application/merge-patch+json",
+            "application/apply-patch+yaml",
+            "application/strategic-merge-patch+json",
+        ];
+        if self.is_defined() { &TYPES[..3] } else { &TYPES }
     }
 
     /// Whether its objects are pods, rather than something that makes pods from a template.

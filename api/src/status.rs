@@ -163,6 +163,12 @@ impl Status {
         Status::failure(400, "BadRequest", message)
     }
 
+    /// 415: a body of this media type is not taken here; the text names those that are.
+    pub fn unsupported_body(accepted: &[&str]) -> Status {
+        let text = "the body of the request was in an unknown format - accepted media types include";
+        Status::failure(415, "UnsupportedMediaType", format!("{text}: {}", accepted.join(", ")))
+    }
+
     /// 413: more than one request may ask for; the text says which limit was met.
     pub fn too_large(message: impl Into<String>) -> Status {
         Status::failure(413, "RequestEntityTooLarge", message)

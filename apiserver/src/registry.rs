@@ -9,7 +9,8 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use coracle_api::kinds::{self, Kinds, Taken};
+use coracle_api::kind::Allocates;
+use coracle_api::kinds::{Kinds, Taken};
 use coracle_api::{Key, Kind, KindRef, Object, Revision, Status};
 use coracle_client::clock::Clock;
 use parking_lot::Mutex;
@@ -193,7 +194,8 @@ impl Registry {
 /// The addresses and ports that are taken when a server starts.
 fn held_by_services(state: &State) -> Allocations {
     let mut all = Allocations::default();
-    for entry in state.all(&kinds::SERVICE, None) {
+    let given = |kind: &KindRef| kind.allocates == Some(Allocates::ServiceAddresses);
+    for entry in state.kinds().kept().into_iter().filter(given).flat_map(|kind| state.all(kind, None)) {
         all.adopt(&entry.value());
     }
     all

@@ -206,6 +206,11 @@ async fn live(controllers: Controllers) {
     let steps = json!([{"op": "replace", "path": "/spec/color", "value": "blue"}]);
     let patched = cluster.patch(&a, None, PatchForm::Json, steps).await.expect("patched");
     assert_eq!(patched["spec"]["color"], "blue");
+    let strategic = cluster.patch(&a, None, PatchForm::Strategic, json!({"spec": {"size": 4}})).await;
+    let accepted = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+    let refused = strategic.expect_err("there are no merge keys");
+    let why = "the body of the request was in an unknown format - accepted media types include";
+    assert_eq!((refused.code, refused.message), (415, format!("{why}: {accepted}")));
     let config = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"},
         "spec": {"parts": [{"name": "window", "count": 4}]}});
     let applied = cluster.patch(&a, None, PatchForm::Apply { force: false }, config).await.expect("applied");

@@ -70,3 +70,13 @@ pub fn spelled_out(path: &str) -> String {
     let code = |byte: u8| if byte == b'/' { "/".to_owned() } else { format!("%{byte:02X}") };
     path.bytes().map(code).collect()
 }
+
+/// Whether there is a number with a fraction in it: what is printed of it is not always read to the very same.
+pub fn has_fraction(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_f64(),
+        Value::Array(items) => items.iter().any(has_fraction),
+        Value::Object(map) => map.values().any(has_fraction),
+        _ => false,
+    }
+}

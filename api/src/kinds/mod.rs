@@ -122,22 +122,16 @@ const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", 
 const STATUS: Subresource = Subresource { resets: &["spec"], ..whole("status") };
 
 /// `/scale`, read and written as `autoscaling/v1` `Scale`.
-const SCALE: Subresource = Subresource {
-    name: "scale",
-    gvk: Some(("autoscaling", "v1", "Scale")),
-    verbs: &["get", "patch", "update"],
-    write: None,
-    resets: &[],
-};
+const SCALE: Subresource = Subresource { gvk: Some(("autoscaling", "v1", "Scale")), ..whole("scale") };
 
 /// A subresource that shows the whole object.
 const fn whole(name: &'static str) -> Subresource {
-    Subresource { name, gvk: None, verbs: &["get", "patch", "update"], write: None, resets: &[] }
+    Subresource { name, verbs: &["get", "patch", "update"], ..Subresource::PLAIN }
 }
 
 /// A subresource of the core group with a type of its own.
 const fn core(name: &'static str, kind: &'static str, verbs: &'static [&'static str]) -> Subresource {
-    Subresource { name, gvk: Some(("", "v1", kind)), verbs, write: None, resets: &[] }
+    Subresource { name, gvk: Some(("", "v1", kind)), verbs, ..Subresource::PLAIN }
 }
 
 /// The verbs of `/proxy`, which passes everything on.

@@ -23,7 +23,7 @@ pub static NAMESPACE: Kind = Kind {
     verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
     name_rule: names::dns_label,
     subresources: Borrowed(&[
-        Subresource { name: "finalize", gvk: None, verbs: &["update"], write: Some(&FINALIZE), resets: &[] },
+        Subresource { name: "finalize", verbs: &["update"], write: Some(&FINALIZE), ..Subresource::PLAIN },
         STATUS,
     ]),
     selectable: Borrowed(&[Selectable::text("status.phase", &["/status/phase"])]),

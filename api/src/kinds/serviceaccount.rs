@@ -16,8 +16,7 @@ pub static SERVICE_ACCOUNT: Kind = Kind {
         name: "token",
         gvk: Some(("authentication.k8s.io", "v1", "TokenRequest")),
         verbs: &["create"],
-        write: None,
-        resets: &[],
+        ..Subresource::PLAIN
     }]),
     table: Static(&TABLE),
     strategy: &STRATEGY,

@@ -123,15 +123,11 @@ impl Subject<'_> {
     }
 
     fn patch(&self) -> Value {
-        let types = [
-            "application/apply-patch+yaml",
-            "application/json-patch+json",
-            "application/merge-patch+json",
-            "application/strategic-merge-patch+json",
-        ];
+        let mut types = self.kind.patch_types().to_vec();
+        types.sort_unstable();
         let patch = json!({"schema": reference(&format!("{META}Patch"))});
         let content: Map<String, Value> =
-            types.map(|kind| (kind.to_owned(), patch.clone())).into_iter().collect();
+            types.into_iter().map(|kind| (kind.to_owned(), patch.clone())).collect();
         let responses = self.responses(&["200", "201"], &self.schema, false);
         let body = Some(json!({"content": content, "required": true}));
         self.operation(self.id("patch", ""), "patch", responses, body, "patch")

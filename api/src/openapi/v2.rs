@@ -91,12 +91,11 @@ fn older_operation(mut operation: Map<String, Value>) -> Value {
     let body = operation.shift_remove("requestBody");
     let patch = operation.get("x-kubernetes-action").is_some_and(|action| action == "patch");
     let consumes = if patch {
-        json!([
-            "application/json-patch+json",
-            "application/merge-patch+json",
-            "application/strategic-merge-patch+json",
-            "application/apply-patch+yaml"
-        ])
+        // In an order of their own, those that are there.
+        let types = ["json-patch+json", "merge-patch+json", "strategic-merge-patch+json", "apply-patch+yaml"];
+        let content = body.as_ref().map(|body| &body["content"]);
+        let types = types.into_iter().map(|name| format!("application/{name}"));
+        types.filter(|name| content.is_some_and(|content| content.get(name).is_some())).collect()
     } else {
         json!(["*/*"])
     };

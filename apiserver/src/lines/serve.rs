@@ -1,7 +1,7 @@
 //! The subresources of pods that speak with their containers.
 
 use axum::response::Response;
-use coracle_api::{Status, kinds};
+use coracle_api::Status;
 use http::Method;
 use http::request::Parts;
 
@@ -12,9 +12,8 @@ use crate::http::reply;
 
 /// Whether a path leads here.
 pub fn serves(target: &Target) -> bool {
-    target.kind == kinds::POD
-        && target.name.is_some()
-        && matches!(target.sub.as_deref(), Some("log" | "exec" | "attach"))
+    let sub = target.sub.as_deref().and_then(|sub| target.kind.subresource(sub));
+    target.name.is_some() && sub.is_some_and(|sub| sub.by_node)
 }
 
 /// Answers a request that [`serves`] has approved of; whoever asks may.

@@ -25,3 +25,5 @@ mod client_tests;
 mod path_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verbs_tests;

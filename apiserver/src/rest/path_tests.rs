@@ -32,13 +32,13 @@ use crate::write::operation::{Body as Given, Context, Operation};
 /// What nobody but a master may see.
 const MARK: &str = "bm9ib2R5IG1heSBzZWUgdGhpcw==";
 
-struct Bench {
+pub(super) struct Bench {
     _dir: tempfile::TempDir,
-    runtime: Runtime,
-    router: Router,
+    pub(super) runtime: Runtime,
+    pub(super) router: Router,
 }
 
-fn bench() -> Bench {
+pub(super) fn bench() -> Bench {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let router = runtime.block_on(async {

@@ -2,7 +2,7 @@
 
 use coracle_api::decode::Format;
 use coracle_api::field::Fault;
-use coracle_api::{Errors, Key, Path, Status};
+use coracle_api::{Errors, Key, Kind, Path, Status};
 use coracle_client::Propagation;
 use serde_json::Value;
 
@@ -61,7 +61,7 @@ pub async fn update(app: &App, asked: &Asked, target: &Target) -> Result<Reply, 
 /// `PATCH`.
 pub async fn patch(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Status> {
     let media = media(asked, Offer::Objects)?;
-    let form = patch_form(&asked.content_type, asked.query.flag("force"))?;
+    let form = patch_form(&target.kind, &asked.content_type, asked.query.flag("force"))?;
     let apply = matches!(form, PatchForm::Apply { .. });
     let options = WriteQuery::read(&asked.query, "PatchOptions", apply)?;
     let bytes = asked.body.clone();
@@ -146,6 +146,9 @@ fn written(
     Ok(reply.warning(answer.warnings))
 }
 
+/// What documents may be written in.
+const BODIES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+
 /// What `Content-Type` says the body is; nothing means JSON.
 fn body(asked: &Asked) -> Result<Body, Status> {
     let bytes = asked.body.clone();
@@ -153,7 +156,7 @@ fn body(asked: &Asked) -> Result<Body, Status> {
         "" | "application/json" => Ok(Body::Bytes(Format::Json, bytes)),
         "application/yaml" => Ok(Body::Bytes(Format::Yaml, bytes)),
         "application/vnd.kubernetes.protobuf" => Ok(Body::Bytes(Format::Protobuf, bytes)),
-        _ => Err(unsupported_body("application/json, application/yaml, application/vnd.kubernetes.protobuf")),
+        _ => Err(Status::unsupported_body(&BODIES)),
     }
 }
 
@@ -161,19 +164,14 @@ fn media_type(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
 }
 
-fn unsupported_body(types: &str) -> Status {
-    let text =
-        format!("the body of the request was in an unknown format - accepted media types include: {types}");
-    Status::failure(415, "UnsupportedMediaType", text)
-}
-
-fn patch_form(content_type: &str, force: bool) -> Result<PatchForm, Status> {
+fn patch_form(kind: &Kind, content_type: &str, force: bool) -> Result<PatchForm, Status> {
     match media_type(content_type) {
         "application/json-patch+json" => Ok(PatchForm::Json),
         "application/merge-patch+json" => Ok(PatchForm::Merge),
         "application/strategic-merge-patch+json" => Ok(PatchForm::Strategic),
         "application/apply-patch+yaml" => Ok(PatchForm::Apply { force }),
-        // The router knows only these, and has a text of its own.
+        _ if kind.is_defined() => Err(Status::unsupported_body(kind.patch_types())),
+        // Upstream's router knows only these of kinds that are built in, and has a text of its own.
         _ => Err(Status::failure(415, "UnsupportedMediaType", "415: Unsupported Media Type")
             .with_details(coracle_api::status::Details::default())),
     }

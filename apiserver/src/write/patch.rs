@@ -25,6 +25,9 @@ impl Registry {
             Body::Bytes(_, bytes) => bytes,
             Body::Tree(value) => value.to_string().into(),
         };
+        if form == PatchForm::Strategic && key.kind.is_defined() {
+            return Err(Status::unsupported_body(key.kind.patch_types()));
+        }
         if sub == Some("scale") {
             return self.patch_scale(context, key, form, &body, warnings).await;
         }

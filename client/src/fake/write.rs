@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use coracle_api::decode::{FieldValidation, Target};
-use coracle_api::{Key, Object, Revision, Status, kinds, patch};
+use coracle_api::kind::Deletion;
+use coracle_api::{Key, Object, Revision, Status, patch};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -92,7 +93,8 @@ impl State {
         let now = self.clock.now();
         let had = object["metadata"]["deletionGracePeriodSeconds"].as_i64();
         let deleting = object["metadata"]["deletionTimestamp"].is_string();
-        let wanted = if key.kind == kinds::POD { pod_grace(&object, grace) } else { 0 };
+        let graceful = key.kind.deletion == Deletion::Graceful;
+        let wanted = if graceful { pod_grace(&object, grace) } else { 0 };
         let due = match (deleting, had) {
             // It may only be hurried.
             (true, Some(had)) if had > 0 && wanted >= had => return Ok(self.objects[&key].clone()),
@@ -103,7 +105,7 @@ impl State {
             _ => later(now, wanted),
         };
         let held = !is_empty(&object["metadata"]["finalizers"]);
-        if key.kind == kinds::POD || held {
+        if graceful || held {
             object["metadata"]["deletionTimestamp"] = json!(due.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
             object["metadata"]["deletionGracePeriodSeconds"] = json!(wanted);
             let marked = self.replace(key.clone(), object);
