@@ -172,36 +172,46 @@ fn delete_options() -> (Value, Vec<u8>) {
     (options, [number(1, 7), piece(4, "Background"), piece(5, "All")].concat())
 }
 
-fn served() -> Vec<KindRef> {
-    Kinds::new().served()
+/// Every kind, each with a name of its own: views show what is kept under the same name.
+fn served() -> impl Iterator<Item = (KindRef, String)> {
+    Kinds::new().served().into_iter().enumerate().map(|(at, kind)| (kind, format!("one-{at}")))
+}
+
+/// A cluster in which pods may be made.
+fn furnished() -> Bench {
+    let bench = bench();
+    let account = &coracle_api::kinds::SERVICE_ACCOUNT;
+    let [(content_type, body), ..] = object(account, "default");
+    bench.expect(&[201], &Asked { method: "POST", path: place(account), accept: JSON, content_type, body });
+    bench
 }
 
 #[test]
 fn every_kind_is_written_in_every_encoding_with_all_options() {
-    let bench = bench();
+    let bench = furnished();
     let written = "dryRun=All&fieldManager=m&fieldValidation=Strict&pretty=true";
     let accepts = [JSON, YAML, "application/vnd.kubernetes.protobuf,application/json"];
-    for kind in served() {
+    for (kind, name) in served() {
         let at = place(&kind);
-        for ((content_type, body), accept) in object(&kind, "verbs").into_iter().zip(accepts) {
+        for ((content_type, body), accept) in object(&kind, &name).into_iter().zip(accepts) {
             let path = format!("{at}?{written}");
             let post = Asked { method: "POST", path, accept, content_type, body: body.clone() };
             let made = bench.expect(&[201], &post);
-            assert_eq!(made["metadata"]["name"], "verbs", "{kind:?} {content_type}");
+            assert_eq!(made["metadata"]["name"], *name, "{kind:?} {content_type}");
             let claimed = (made["apiVersion"].as_str(), made["kind"].as_str());
             assert_eq!(claimed, (Some(kind.api_version().as_str()), Some(kind.kind())));
         }
-        let [(content_type, body), ..] = object(&kind, "verbs");
+        let [(content_type, body), ..] = object(&kind, &name);
         let post = Asked { method: "POST", path: at.clone(), accept: JSON, content_type, body };
         let made = bench.expect(&[201], &post);
-        let [(_, _), (_, _), (_, mut message)] = object(&kind, "verbs");
+        let [(_, _), (_, _), (_, mut message)] = object(&kind, &name);
         let bodies = [
             (JSON, made.to_string().into_bytes()),
             (YAML, coracle_api::document::yaml::write(&made).into_bytes()),
             (PROTOBUF, std::mem::take(&mut message)),
         ];
         for ((content_type, body), accept) in bodies.into_iter().zip(accepts) {
-            let path = format!("{at}/verbs?{written}");
+            let path = format!("{at}/{name}?{written}");
             let put = Asked { method: "PUT", path, accept, content_type, body };
             // The small message has no revision: some kinds take it for any, others tell that it must be there.
             let codes: &[u16] = if content_type == PROTOBUF { &[200, 409, 422] } else { &[200] };
@@ -219,7 +229,7 @@ fn every_kind_is_written_in_every_encoding_with_all_options() {
                 _ => merge.clone(),
             };
             let force = if content_type.ends_with("yaml") { "&force=true" } else { "" };
-            let path = format!("{at}/verbs?{written}{force}");
+            let path = format!("{at}/{name}?{written}{force}");
             let patch = Asked { method: "PATCH", path, accept: JSON, content_type, body: body.into() };
             let changed = bench.expect(&[200], &patch);
             assert_eq!(changed["metadata"]["labels"]["x"], "y", "{kind:?} {content_type}");
@@ -229,18 +239,19 @@ fn every_kind_is_written_in_every_encoding_with_all_options() {
 
 #[test]
 fn every_kind_is_read_and_watched_with_all_options() {
-    let bench = bench();
-    let listed = "labelSelector=a!%3Db&fieldSelector=metadata.name%3Dread&limit=5&timeoutSeconds=5&allowWatchBookmarks=true&pretty=1";
-    for kind in served() {
+    let bench = furnished();
+    let options = "labelSelector=a!%3Db&limit=5&timeoutSeconds=5&allowWatchBookmarks=true&pretty=1";
+    for (kind, name) in served() {
         let at = place(&kind);
-        let [(content_type, body), ..] = object(&kind, "read");
+        let listed = format!("{options}&fieldSelector=metadata.name%3D{name}");
+        let [(content_type, body), ..] = object(&kind, &name);
         let post = Asked { method: "POST", path: at.clone(), accept: JSON, content_type, body };
         bench.expect(&[201], &post);
         for accept in
             [JSON, YAML, PROTOBUF, "*/*", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"]
         {
-            let one = bench.expect(&[200], &get(format!("{at}/read?resourceVersion=0&pretty=0"), accept));
-            assert_eq!(one["metadata"]["name"], "read", "{kind:?} {accept}");
+            let one = bench.expect(&[200], &get(format!("{at}/{name}?resourceVersion=0&pretty=0"), accept));
+            assert_eq!(one["metadata"]["name"], *name, "{kind:?} {accept}");
         }
         for accept in [JSON, YAML, PROTOBUF, "application/json;as=Table;g=meta.k8s.io;v=v1"] {
             let all = bench.expect(&[200], &get(format!("{at}?{listed}"), accept));
@@ -259,7 +270,7 @@ fn every_kind_is_read_and_watched_with_all_options() {
             let first = bench.runtime.block_on(events.next()).expect("an event").expect("bytes");
             let event: Value = serde_json::from_slice(&first).expect("a line of JSON");
             let seen = (&event["type"], &event["object"]["metadata"]["name"], &event["object"]["kind"]);
-            assert_eq!(seen, (&json!("ADDED"), &json!("read"), &json!(kind.kind())), "{accept}");
+            assert_eq!(seen, (&json!("ADDED"), &json!(name), &json!(kind.kind())), "{accept}");
         }
         // Upstream writes no events in YAML either.
         assert_eq!(bench.send(&get(format!("{at}?watch=1"), YAML)).0, 406);
@@ -268,14 +279,14 @@ fn every_kind_is_read_and_watched_with_all_options() {
 
 #[test]
 fn every_kind_is_deleted_with_options_of_every_version_in_every_encoding() {
-    let bench = bench();
+    let bench = furnished();
     let (options, message) = delete_options();
-    for kind in served() {
+    for (kind, name) in served() {
         let at = place(&kind);
-        let [(content_type, body), ..] = object(&kind, "gone");
+        let [(content_type, body), ..] = object(&kind, &name);
         let post = Asked { method: "POST", path: at.clone(), accept: JSON, content_type, body };
         bench.expect(&[201], &post);
-        let named = format!("{at}/gone");
+        let named = format!("{at}/{name}");
         let many = format!("{at}?labelSelector=none");
         for version in versions(&kind) {
             for (content_type, body) in documents(&version, "DeleteOptions", &options, &message) {
@@ -314,7 +325,7 @@ fn every_kind_is_deleted_with_options_of_every_version_in_every_encoding() {
 
 #[test]
 fn pods_are_bound_and_evicted_in_every_encoding() {
-    let bench = bench();
+    let bench = furnished();
     let pods = "/api/v1/namespaces/default/pods";
     let [(content_type, body), ..] = object(&coracle_api::kinds::POD, "p");
     bench.expect(&[201], &Asked { method: "POST", path: pods.into(), accept: JSON, content_type, body });

@@ -65,6 +65,26 @@ async fn stores_follow_the_cluster_and_tell_each_change_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_comes_while_its_kind_is_listed_is_filled() {
+    let fake = Fake::new();
+    write(&fake, make("Pod", "old")).await;
+    let client = Faulty::new(Arc::new(fake));
+    let informers = Informers::new(Arc::new(client.clone()));
+    let pods = informers.store::<Pod>();
+    // Another controller asks for its store when the first list is already on its way.
+    let (late, given) = (informers.clone(), Arc::new(Mutex::new(None)));
+    let keep = given.clone();
+    client.refuse_lists(move |interest| {
+        keep.lock().get_or_insert_with(|| late.metadata(&interest.kind));
+        None
+    });
+    let running = informers.clone();
+    tokio::spawn(async move { running.run(CancellationToken::new()).await });
+    informers.synced().await.expect("they are filled");
+    assert_eq!((pods.len(), given.lock().as_ref().map(Store::len)), (1, Some(1)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_broken_watch_goes_on_where_it_was() {
     let fake = Fake::new();
     let (informers, _, log) = informers(&fake);

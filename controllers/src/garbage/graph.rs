@@ -161,7 +161,7 @@ impl Graph {
 
     /// Reads all references again where the table of kinds has changed: they may point to what was not known before. Returns the
     /// places that are.
-    fn read_again(&mut self) -> Vec<Key> {
+    pub fn read_again(&mut self) -> Vec<Key> {
         let rows = self.kinds.snapshot();
         if Arc::ptr_eq(&rows, &self.rows) {
             return Vec::new();

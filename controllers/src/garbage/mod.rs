@@ -101,10 +101,13 @@ impl Collector {
         self.note(change.object().key.clone(), old, new)
     }
 
-    /// A change that wakes nobody, but changes the `resourceVersion` that writes must name.
+    /// A change that wakes nobody, but changes the `resourceVersion` that writes must name. It may be the first that is seen
+    /// since kinds have come.
     fn refresh(&self, key: &Key, meta: &ObjectMeta) -> Vec<Key> {
-        self.graph.write().note(key, Some(Node::new(key.clone(), meta)));
-        Vec::new()
+        let mut graph = self.graph.write();
+        let known_now = graph.read_again();
+        graph.note(key, Some(Node::new(key.clone(), meta)));
+        known_now
     }
 
     fn note(&self, key: Key, old: Option<&ObjectMeta>, new: Option<&ObjectMeta>) -> Vec<Key> {
