@@ -128,7 +128,7 @@ fn small(schema: &Schema, number: usize, depth: usize) -> Value {
             };
             let fields = fields.fields.iter().filter(|field| wanted(&field.link.get().shape));
             fields
-                .map(|field| (field.name.to_owned(), small(field.link.get(), number, depth - depth.min(1))))
+                .map(|field| (field.name.clone(), small(field.link.get(), number, depth - depth.min(1))))
                 .collect()
         }
         Shape::List { .. } => json!([]),
@@ -283,7 +283,7 @@ fn lists_that_are_held_against_each_other() {
     });
     alone("init containers with resources of their own", 32, &|n| {
         let one = |i: usize| {
-            json!({"name": format!("s{i}"), "image": "i", "restartPolicy": if i % 2 == 0 { "Always" } else { "" },
+            json!({"name": format!("s{i}"), "image": "i", "restartPolicy": if i.is_multiple_of(2) { "Always" } else { "" },
                 "resources": {"requests": {format!("e.com/r{i}"): "1"}}})
         };
         with(

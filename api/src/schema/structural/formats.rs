@@ -224,7 +224,8 @@ fn is_isbn10(text: &str) -> bool {
     let Some(values) = digits.chars().enumerate().map(value).collect::<Option<Vec<u32>>>() else {
         return false;
     };
-    values.len() == 10 && values.iter().zip(1..).map(|(value, factor)| value * factor).sum::<u32>() % 11 == 0
+    values.len() == 10
+        && values.iter().zip(1..).map(|(value, factor)| value * factor).sum::<u32>().is_multiple_of(11)
 }
 
 fn is_isbn13(text: &str) -> bool {
@@ -233,7 +234,7 @@ fn is_isbn13(text: &str) -> bool {
         return false;
     };
     let weighted = values.iter().zip([1, 3].into_iter().cycle()).map(|(value, factor)| value * factor);
-    values.len() == 13 && weighted.sum::<u32>() % 10 == 0
+    values.len() == 13 && weighted.sum::<u32>().is_multiple_of(10)
 }
 
 /// Anything but digits is left out, the number is one of a known company, and its last digit is the right one.
@@ -245,14 +246,17 @@ fn is_credit_card(text: &str) -> bool {
         (_, twice) => twice,
     };
     let sum: u32 = digits.chars().rev().filter_map(|c| c.to_digit(10)).enumerate().map(doubled).sum();
-    matches(&CARD, &digits) && sum % 10 == 0
+    matches(&CARD, &digits) && sum.is_multiple_of(10)
 }
 
 /// Whole groups of four letters, the last one filled up; not nothing.
 fn is_base64(text: &str) -> bool {
     let data = text.trim_end_matches('=');
     let letter = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
-    !data.is_empty() && text.len() % 4 == 0 && text.len() - data.len() <= 2 && data.bytes().all(letter)
+    !data.is_empty()
+        && text.len().is_multiple_of(4)
+        && text.len() - data.len() <= 2
+        && data.bytes().all(letter)
 }
 
 fn is_date(text: &str) -> bool {

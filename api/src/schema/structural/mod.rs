@@ -5,7 +5,6 @@
 //!
 //! Source: `k8s.io/apiextensions-apiserver/pkg/apiserver/schema` (structural schemas, pruning, defaulting).
 
-mod demand;
 mod fill;
 mod formats;
 mod rules;
@@ -17,19 +16,16 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
-pub use demand::Demand;
 pub use fill::fill_in;
 pub use formats::Format;
-pub use rules::Rules;
+pub use rules::{Demand, Rules};
 pub use validate::{validate, validate_status};
 
+use self::rules::DEPTH;
 use super::{Link, ListKind, PatchStrategy, Schema, Shape, Struct, StructField, Text, Zero};
 
 /// The type of every object's `metadata`.
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
-
-/// Deeper than this no schema may be: what is read by it is read recursively.
-const DEPTH: usize = 64;
 
 /// Reads the schema of a whole object. `name` is what OpenAPI documents call the type.
 ///

@@ -8,8 +8,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 use super::super::{ListKind, Schema, Shape};
-use super::Demand;
-use super::rules::Rules;
+use super::rules::{Demand, Rules};
 use crate::field::{Errors, Fault, Field, Path};
 
 /// How often one object may be held against a part of its schema: six times for each value of the largest one. Only `anyOf` and
