@@ -36,10 +36,10 @@ pub fn pass(kind: &Kind, new: &Value, old: &Value) -> usize {
     let mut status = filled.clone();
     (strategy.prepare_status_update)(kind, &mut status, &old);
     found += kind.validate_change(strategy.validate_status_update, &status, &old).0.len();
-    for change in kind.subresources.iter().filter_map(|sub| sub.change) {
+    for write in kind.subresources.iter().filter_map(|sub| sub.write) {
         let mut part = filled.clone();
-        (change.prepare)(kind, &mut part, &old);
-        found += kind.validate_change(change.validate, &part, &old).0.len();
+        (write.prepare)(kind, &mut part, &old);
+        found += kind.validate_change(write.validate, &part, &old).0.len();
     }
     let errors = kind.validate(&filled);
     found += coracle_api::Status::invalid(kind, "x", &errors).message.len();
