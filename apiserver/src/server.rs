@@ -244,7 +244,6 @@ async fn forget(registry: Arc<Registry>, stop: CancellationToken) {
     }
 }
 
-/// Where clients find the server. Listening everywhere is no address to go to.
 /// What has to hold for the server to be well, in the order in which it is told.
 pub(crate) fn checks(registry: &Arc<Registry>) -> Checks {
     let (checks, registry) = (Checks::new(), registry.clone());
@@ -254,6 +253,7 @@ pub(crate) fn checks(registry: &Arc<Registry>) -> Checks {
     checks
 }
 
+/// Where clients find the server. `0.0.0.0` means all addresses of the machine, and is none that a client can use.
 fn url(address: SocketAddr) -> String {
     let ip = if address.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { address.ip() };
     format!("https://{}", SocketAddr::new(ip, address.port()))
