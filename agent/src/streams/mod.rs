@@ -96,6 +96,10 @@ async fn run(ctx: &Context, order: Open, session: Duplex) -> Result<(), Status> 
                 tty: attach.tty,
             };
             accept(&session).await;
+            if !(attach.stdin || attach.stdout || attach.stderr) {
+                // Whoever attaches without streams only asks whether the container runs.
+                return Ok(());
+            }
             let process = ctx.runtime().attach(&id, streams).await.map_err(Status::internal)?;
             process::relay(process, session, process::End::Silent, end_of(ctx, &id)).await
         }

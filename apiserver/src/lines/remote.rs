@@ -14,6 +14,9 @@ use crate::http::reply::Reply;
 use crate::http::upgrade::{self, Wish};
 use crate::write::operation::Context;
 
+/// What clients are told whose session would have begun if they spoke WebSocket.
+const NO_SPDY: &str = "SPDY is not served here; clients speak WebSocket (kubectl since 1.30)";
+
 /// Answers `.../pods/NAME/exec` and `.../attach`.
 pub(super) async fn answer(
     app: &App,
@@ -29,12 +32,9 @@ pub(super) async fn answer(
     // cannot be sent.
     let socket = match upgrade::wish(&parts.headers) {
         Wish::Nothing => return Err(Status::bad_request("Upgrade request required")),
-        Wish::Spdy => {
-            let why = "SPDY is not served here; clients speak WebSocket (kubectl since 1.30)";
-            return Err(Status::bad_request(why));
-        }
+        Wish::Spdy => None,
         Wish::Socket => match upgrade::socket(parts, &PROTOCOLS).await {
-            Ok(socket) => socket,
+            Ok(socket) => Some(socket),
             Err(refusal) => return Ok(refusal),
         },
     };
@@ -51,10 +51,22 @@ pub(super) async fn answer(
     let asked = admitted_as(sub, query, [stdin, stdout, stderr, tty]);
     let pod = Key::new(&kinds::POD, namespace, name);
     app.registry.admit_connection(&Context::of(app.user.clone()), &pod, sub, asked).await?;
+    // In plain text, as a kubelet says it: clients show it as it is.
+    let refused = |status: Status| Ok(Reply::text(status.code, status.message).into_response());
+    if !(stdin || stdout || stderr) {
+        return refused(Status::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
+    }
+    let Some(socket) = socket else {
+        // Clients whose WebSocket was refused ask again over SPDY and show this answer only, so the reason for the refusal goes
+        // before the protocol. Nothing may run meanwhile: an attachment without streams only finds the container.
+        return match begin(app, place, What::Attach(Attach::default())).await {
+            Ok(_) => Err(Status::bad_request(NO_SPDY)),
+            Err(status) => refused(status),
+        };
+    };
     let session = match begin(app, place, what).await {
         Ok(session) => session,
-        // In plain text, as a kubelet says it: clients show it as it is.
-        Err(status) => return Ok(Reply::text(status.code, status.message).into_response()),
+        Err(status) => return refused(status),
     };
     let protocol = Protocol::named(socket.protocol);
     let stop = app.stop.clone();

@@ -1,14 +1,18 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use coracle_api::{Key, kinds};
-use coracle_client::Op;
+use coracle_api::{Key, Kind, Status, kinds};
 use coracle_client::grpc::channel;
 use coracle_client::join::join;
-use coracle_client::line::{Frame, GrpcLines, Lines as Way, Logs, STDOUT, What};
-use serde_json::json;
+use coracle_client::line::{Attach, Frame, GrpcLines, Lines as Way, Logs, STDOUT, What};
+use coracle_client::{Op, Write};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::http::path::Target;
+use crate::http::query::Query;
+use crate::identity::Identity;
 use crate::server::{Config, Server};
 
 fn logs_of(pod: &str) -> Open {
@@ -109,4 +113,92 @@ async fn nodes_that_are_away_or_asleep_are_told_apart() {
     drop(again);
     assert!(!lines.is_connected("n"));
     assert!(Way::attend(&lines, "n", 1).await.is_err(), "nobody waits for it");
+}
+
+/// What a client of SPDY is told that asks for a conversation with the container of the pod `web`.
+async fn asked(server: &Server, sub: &str, query: &str) -> (u16, String) {
+    let app = session::App {
+        registry: server.registry(),
+        lines: server.lines(),
+        stop: CancellationToken::new(),
+        user: Identity::new("u", &["system:masters"]),
+    };
+    let request = http::Request::builder().header("Connection", "Upgrade").header("Upgrade", "SPDY/3.1");
+    let (mut parts, ()) = request.body(()).unwrap().into_parts();
+    let target = Target {
+        kind: kinds::POD.handle(),
+        namespace: Some("default".into()),
+        name: Some("web".into()),
+        sub: Some(sub.into()),
+        rest: String::new(),
+        watch: false,
+    };
+    match serve::answer(&app, &target, &Query::parse(query), &mut parts).await {
+        Ok(response) => {
+            let code = response.status().as_u16();
+            let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+            (code, String::from_utf8(body.to_vec()).unwrap())
+        }
+        Err(status) => (status.code, status.message),
+    }
+}
+
+#[tokio::test]
+async fn whoever_speaks_spdy_is_told_the_reason_before_the_protocol() {
+    const NO_SPDY: &str = "SPDY is not served here; clients speak WebSocket (kubectl since 1.30)";
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(Config::new(dir.path(), SocketAddr::from(([127, 0, 0, 1], 0)))).await.unwrap();
+    let admin = server.client("admin", &["system:masters"]);
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "near"}});
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"},
+        "spec": {"nodeName": "near", "containers": [{"name": "web", "image": "i"}]},
+    });
+    let create = |kind: &'static Kind, namespace: &str, object: Value| {
+        Write::from(Op::Create { kind: kind.handle(), namespace: namespace.into(), sub: None, object })
+    };
+    let writes = vec![
+        create(&kinds::NODE, "", node),
+        create(&kinds::SERVICE_ACCOUNT, "default", account),
+        create(&kinds::POD, "default", pod),
+    ];
+    for outcome in admin.write(writes).await.unwrap() {
+        outcome.unwrap();
+    }
+    for sub in ["exec", "attach"] {
+        let query = "stdout=true&command=true";
+        let away = (500, "Internal error occurred: node \"near\" is not connected".to_owned());
+        assert_eq!(asked(&server, sub, query).await, away, "{sub}");
+        let crashed = agent(server.lines(), false).await;
+        let gone = (500, "container not found (\"web\")".to_owned());
+        assert_eq!(asked(&server, sub, query).await, gone, "{sub}");
+        let nothing = (400, "you must specify at least 1 of stdin, stdout, stderr".to_owned());
+        assert_eq!(asked(&server, sub, "command=true").await, nothing, "{sub}");
+        let other = (400, "container other is not valid for pod web".to_owned());
+        assert_eq!(asked(&server, sub, "container=other").await, other, "{sub}");
+        crashed.abort();
+        let runs = agent(server.lines(), true).await;
+        assert_eq!(asked(&server, sub, query).await, (400, NO_SPDY.to_owned()), "{sub}");
+        runs.abort();
+        while server.lines().is_connected("near") {
+            tokio::task::yield_now().await;
+        }
+    }
+    server.shutdown().await;
+}
+
+/// The agent of a node whose container runs, or does not. Nothing may be run for somebody who cannot follow it.
+async fn agent(way: Lines, runs: bool) -> tokio::task::JoinHandle<()> {
+    let mut orders = Way::connect(&way, "near").await.unwrap();
+    tokio::spawn(async move {
+        while let Some(Ok(order)) = orders.next().await {
+            let session = Way::attend(&way, "near", order.session).await.unwrap();
+            let gone =
+                Status::failure(500, "InternalError", format!("container not found ({:?})", order.container));
+            let frame = if runs { Frame::Accepted } else { Frame::Closed(Some(Box::new(gone))) };
+            assert!(!runs || order.what == Some(What::Attach(Attach::default())), "{order:?}");
+            session.send.send(frame).await.unwrap();
+        }
+    })
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use coracle_api::kinds;
 use coracle_client::Op;
 use coracle_client::kubeconfig::Credentials;
-use coracle_client::line::{Frame, Lines as _, STDIN, STDOUT};
+use coracle_client::line::{Attach, Frame, Lines as _, STDIN, STDOUT, What};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -217,8 +217,12 @@ async fn pod_with_agent(server: &Server) -> mpsc::UnboundedReceiver<Vec<Bytes>> 
             let mut session = lines.attend("n1", order.session).await.unwrap();
             let (tell, pod) = (tell.clone(), Bytes::from(order.pod));
             tokio::spawn(async move {
-                let is_log = matches!(order.what, Some(coracle_client::line::What::Logs(_)));
+                let is_log = matches!(order.what, Some(What::Logs(_)));
                 session.send.send(Frame::Accepted).await.unwrap();
+                if order.what == Some(What::Attach(Attach::default())) {
+                    // Only asked for, as it is for clients of SPDY: nothing runs.
+                    return;
+                }
                 session.send.send(Frame::Data { channel: STDOUT, data: pod }).await.unwrap();
                 let mut heard = Vec::new();
                 while !is_log && heard.len() < 2 {
