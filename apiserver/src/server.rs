@@ -28,7 +28,7 @@ use crate::rest::app::App;
 use crate::rest::{handle, metrics};
 use crate::store::{Bounds, Embedded, Store, StoreError};
 use crate::verdicts::Verdicts;
-use crate::write::expiry;
+use crate::write::{bootstrap, expiry};
 
 /// How long open connections get to finish at shutdown; watches never do by themselves.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -170,6 +170,7 @@ impl Server {
         let router =
             faces::with_bus(router, registry.clone(), verdicts.clone(), lines.clone(), pki.clone(), bus);
         tasks.spawn(forget(registry.clone(), stop.clone()));
+        tasks.spawn(bootstrap::look_after_cluster(registry.clone(), address, stop.clone()));
         let event_ttl = SignedDuration::try_from(config.event_ttl).unwrap_or(SignedDuration::MAX);
         tasks.spawn(expiry::run(registry.clone(), event_ttl, stop.clone()));
         let listening = Listening {

@@ -1,14 +1,30 @@
-//! What a cluster has from its first moment.
+//! What a cluster has from its first moment, and again when somebody has deleted it.
+//!
+//! Source: the controllers `systemnamespaces`, `kubernetesservice` and `clusterauthenticationtrust` in `pkg/controlplane/controller`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_api::{Key, KindRef, kinds};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::Registry;
 use super::operation::{Body, Context, Operation};
 use crate::identity::Identity;
+
+/// How often it is looked after, as often as upstream's `kubernetesservice` does. Without the namespace of their leases nodes count
+/// as dead after 50 seconds.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Makes again what is missing, until it is stopped.
+pub async fn look_after_cluster(registry: Arc<Registry>, address: SocketAddr, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        registry.found_cluster(address).await;
+    }
+}
 
 impl Registry {
     /// Makes what every cluster has and nobody else makes; what is there already stays as it is.
@@ -68,4 +84,43 @@ fn founding(address: SocketAddr) -> Vec<(KindRef, &'static str, Value)> {
         (kinds::CONFIG_MAP.handle(), "kube-system", authentication),
         (kinds::SERVICE.handle(), "default", service),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::write::operation::DeleteOptions;
+    use crate::write::tests::World;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_cluster_needs_comes_back_when_it_is_deleted() {
+        let world = World::new(1000).await;
+        let address = "127.0.0.1:1".parse().unwrap();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(look_after_cluster(world.registry.clone(), address, stop.clone()));
+        let mut deleted = Vec::new();
+        for (kind, namespace, body) in founding(address) {
+            let key = Key::new(&kind, namespace, body["metadata"]["name"].as_str().unwrap());
+            let options = DeleteOptions::default();
+            if let Err(status) = world.perform(Operation::Delete { key: key.clone(), options }).await {
+                assert_eq!(status.code, 403, "{key}: {status}");
+                continue;
+            }
+            if let Some(going) = world.registry.get(&key) {
+                // A namespace goes when its content is said to be gone.
+                let mut object = going.value().unwrap();
+                object["spec"]["finalizers"] = json!([]);
+                let (key, sub) = (key.clone(), Some("finalize".into()));
+                world.perform(Operation::Update { key, sub, body: Body::Tree(object) }).await.unwrap();
+            }
+            assert!(world.registry.get(&key).is_none(), "{key}");
+            tokio::time::sleep(2 * LOOK_EVERY).await;
+            assert!(world.registry.get(&key).is_some(), "{key}");
+            deleted.push(key.name);
+        }
+        // The other three namespaces cannot be deleted.
+        assert_eq!(deleted, ["kube-node-lease", "extension-apiserver-authentication", "kubernetes"]);
+        stop.cancel();
+        task.await.unwrap();
+    }
 }

@@ -8,7 +8,7 @@
 mod admit;
 pub mod allocate;
 mod binding;
-mod bootstrap;
+pub mod bootstrap;
 mod commit;
 mod create;
 pub mod decode;
