@@ -125,10 +125,12 @@ impl Attributes<'_> {
         self.state.get(key)
     }
 
-    /// 403 with upstream's beginning: `pods "a" is forbidden: `.
+    /// 403 with upstream's beginning: `pods "a" is forbidden: `. An object whose name is still to be generated is called by the
+    /// beginning of it, as `extractResourceName` in `k8s.io/apiserver/pkg/admission/errors.go` does.
     pub fn forbid(&self, object: &Value, why: &str) -> Status {
-        let inside = object["metadata"]["name"].as_str().unwrap_or_default();
-        let name = if self.key.name.is_empty() { inside } else { &self.key.name };
+        let inside = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+        let names = [self.key.name.as_str(), inside("name"), inside("generateName")];
+        let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or("Unknown");
         Status::forbidden(&self.key.kind, name, why)
     }
 }
@@ -161,7 +163,7 @@ mod tests {
     use crate::store::Bounds;
 
     #[test]
-    fn options_are_upstreams_documents() {
+    fn options_and_names_are_upstreams() {
         let state = State::new(Bounds::default());
         let user = Identity::new("u", &[]);
         let key = Key::new(&kinds::POD, "a", "b");
@@ -190,6 +192,18 @@ mod tests {
             of(Operation::Delete, Some(&delete)).options(),
             json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1", "gracePeriodSeconds": 0, "propagationPolicy": "Orphan", "preconditions": {"uid": "x"}, "dryRun": ["All"]})
         );
+        let unnamed = Key::new(&kinds::POD, "a", "");
+        for (key, metadata, name) in [
+            (&key, json!({"name": "c", "generateName": "d-"}), "b"),
+            (&unnamed, json!({"name": "c", "generateName": "d-"}), "c"),
+            (&unnamed, json!({"generateName": "d-"}), "d-"),
+            (&unnamed, json!({}), "Unknown"),
+        ] {
+            let asked = Attributes { key, ..of(Operation::Create, None) };
+            let status = asked.forbid(&json!({"metadata": metadata}), "no");
+            assert_eq!(status.message, format!("pods {name:?} is forbidden: no"));
+            assert_eq!(status.details.unwrap_or_default().name, name);
+        }
         let binding = Attributes { subresource: "binding", ..of(Operation::Create, None) };
         assert_eq!(binding.gvk(), ("".into(), "v1".into(), "Binding".into()));
     }

@@ -34,7 +34,7 @@ impl Default for Chain {
                 Arc::new(DefaultTolerationSeconds),
                 Arc::new(RuntimeClass),
             ],
-            validating: vec![Arc::new(RuntimeClass)],
+            validating: vec![Arc::new(ServiceAccount), Arc::new(RuntimeClass)],
         }
     }
 }

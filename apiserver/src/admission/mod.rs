@@ -12,6 +12,7 @@ pub mod attributes;
 pub mod chain;
 mod default_toleration_seconds;
 pub mod link;
+mod mountable_secrets;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;

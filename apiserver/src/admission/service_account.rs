@@ -9,8 +9,9 @@ use coracle_api::{Key, Status, kinds};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::attributes::{Attributes, Operation};
+use super::attributes::{Attributes, Extras, Operation};
 use super::link::Link;
+use super::mountable_secrets::{self, Wanted};
 use crate::auth::references::{MIRROR, names_any};
 use crate::entry::Entry;
 use crate::write::meta::generate_name;
@@ -62,10 +63,7 @@ impl Link for ServiceAccount {
         };
         let namespace = asked.key.namespace.as_str();
         let Some(account) = account(asked, namespace, &name).await else {
-            let why = format!(
-                "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
-            );
-            return Err(asked.forbid(pod, &why));
+            return Err(asked.forbid(pod, &unknown(namespace, &name)));
         };
         let account: Account = account.object.decode().map_err(Status::internal)?;
         let mounts = spec["automountServiceAccountToken"].as_bool().or(account.mounts).unwrap_or(true);
@@ -83,6 +81,30 @@ impl Link for ServiceAccount {
         }
         Ok(true)
     }
+
+    async fn validate(&self, asked: &Attributes<'_>, pod: &Value, _: &mut Extras) -> Result<(), Status> {
+        let wanted = match (asked.operation, asked.subresource) {
+            (Operation::Create, "") => Wanted::Pod,
+            (Operation::Update, "ephemeralcontainers") => Wanted::EphemeralContainers,
+            _ => return Ok(()),
+        };
+        let is_pod = (asked.key.kind.group(), asked.key.kind.plural()) == ("", "pods");
+        if !is_pod || pod["metadata"]["annotations"].get(MIRROR).is_some() {
+            return Ok(());
+        }
+        let name = pod["spec"]["serviceAccountName"].as_str().unwrap_or_default();
+        let Some(account) = account(asked, &asked.key.namespace, name).await else {
+            return Err(asked.forbid(pod, &unknown(&asked.key.namespace, name)));
+        };
+        match mountable_secrets::refusal(&account.value(), &pod["spec"], wanted) {
+            Some(why) => Err(asked.forbid(pod, &why)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn unknown(namespace: &str, name: &str) -> String {
+    format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found")
 }
 
 /// The account. The controllers are given time to make the one that a new namespace's pods run as.

@@ -321,3 +321,39 @@ async fn an_eviction_is_one_commit_with_its_budget() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_account_that_says_so_limits_its_pods_to_its_secrets() {
+    let world = World::new(1000).await;
+    let annotations = json!({"kubernetes.io/enforce-mountable-secrets": "true"});
+    let account =
+        json!({"metadata": {"name": "sa", "annotations": annotations}, "secrets": [{"name": "ok"}]});
+    world.make(&kinds::SERVICE_ACCOUNT, account).await.unwrap();
+    let container = |name: &str, secret: &str| json!({"name": name, "image": "i", "envFrom": [{"secretRef": {"name": secret}}]});
+    let pod = |name: &str, secret: &str| json!({"metadata": {"name": name}, "spec": {"serviceAccountName": "sa", "containers": [container("c", secret)]}});
+    let end = "with envFrom referencing secret.secretName=\"bad\" is not allowed because service account sa does not reference that secret";
+    let refused = world.make(&kinds::POD, pod("a", "bad")).await.unwrap_err();
+    assert_eq!(refused.message, format!("pods \"a\" is forbidden: container c {end}"));
+    world.make(&kinds::POD, pod("a", "ok")).await.unwrap();
+    let debug = async |secret: &str| {
+        let patch = json!({"spec": {"ephemeralContainers": [container("e", secret)]}});
+        let (sub, form) = (Some("ephemeralcontainers".into()), PatchForm::Strategic);
+        world
+            .perform(Operation::Patch { key: key(&kinds::POD, "a"), sub, form, body: Body::Tree(patch) })
+            .await
+    };
+    let refused = debug("bad").await.unwrap_err();
+    assert_eq!(refused.message, format!("pods \"a\" is forbidden: ephemeral container e {end}"));
+    debug("ok").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_object_without_a_name_is_refused_by_the_beginning_of_it() {
+    let world = World::new(1000).await;
+    let spec = json!({"serviceAccountName": "nope", "containers": [{"name": "c", "image": "i"}]});
+    let pod = json!({"metadata": {"generateName": "gen-"}, "spec": spec});
+    let refused = world.make(&kinds::POD, pod).await.unwrap_err();
+    let why = "error looking up service account default/nope: serviceaccount \"nope\" not found";
+    assert_eq!(refused.message, format!("pods \"gen-\" is forbidden: {why}"));
+    assert_eq!(refused.details.unwrap().name, "gen-");
+}
