@@ -136,9 +136,11 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Status> {
         return Err(unauthorized());
     }
     let text = std::str::from_utf8(value.as_bytes()).map_err(|_| unauthorized())?;
-    let Some((scheme, token)) = text.trim().split_once(' ') else { return Ok(None) };
-    let token = token.trim();
-    Ok((scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token))
+    // One blank is between them; behind a second one upstream looks for no token either.
+    let mut words = text.trim().split(' ');
+    let scheme = words.next().unwrap_or_default();
+    let token = words.next().filter(|token| !token.is_empty());
+    Ok(token.filter(|_| scheme.eq_ignore_ascii_case("bearer")))
 }
 
 fn unauthorized() -> Status {

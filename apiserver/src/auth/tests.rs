@@ -116,6 +116,11 @@ fn certificates_tokens_and_nothing() {
     assert_eq!(who(&known, "Bearer nonsense"), Ok("kubernetes-admin".into()));
     assert_eq!(who(&Peer::Unknown, "Bearer nonsense"), Err(401));
     assert_eq!(who(&Peer::Unknown, "Basic dTpw"), Ok(ANONYMOUS.into()));
+    assert_eq!(
+        who(&Peer::Unknown, "Bearer  nonsense"),
+        Ok(ANONYMOUS.into()),
+        "a second blank: no token is seen"
+    );
     assert_eq!(who(&Peer::Unknown, ""), Ok(ANONYMOUS.into()));
     assert_eq!(who(&Peer::Unreadable, ""), Err(401));
 }

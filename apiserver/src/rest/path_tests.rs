@@ -71,7 +71,7 @@ pub(super) fn bench() -> Bench {
 impl Bench {
     /// The code and the document of an answer; of a watch, which does not end, only the code.
     fn ask(&self, user: &Identity, uri: &str) -> (u16, String) {
-        let Ok(mut request) = Request::builder().uri(uri).body(Body::empty()) else {
+        let Ok(mut request) = Request::builder().uri(uri).header("Host", "x").body(Body::empty()) else {
             return (0, String::new());
         };
         request.extensions_mut().insert(Connection { peer: Peer::Known(user.clone()), place: None });

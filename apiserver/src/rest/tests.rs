@@ -91,13 +91,20 @@ async fn without_credentials_the_flag_decides() {
 }
 
 #[tokio::test]
-async fn a_watch_from_the_future_is_told_so_after_a_while() {
+async fn a_watch_from_the_future_is_told_so_after_a_while_and_bad_requests_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config::new(dir.path(), SocketAddr::from(([127, 0, 0, 1], 0)));
     let server = Server::start(config).await.unwrap();
     let path = "/api/v1/configmaps?watch=true&resourceVersion=99999999";
     let (code, body) = get_as_admin(&server, &format!("{path}&timeoutSeconds=1")).await;
     assert_eq!((code, body.contains("type")), (200, false), "nothing comes until the revision has: {body}");
+    let over = get_as_admin(&server, "/api/v1/configmaps?watch=true&timeoutSeconds=-1").await;
+    assert_eq!(over.0, 200, "a time below zero is over at once: {}", over.1);
+    let mut stream = connect(&server, None).await;
+    stream.write_all(b"GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut told = String::new();
+    stream.read_to_string(&mut told).await.unwrap();
+    assert!(told.starts_with("HTTP/1.1 400 ") && told.contains("missing required Host header"), "{told}");
     for more in ["", "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"] {
         let (code, body) = get_as_admin(&server, &format!("{path}&timeoutSeconds=20{more}")).await;
         let line = body.lines().find(|line| line.starts_with('{')).unwrap_or_default();
