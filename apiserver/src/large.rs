@@ -7,19 +7,27 @@
 //!
 //! ```text
 //!  request --small----------------------------> here
-//!          --large--> a place? --yes--> threads for large work
-//!                              --no---> 429
+//!          --large--> the user's share --> others' places --> all places --> threads for large work
+//!                         (each user's)     (all but nodes      (everybody's)
+//!                                            and components)
 //! ```
+//!
+//! Nobody can lock the others out: a user has so many places at most, and waits for his own before he waits for those of all; what
+//! nodes and components ask finds places that nobody else may take. Who finds none in time is told so (429).
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use coracle_api::Status;
 use coracle_api::status::Details;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::identity::Identity;
 
 /// From how many bytes on work is large: some milliseconds of it. Objects of people are a hundredth of this.
 pub const LARGE: usize = 64 << 10;
@@ -29,6 +37,10 @@ pub const LARGEST: usize = 3 << 20;
 
 /// How much large work may be under way. Each may hold some hundred bytes for every byte of its body.
 const MOST: usize = 16;
+/// How much of it may be that of others than nodes and components, without which a cluster stands still.
+const OTHERS: usize = 12;
+/// How much of it may be one user's.
+pub const SHARE: usize = 6;
 /// How long large work waits for a place before it is refused.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long large work may take, the sync of the disk included.
@@ -39,25 +51,71 @@ const MOST_THREADS: usize = 4;
 /// The threads for large work. There are none until there is some.
 pub struct LargeWork {
     places: Arc<Semaphore>,
+    others: Arc<Semaphore>,
+    shares: Arc<Shares>,
     runtime: OnceLock<Runtime>,
+}
+
+/// The places that are each user's: only of those who have large work under way or wait for it.
+#[derive(Default)]
+struct Shares(Mutex<HashMap<String, Arc<Semaphore>>>);
+
+/// One place, until it is dropped.
+pub struct Place {
+    _all: OwnedSemaphorePermit,
+    _others: Option<OwnedSemaphorePermit>,
+    _share: Share,
+}
+
+/// One of a user's places, or the wish for one.
+struct Share {
+    shares: Arc<Shares>,
+    user: String,
+    of: Arc<Semaphore>,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+impl Shares {
+    fn of(self: &Arc<Self>, user: &str) -> Share {
+        let mut shares = self.0.lock();
+        let of = shares.entry(user.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(SHARE))).clone();
+        Share { shares: self.clone(), user: user.to_owned(), of, held: None }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.held = None;
+        let mut shares = self.shares.0.lock();
+        // The table's and this one: nobody else has any of the user's places, or waits for one.
+        if Arc::strong_count(&self.of) == 2 {
+            shares.remove(&self.user);
+        }
+    }
 }
 
 impl Default for LargeWork {
     fn default() -> LargeWork {
-        LargeWork { places: Arc::new(Semaphore::new(MOST)), runtime: OnceLock::new() }
+        LargeWork {
+            places: Arc::new(Semaphore::new(MOST)),
+            others: Arc::new(Semaphore::new(OTHERS)),
+            shares: Arc::default(),
+            runtime: OnceLock::new(),
+        }
     }
 }
 
 impl LargeWork {
-    /// Does some large work, on the threads for it.
+    /// Does some large work of a user's, on the threads for it.
     ///
     /// # Errors
     /// 429 where too much is under way, 504 for what takes too long: it goes on, and nobody waits for it.
     pub async fn run<T: Send + 'static>(
         &self,
+        user: &Identity,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Status> {
-        let place = self.place().await?;
+        let place = self.place(user).await?;
         let task = self.runtime()?.spawn(async move {
             let outcome = work.await;
             drop(place);
@@ -71,9 +129,23 @@ impl LargeWork {
         }
     }
 
-    async fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
-        let place = tokio::time::timeout(PATIENCE, self.places.clone().acquire_owned()).await;
-        place.ok().and_then(Result::ok).ok_or_else(too_many)
+    /// A place for a user's large work, as soon as there is one.
+    ///
+    /// # Errors
+    /// 429 where there is none for too long.
+    pub async fn place(&self, user: &Identity) -> Result<Place, Status> {
+        let find = async {
+            let mut share = self.shares.of(&user.user);
+            share.held = Some(share.of.clone().acquire_owned().await.ok()?);
+            let is_clusters = user.is_component() || user.node().is_some();
+            let others = match is_clusters {
+                true => None,
+                false => Some(self.others.clone().acquire_owned().await.ok()?),
+            };
+            let all = self.places.clone().acquire_owned().await.ok()?;
+            Some(Place { _all: all, _others: others, _share: share })
+        };
+        tokio::time::timeout(PATIENCE, find).await.ok().flatten().ok_or_else(too_many)
     }
 
     fn runtime(&self) -> Result<&Runtime, Status> {
@@ -105,7 +177,7 @@ impl Drop for LargeWork {
 }
 
 fn too_many() -> Status {
-    let text = format!("the server has {MOST} large requests under way and has asked us to try again later");
+    let text = "the server has too many large requests under way and has asked us to try again later";
     Status::failure(429, "TooManyRequests", text)
         .with_details(Details { retry_after_seconds: 1, ..Details::default() })
 }
@@ -139,6 +211,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::identity::NODES;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn large_work_leaves_the_others_their_thread() {
@@ -150,7 +223,7 @@ mod tests {
             tokio::spawn(async move {
                 // Keeps its thread, as decoding does, until it is told to end.
                 large
-                    .run(async move {
+                    .run(&Identity::new("a", &[]), async move {
                         started.send(()).unwrap();
                         wait.recv_timeout(Duration::from_secs(20)).unwrap();
                         std::thread::current().name().map(str::to_owned)
@@ -167,18 +240,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn there_are_so_many_places_and_a_panic_gives_its_own_back() {
-        let large = Arc::new(LargeWork::default());
-        let panicked: Result<(), Status> = large.run(async { panic!("on purpose") }).await;
+    async fn nobody_locks_the_others_out_and_a_panic_gives_its_place_back() {
+        let large = LargeWork::default();
+        let panicked: Result<(), Status> =
+            large.run(&Identity::new("a", &[]), async { panic!("on purpose") }).await;
         assert_eq!(panicked.unwrap_err().code, 500);
         assert_eq!(large.places.available_permits(), MOST);
-        let held: Vec<_> = (0..MOST).map(|_| large.places.clone().try_acquire_owned().unwrap()).collect();
         tokio::time::pause();
-        let refused = large.run(async {}).await.unwrap_err();
-        assert_eq!((refused.code, refused.reason.as_str()), (429, "TooManyRequests"));
+        let node = Identity::new("system:node:n", &[NODES]);
+        let (component, refused) = (Identity::new("system:kube-scheduler", &[]), (429, "TooManyRequests"));
+        let mut held = Vec::new();
+        // As many users as fill what others have, each with as much as there is for one.
+        for user in (0..OTHERS / SHARE).map(|n| Identity::new(&format!("user-{n}"), &[])) {
+            let another = Identity::new("another", &[]);
+            held.push(large.place(&another).await.unwrap());
+            assert!(held.pop().is_some(), "whoever comes finds a place while one user has all of his");
+            for _ in 0..SHARE {
+                held.push(large.place(&user).await.unwrap());
+            }
+            let status = large.place(&user).await.err().unwrap();
+            assert_eq!((status.code, status.reason.as_str()), refused, "one user has a share, not all");
+        }
+        assert!(large.place(&Identity::new("late", &[])).await.is_err(), "the others have their places only");
+        for user in [&node, &component, &node, &component] {
+            held.push(large.place(user).await.unwrap());
+        }
+        assert!(large.place(&node).await.is_err() && held.len() == MOST);
         drop(held);
+        assert!(large.shares.0.lock().is_empty(), "nothing is kept of those who have nothing under way");
         tokio::time::resume();
-        assert_eq!(large.run(async { 5 }).await, Ok(5));
+        assert_eq!(large.run(&node, async { 5 }).await, Ok(5));
     }
 
     #[test]

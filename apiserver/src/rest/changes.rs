@@ -1,15 +1,20 @@
 //! `/coracle/v1/...`: what only Coracle tells, the change log first of all.
 
+use std::sync::Arc;
+
 use coracle_api::{Key, Revision, Status, kinds};
 use serde_json::{Value, json};
 
 use super::app::{App, Asked};
 use super::difference::difference;
 use crate::http::accept::Media;
+use crate::http::query::Query;
 use crate::http::reply::Reply;
 
 /// The most changes in one answer, unless `limit` says less.
 const MOST: usize = 5000;
+/// The most bytes of objects that are compared for one answer: about half a second's work.
+pub(super) const MOST_COMPARED: usize = 16 << 20;
 
 /// `/coracle/v1/verdicts/NAMESPACE/POD`: why a pod is where it is.
 pub fn verdict(app: &App, asked: &Asked, namespace: &str, pod: &str) -> Result<Reply, Status> {
@@ -19,9 +24,16 @@ pub fn verdict(app: &App, asked: &Asked, namespace: &str, pod: &str) -> Result<R
     Ok(Reply::value(200, &verdict, &media(asked)))
 }
 
-/// `/coracle/v1/changes`.
-pub fn list(app: &App, asked: &Asked) -> Result<Reply, Status> {
-    Ok(Reply::value(200, &changes(app, asked)?, &media(asked)))
+/// `/coracle/v1/changes`. Comparing thousands of objects field by field is large work, whoever asks and however few are found.
+pub async fn list(app: &Arc<App>, asked: &Asked) -> Result<Reply, Status> {
+    let (query, media) = (asked.query.clone(), media(asked));
+    let compares = query.flag("fields");
+    let (here, registry) = (app.clone(), &app.registry);
+    let answer = move || Ok(Reply::value(200, &changes(&here, &query)?, &media));
+    if !compares {
+        return answer();
+    }
+    registry.large().run(&asked.user, async move { answer() }).await?
 }
 
 fn media(asked: &Asked) -> Media {
@@ -29,9 +41,8 @@ fn media(asked: &Asked) -> Media {
 }
 
 /// The log, oldest first. `kind` takes any of a kind's names; `namespace`, `name`, `revision`, `since`, `limit` narrow it down;
-/// `fields=true` adds which fields became different.
-fn changes(app: &App, asked: &Asked) -> Result<Value, Status> {
-    let query = &asked.query;
+/// `fields=true` adds which fields became different. Behind an answer's last change there may be more, until an answer has none.
+fn changes(app: &App, query: &Query) -> Result<Value, Status> {
     let number = |name: &str| -> Result<Option<u64>, Status> {
         Ok(query.int(name)?.and_then(|number| u64::try_from(number).ok()))
     };
@@ -49,6 +60,7 @@ fn changes(app: &App, asked: &Asked) -> Result<Value, Status> {
     let with_fields = query.flag("fields");
     let wanted = |name: &str, found: &str| query.get(name).is_none_or(|wanted| wanted == found);
     let (floor, changes) = app.registry.changes(kind.as_deref(), since);
+    let mut left = MOST_COMPARED;
     let items: Vec<Value> = changes
         .iter()
         .filter(|change| exact.is_none_or(|revision| change.revision == revision))
@@ -57,6 +69,15 @@ fn changes(app: &App, asked: &Asked) -> Result<Value, Status> {
             wanted("namespace", &key.namespace) && wanted("name", &key.name)
         })
         .take(limit)
+        .take_while(|change| {
+            let before = change.before.as_ref().filter(|_| with_fields);
+            let size = before.map_or(0, |before| before.object.json.len() + change.entry.object.json.len());
+            let first = left == MOST_COMPARED;
+            let fits = size <= left;
+            left = left.saturating_sub(size.max(1));
+            // One change is always told, or who goes on behind it would go on for ever.
+            fits || first
+        })
         .map(|change| {
             let key = &change.entry.object.key;
             let mut item = json!({

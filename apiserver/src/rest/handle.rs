@@ -10,8 +10,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use coracle_api::Status;
 use coracle_api::status::Details;
-use http::Method;
+use http::header::HOST;
 use http::request::Parts;
+use http::{Method, Version};
 
 use super::app::{App, Asked};
 use super::{changes, health, read, socket, write};
@@ -39,6 +40,10 @@ pub fn router(app: App) -> Router {
 async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     let method = parts.method.clone();
+    if parts.version == Version::HTTP_11 && !parts.headers.contains_key(HOST) {
+        // RFC 9112, section 3.2; in the words of Go's server.
+        return Reply::text(400, "400 Bad Request: missing required Host header").into_response();
+    }
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let response = match Asked::read(&method, query, &parts.headers) {
         Err(status) => Reply::status(&status, &Media::JSON).into_response(),
@@ -192,7 +197,7 @@ async fn dispatch(app: &Arc<App>, asked: &Asked, location: &Location) -> Result<
             get_only()?;
             Ok(discovery::resources(app.registry.kinds(), group, version, &read(Offer::Plain)?))
         }
-        Route::Changes => changes::list(app, asked),
+        Route::Changes => changes::list(app, asked).await,
         Route::Verdict { namespace, pod } => changes::verdict(app, asked, namespace, pod),
         Route::Bindings(namespace) if asked.method == Method::POST => {
             write::bind(app, asked, namespace.clone()).await

@@ -22,6 +22,8 @@ mod write;
 #[cfg(test)]
 mod client_tests;
 #[cfg(test)]
+mod large_tests;
+#[cfg(test)]
 mod path_tests;
 #[cfg(test)]
 mod tests;

@@ -10,13 +10,12 @@ use serde_json::{Value, json};
 use super::app::{App, Asked};
 use super::items::Items;
 use super::options::{ListQuery, read_revision};
-use super::shape::{form, key, media, shaped, wrong_shape};
+use super::shape::{form, key, media, print, shaped, wrong_shape};
 use super::watch;
 use crate::entry::Entry;
 use crate::http::accept::{Media, Offer, Shape};
 use crate::http::path::Target;
 use crate::http::reply::{Reply, no_method};
-use crate::large::LARGE;
 use crate::state::list::Listing;
 use crate::state::selection::Selection;
 
@@ -28,7 +27,7 @@ pub async fn get(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Sta
         read_revision(asked.query.text("resourceVersion")).map_err(|text| Status::failure(500, "", text))?;
     app.registry.reach(wanted.unwrap_or_default()).await?;
     let object = app.registry.get(&key).ok_or_else(|| Status::not_found(&target.kind, &key.name))?;
-    shaped(app, asked, &target.kind, 200, &object, &media)
+    shaped(app, asked, &target.kind, 200, &object, &media).await
 }
 
 /// `GET` of a subresource.
@@ -38,7 +37,7 @@ pub async fn get_sub(app: &Arc<App>, asked: &Asked, target: &Target) -> Result<R
     let object = app.registry.get(&key).ok_or_else(|| Status::not_found(&target.kind, &key.name))?;
     match target.sub.as_deref() {
         Some("status" | "ephemeralcontainers" | "resize") => {
-            shaped(app, asked, &target.kind, 200, &object, &media)
+            shaped(app, asked, &target.kind, 200, &object, &media).await
         }
         Some("scale") => {
             let scale = coracle_api::scale::of(&target.kind, &object.value().map_err(Status::internal)?);
@@ -109,15 +108,15 @@ pub async fn render(
     };
     let size: usize = listing.entries.iter().map(|entry| entry.object.json.len()).sum();
     let (kind, now) = (kind.clone(), app.registry.clock().now());
-    let print = move || {
+    let shown = move || {
         let form = Form { api_version: &api_version, include, headed: true, now };
-        print(&kind, listing.entries, metadata, form, &media)
+        shown_list(&kind, listing.entries, metadata, form, &media)
     };
-    if size < LARGE { print() } else { app.registry.large().run(async move { print() }).await? }
+    print(app, asked, size, shown).await
 }
 
 /// All that is in a list, in the form that the client wants.
-fn print(
+fn shown_list(
     kind: &KindRef,
     entries: Vec<Entry>,
     metadata: Value,

@@ -2,6 +2,7 @@
 
 use coracle_api::table::{Form, Include};
 use coracle_api::{Key, KindRef, Object, Status};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::app::{App, Asked};
@@ -9,6 +10,7 @@ use crate::entry::stored;
 use crate::http::accept::{Media, Offer, Shape, negotiate};
 use crate::http::path::Target;
 use crate::http::reply::Reply;
+use crate::large::LARGE;
 
 /// The key of what a target names.
 pub fn key(target: &Target) -> Key {
@@ -22,8 +24,21 @@ pub fn media(asked: &Asked, offer: Offer) -> Result<Media, Status> {
     Ok(Media { pretty: media.pretty || asked.pretty(), ..media })
 }
 
+/// An answer that is printed from so many bytes: here, or on the threads for large work.
+pub async fn print(
+    app: &App,
+    asked: &Asked,
+    size: usize,
+    reply: impl FnOnce() -> Result<Reply, Status> + Send + 'static,
+) -> Result<Reply, Status> {
+    if size < LARGE {
+        return reply();
+    }
+    app.registry.large().run(&asked.user, async move { reply() }).await?
+}
+
 /// An object in the form that the client wants.
-pub fn shaped(
+pub async fn shaped(
     app: &App,
     asked: &Asked,
     kind: &KindRef,
@@ -31,32 +46,60 @@ pub fn shaped(
     object: &Object,
     media: &Media,
 ) -> Result<Reply, Status> {
-    if media.shape == Shape::Whole && kind.view.is_none() {
+    let whole = media.shape == Shape::Whole && kind.view.is_none();
+    if whole && !media.yaml && !media.pretty {
+        // As it is stored: nothing has to be printed.
         return Ok(Reply::json(code, object.json.clone(), media));
     }
-    let value = object.value().map_err(Status::internal)?;
-    Ok(Reply::value(code, &shape_one(app, asked, kind, value, &media.shape)?, media))
+    let (object, media) = (object.clone(), media.clone());
+    let shown = Shown::of(app, asked, kind, &media.shape)?;
+    print(app, asked, object.json.len(), move || {
+        if whole {
+            return Ok(Reply::json(code, object.json, &media));
+        }
+        let value = object.value().map_err(Status::internal)?;
+        Ok(Reply::value(code, &shown.tree(value)?, &media))
+    })
+    .await
 }
 
-/// A tree in the form that the client wants.
-pub fn shape_one(
-    app: &App,
-    asked: &Asked,
-    kind: &KindRef,
-    value: Value,
-    shape: &Shape,
-) -> Result<Value, Status> {
-    match shape {
-        Shape::Table(version) => {
-            let api_version = format!("meta.k8s.io/{version}");
-            let form = form(app, asked, &api_version)?;
-            Ok(kind.table.print_one(&value, form))
+/// How a client wants objects, with all that is needed to print one: it may be done on another thread.
+#[derive(Clone)]
+pub struct Shown {
+    kind: KindRef,
+    shape: Shape,
+    include: Include,
+    now: Timestamp,
+}
+
+impl Shown {
+    /// As it is asked for now.
+    pub fn of(app: &App, asked: &Asked, kind: &KindRef, shape: &Shape) -> Result<Shown, Status> {
+        let include = match shape {
+            Shape::Table(_) => form(app, asked, "")?.include,
+            _ => Include::None,
+        };
+        Ok(Shown { kind: kind.clone(), shape: shape.clone(), include, now: app.registry.clock().now() })
+    }
+
+    /// A tree in the form that the client wants.
+    pub fn tree(&self, value: Value) -> Result<Value, Status> {
+        let Shown { kind, include, now, .. } = self;
+        match &self.shape {
+            Shape::Table(version) => {
+                let api_version = format!("meta.k8s.io/{version}");
+                let form = Form { api_version: &api_version, include: *include, headed: true, now: *now };
+                Ok(kind.table.print_one(&value, form))
+            }
+            Shape::Partial(version) => {
+                Ok(coracle_api::table::partial_metadata(&value, &format!("meta.k8s.io/{version}")))
+            }
+            Shape::PartialList(_) => Err(wrong_shape("PartialObjectMetadataList", "not a list", kind, "")),
+            _ => Ok(match kind.view {
+                Some(view) => (view.show)(value),
+                None => value,
+            }),
         }
-        Shape::Partial(version) => {
-            Ok(coracle_api::table::partial_metadata(&value, &format!("meta.k8s.io/{version}")))
-        }
-        Shape::PartialList(_) => Err(wrong_shape("PartialObjectMetadataList", "not a list", kind, "")),
-        _ => Ok(kind.view.map_or(value.clone(), |view| (view.show)(value))),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::entry::encoding::framed;
 use crate::http::accept::{Offer, Shape, negotiate};
 use crate::http::path;
 use crate::http::reply::Reply;
+use crate::large::LARGE;
 use crate::state::list::ListOptions;
 use crate::state::refusals::expired;
 use crate::state::selection::Selection;
@@ -85,11 +86,11 @@ pub fn start(
     let wanted = read_revision(&options.revision).map_err(|text| Status::failure(500, "", text))?;
     let from_now = wanted.is_none_or(|revision| revision.0 == 0);
     let initial = options.initial_events.unwrap_or(from_now);
-    let life =
-        match options.timeout_seconds.and_then(|seconds| u64::try_from(seconds).ok()).filter(|s| *s > 0) {
-            Some(seconds) => Duration::from_secs(seconds.min(100 * 365 * 24 * 3600)),
-            None => LIFE.mul_f64(1.0 + rand::rng().random::<f64>()),
-        };
+    let life = match options.timeout_seconds {
+        None | Some(0) => LIFE.mul_f64(1.0 + rand::rng().random::<f64>()),
+        // A time that is over before it has begun ends the watch at once.
+        Some(seconds) => Duration::from_secs(u64::try_from(seconds).unwrap_or(0).min(100 * 365 * 24 * 3600)),
+    };
     let now = Instant::now();
     let bookmarks = options.bookmarks.then(|| {
         let mut ticks = interval_at(now + BOOKMARKS, BOOKMARKS);
@@ -142,7 +143,7 @@ pub fn start(
 async fn step(mut stream: Stream) -> Option<(Result<Bytes, std::convert::Infallible>, Stream)> {
     loop {
         if let Some(ready) = stream.ready.pop_front() {
-            let bytes = stream.bytes(ready);
+            let bytes = stream.bytes(ready).await;
             return Some((Ok(bytes), stream));
         }
         if let Some(Beginning { wanted: Some(wanted), .. }) = stream.beginning {
@@ -209,30 +210,42 @@ impl Stream {
         }
     }
 
-    fn bytes(&mut self, ready: Ready) -> Bytes {
+    async fn bytes(&mut self, ready: Ready) -> Bytes {
         match ready {
             Ready::Event(event) if self.shape == Shape::Whole && self.kind.view.is_none() => {
                 event.line().cloned().unwrap_or_else(|| line(event.word(), &event.object().json))
             }
             Ready::Event(event) => {
-                let shown = self.shape_value(event.object().value().unwrap_or_default());
-                line(event.word(), shown.to_string().as_bytes())
+                let event_size = event.object().json.len();
+                let shown = self.shown();
+                let print = move || {
+                    let shown = shown.printed(event.object().value().unwrap_or_default());
+                    line(event.word(), &shown)
+                };
+                if event_size < LARGE {
+                    return print();
+                }
+                let printed = self.app.registry.large().run(&self.asked.user, async move { print() }).await;
+                printed.unwrap_or_else(|status| self.failure(&status))
             }
             Ready::Bookmark(revision, initial_end) => self.bookmark(revision, initial_end),
-            Ready::Error(status) => line("ERROR", &serde_json::to_vec(&status).unwrap_or_default()),
+            Ready::Error(status) => self.failure(&status),
         }
     }
 
-    fn shape_value(&mut self, value: Value) -> Value {
-        let shaped = shape::shape_one(&self.app, &self.asked, &self.kind, value, &self.shape);
-        let mut shown = shaped.unwrap_or(Value::Null);
-        if matches!(self.shape, Shape::Table(_)) {
-            if !self.headed {
-                shown["columnDefinitions"] = Value::Null;
-            }
-            self.headed = false;
-        }
-        shown
+    /// Ends the watch, and says why: a client that misses an event must list again.
+    fn failure(&mut self, status: &Status) -> Bytes {
+        self.watcher = None;
+        self.ready.clear();
+        line("ERROR", &serde_json::to_vec(status).unwrap_or_default())
+    }
+
+    /// How the next object is to be shown.
+    fn shown(&mut self) -> Line {
+        let shown = shape::Shown::of(&self.app, &self.asked, &self.kind, &self.shape).ok();
+        // Only the first table of a watch has its columns described.
+        let headed = std::mem::replace(&mut self.headed, false) || !matches!(self.shape, Shape::Table(_));
+        Line { shown, headed }
     }
 
     fn bookmark(&mut self, revision: Revision, initial_end: bool) -> Bytes {
@@ -249,9 +262,26 @@ impl Stream {
         }
         let shown = match &self.shape {
             Shape::Whole => object,
-            _ => self.shape_value(object),
+            _ => return line("BOOKMARK", &self.shown().printed(object)),
         };
         line("BOOKMARK", shown.to_string().as_bytes())
+    }
+}
+
+/// How one line of a watch is to be printed, on whatever thread.
+struct Line {
+    shown: Option<shape::Shown>,
+    headed: bool,
+}
+
+impl Line {
+    fn printed(&self, value: Value) -> Vec<u8> {
+        let tree = self.shown.as_ref().and_then(|shown| shown.tree(value).ok());
+        let mut tree = tree.unwrap_or(Value::Null);
+        if !self.headed {
+            tree["columnDefinitions"] = Value::Null;
+        }
+        tree.to_string().into_bytes()
     }
 }
 

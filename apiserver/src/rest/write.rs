@@ -9,11 +9,12 @@ use serde_json::Value;
 use super::app::{App, Asked};
 use super::options::{ListQuery, WriteQuery, check_dry_run, invalid_options, unsupported};
 use super::read::render;
-use super::shape::{key, media, shaped};
+use super::shape::{key, media, print, shaped};
 use crate::entry::stored;
 use crate::http::accept::{Media, Offer};
 use crate::http::path::Target;
 use crate::http::reply::{Reply, deleted};
+use crate::large::size_of;
 use crate::state::list::Listing;
 use crate::state::selection::Selection;
 use crate::write::operation::{Answer, Body, Context, DeleteOptions, Operation, PatchForm, Written};
@@ -31,12 +32,12 @@ pub async fn create(app: &App, asked: &Asked, target: &Target) -> Result<Reply, 
         body,
     };
     let answer = app.registry.perform(&context(asked, &options), operation).await;
-    written(app, asked, target, answer, &media)
+    written(app, asked, target, answer, &media).await
 }
 
 /// `POST` of a binding that names its pod only inside.
 pub async fn bind(app: &App, asked: &Asked, namespace: String) -> Result<Reply, Status> {
-    let binding = app.registry.read_binding(body(asked)?).await?;
+    let binding = app.registry.read_binding(&asked.user, body(asked)?).await?;
     let name = binding["metadata"]["name"].as_str().unwrap_or_default().to_string();
     let target = Target {
         kind: coracle_api::kinds::POD.handle(),
@@ -55,7 +56,7 @@ pub async fn update(app: &App, asked: &Asked, target: &Target) -> Result<Reply, 
     let options = WriteQuery::read(&asked.query, "UpdateOptions", false)?;
     let operation = Operation::Update { key: shown_key(target), sub: target.sub.clone(), body: body(asked)? };
     let answer = app.registry.perform(&context(asked, &options), operation).await;
-    written(app, asked, target, answer, &media)
+    written(app, asked, target, answer, &media).await
 }
 
 /// `PATCH`.
@@ -68,7 +69,7 @@ pub async fn patch(app: &App, asked: &Asked, target: &Target) -> Result<Reply, S
     let body = Body::Bytes(if apply { Format::Yaml } else { Format::Json }, bytes);
     let operation = Operation::Patch { key: shown_key(target), sub: target.sub.clone(), form, body };
     let answer = app.registry.perform(&context(asked, &options), operation).await;
-    written(app, asked, target, answer, &media)
+    written(app, asked, target, answer, &media).await
 }
 
 /// `DELETE` of an object.
@@ -88,7 +89,7 @@ pub async fn delete(app: &App, asked: &Asked, target: &Target) -> Result<Reply, 
     } else {
         // Who says `orphanDependents: false` is told that the deletion has only begun.
         let code = if !gone && orphans == Some(false) { 202 } else { 200 };
-        shaped(app, asked, &target.kind, code, &object, &media)?
+        shaped(app, asked, &target.kind, code, &object, &media).await?
     };
     Ok(reply.warning(answer.warnings))
 }
@@ -125,7 +126,7 @@ fn context(asked: &Asked, options: &WriteQuery) -> Context {
     }
 }
 
-fn written(
+async fn written(
     app: &App,
     asked: &Asked,
     target: &Target,
@@ -134,12 +135,14 @@ fn written(
 ) -> Result<Reply, Status> {
     let reply = match answer.result {
         Ok(Written { shown: Some(value), created, .. }) => {
-            Reply::value(if created { 201 } else { 200 }, &value, media)
+            let code = if created { 201 } else { 200 };
+            let (size, media) = (size_of(&value), media.clone());
+            print(app, asked, size, move || Ok(Reply::value(code, &value, &media))).await?
         }
         Ok(Written { object, created, .. }) => {
             let code = if created { 201 } else { 200 };
             let kind = if stored(&target.kind) == object.key.kind { &target.kind } else { &object.key.kind };
-            shaped(app, asked, kind, code, &object, media)?
+            shaped(app, asked, kind, code, &object, media).await?
         }
         Err(status) => Reply::status(&status, media),
     };
@@ -239,7 +242,7 @@ fn from_query(asked: &Asked) -> Result<Value, Status> {
 
 async fn from_body(app: &App, asked: &Asked) -> Result<Value, Status> {
     let frame = "the object provided is unrecognized (must be of type DeleteOptions): ";
-    app.registry.read_options(body(asked)?).await.map_err(|mut status| {
+    app.registry.read_options(&asked.user, body(asked)?).await.map_err(|mut status| {
         // Upstream reads options by another decoder, whose texts are shorter.
         if let Some(rest) = status.message.strip_prefix(frame) {
             let end = rest.rfind(" (").unwrap_or(rest.len());

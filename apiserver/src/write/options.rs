@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::operation::{Body, Context, FieldValidation};
 use super::{Registry, decode};
+use crate::identity::Identity;
 use crate::large::LARGE;
 
 impl Registry {
@@ -14,22 +15,28 @@ impl Registry {
     ///
     /// # Errors
     /// 400 for what is none.
-    pub async fn read_options(&self, body: Body) -> Result<Value, Status> {
-        self.read(META, "DeleteOptions", body).await
+    pub async fn read_options(&self, user: &Identity, body: Body) -> Result<Value, Status> {
+        self.read(user, META, "DeleteOptions", body).await
     }
 
     /// Reads a `Binding`, in any encoding.
     ///
     /// # Errors
     /// 400 for what is none.
-    pub async fn read_binding(&self, body: Body) -> Result<Value, Status> {
-        self.read("", "Binding", body).await
+    pub async fn read_binding(&self, user: &Identity, body: Body) -> Result<Value, Status> {
+        self.read(user, "", "Binding", body).await
     }
 
-    async fn read(&self, group: &'static str, kind: &'static str, body: Body) -> Result<Value, Status> {
+    async fn read(
+        &self,
+        user: &Identity,
+        group: &'static str,
+        kind: &'static str,
+        body: Body,
+    ) -> Result<Value, Status> {
         match &body {
             Body::Bytes(_, bytes) if bytes.len() >= LARGE => {
-                self.large.run(async move { decode_quietly(group, kind, body) }).await?
+                self.large.run(user, async move { decode_quietly(group, kind, body) }).await?
             }
             _ => decode_quietly(group, kind, body),
         }

@@ -16,9 +16,9 @@ impl Registry {
     /// Does one write and answers when it is on disk. Who drops the future does not get to know how the write ended; the write
     /// itself goes on to its end.
     pub async fn perform(self: &Arc<Self>, context: &Context, operation: Operation) -> Answer {
-        let large = self.is_large(&operation).then_some(&self.large);
-        let (registry, context) = (self.clone(), context.clone());
-        let write = async move { registry.perform_here(&context, operation).await };
+        let large = self.is_large(&operation).then_some((&self.large, &context.user));
+        let (registry, asked) = (self.clone(), context.clone());
+        let write = async move { registry.perform_here(&asked, operation).await };
         self.writes.run(large, write).await.unwrap_or_else(Answer::refused)
     }
 
@@ -61,14 +61,15 @@ impl Registry {
         }
     }
 
-    /// Whether a write keeps a processor for long: its own body counts, and the object that it changes.
+    /// Whether a write keeps a processor for long: its own body counts, and the object that it changes. A delete brings nothing to
+    /// decode, and must not wait for those who do: it is what makes room.
     fn is_large(&self, operation: &Operation) -> bool {
         let (key, body) = match operation {
             Operation::Create { body, .. } => (None, Some(body)),
             Operation::Update { key, body, .. } | Operation::Patch { key, body, .. } => {
                 (Some(key), Some(body))
             }
-            Operation::Delete { key, .. } => (Some(key), None),
+            Operation::Delete { .. } => (None, None),
         };
         let written = match body {
             Some(Body::Bytes(_, bytes)) => bytes.len(),

@@ -12,6 +12,7 @@ use coracle_api::status::Details;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use crate::identity::Identity;
 use crate::large::LargeWork;
 
 /// How many writes may be under way: as many as the store queues.
@@ -34,13 +35,14 @@ impl Default for Tasks {
 }
 
 impl Tasks {
-    /// Runs a write to its end, whether or not its caller waits for that; on the threads for large work, if it is given them.
+    /// Runs a write to its end, whether or not its caller waits for that; on the threads for large work, if it is given them and the
+    /// user whose work it is.
     ///
     /// # Errors
     /// 429 if too much is under way; 500 if the write panicked, of which has been told where it happened.
     pub async fn run<T: Send + 'static>(
         &self,
-        large: Option<&LargeWork>,
+        large: Option<(&LargeWork, &Identity)>,
         write: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Status> {
         let place = tokio::time::timeout(PATIENCE, self.places.clone().acquire_owned()).await;
@@ -51,7 +53,7 @@ impl Tasks {
             outcome
         });
         match large {
-            Some(large) => large.run(task).await,
+            Some((large, user)) => large.run(user, task).await,
             None => tokio::spawn(task)
                 .await
                 .map_err(|error| Status::internal(format!("the write did not come to its end: {error}"))),
