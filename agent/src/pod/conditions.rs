@@ -1,5 +1,5 @@
-//! The pod's conditions, in upstream's order: PodReadyToStartContainers, Initialized, Ready, ContainersReady; then
-//! those of others, as they were.
+//! The pod's conditions, in upstream's order: PodReadyToStartContainers, Initialized, Ready, ContainersReady,
+//! PodScheduled; behind them those of others, as they were.
 //!
 //! Source: `pkg/kubelet/status/generate.go`.
 
@@ -45,12 +45,20 @@ pub fn conditions(observed: &Observed<'_>, views: &[View<'_>], phase: &str) -> V
     let old =
         observed.pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let resize = resizing(observed, phase);
-    let is_ours =
-        |kind: &str| [RESIZE_PENDING, RESIZING].contains(&kind) || ours.iter().any(|one| one.kind == kind);
+    // Whoever has given the pod its node, the scheduler or the pod's maker.
+    let scheduled = Condition::new("PodScheduled", true, "", "");
+    let is_ours = |kind: &str| {
+        [RESIZE_PENDING, RESIZING, scheduled.kind].contains(&kind) || ours.iter().any(|one| one.kind == kind)
+    };
     let theirs = old.iter().filter(|condition| !is_ours(&condition.type_));
     let theirs: Vec<Value> =
         theirs.map(|condition| serde_json::to_value(condition).unwrap_or_default()).collect();
-    ours.iter().chain(&resize).map(|condition| to_json(observed, condition, old)).chain(theirs).collect()
+    ours.iter()
+        .chain(&resize)
+        .chain([&scheduled])
+        .map(|condition| to_json(observed, condition, old))
+        .chain(theirs)
+        .collect()
 }
 
 /// A condition keeps the time of its last change.
