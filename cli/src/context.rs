@@ -3,9 +3,13 @@
 //! The context that was current before ours is kept in ours, as an extension, which is what kubeconfigs have for such
 //! notes: so it is known again when ours goes, whatever became of the cluster's folder.
 
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, write_whole};
@@ -44,6 +48,70 @@ fn write(path: &Path, config: &Value) -> Result<()> {
     write_whole(&target, serde_saphyr::to_string(config)?.as_bytes())
 }
 
+/// How long others may take to change the file: kubectl and other clusters' commands hold it for milliseconds.
+const LOCK_WITHIN: Duration = Duration::from_secs(10);
+/// How often it is looked whether they are done. A file that goes away wakes nobody.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The lock of a kubeconfig: the file beside it that kubectl makes, too, while it changes the kubeconfig.
+///
+/// Source: `lockFile` in `k8s.io/client-go/tools/clientcmd/loader.go`.
+struct Lock(PathBuf);
+
+impl Lock {
+    fn take(kubeconfig: &Path, within: Duration) -> Result<Lock> {
+        if let Some(folder) = kubeconfig.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        let mut path = OsString::from(kubeconfig);
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let deadline = Instant::now() + within;
+        loop {
+            match File::options().write(true).create_new(true).open(&path) {
+                Ok(mut file) => {
+                    // For whoever finds it after this process was killed.
+                    let _ = write!(file, "coracle, process {}", std::process::id());
+                    return Ok(Lock(path));
+                }
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    return Err(error).with_context(|| format!("cannot lock {}", kubeconfig.display()));
+                }
+                Err(_) if Instant::now() < deadline => std::thread::sleep(LOOK_EVERY),
+                Err(_) => {
+                    // kubectl's own says nothing.
+                    let who = std::fs::read_to_string(&path).unwrap_or_default();
+                    let who = if who.is_empty() { "another program".into() } else { who };
+                    bail!(
+                        "{} is being changed by {who}; if that is not so, remove {}",
+                        kubeconfig.display(),
+                        path.display()
+                    );
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Changes a kubeconfig, while nobody else does.
+fn change(path: &Path, within: Duration, change: impl FnOnce(Value) -> Value) -> Result<()> {
+    let _lock = Lock::take(path, within)?;
+    let theirs = read(path)?.unwrap_or_else(|| json!({"apiVersion": "v1", "kind": "Config"}));
+    write(path, &change(theirs))
+}
+
+/// Whether a kubeconfig is the cluster's own, which its API server writes.
+fn is_own(path: &Path, cluster: &Cluster) -> bool {
+    let own = std::fs::canonicalize(cluster.kubeconfig());
+    own.is_ok_and(|own| std::fs::canonicalize(path).is_ok_and(|path| path == own))
+}
+
 /// Adds (or renews) the cluster's context in the user's kubeconfig and makes it the current one. Returns the file.
 ///
 /// # Errors
@@ -51,8 +119,10 @@ fn write(path: &Path, config: &Value) -> Result<()> {
 pub fn add(cluster: &Cluster) -> Result<Option<PathBuf>> {
     let Some(path) = user_kubeconfig() else { return Ok(None) };
     let Some(ours) = read(&cluster.kubeconfig())? else { return Ok(None) };
-    let theirs = read(&path)?.unwrap_or_else(|| json!({"apiVersion": "v1", "kind": "Config"}));
-    write(&path, &merge(theirs, &ours, &cluster.context()))?;
+    if is_own(&path, cluster) {
+        return Ok(None);
+    }
+    change(&path, LOCK_WITHIN, |theirs| merge(theirs, &ours, &cluster.context()))?;
     Ok(Some(path))
 }
 
@@ -62,12 +132,14 @@ pub fn add(cluster: &Cluster) -> Result<Option<PathBuf>> {
 /// The file cannot be read or written.
 pub fn remove(cluster: &Cluster) -> Result<bool> {
     let Some(path) = user_kubeconfig() else { return Ok(false) };
-    let Some(theirs) = read(&path)? else { return Ok(false) };
-    let without = strip(theirs.clone(), &cluster.context());
-    if without == theirs {
+    if is_own(&path, cluster) {
         return Ok(false);
     }
-    write(&path, &without)?;
+    let Some(theirs) = read(&path)? else { return Ok(false) };
+    if strip(theirs.clone(), &cluster.context()) == theirs {
+        return Ok(false);
+    }
+    change(&path, LOCK_WITHIN, |theirs| strip(theirs, &cluster.context()))?;
     Ok(true)
 }
 
@@ -176,6 +248,57 @@ mod tests {
         assert_eq!(strip(elsewhere, "coracle-x")["current-context"], "work", "what a person chose stays");
         let left = strip(strip(without_work, "coracle-x"), "coracle-y");
         assert_eq!(left["current-context"], "", "a context that is gone is not current again");
+    }
+
+    #[test]
+    fn those_who_change_it_at_once_lose_nothing() {
+        const CLUSTERS: usize = 8;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new").join("config");
+        let each = |what: &(dyn Fn(Value, &str) -> Value + Sync)| {
+            std::thread::scope(|scope| {
+                for n in 0..CLUSTERS {
+                    let path = &path;
+                    scope.spawn(move || {
+                        change(path, Duration::from_secs(60), |theirs| what(theirs, &format!("coracle-{n}")))
+                    });
+                }
+            });
+            read(&path).unwrap().unwrap()
+        };
+        let ours =
+            json!({"clusters": [{"name": "c"}], "contexts": [{"name": "c"}], "users": [{"name": "c"}]});
+        let all = each(&|theirs, context| merge(theirs, &ours, context));
+        assert_eq!(LISTS.map(|list| all[list].as_array().unwrap().len()), [CLUSTERS; 3]);
+        let none = each(&|theirs, context| strip(theirs, context));
+        assert_eq!(LISTS.map(|list| none[list].as_array().unwrap().len()), [0; 3]);
+        assert_eq!(none["current-context"], "");
+        assert!(!dir.path().join("new").join("config.lock").exists());
+    }
+
+    #[test]
+    fn whoever_holds_the_lock_is_waited_for_and_then_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config");
+        let lock = dir.path().join("config.lock");
+        for (held, named) in [("", "another program"), ("coracle, process 7", "coracle, process 7")] {
+            std::fs::write(&lock, held).unwrap();
+            let error = change(&path, Duration::ZERO, |theirs| theirs).unwrap_err().to_string();
+            assert!(error.contains(named) && error.contains("config.lock"), "{error}");
+            assert!(lock.exists() && !path.exists(), "what is another's stays");
+        }
+    }
+
+    #[test]
+    fn a_clusters_own_kubeconfig_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let cluster = Cluster { name: "x".into(), dir: dir.path().to_owned() };
+        let elsewhere = dir.path().join("elsewhere");
+        std::fs::write(cluster.kubeconfig(), "").unwrap();
+        std::fs::write(&elsewhere, "").unwrap();
+        assert!(is_own(&cluster.kubeconfig(), &cluster) && !is_own(&elsewhere, &cluster));
+        std::os::unix::fs::symlink("kubeconfig", dir.path().join("link")).unwrap();
+        assert!(is_own(&dir.path().join("link"), &cluster));
     }
 
     #[test]

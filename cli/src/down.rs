@@ -31,8 +31,30 @@ impl Down {
     /// # Errors
     /// Something is left; the text says what.
     pub async fn run(self, selection: &Selection) -> Result<()> {
-        let cluster = selection.find()?;
+        let cluster = match selection.find() {
+            Ok(cluster) => cluster,
+            Err(nothing) => return forget(selection, Report::new()).unwrap_or(Err(nothing)),
+        };
         end(&cluster, self.purge, Report::new()).await
+    }
+}
+
+/// Takes away the context of a named cluster that is not there any more; `None` where there is no such context either.
+fn forget(selection: &Selection, report: Report) -> Option<Result<()>> {
+    selection.name.as_ref()?;
+    let cluster = selection.to_make().ok().filter(|cluster| !cluster.is_there())?;
+    match context::remove(&cluster) {
+        Ok(false) => None,
+        Ok(true) => {
+            report.done(format!(
+                "there is no cluster {:?} in {}; its context {} is gone from your kubeconfig",
+                cluster.name,
+                cluster.dir.display(),
+                cluster.context()
+            ));
+            Some(Ok(()))
+        }
+        Err(error) => Some(Err(error)),
     }
 }
 

@@ -5,6 +5,9 @@
 //!  coracle get, why, trace ... --HTTPS--> apiserver
 //! ```
 
+// Everything that is printed goes through `print`, which makes it harmless for a terminal.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod args;
 pub mod asked;
 pub mod cluster;

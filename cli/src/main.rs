@@ -1,10 +1,13 @@
 //! Reads arguments and runs the command they name.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use coracle::args::{Args, Command};
+use coracle::print::print_remark;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -19,7 +22,7 @@ fn main() -> ExitCode {
         None => run(args),
         Some(Ok(())) => ExitCode::SUCCESS,
         Some(Err(error)) => {
-            eprintln!("coracle: {error}");
+            print_remark(format_args!("coracle: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -38,7 +41,7 @@ async fn run(args: Args) -> ExitCode {
     match args.run().await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("coracle: {error:#}");
+            print_remark(format_args!("coracle: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::cluster::{NodeSpec, Selection};
 use crate::control::{Order, Reply, ask};
+use crate::print::say;
 use crate::report::Report;
 use crate::size::NodeSize;
 
@@ -107,14 +108,14 @@ async fn list(cluster: &crate::cluster::Cluster) -> Result<()> {
         _ => Vec::new(),
     };
     let Some(spec) = cluster.spec()? else { return Ok(()) };
-    println!("{:<24} {:<18} {:<10} AGENT", "NODE", "SIZE", "ZONE");
+    say!("{:<24} {:<18} {:<10} AGENT", "NODE", "SIZE", "ZONE");
     for node in spec.nodes {
         let state = match (agents.contains(&node.name), node.running) {
             (true, _) => "running",
             (false, true) => "down",
             (false, false) => "stopped",
         };
-        println!(
+        say!(
             "{:<24} {:<18} {:<10} {state}",
             node.name,
             node.size.to_string(),

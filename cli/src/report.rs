@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
+use crate::print::terminal::harmless;
+
 /// Prints progress to standard output.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
@@ -17,7 +19,9 @@ impl Report {
     }
 
     fn paint(self, code: &str, text: impl Display) -> String {
-        if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
+        let text = text.to_string();
+        let text = harmless(&text);
+        if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into_owned() }
     }
 
     fn line(self, text: &str) {
@@ -33,17 +37,19 @@ impl Report {
 
     /// Something went well.
     pub fn done(self, text: impl Display) {
-        self.line(&format!("  {} {text}", self.paint("32", "✓")));
+        self.line(&format!("  {} {}", self.paint("32", "✓"), harmless(&text.to_string())));
     }
 
     /// Something went well, and how long it took.
     pub fn timed(self, text: impl Display, took: Duration) {
-        self.done(format!("{text:<72} {:>8}", self.paint("2", human(took))));
+        let text = text.to_string();
+        let took = self.paint("2", human(took));
+        self.line(&format!("  {} {:<72} {took:>8}", self.paint("32", "✓"), harmless(&text)));
     }
 
     /// Something went wrong.
     pub fn failed(self, text: impl Display) {
-        self.line(&format!("  {} {text}", self.paint("31", "✗")));
+        self.line(&format!("  {} {}", self.paint("31", "✗"), harmless(&text.to_string())));
     }
 
     /// A remark.
@@ -54,7 +60,7 @@ impl Report {
     /// Plain text, indented.
     pub fn text(self, text: impl Display) {
         for line in text.to_string().lines() {
-            self.line(&format!("    {line}"));
+            self.line(&format!("    {}", harmless(line)));
         }
     }
 }
@@ -63,6 +69,11 @@ impl Default for Report {
     fn default() -> Report {
         Report::new()
     }
+}
+
+/// `1 node`, `2 nodes`.
+pub fn counted(count: usize, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
 }
 
 /// `85 ms`, `1.2 s`, `2 min 5 s`.
@@ -77,6 +88,11 @@ pub fn human(took: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "network")), ["0 networks", "1 network", "2 networks"]);
+    }
 
     #[test]
     fn durations_read_well() {

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::cluster::{Cluster, Selection};
 use crate::control::{Order, Reply, ask};
+use crate::print::say;
 
 /// Show the clusters on this machine and whether they run. A busy one is starting, ending, or too loaded to answer.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,12 +25,17 @@ impl StatusArgs {
             Cluster::all()?
         };
         if clusters.is_empty() {
-            println!("there is no cluster; `coracle up` makes one");
+            say!("there is no cluster; `coracle up` makes one");
             return Ok(());
         }
-        println!(
+        say!(
             "{:<16} {:<9} {:<22} {:>6} {:>8} {:>10}",
-            "CLUSTER", "STATE", "API SERVER", "NODES", "PID", "MEMORY"
+            "CLUSTER",
+            "STATE",
+            "API SERVER",
+            "NODES",
+            "PID",
+            "MEMORY"
         );
         for cluster in clusters {
             let nodes = cluster.spec()?.map_or(0, |spec| spec.nodes.len());
@@ -41,7 +47,7 @@ impl StatusArgs {
                 _ => ("stopped", "-".into(), "-".into(), None),
             };
             let memory = memory.map_or("-".into(), |kib| format!("{:.1} MB", kib as f64 / 1024.0));
-            println!("{:<16} {state:<9} {address:<22} {nodes:>6} {pid:>8} {memory:>10}", cluster.name);
+            say!("{:<16} {state:<9} {address:<22} {nodes:>6} {pid:>8} {memory:>10}", cluster.name);
         }
         Ok(())
     }

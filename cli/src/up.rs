@@ -10,7 +10,7 @@ use crate::asked::Asked;
 use crate::cluster::{Cluster, Selection};
 use crate::control::{self, Order};
 use crate::progress::Progress;
-use crate::report::{Report, human};
+use crate::report::{Report, counted, human};
 use crate::{context, progress, run, wire};
 
 /// Start a cluster on this machine, or find the one that runs.
@@ -131,7 +131,8 @@ async fn start_detached(cluster: &Cluster, up: &Up, report: Report) -> Result<()
                     report.timed(format!("API server answers at https://{address}"), started.elapsed());
                 }
                 Ok(Progress::NodesReady(count)) => {
-                    report.timed(format!("{count} nodes are Ready"), started.elapsed());
+                    let are = if count == 1 { "is" } else { "are" };
+                    report.timed(format!("{} {are} Ready", counted(count, "node")), started.elapsed());
                 }
                 Ok(Progress::Up) => return Ok(()),
                 Ok(Progress::Failed(why)) => bail!("{why}\n(the log is {})", cluster.log().display()),

@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, NodeSpec, Runtime, Selection, Spec, Timing, ZONE};
+use crate::report::counted;
 use crate::server::connection::{Connection, Target};
 
 /// How long nodes may take to become Ready: after a crash they find their pods again first.
@@ -315,10 +316,12 @@ pub async fn remove_everything(cluster: &Cluster) -> Result<String> {
     };
     let everything = Owner { cluster: cluster.name.clone(), node: None };
     let left = runtime.containers(&everything).await?.len();
-    anyhow::ensure!(left == 0, "{left} containers of cluster {} are still there", cluster.name);
+    anyhow::ensure!(left == 0, "of cluster {}: {} still there", cluster.name, counted(left, "container"));
     Ok(format!(
-        "{} containers, {} networks, {} volumes removed",
-        removed.containers, removed.networks, removed.volumes
+        "{}, {}, {} removed",
+        counted(removed.containers, "container"),
+        counted(removed.networks, "network"),
+        counted(removed.volumes, "volume")
     ))
 }
 

@@ -66,4 +66,16 @@ fn a_simulated_cluster_in_a_folder_with_a_long_path_comes_and_goes() {
     assert!(config.contains("current-context: work"), "{config}");
     assert!(!config.contains("coracle"), "{config}");
     assert!(kube.join("config").is_symlink());
+
+    // What is left of a cluster whose folder somebody removed by hand goes, too; what is not there is said to be so.
+    let left = mine.replace(
+        "- name: work\n",
+        "- name: coracle-far\n  context: {cluster: coracle-far, user: f}\n- name: work\n",
+    );
+    assert_ne!(left, mine);
+    std::fs::write(home.path().join("dotfiles"), left).unwrap();
+    works(home.path(), &["down", "--name", "far"]);
+    let config = std::fs::read_to_string(home.path().join("dotfiles")).unwrap();
+    assert!(config.contains("work") && !config.contains("coracle"), "{config}");
+    assert!(refuses(home.path(), &["down", "--name", "far"]).contains("there is no cluster"));
 }

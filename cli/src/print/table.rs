@@ -1,5 +1,7 @@
 //! Aligned columns that fit a terminal.
 
+use super::terminal::one_line;
+
 /// The most columns of characters that a table takes, unless the reader asked for a wide one.
 pub const WIDTH: usize = 100;
 /// No cell is cut shorter than this.
@@ -32,7 +34,7 @@ impl Table {
         let mut widths: Vec<usize> = self.head.iter().map(|h| h.chars().count()).collect();
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
+                *width = (*width).max(one_line(cell).chars().count());
             }
         }
         let heads: Vec<usize> = self.head.iter().map(|h| h.chars().count().max(LEAST)).collect();
@@ -73,7 +75,7 @@ impl Table {
 pub fn line(cells: &[String], widths: &[usize]) -> String {
     let mut line = String::new();
     for (cell, width) in cells.iter().zip(widths) {
-        let cell = fit(cell, *width);
+        let cell = fit(&one_line(cell), *width);
         let blanks = width.saturating_sub(cell.chars().count()) + GAP;
         line.push_str(&cell);
         line.extend(std::iter::repeat_n(' ', blanks));
@@ -121,6 +123,15 @@ mod tests {
         assert_eq!(lines[0], "NAME        STATUS    MESSAGE");
         assert!(lines[1].ends_with('…'));
         assert_eq!(lines[2], "long-name   Pending   short");
+    }
+
+    #[test]
+    fn a_cell_is_one_line_and_harmless() {
+        let mut table = Table::new(&["NAME", "MESSAGE"]);
+        table.row(vec!["\x1b[2Ja".into(), "one\nNAME   forged".into()]);
+        table.row(vec!["b".into(), "two".into()]);
+        let lines = ["NAME     MESSAGE", "^[[2Ja   one...", "b        two"];
+        assert_eq!(table.lines(60), lines);
     }
 
     #[test]

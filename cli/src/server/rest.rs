@@ -9,6 +9,7 @@ use http::{Method, Request};
 use kube::client::Body;
 use serde_json::Value;
 
+use crate::print::remark;
 use crate::server::connection::Connection;
 
 /// How long an answer may take, streams aside.
@@ -110,7 +111,7 @@ impl Connection {
         };
         let (code, warnings, bytes) = answered?;
         for warning in warnings {
-            eprintln!("Warning: {warning}");
+            remark!("Warning: {warning}");
         }
         if code >= 400 {
             return Err(refusal(code, &bytes).into());

@@ -5,7 +5,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::manifests;
-use crate::print::say;
+use crate::print::{remark, say};
 use crate::server::connection::{Connection, Target};
 use crate::server::kinds::Catalogue;
 use crate::server::rest::{APPLY, is_refused};
@@ -44,7 +44,7 @@ pub async fn run(args: Apply, connection: &Connection) -> Result<()> {
             Ok(line) => say!("{line}{}", if args.dry_run { " (dry run)" } else { "" }),
             Err(error) if objects.len() == 1 => return Err(error),
             Err(error) => {
-                eprintln!("coracle: {error:#}");
+                remark!("coracle: {error:#}");
                 failed += 1;
             }
         }

@@ -4,8 +4,9 @@ use anyhow::{Result, bail};
 use futures::{AsyncBufReadExt, StreamExt};
 use serde_json::{Value, json};
 
-use crate::print::say;
 use crate::print::table::{Table, WIDTH, line};
+use crate::print::terminal::one_line;
+use crate::print::{print_document, remark, say};
 use crate::server::connection::{Connection, Target};
 use crate::server::kinds::{Asked, Catalogue, asked};
 use crate::server::rest::{TABLE, escape};
@@ -113,7 +114,7 @@ async fn tables(args: &Get, asked: &[Asked], connection: &Connection) -> Result<
         let answer = match connection.get_as(&args.path(ask, connection, ""), TABLE).await {
             Ok(answer) => answer,
             Err(error) if asked.len() > 1 => {
-                eprintln!("coracle: {error:#}");
+                remark!("coracle: {error:#}");
                 failed = Some(error);
                 continue;
             }
@@ -145,9 +146,9 @@ async fn tables(args: &Get, asked: &[Asked], connection: &Connection) -> Result<
     }
     if shown == 0 && failed.is_none() {
         if args.all_namespaces || asked.iter().all(|a| !a.kind.namespaced) {
-            eprintln!("No resources found");
+            remark!("No resources found");
         } else {
-            eprintln!("No resources found in {} namespace.", connection.namespace);
+            remark!("No resources found in {} namespace.", connection.namespace);
         }
     }
     failed.map_or(Ok(()), Err)
@@ -249,7 +250,7 @@ async fn follow(args: &Get, ask: &Asked, shown: &Shown, connection: &Connection)
                 for row in shown.rows(&event["object"]) {
                     // Later rows may need more room than the first table gave; none is cut for it.
                     let room: Vec<usize> =
-                        row.iter().zip(&widths).map(|(c, w)| c.chars().count().max(*w)).collect();
+                        row.iter().zip(&widths).map(|(c, w)| one_line(c).chars().count().max(*w)).collect();
                     say!("{}", line(&row, &room));
                 }
             }
@@ -301,8 +302,8 @@ async fn whole(args: &Get, asked: &[Asked], output: Output, connection: &Connect
         }
     };
     match output {
-        Output::Yaml => say!("{}", serde_saphyr::to_string(&value)?.trim_end()),
-        _ => say!("{}", serde_json::to_string_pretty(&value)?),
+        Output::Yaml => print_document(serde_saphyr::to_string(&value)?.trim_end()),
+        _ => print_document(&serde_json::to_string_pretty(&value)?),
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use futures::AsyncReadExt;
 use serde_json::Value;
 
+use crate::print::remark;
 use crate::server::connection::{Connection, Target};
 use crate::server::kinds::{Catalogue, one};
 use crate::server::rest::escape;
@@ -90,7 +91,7 @@ async fn pod(what: &str, connection: &Connection) -> Result<String> {
     match chosen.and_then(|p| p["metadata"]["name"].as_str()) {
         Some(name) => {
             if pods.len() > 1 {
-                eprintln!("Found {} pods, using pod/{name}", pods.len());
+                remark!("Found {} pods, using pod/{name}", pods.len());
             }
             Ok(name.into())
         }

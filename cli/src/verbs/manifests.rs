@@ -7,6 +7,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use coracle_api::document::{Limits, yaml};
 use serde_json::Value;
 
+use crate::print::remark;
+
 /// Reads every object that the arguments of `-f` name.
 ///
 /// # Errors
@@ -63,7 +65,7 @@ pub fn parse(text: &str) -> Result<Vec<Value>> {
     for document in yaml::documents(text, Limits::of_file(text)) {
         let document = document.map_err(|fault| anyhow!("{fault}"))?;
         for fault in &document.repeated {
-            eprintln!("warning: {fault}");
+            remark!("warning: {fault}");
         }
         match document.value.into_value() {
             Value::Null => {}
