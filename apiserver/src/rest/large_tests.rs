@@ -50,6 +50,7 @@ impl Bench {
             lines: Lines::default(),
             stop: CancellationToken::new(),
             metrics: metrics::Metrics::default(),
+            checks: Default::default(),
             openapi: crate::discovery::OpenApi::default(),
         });
         let bench = Bench { registry, router, _dir: dir };
