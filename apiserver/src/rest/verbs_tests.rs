@@ -123,6 +123,7 @@ impl Bench {
         let mut request = Request::builder()
             .method(asked.method)
             .uri(&asked.path)
+            .header(header::HOST, "x")
             .header(header::ACCEPT, asked.accept)
             .header(header::CONTENT_TYPE, asked.content_type)
             .body(Body::from(asked.body.clone()))
