@@ -227,9 +227,12 @@ async fn a_server_that_was_put_back_to_an_earlier_time_is_followed_from_there() 
 
     faulty.replace(Arc::new(after.clone()));
     before.break_watches();
-    while pods.len() != 1 {
-        tokio::time::sleep(FIRST_WAIT).await;
-    }
+    let listed_again = async {
+        while pods.len() != 1 {
+            tokio::time::sleep(FIRST_WAIT).await
+        }
+    };
+    timeout(Duration::from_secs(600), listed_again).await.expect("it is listed again");
     let revision = write(&after, make("Pod", "d")).await;
     assert_eq!(revision, Revision(2));
     reach(&informers, revision).await;
