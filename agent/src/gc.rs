@@ -66,6 +66,15 @@ pub async fn gone(ctx: &Context, found: impl Iterator<Item = &String>) -> Result
 /// Removes containers whose pod is gone.
 pub async fn remove(ctx: &Context, orphans: Vec<String>) {
     for id in orphans {
+        // The list shows what labels an image has handed on, too: what somebody else runs of it is not ours to remove.
+        match ctx.runtime().inspect(&id).await {
+            Ok(Some(found)) if Identity::read(&found.labels).is_some() => {}
+            Ok(_) => continue,
+            Err(error) => {
+                tracing::warn!(container = id, %error, "cannot look at it; the next look tries again");
+                continue;
+            }
+        }
         tracing::info!(container = id, "removing what belongs to no pod");
         if let Err(error) = ctx.runtime().remove(&id).await {
             tracing::warn!(container = id, %error, "cannot remove; the next look tries again");

@@ -4,8 +4,13 @@
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::query_parameters::RestartContainerOptions;
+use bollard::models::{ContainerConfig, ContainerCreateBody};
+use bollard::query_parameters::{
+    CommitContainerOptions, CreateContainerOptions, InspectContainerOptions, RemoveContainerOptions,
+    RemoveImageOptions, RestartContainerOptions, StartContainerOptions,
+};
 use coracle_agent::runtime::Runtime;
+use coracle_client::Op;
 use serde_json::{Value, json};
 
 mod common;
@@ -62,6 +67,38 @@ async fn a_pod_that_never_restarts_fails_when_docker_removes_its_container() {
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert!(!bench.containers().await.keys().any(|name| name.starts_with("x/c")), "nothing is made anew");
     bench.finish().await;
+}
+
+/// An image of a pod's container hands its labels on. What somebody runs of it takes nobody's place, and stays theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_runs_of_a_committed_container_is_theirs() {
+    let Some(bench) = Bench::new("commit").await else { return };
+    let spec = json!({"containers": [sleeper("c")], "terminationGracePeriodSeconds": 0});
+    let key = bench.create(pod("x", spec.clone())).await;
+    bench.until(&key, "ready", ready).await;
+    let own = bench.containers().await["x/c.0"].id.clone();
+    let docker = Docker::connect_with_defaults().unwrap();
+    let options = CommitContainerOptions { container: Some(own.clone()), pause: true, ..Default::default() };
+    let image = docker.commit_container(options, ContainerConfig::default()).await.unwrap().id;
+    let body = ContainerCreateBody { image: Some(image.clone()), ..Default::default() };
+    let theirs = docker.create_container(None::<CreateContainerOptions>, body).await.unwrap().id;
+    docker.start_container(&theirs, None::<StartContainerOptions>).await.unwrap();
+    // A second pod, made after it, shows that the agent has heard of it.
+    let other = bench.create(pod("y", spec)).await;
+    bench.until(&other, "ready", ready).await;
+    let status = bench.until(&key, "still ready", ready).await["containerStatuses"][0].clone();
+    let shown = (&status["containerID"], &status["restartCount"]);
+    assert_eq!(shown, (&json!(format!("docker://{own}")), &json!(0)), "{status:#}");
+    bench.client().write_one(Op::delete_key(key)).await.unwrap();
+    bench.finish().await;
+    let left = docker.inspect_container(&theirs, None::<InspectContainerOptions>).await;
+    let state = left.expect("the cluster's end leaves it").state.unwrap();
+    docker
+        .remove_container(&theirs, Some(RemoveContainerOptions { force: true, ..Default::default() }))
+        .await
+        .unwrap();
+    docker.remove_image(&image, None::<RemoveImageOptions>, None).await.unwrap();
+    assert_eq!(state.running, Some(true), "{state:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

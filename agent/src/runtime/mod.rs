@@ -51,13 +51,15 @@ pub trait Runtime: Send + Sync + 'static {
     /// All containers of an owner, running or not.
     async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error>;
 
-    /// The ids and labels of all containers of an owner: much cheaper than [`Runtime::containers`].
+    /// The ids and labels of all containers of an owner: much cheaper than [`Runtime::containers`]. Containers that have an
+    /// owner's labels only from their image are among them: a look at each tells.
     async fn labels(&self, owner: &Owner) -> Result<Vec<(String, BTreeMap<String, String>)>, Error>;
 
     /// The containers of one of an owner's pods, by the pod's uid.
     async fn of_pod(&self, owner: &Owner, uid: &str) -> Result<Vec<Container>, Error>;
 
-    /// One container, by id or name; `None` if it is gone.
+    /// One container, by id or name; `None` if it is gone. One that no agent has made is shown without labels: they would be
+    /// its image's.
     async fn inspect(&self, id: &str) -> Result<Option<Container>, Error>;
 
     /// Makes a container and answers its id. It does not run yet.

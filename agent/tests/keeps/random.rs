@@ -52,6 +52,8 @@ struct Play {
     seen: Seen,
     /// Whether strangers touch containers.
     strangers: bool,
+    /// What strangers run of images of the pods' containers.
+    theirs: Vec<String>,
     log: Vec<String>,
 }
 
@@ -67,6 +69,7 @@ impl Play {
             made: 0,
             seen: Seen::default(),
             strangers,
+            theirs: Vec::new(),
             log: Vec::new(),
         }
     }
@@ -93,7 +96,7 @@ impl Play {
     }
 
     async fn step(&mut self) {
-        let kinds = if self.strangers { 19 } else { 12 };
+        let kinds = if self.strangers { 20 } else { 12 };
         let what = self.chance.below(kinds);
         let running: Vec<_> =
             self.node.containers().await.into_iter().filter(|(_, one)| one.state.is_running()).collect();
@@ -150,6 +153,7 @@ impl Play {
             (16, _) => engine.prune(),
             (17, Some((_, one))) => engine.rename(&one.id, &format!("renamed-{}", self.log.len())),
             (18, _) => engine.reboot(),
+            (19, Some((_, one))) => self.theirs.extend(engine.run_committed(&one.id)),
             _ => {}
         }
         let tenths = self.chance.below(60);
@@ -215,6 +219,9 @@ impl Play {
         if !self.strangers {
             self.count().await;
         }
+        let calls = self.node.runtime.calls();
+        let touched: Vec<_> = calls.iter().filter(|call| self.theirs.contains(&call.id)).collect();
+        assert!(touched.is_empty(), "others' containers: {touched:#?}");
     }
 
     async fn unrest(&self) -> Vec<String> {

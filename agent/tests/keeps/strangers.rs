@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use coracle_agent::labels::{Identity, Owner};
 use coracle_agent::runtime::Runtime as _;
 use serde_json::{Value, json};
 
@@ -184,6 +185,55 @@ async fn a_sandbox_that_somebody_took_is_made_anew_and_nothing_twice() {
         let running = node.containers().await.into_iter().filter(|(_, one)| one.state.is_running()).count();
         assert_eq!(running, 3 + 2, "sandbox restarted: {restarted}, {:?}", node.containers().await);
     }
+}
+
+/// Docker hands a container's labels on by an image of it: what somebody runs of that is theirs.
+#[tokio::test(start_paused = true)]
+async fn what_somebody_runs_of_a_committed_container_is_theirs() {
+    let mut node = Node::new();
+    let key = node.create("x", sleeper()).await;
+    node.until_ready(&key).await;
+    let own = node.container("x/c.0").await.id;
+    let engine = node.runtime.engine.clone();
+    let of_container = engine.run_committed(&own).unwrap();
+    let of_sandbox = engine.run_committed(&node.container("x/POD.0").await.id).unwrap();
+    for agent in ["goes on", "is another"] {
+        seconds(120).await;
+        let status = node.until_ready(&key).await;
+        let shown = &status["containerStatuses"][0];
+        assert_eq!(shown["containerID"], format!("docker://{own}"), "the agent {agent}: {status:#}");
+        assert_eq!(
+            (&shown["restartCount"], node.containers().await.len()),
+            (&json!(0), 2),
+            "the agent {agent}"
+        );
+        restart_agent(&mut node).await;
+    }
+    node.delete(&key, 0).await;
+    node.until_empty().await;
+    // Long enough for the agent to look for containers whose pods are gone.
+    seconds(120).await;
+    let cluster = Owner { cluster: "test".into(), node: None };
+    engine.clean_up(&cluster, "").await.unwrap();
+    for id in [of_container, of_sandbox] {
+        assert!(engine.inspect(&id).await.unwrap().is_some_and(|one| one.state.is_running()), "{id}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_another_container_got_keeps_nothing_from_starting() {
+    let node = Node::new();
+    let key = node.create("x", sleeper()).await;
+    node.until_ready(&key).await;
+    let one = node.container("x/c.0").await;
+    let next = Identity { attempt: 1, ..Identity::read(&one.labels).unwrap() };
+    node.runtime.engine.rename(&one.id, &next.container_name("test"));
+    node.runtime.engine.crash(&one.id, 1, false);
+    let again = |status: &Value| {
+        let shown = &status["containerStatuses"][0];
+        shown["restartCount"] == 1 && shown["ready"] == true
+    };
+    node.until(&key, "restarted", again).await;
 }
 
 #[tokio::test(start_paused = true)]

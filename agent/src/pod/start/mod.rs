@@ -161,7 +161,11 @@ impl Start {
             other => return other.map(Creation::New),
         };
         match runtime.inspect(&described.name).await? {
-            Some(left) if Identity::read(&left.labels) != Identity::read(&described.labels) => Err(refusal),
+            // Somebody renamed another to it. Names are for people: any other does as well.
+            Some(left) if Identity::read(&left.labels) != Identity::read(&described.labels) => {
+                let name = format!("{}.{:08x}", described.name, self.ctx.config.chance.next() >> 32);
+                runtime.create(&ContainerSpec { name, ..described.clone() }).await.map(Creation::New)
+            }
             Some(left) if left.state != State::Created => Ok(Creation::Existing(left.id)),
             Some(left) => {
                 runtime.remove(&left.id).await?;

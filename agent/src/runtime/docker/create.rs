@@ -5,12 +5,13 @@ use std::path::Path;
 
 use bollard::Docker;
 use bollard::models::{
-    ContainerCreateBody, ContainerUpdateBody, EndpointIpamConfig, EndpointSettings, HostConfig,
+    ContainerCreateBody, ContainerUpdateBody, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
     HostConfigLogConfig, Mount as EngineMount, MountBindOptions, MountBindOptionsPropagationEnum, MountType,
     MountVolumeOptions, MountVolumeOptionsDriverConfig, NetworkingConfig, PortBinding, VolumeCreateRequest,
 };
 
 use super::answer::error_of;
+use super::observe::MARK;
 use crate::runtime::{
     ContainerSpec, Error, Limits, Mount, MountSource, NetworkMode, Propagation, Seccomp, Share,
 };
@@ -56,6 +57,8 @@ pub fn body(spec: &ContainerSpec, oom_protection: bool) -> ContainerCreateBody {
         stdin_once: Some(spec.stdin_once),
         tty: Some(spec.tty),
         host_config: Some(host(spec, oom_protection)),
+        // What an image asks of the engine's own health checks is not run: pods have probes.
+        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".into()]), ..Default::default() }),
         ..Default::default()
     };
     if let NetworkMode::Bridge { network, address, ports } = &spec.network {
@@ -122,6 +125,7 @@ fn host(spec: &ContainerSpec, oom_protection: bool) -> HostConfig {
         group_add: Some(spec.groups.iter().map(i64::to_string).collect()),
         sysctls: (!spec.sysctls.is_empty()).then(|| spec.sysctls.clone().into_iter().collect()),
         log_config: Some(log_config()),
+        container_id_file: Some(MARK.into()),
         auto_remove: spec.removed_at_end.then_some(true),
         ..Default::default()
     };

@@ -47,7 +47,26 @@ impl DockerRuntime {
         let looks =
             futures::stream::iter(ids).map(|id| async move { self.inspect(&id).await }).buffer_unordered(8);
         let containers: Vec<_> = looks.collect().await;
-        containers.into_iter().filter_map(Result::transpose).collect()
+        let containers: Result<Vec<_>, _> = containers.into_iter().filter_map(Result::transpose).collect();
+        Ok(containers?.into_iter().filter(|one| one.labels.contains_key(labels::CLUSTER)).collect())
+    }
+
+    /// The ids of all containers that agents have made for an owner, those that are being removed among them.
+    async fn ids(&self, owner: &Owner) -> Result<Vec<String>, Error> {
+        let listed = self.labels(owner).await?.into_iter().map(|(id, _)| id);
+        let looks = listed.map(|id| async move {
+            let found = self.docker.inspect_container(&id, None::<query::InspectContainerOptions>).await;
+            match found.map_err(error_of) {
+                Ok(found) => {
+                    Ok(found.host_config.is_some_and(|host| observe::is_marked(&host)).then_some(id))
+                }
+                Err(Error::NotFound(_)) => Ok(None),
+                Err(error) => Err(error),
+            }
+        });
+        let looks: Vec<Result<Option<String>, Error>> =
+            futures::stream::iter(looks).buffer_unordered(8).collect().await;
+        looks.into_iter().filter_map(Result::transpose).collect()
     }
 }
 

@@ -131,10 +131,7 @@ pub async fn clean_up(
 /// Removes what is there now.
 async fn remove_once(runtime: &DockerRuntime, docker: &Docker, owner: &Owner) -> Result<Removed, Error> {
     let mut removed = Removed::default();
-    let options =
-        query::ListContainersOptions { all: true, filters: Some(label_filter(owner)), ..Default::default() };
-    let containers = docker.list_containers(Some(options)).await.map_err(error_of)?;
-    let ids: Vec<String> = containers.into_iter().filter_map(|found| found.id).collect();
+    let ids = runtime.ids(owner).await?;
     removed.containers = ids.len();
     let removals =
         futures::stream::iter(ids).map(|id| async move { runtime.remove(&id).await }).buffer_unordered(8);

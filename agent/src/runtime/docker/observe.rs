@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, EventMessage, SystemInfo};
+use bollard::models::{
+    ContainerInspectResponse, ContainerStateStatusEnum, EventMessage, HostConfig, SystemInfo,
+};
 use jiff::Timestamp;
 
 use crate::labels;
@@ -44,6 +46,16 @@ pub fn event(event: EventMessage) -> Option<ContainerEvent> {
     Some(ContainerEvent { id: actor.id?, uid: attributes.remove(labels::UID)?, kind })
 }
 
+/// Stands in every container that an agent has made, where the engine keeps what a client says of its own `--cidfile`, and
+/// does nothing with it. See [`is_marked`].
+pub const MARK: &str = "coracle.dev";
+
+/// Whether an agent has made a container. Its labels alone are no proof: an image made of a container (`docker commit`)
+/// hands them on to whatever is run of it. What stands in the host's part of a request no image can hand on.
+pub fn is_marked(host: &HostConfig) -> bool {
+    host.container_id_file.as_deref() == Some(MARK)
+}
+
 /// Whether a container is being removed by force: it has ended, and its exit code is that of the removal.
 pub fn is_going(found: &ContainerInspectResponse) -> bool {
     let state = found.state.as_ref();
@@ -56,7 +68,9 @@ pub fn is_going(found: &ContainerInspectResponse) -> bool {
 pub fn container(found: ContainerInspectResponse) -> Container {
     let created = time(found.created.as_deref()).unwrap_or(Timestamp::UNIX_EPOCH);
     let config = found.config.unwrap_or_default();
-    let labels: BTreeMap<String, String> = config.labels.unwrap_or_default().into_iter().collect();
+    let host = found.host_config.unwrap_or_default();
+    let labels = config.labels.filter(|_| is_marked(&host));
+    let labels: BTreeMap<String, String> = labels.unwrap_or_default().into_iter().collect();
     let state = found.state.unwrap_or_default();
     let started = time(state.started_at.as_deref());
     let error = state.error.clone().unwrap_or_default();
@@ -78,7 +92,6 @@ pub fn container(found: ContainerInspectResponse) -> Container {
             error,
         }
     };
-    let host = found.host_config.unwrap_or_default();
     let positive = |number: Option<i64>| number.unwrap_or(0).max(0);
     let limits = Limits {
         cpu_shares: positive(host.cpu_shares),

@@ -73,6 +73,8 @@ struct Simulated {
     name: String,
     address: Option<Ipv4Addr>,
     env: BTreeMap<String, String>,
+    /// Whether an agent has made it; if not, its labels are those of its image.
+    is_marked: bool,
     /// How often it was started.
     run: u64,
     /// Whether it stands still.
@@ -84,6 +86,12 @@ struct Simulated {
 impl Simulated {
     fn millis(&self, name: &str) -> Option<Duration> {
         self.env.get(name)?.parse().ok().map(Duration::from_millis)
+    }
+
+    /// As an agent sees it.
+    fn seen(&self) -> Container {
+        let labels = if self.is_marked { self.container.labels.clone() } else { BTreeMap::new() };
+        Container { labels, ..self.container.clone() }
     }
 
     fn healthy(&self) -> bool {
@@ -282,13 +290,14 @@ impl Runtime for SimRuntime {
 
     async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error> {
         let containers = self.0.containers.lock();
-        let all = containers.by_id.values().map(|one| &one.container);
-        Ok(all.filter(|one| owned(&one.labels, owner)).cloned().collect())
+        Ok(containers.by_id.values().map(Simulated::seen).filter(|one| owned(&one.labels, owner)).collect())
     }
 
     async fn labels(&self, owner: &Owner) -> Result<Vec<(String, BTreeMap<String, String>)>, Error> {
-        let all = self.containers(owner).await?;
-        Ok(all.into_iter().map(|one| (one.id, one.labels)).collect())
+        let containers = self.0.containers.lock();
+        let all = containers.by_id.values().map(|one| &one.container);
+        let owned = all.filter(|one| owned(&one.labels, owner));
+        Ok(owned.map(|one| (one.id.clone(), one.labels.clone())).collect())
     }
 
     async fn of_pod(&self, owner: &Owner, uid: &str) -> Result<Vec<Container>, Error> {
@@ -300,7 +309,7 @@ impl Runtime for SimRuntime {
         let containers = self.0.containers.lock();
         let id = containers.names.get(id).map_or(id, String::as_str);
         let found = containers.by_id.get(id);
-        Ok(found.map(|one| one.container.clone()))
+        Ok(found.map(Simulated::seen))
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<String, Error> {
@@ -329,7 +338,16 @@ impl Runtime for SimRuntime {
         containers.names.insert(spec.name.clone(), id.clone());
         containers.by_id.insert(
             id.clone(),
-            Simulated { container, name: spec.name.clone(), address, env, run: 0, paused: false, due: None },
+            Simulated {
+                container,
+                name: spec.name.clone(),
+                address,
+                env,
+                is_marked: true,
+                run: 0,
+                paused: false,
+                due: None,
+            },
         );
         Ok(id)
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::SimRuntime;
-use crate::runtime::{Error, EventKind, State};
+use super::{SimRuntime, Simulated};
+use crate::runtime::{Container, Error, EventKind, State};
 
 /// How long the engine takes from the end of a container to its start, when it restarts one.
 const BEFORE_START: Duration = Duration::from_millis(200);
@@ -35,6 +35,32 @@ impl SimRuntime {
         self.stop(id, timeout).await;
         tokio::time::sleep(BEFORE_START).await;
         self.0.run(id)
+    }
+
+    /// `docker commit` of a container and `docker run` of the image: it has the container's labels. Answers its id.
+    pub fn run_committed(&self, id: &str) -> Option<String> {
+        let mut containers = self.0.containers.lock();
+        let committed = containers.by_id.get(id)?;
+        let (container, env) = (committed.container.clone(), committed.env.clone());
+        containers.made += 1;
+        let (id, name) = (format!("{:064x}", containers.made), format!("stranger-{}", containers.made));
+        let now = self.0.clock.now();
+        let container =
+            Container { id: id.clone(), created: now, state: State::Created, pid: 0, ..container };
+        let run = Simulated {
+            container,
+            name: name.clone(),
+            address: None,
+            env,
+            is_marked: false,
+            run: 0,
+            paused: false,
+            due: None,
+        };
+        containers.names.insert(name, id.clone());
+        containers.by_id.insert(id.clone(), run);
+        drop(containers);
+        self.0.run(&id).ok().map(|()| id)
     }
 
     /// `docker pause`.
