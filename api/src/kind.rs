@@ -71,6 +71,8 @@ pub struct Kind {
 pub enum Allocates {
     /// Addresses of the range for Services, and ports of nodes.
     ServiceAddresses,
+    /// Ranges of the cluster's network, from which nodes give their pods addresses.
+    PodRanges,
 }
 
 /// How objects are deleted.

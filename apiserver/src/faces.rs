@@ -10,6 +10,7 @@ use crate::grpc;
 use crate::identity::Identity;
 use crate::lines::{Lines, service};
 use crate::local::LocalClient;
+use crate::peers;
 use crate::pki::Pki;
 use crate::registry::Registry;
 use crate::verdicts::Verdicts;
@@ -26,7 +27,8 @@ pub fn with_bus(
     pki: Arc<Pki>,
     authorizer: Authorizer,
 ) -> Router {
-    let nodes = service::nodes(lines, pki, authorizer.clone(), registry.clone());
+    let nodes = service::nodes(lines.clone(), pki, authorizer.clone(), registry.clone());
+    let peers = peers::service::peers(lines, verdicts.clone());
     let make_client = Arc::new(move |user: Identity| {
         let agent = manager(&user);
         let client = LocalClient::new(registry.clone(), verdicts.clone(), authorizer.clone(), user, agent);
@@ -34,6 +36,7 @@ pub fn with_bus(
     });
     rest.route_service("/coracle.v1.Objects/{method}", grpc::objects(make_client))
         .route_service("/coracle.v1.Nodes/{method}", nodes)
+        .route_service("/coracle.v1.Peers/{method}", peers)
 }
 
 /// Under which name a component owns fields: upstream's.

@@ -25,6 +25,7 @@ pub mod large;
 pub mod lines;
 pub mod local;
 mod lookup;
+pub mod peers;
 pub mod pki;
 pub mod registry;
 pub mod rest;

@@ -9,7 +9,6 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use coracle_api::kind::Allocates;
 use coracle_api::kinds::{Kinds, Taken};
 use coracle_api::{Key, Kind, KindRef, Object, Revision, Status};
 use coracle_client::clock::Clock;
@@ -25,7 +24,7 @@ use crate::state::past::Change;
 use crate::state::selection::Selection;
 use crate::state::watch::{Expired, Watcher};
 use crate::store::{Bounds, Store, StoreError};
-use crate::write::allocate::Allocations;
+use crate::write::allocate::Allocator;
 use crate::write::tasks::Tasks;
 
 /// See the module.
@@ -33,7 +32,7 @@ pub struct Registry {
     pub(crate) state: Arc<State>,
     pub(crate) store: Box<dyn Store>,
     pub(crate) clock: Clock,
-    pub(crate) allocations: Mutex<Allocations>,
+    pub(crate) allocator: Mutex<Allocator>,
     /// Signs tokens of service accounts; given once, at the start of a server.
     pub(crate) tokens: OnceLock<Arc<AccountTokens>>,
     /// Whether an agent of this cluster has written: then its nodes are known for what they can do.
@@ -68,12 +67,11 @@ impl Registry {
     ) -> Result<Arc<Registry>, StoreError> {
         let state = Arc::new(State::new(bounds));
         store.load(state.clone()).await?;
-        let allocations = Mutex::new(held_by_services(&state));
         Ok(Arc::new(Registry {
             state,
             store,
             clock,
-            allocations,
+            allocator: Mutex::default(),
             tokens: OnceLock::new(),
             has_agents: AtomicBool::new(false),
             writes: Tasks::default(),
@@ -165,6 +163,20 @@ impl Registry {
         self.store.broken().await
     }
 
+    /// Whether other servers may write to the store, too.
+    pub fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
+
+    /// Whether other servers have written what was not known here. It is by now.
+    pub async fn was_behind(&self) -> bool {
+        let known = self.revision();
+        self.is_shared()
+            && self.health().is_ok()
+            && self.store.catch_up().await.is_ok()
+            && self.revision() > known
+    }
+
     /// Whether writes are still possible; the text says why not.
     ///
     /// # Errors
@@ -189,14 +201,4 @@ impl Registry {
     pub fn entry(&self, key: &Key) -> Option<Entry> {
         self.state.get(key)
     }
-}
-
-/// The addresses and ports that are taken when a server starts.
-fn held_by_services(state: &State) -> Allocations {
-    let mut all = Allocations::default();
-    let given = |kind: &KindRef| kind.allocates == Some(Allocates::ServiceAddresses);
-    for entry in state.kinds().kept().into_iter().filter(given).flat_map(|kind| state.all(kind, None)) {
-        all.adopt(&entry.value());
-    }
-    all
 }

@@ -19,9 +19,12 @@ use crate::auth::authorize::Authorizer;
 use crate::auth::lookup::Lookup;
 use crate::connections::{Connections, Limits};
 use crate::faces;
-use crate::identity::Identity;
+use crate::identity::{Identity, MASTERS};
 use crate::lines::Lines;
 use crate::local::LocalClient;
+use crate::peers::SERVER_USER;
+use crate::peers::announce::{self, Announced, others};
+use crate::peers::ask::Peers;
 use crate::pki::{Pki, PkiError};
 use crate::registry::Registry;
 use crate::rest::app::App;
@@ -40,6 +43,10 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 pub struct Config {
     /// Holds `data` (the store), `pki` and `kubeconfig`.
     pub data_dir: PathBuf,
+    /// Holds the authority and what else vouches for people and nodes, in place of `pki`. Servers that share a store share it.
+    pub pki_dir: Option<PathBuf>,
+    /// The address under which others find this server, where it listens on all.
+    pub advertise: Option<IpAddr>,
     /// Where to listen; port 0 takes any.
     pub listen: SocketAddr,
     /// Stamps objects and measures ages.
@@ -64,6 +71,8 @@ impl Config {
     pub fn new(data_dir: impl Into<PathBuf>, listen: SocketAddr) -> Config {
         Config {
             data_dir: data_dir.into(),
+            pki_dir: None,
+            advertise: None,
             listen,
             clock: Clock::system(),
             bounds: Bounds::default(),
@@ -92,6 +101,14 @@ pub enum StartError {
     /// The certificates.
     #[error(transparent)]
     Certificates(#[from] PkiError),
+    /// Another server on the same store trusts another authority.
+    #[error(
+        "the API server at {address} has another certificate authority; servers that share a store share one (--pki-dir)"
+    )]
+    Authority {
+        /// The other server.
+        address: String,
+    },
     /// Anything else that the operating system refuses.
     #[error("cannot use {path}: {source}")]
     Io {
@@ -105,10 +122,12 @@ pub enum StartError {
 /// A running API server.
 pub struct Server {
     address: SocketAddr,
+    url: String,
     registry: Arc<Registry>,
     verdicts: Arc<Verdicts>,
     authorizer: Authorizer,
     lines: Lines,
+    peers: Peers,
     pki: Arc<Pki>,
     checks: Checks,
     stop: CancellationToken,
@@ -139,16 +158,31 @@ impl Server {
         let listening = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
-        let pki = Arc::new(Pki::open(&config.data_dir, config.clock.clone())?);
+        let pki_dir = config.pki_dir.clone().unwrap_or_else(|| config.data_dir.join("pki"));
+        let pki = Arc::new(Pki::open(&pki_dir, config.clock.clone())?);
         registry.sign_tokens_with(pki.accounts().clone());
         let mut names = config.names.clone();
-        names.push(address.ip().to_string());
+        names.extend([address.ip()].into_iter().chain(config.advertise).map(|ip| ip.to_string()));
         let tls = pki.server_config(&names)?;
         let kubeconfig = config.data_dir.join("kubeconfig");
-        pki.write_kubeconfig(&kubeconfig, &url(address))?;
+        let url = url(config.advertise, address);
+        pki.write_kubeconfig(&kubeconfig, &url)?;
         registry.found_cluster(address).await;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
+        let peers = if registry.is_shared() {
+            let own = Announced::new(&url, pki.ca());
+            let strange = |other: &Announced| other.authority != own.authority;
+            if let Some(other) = others(&registry, &own).into_iter().find(strange) {
+                registry.close().await;
+                return Err(StartError::Authority { address: other.address });
+            }
+            let credentials = pki.credentials(&url, SERVER_USER, Some(MASTERS))?;
+            tasks.spawn(announce::run(registry.clone(), own.clone(), stop.clone()));
+            Peers::new(registry.clone(), own, credentials)
+        } else {
+            Peers::default()
+        };
         let verdicts = Arc::new(Verdicts::default());
         let lines = Lines::default();
         let objects: Arc<dyn Lookup> = registry.clone();
@@ -161,6 +195,7 @@ impl Server {
             authenticator: Authenticator::new(pki.accounts().clone(), objects, config.anonymous_auth),
             authorizer: authorizer.clone(),
             lines: lines.clone(),
+            peers: peers.clone(),
             stop: stop.clone(),
             checks: checks.clone(),
             metrics: metrics::Metrics::default(),
@@ -182,7 +217,7 @@ impl Server {
             tasks: tasks.clone(),
         };
         tasks.spawn(listening.accept());
-        Ok(Server { address, registry, verdicts, authorizer, lines, pki, checks, stop, tasks })
+        Ok(Server { address, url, registry, verdicts, authorizer, lines, peers, pki, checks, stop, tasks })
     }
 
     /// Writes on behalf of somebody, from within the process.
@@ -208,6 +243,11 @@ impl Server {
         &self.checks
     }
 
+    /// The way to the other servers on the same store.
+    pub fn peers(&self) -> Peers {
+        self.peers.clone()
+    }
+
     /// Why each pod is where it is.
     pub fn verdicts(&self) -> &Arc<Verdicts> {
         &self.verdicts
@@ -216,6 +256,11 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where others find it.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// What it serves.
@@ -255,7 +300,8 @@ pub(crate) fn checks(registry: &Arc<Registry>) -> Checks {
 }
 
 /// Where clients find the server. `0.0.0.0` means all addresses of the machine, and is none that a client can use.
-fn url(address: SocketAddr) -> String {
-    let ip = if address.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { address.ip() };
+fn url(advertise: Option<IpAddr>, address: SocketAddr) -> String {
+    let here = if address.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { address.ip() };
+    let ip = advertise.unwrap_or(here);
     format!("https://{}", SocketAddr::new(ip, address.port()))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use coracle_apiserver::Server;
+use coracle_apiserver::{Config, Server};
 use coracle_client::kubeconfig::Credentials;
 use coracle_client::{Checks, Informers};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{Cluster, NodeSpec, Runtime, Selection, Timing, write_whole};
 use crate::health;
 use crate::size::NodeSize;
+use crate::store::StoreArgs;
 use crate::wire;
 
 /// How long a component may take to end.
@@ -26,7 +27,8 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
   coracle apiserver --data-dir /tmp/c --port 6443
-  kubectl --kubeconfig /tmp/c/kubeconfig create configmap hello --from-literal=a=b")]
+  kubectl --kubeconfig /tmp/c/kubeconfig create configmap hello --from-literal=a=b
+  coracle apiserver --data-dir /tmp/d --port 6444 --pki-dir /tmp/pki --store etcd --etcd-endpoints http://127.0.0.1:2379")]
 pub struct ApiServer {
     /// Port to listen on; 0 takes any
     #[arg(long, default_value_t = 6443, value_name = "P")]
@@ -40,6 +42,14 @@ pub struct ApiServer {
     /// How long events are kept after they were last written
     #[arg(long, value_name = "TIME", value_parser = crate::print::time::duration, default_value = "1h")]
     event_ttl: Duration,
+    /// Address under which others reach it, where it listens on all
+    #[arg(long, value_name = "IP")]
+    advertise_address: Option<IpAddr>,
+    /// Folder of the certificate authority, in place of DIR/pki; servers that share a store share it
+    #[arg(long, value_name = "DIR")]
+    pki_dir: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 impl ApiServer {
@@ -54,7 +64,17 @@ impl ApiServer {
             bail!("another process uses {}", cluster.dir.display());
         };
         let listen = SocketAddr::new(self.bind, self.port);
-        let server = wire::start_server(&cluster, listen, self.anonymous_auth, self.event_ttl).await?;
+        let config = Config {
+            anonymous_auth: self.anonymous_auth,
+            event_ttl: self.event_ttl,
+            advertise: self.advertise_address,
+            pki_dir: self.pki_dir.clone(),
+            ..Config::new(&cluster.dir, listen)
+        };
+        let server = match self.store.shared(&config)? {
+            Some(store) => Server::start_on(config, store).await?,
+            None => Server::start(config).await?,
+        };
         write_credentials(&cluster, &server)?;
         tracing::info!(address = %server.address(), kubeconfig = %cluster.kubeconfig().display(), "serving");
         let ended = tokio::select! {
@@ -68,12 +88,12 @@ impl ApiServer {
 
 /// What the other components need to come in: each its own identity, and a token for nodes that have none yet.
 fn write_credentials(cluster: &Cluster, server: &Server) -> Result<()> {
-    let url = format!("https://{}", server.address());
+    let url = server.url();
     let pki = server.pki();
     for (file, user) in
         [("controllers", "system:kube-controller-manager"), ("scheduler", "system:kube-scheduler")]
     {
-        let credentials = pki.credentials(&url, user, None)?;
+        let credentials = pki.credentials(url, user, None)?;
         let path = cluster.dir.join(format!("{file}.kubeconfig"));
         write_whole(&path, credentials.to_kubeconfig(user).as_bytes())?;
     }

@@ -27,6 +27,7 @@ pub mod run;
 pub mod server;
 pub mod size;
 pub mod status;
+pub mod store;
 pub mod up;
 pub mod verbs;
 mod wire;

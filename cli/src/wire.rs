@@ -166,7 +166,7 @@ pub fn store_broken(why: &str) -> anyhow::Error {
     )
 }
 
-/// Starts an API server in the cluster's folder.
+/// Starts an API server in the cluster's folder, on a store of its own.
 pub async fn start_server(
     cluster: &Cluster,
     listen: SocketAddr,

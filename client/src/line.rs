@@ -116,17 +116,21 @@ impl Lines for GrpcLines {
         let up = futures::stream::iter([hello]).chain(up);
         let mut nodes = self.nodes.clone();
         let down = async { nodes.attend(up).await.map_err(|status| failed(&status)) };
-        let mut down = in_time(ANSWER, down).await?.into_inner();
-        tokio::spawn(async move {
-            // A line that breaks ends here as well: the agent's end sees its channel close.
-            while let Some(Ok(frame)) = down.next().await {
-                let Ok(frame) = frame_in(frame) else { return };
-                if theirs.send.send(frame).await.is_err() {
-                    return;
-                }
-            }
-        });
+        let down = in_time(ANSWER, down).await?.into_inner();
+        tokio::spawn(receive_frames(down, theirs.send));
         Ok(ours)
+    }
+}
+
+/// Hands on the frames of a stream until either end is gone or the session is over. A line that breaks ends here as well: the other
+/// end sees its channel close.
+pub async fn receive_frames(mut stream: tonic::Streaming<pb::Frame>, to: mpsc::Sender<Frame>) {
+    while let Some(Ok(frame)) = stream.next().await {
+        let Ok(frame) = frame_in(frame) else { return };
+        let over = matches!(frame, Frame::Closed(_));
+        if to.send(frame).await.is_err() || over {
+            return;
+        }
     }
 }
 
@@ -158,7 +162,7 @@ pub fn frame_in(frame: pb::Frame) -> Result<Frame, wire::WireError> {
         }
         Some(In::Closed(closed)) if closed.status.is_empty() => Ok(Frame::Closed(None)),
         Some(In::Closed(closed)) => Ok(Frame::Closed(Some(serde_json::from_slice(&closed.status)?))),
-        Some(In::Attend(_)) | None => Err(wire::WireError::Missing("frame")),
+        Some(In::Attend(_) | In::Forward(_)) | None => Err(wire::WireError::Missing("frame")),
     }
 }
 

@@ -1,10 +1,12 @@
 //! An object as the server holds it: its bytes, encoded once, and beside them what selectors ask of it.
 
+pub mod claims;
 pub mod encoding;
 
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use claims::Claim;
 use coracle_api::kind::Selectable;
 use coracle_api::{Key, Kind, KindRef, Object};
 use jiff::Timestamp;
@@ -17,6 +19,8 @@ pub struct Summary {
     pub uid: String,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// What only this object may hold.
+    pub claims: Box<[Claim]>,
     /// `metadata.labels`; few, so that looking through them is quick.
     labels: Vec<(String, String)>,
     /// The values of the kind's selectable fields, in the order of its row; none for what the key says.
@@ -32,6 +36,7 @@ impl Summary {
         Summary {
             uid: meta["uid"].as_str().unwrap_or_default().into(),
             deleting: meta["deletionTimestamp"].is_string(),
+            claims: Claim::of(kind, object).into(),
             labels: meta["labels"].as_object().into_iter().flatten().filter_map(label).collect(),
             fields: kind.selectable.iter().map(field).collect(),
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::{Key, kinds};
-use coracle_client::line::{Frame, Lines as _, frame_in, frame_out};
+use coracle_client::line::{Lines as _, frame_out, receive_frames};
 use coracle_client::{Error, wire};
 use coracle_proto::v1 as pb;
 use coracle_proto::v1::nodes_server::{Nodes, NodesServer};
@@ -150,16 +150,7 @@ impl Nodes for Face {
         self.may_speak_for(&user, &hello.node)?;
         let ours = self.lines.attend(&hello.node, hello.session).await;
         let ours = ours.map_err(|error| wire::error_out(&error))?;
-        let send = ours.send;
-        tokio::spawn(async move {
-            while let Ok(Some(frame)) = up.message().await {
-                let Ok(frame) = frame_in(frame) else { return };
-                let over = matches!(frame, Frame::Closed(_));
-                if send.send(frame).await.is_err() || over {
-                    return;
-                }
-            }
-        });
+        tokio::spawn(receive_frames(up, ours.send));
         let down = ReceiverStream::new(ours.receive).map(|frame| Ok(frame_out(frame)));
         Ok(Response::new(down.boxed()))
     }

@@ -6,9 +6,10 @@ use coracle_api::Status;
 use coracle_client::line::{Duplex, Frame, Open, What};
 use tokio_util::sync::CancellationToken;
 
-use super::Lines;
 use super::place::Place;
+use super::{LineError, Lines};
 use crate::identity::Identity;
+use crate::peers::ask::Peers;
 use crate::registry::Registry;
 
 /// What sessions need.
@@ -18,6 +19,8 @@ pub struct App {
     pub registry: Arc<Registry>,
     /// The way to the nodes.
     pub lines: Lines,
+    /// The way to other servers, at which other nodes' lines end.
+    pub peers: Peers,
     /// Ends long answers.
     pub stop: CancellationToken,
     /// Who asks.
@@ -27,7 +30,16 @@ pub struct App {
 /// Opens a session and waits until the agent has found the container.
 pub(super) async fn begin(app: &App, place: Place, what: What) -> Result<Duplex, Status> {
     let order = Open { what: Some(what), ..place.order };
-    let mut session = app.lines.open(&place.node, order).await.map_err(Status::internal)?;
+    let here = app.lines.open(&place.node, order.clone()).await;
+    let session = match here {
+        Ok(session) => Ok(session),
+        // The agent may have dialled another server, and may not even have hung up here.
+        Err(away) => app.peers.open(&place.node, order).await.map_err(|elsewhere| match elsewhere {
+            LineError::NotConnected(_) => away,
+            LineError::NoAnswer(_) => elsewhere,
+        }),
+    };
+    let mut session = session.map_err(Status::internal)?;
     match session.receive.recv().await {
         Some(Frame::Accepted) => Ok(session),
         Some(Frame::Closed(Some(status))) => Err(*status),

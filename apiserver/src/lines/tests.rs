@@ -118,6 +118,7 @@ async fn nodes_that_are_away_or_asleep_are_told_apart() {
 /// What a client of SPDY is told that asks for a conversation with the container of the pod `web`.
 async fn asked(server: &Server, sub: &str, query: &str) -> (u16, String) {
     let app = session::App {
+        peers: Default::default(),
         registry: server.registry(),
         lines: server.lines(),
         stop: CancellationToken::new(),

@@ -31,18 +31,16 @@ struct Token {
 
 impl Tokens {
     pub(super) fn open(path: &Path) -> Result<Tokens, PkiError> {
-        let known = match files::read(path)? {
-            Some(text) => serde_json::from_str(&text).map_err(|e| PkiError::damaged(path, e))?,
-            None => Vec::new(),
-        };
-        Ok(Tokens { path: path.into(), known: Mutex::new(known) })
+        Ok(Tokens { path: path.into(), known: Mutex::new(read(path)?) })
     }
 
     pub(super) fn make(&self, expires: Option<Timestamp>, now: Timestamp) -> Result<String, PkiError> {
         let id = random(6);
         let token = format!("{id}.{}", random(16));
         let mut known = self.known.lock();
-        let mut next: Vec<Token> = known.iter().filter(|t| t.is_good(now)).cloned().collect();
+        // Another server may have made some.
+        let _turn = files::lock(self.path.parent().unwrap_or(Path::new(".")))?;
+        let mut next: Vec<Token> = read(&self.path)?.iter().filter(|t| t.is_good(now)).cloned().collect();
         next.push(Token { id, hash: hash(&token), expires });
         let surplus = next.len().saturating_sub(MOST);
         next.drain(..surplus);
@@ -54,7 +52,22 @@ impl Tokens {
     /// Compares hashes: how long that takes tells nothing about the token.
     pub(super) fn check(&self, token: &str, now: Timestamp) -> bool {
         let hash = hash(token);
-        self.known.lock().iter().any(|known| known.hash == hash && known.is_good(now))
+        let mut known = self.known.lock();
+        let holds = |known: &[Token]| known.iter().any(|known| known.hash == hash && known.is_good(now));
+        if !holds(&known)
+            && let Ok(again) = read(&self.path)
+        {
+            // Another server may have made it.
+            *known = again;
+        }
+        holds(&known)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<Token>, PkiError> {
+    match files::read(path)? {
+        Some(text) => serde_json::from_str(&text).map_err(|e| PkiError::damaged(path, e)),
+        None => Ok(Vec::new()),
     }
 }
 

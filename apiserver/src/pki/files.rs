@@ -36,6 +36,17 @@ pub fn write_private(path: &Path, contents: &str) -> Result<(), PkiError> {
     written.map_err(|error| PkiError::at(path, error))
 }
 
+/// Keeps other processes from changing what is in a folder, until it is dropped.
+pub(super) fn lock(dir: &Path) -> Result<fs::File, PkiError> {
+    let path = dir.join("lock");
+    let locked = (|| {
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        file.lock()?;
+        Ok(file)
+    })();
+    locked.map_err(|error| PkiError::at(&path, error))
+}
+
 /// What a file says; `None` where there is none.
 pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     match fs::read_to_string(path) {

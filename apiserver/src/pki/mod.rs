@@ -1,10 +1,10 @@
 //! The cluster's certificate authority and everything that it vouches for.
 //!
 //! ```text
-//!  DIR/pki/ca.crt, ca.key      made once
-//!  DIR/pki/accounts.key        signs the tokens of service accounts
-//!  DIR/pki/bootstrap-tokens    what a new node shows; only hashes
-//!  server certificate          new at every start, never on disk
+//!  DIR/ca.crt, ca.key         made once
+//!  DIR/accounts.key           signs the tokens of service accounts
+//!  DIR/bootstrap-tokens       what a new node shows; only hashes
+//!  server certificate         new at every start, never on disk
 //! ```
 //!
 //! Keys are written with mode 0600 and never logged.
@@ -54,13 +54,14 @@ pub struct Pki {
 }
 
 impl Pki {
-    /// Takes the authority of `dir/pki`, or makes one where there is none.
+    /// Takes the authority of a directory, or makes one where there is none. Servers that share it may do so at the same time.
     ///
     /// # Errors
     /// Files that cannot be read, written or understood.
     pub fn open(dir: &Path, clock: Clock) -> Result<Pki, PkiError> {
-        let dir = dir.join("pki");
+        let dir = dir.to_owned();
         files::make_private_dir(&dir)?;
+        let _turn = files::lock(&dir)?;
         let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
         let (ca_pem, key) = match (files::read(&cert_path)?, files::read(&key_path)?) {
             (Some(cert), Some(key)) => {
@@ -165,6 +166,7 @@ impl Pki {
     /// Files that cannot be read, written or understood.
     pub fn admin(&self, server: &str) -> Result<Credentials, PkiError> {
         let path = self.dir.join("admin.kubeconfig");
+        let _turn = files::lock(&self.dir)?;
         if let Some(text) = files::read(&path)? {
             let known = Credentials::from_kubeconfig(&text).map_err(|e| PkiError::damaged(&path, e))?;
             if known.ca == self.ca_pem && lasts(&known.certificate, self.clock.now()) {

@@ -31,7 +31,7 @@ async fn the_authority_stays_and_its_files_are_private() {
     assert!(second.accounts().check(&account_token).is_some());
     second.server_config(&["other.example".into(), "192.0.2.7".into()]).unwrap();
 
-    for entry in std::fs::read_dir(dir.path().join("pki")).unwrap() {
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
         let path = entry.unwrap().path();
         let mode = path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{}", path.display());
@@ -41,10 +41,29 @@ async fn the_authority_stays_and_its_files_are_private() {
 }
 
 #[test]
+fn servers_that_start_at_the_same_time_share_one_authority() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = || {
+        let pki = Pki::open(dir.path(), Clock::system()).unwrap();
+        let admin = pki.admin("https://localhost:1").unwrap();
+        (pki.ca().to_owned(), admin.key, pki.make_bootstrap_token(None).unwrap())
+    };
+    let all: Vec<_> = std::thread::scope(|scope| {
+        let servers: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
+        servers.into_iter().map(|server| server.join().unwrap()).collect()
+    });
+    let one = Pki::open(dir.path(), Clock::system()).unwrap();
+    for (ca, admin, token) in all {
+        assert_eq!((ca.as_str(), admin), (one.ca(), one.admin("https://localhost:1").unwrap().key));
+        assert!(one.is_bootstrap_token(&token));
+    }
+}
+
+#[test]
 fn a_lost_key_is_an_error_and_not_a_new_authority() {
     let dir = tempfile::tempdir().unwrap();
     Pki::open(dir.path(), Clock::system()).unwrap();
-    std::fs::remove_file(dir.path().join("pki/ca.key")).unwrap();
+    std::fs::remove_file(dir.path().join("ca.key")).unwrap();
     let error = Pki::open(dir.path(), Clock::system()).err().expect("no authority without its key");
     assert!(error.to_string().ends_with("ca.key: missing beside ca.crt"), "{error}");
 }

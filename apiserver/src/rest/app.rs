@@ -15,6 +15,7 @@ use crate::auth::authorize::Authorizer;
 use crate::http::query::Query;
 use crate::identity::Identity;
 use crate::lines::Lines;
+use crate::peers::ask::Peers;
 use crate::registry::Registry;
 use crate::verdicts::Verdicts;
 
@@ -30,6 +31,8 @@ pub struct App {
     pub authorizer: Authorizer,
     /// The way to containers.
     pub lines: Lines,
+    /// The other servers on the same store.
+    pub peers: Peers,
     /// The server is going down: long answers end.
     pub stop: CancellationToken,
     /// Whether the server is well.

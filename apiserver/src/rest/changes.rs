@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coracle_api::{Key, Revision, Status, kinds};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::app::{App, Asked};
@@ -16,9 +17,13 @@ const MOST: usize = 5000;
 /// The most bytes of objects that are compared for one answer: about half a second's work.
 pub(super) const MOST_COMPARED: usize = 16 << 20;
 
-/// `/coracle/v1/verdicts/NAMESPACE/POD`: why a pod is where it is.
-pub fn verdict(app: &App, asked: &Asked, namespace: &str, pod: &str) -> Result<Reply, Status> {
-    let verdict = app.verdicts.get(&Key::new(&kinds::POD, namespace, pod)).ok_or_else(|| {
+/// `/coracle/v1/verdicts/NAMESPACE/POD`: why a pod is where it is. The scheduler leaves its word with the server that it has dialled,
+/// which may have been another one before.
+pub async fn verdict(app: &App, asked: &Asked, namespace: &str, pod: &str) -> Result<Reply, Status> {
+    let key = Key::new(&kinds::POD, namespace, pod);
+    let known = app.peers.verdicts(&key).await.into_iter().chain(app.verdicts.get(&key));
+    let time = |verdict: &Value| verdict["time"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
+    let verdict = known.max_by_key(time).ok_or_else(|| {
         Status::failure(404, "NotFound", format!("no verdict on pod {namespace}/{pod} is known"))
     })?;
     Ok(Reply::value(200, &verdict, &media(asked)))

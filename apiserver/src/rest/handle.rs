@@ -73,6 +73,7 @@ async fn answer(
             let streams = lines::session::App {
                 registry: app.registry.clone(),
                 lines: app.lines.clone(),
+                peers: app.peers.clone(),
                 stop: app.stop.clone(),
                 user: asked.user.clone(),
             };
@@ -198,7 +199,7 @@ async fn dispatch(app: &Arc<App>, asked: &Asked, location: &Location) -> Result<
             Ok(discovery::resources(app.registry.kinds(), group, version, &read(Offer::Plain)?))
         }
         Route::Changes => changes::list(app, asked).await,
-        Route::Verdict { namespace, pod } => changes::verdict(app, asked, namespace, pod),
+        Route::Verdict { namespace, pod } => changes::verdict(app, asked, namespace, pod).await,
         Route::Bindings(namespace) if asked.method == Method::POST => {
             write::bind(app, asked, namespace.clone()).await
         }

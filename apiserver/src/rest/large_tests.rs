@@ -42,6 +42,7 @@ impl Bench {
         registry.found_cluster("127.0.0.1:1".parse().unwrap()).await;
         let pki = Pki::open(dir.path(), Clock::system()).unwrap();
         let router = handle::router(App {
+            peers: Default::default(),
             body_time: Duration::from_secs(60),
             registry: registry.clone(),
             verdicts: Arc::default(),

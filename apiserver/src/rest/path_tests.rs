@@ -55,6 +55,7 @@ pub(super) fn bench() -> Bench {
         router(App {
             body_time: Duration::from_secs(60),
             verdicts: Default::default(),
+            peers: Default::default(),
             authenticator: Authenticator::new(pki.accounts().clone(), registry.clone(), false),
             authorizer: Authorizer::new(registry.clone()),
             lines: Default::default(),

@@ -26,7 +26,11 @@ pub async fn get(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Sta
     let wanted =
         read_revision(asked.query.text("resourceVersion")).map_err(|text| Status::failure(500, "", text))?;
     app.registry.reach(wanted.unwrap_or_default()).await?;
-    let object = app.registry.get(&key).ok_or_else(|| Status::not_found(&target.kind, &key.name))?;
+    let mut object = app.registry.get(&key);
+    if object.is_none() && app.registry.was_behind().await {
+        object = app.registry.get(&key);
+    }
+    let object = object.ok_or_else(|| Status::not_found(&target.kind, &key.name))?;
     shaped(app, asked, &target.kind, 200, &object, &media).await
 }
 
@@ -79,7 +83,7 @@ pub async fn list(app: &Arc<App>, asked: &Asked, target: &Target) -> Result<Repl
     }
     let media = whole?;
     let options = options.options()?;
-    app.registry.reach(options.revision.unwrap_or_default()).await?;
+    app.registry.reach(options.needed()).await?;
     let listing = app.registry.list(&selection, &options)?;
     render(app, asked, &target.kind, listing, media).await
 }

@@ -24,6 +24,14 @@ pub struct ListOptions {
     pub exact: bool,
 }
 
+impl ListOptions {
+    /// The revision that must have happened: the one asked for, or that of the page before, which another server may have shown.
+    pub fn needed(&self) -> Revision {
+        let page = read_token(&self.continue_token).ok().and_then(|token| u64::try_from(token.rv).ok());
+        Revision(page.unwrap_or_default()).max(self.revision.unwrap_or_default())
+    }
+}
+
 /// A list, or a page of one.
 #[derive(Debug)]
 pub struct Listing {

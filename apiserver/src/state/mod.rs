@@ -25,6 +25,7 @@ use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::sync::{Notify, watch as progress};
 
+use crate::entry::claims::Claims;
 use crate::entry::{Entry, place, under};
 use crate::store::{Bounds, Committed, Follower, Loaded};
 use past::Change;
@@ -46,6 +47,8 @@ struct Inner {
     /// The revision of the last change.
     revision: Revision,
     shelves: HashMap<KindRef, Shelf>,
+    /// Who holds what only one object may hold.
+    claims: Claims,
     /// How many changes are held, and what they hold in memory.
     count: usize,
     bytes: usize,
@@ -59,7 +62,14 @@ impl State {
         let shelves = kinds.kept().into_iter().map(|kind| (kind.clone(), Shelf::new(&kind))).collect();
         State {
             kinds,
-            inner: RwLock::new(Inner { revision: Revision(0), shelves, count: 0, bytes: 0, bounds }),
+            inner: RwLock::new(Inner {
+                revision: Revision(0),
+                shelves,
+                claims: Claims::default(),
+                count: 0,
+                bytes: 0,
+                bounds,
+            }),
             progress: progress::Sender::new(Revision(0)),
         }
     }
@@ -113,6 +123,11 @@ impl State {
         let span = Span { namespace, behind: None };
         let nothing = Undone::new();
         shelf.entries_in(span, &Selection::all(kind, None), &nothing).cloned().collect()
+    }
+
+    /// Looks at who holds what only one object may hold.
+    pub fn with_claims<T>(&self, look: impl FnOnce(&Claims) -> T) -> T {
+        look(&self.inner.read().claims)
     }
 
     /// The revision of the last change.
@@ -178,12 +193,14 @@ impl Follower for State {
         let mut inner = self.inner.write();
         let mut woken: Vec<Arc<Notify>> = Vec::new();
         (inner.count, inner.bytes) = (0, 0);
+        inner.claims.clear();
         for shelf in inner.shelves.values_mut() {
             shelf.reset(loaded.floor);
         }
         inner.revision = loaded.floor;
         for mut change in loaded.base {
             change.object = inner.housed(change.object);
+            inner.note_claims(&change);
             let shelf = inner.shelf(&change.object.key.kind);
             shelf.adopt(Entry::committed(change.object, change.summary, change.time));
         }
@@ -261,6 +278,7 @@ impl Inner {
     fn apply(&mut self, mut change: Committed, woken: &mut Vec<Arc<Notify>>) {
         let revision = change.object.revision;
         change.object = self.housed(change.object);
+        self.note_claims(&change);
         let cost = self.shelf(&change.object.key.kind).apply(change, woken);
         self.revision = revision;
         (self.count, self.bytes) = (self.count + 1, self.bytes + cost);
@@ -269,6 +287,12 @@ impl Inner {
         }
         while self.bytes > self.bounds.memory_bytes {
             self.forget(Shelf::bytes);
+        }
+    }
+
+    fn note_claims(&mut self, change: &Committed) {
+        if change.object.key.kind.allocates.is_some() {
+            self.claims.set(&change.object.key, change.claims());
         }
     }
 

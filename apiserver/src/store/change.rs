@@ -1,5 +1,6 @@
 //! What writers ask of a store, and what they get.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,13 +8,14 @@ use coracle_api::{Key, Object, Revision};
 use jiff::Timestamp;
 
 use crate::entry::Summary;
+use crate::entry::claims::Claim;
 use crate::entry::encoding::{Encoded, Framed};
 
 /// What a record of the log holds beside the object, in bytes, unless names and causes are uncommonly long.
 const BESIDE: usize = 512;
 
 /// Changes that are handed to the store in one call.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Batch {
     /// All of them or none: a condition that does not hold refuses the whole batch, and a crash leaves all or nothing.
     Together(Vec<Change>),
@@ -41,7 +43,7 @@ impl Batch {
 }
 
 /// One change that somebody wants.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Change {
     /// Of what.
     pub key: Key,
@@ -137,16 +139,41 @@ pub struct Committed {
     pub line: Option<Bytes>,
 }
 
+impl Committed {
+    /// What the object holds from this change on.
+    pub fn claims(&self) -> Cow<'_, [Claim]> {
+        let kind = &self.object.key.kind;
+        match &self.summary {
+            _ if self.verb == Verb::Delete || kind.allocates.is_none() => Cow::Borrowed(&[]),
+            Some(summary) => Cow::Borrowed(&summary.claims),
+            None => Cow::Owned(Claim::of(kind, &self.object.value().unwrap_or_default())),
+        }
+    }
+}
+
 /// Somebody wrote first. Read again and plan again; never overwrite.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key} is at revision {found:?}, which is not what was expected: {expected:?}")]
-pub struct Conflict {
-    /// What was to be written.
-    pub key: Key,
-    /// What the writer had read.
-    pub expected: Expected,
-    /// What is there.
-    pub found: Option<Revision>,
+pub enum Conflict {
+    /// The object is not as the writer had read it.
+    #[error("{key} is at revision {found:?}, which is not what was expected: {expected:?}")]
+    Changed {
+        /// What was to be written.
+        key: Key,
+        /// What the writer had read.
+        expected: Expected,
+        /// What is there.
+        found: Option<Revision>,
+    },
+    /// Another object holds what this one claims.
+    #[error("{key} cannot have {claim}: {holder} has it")]
+    Held {
+        /// What was to be written.
+        key: Key,
+        /// What it claims.
+        claim: Claim,
+        /// Who has it.
+        holder: Key,
+    },
 }
 
 /// What became of one change: the object as it left it.

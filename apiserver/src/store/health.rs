@@ -1,4 +1,4 @@
-//! What the parts of the embedded store know of their own health.
+//! What the parts of a store know of their own health.
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,11 @@ impl Health {
         if all.is_empty() { Ok(()) } else { Err(all.join("; ")) }
     }
 
+    /// Whether the last write, or look, went well.
+    pub fn can_write(&self) -> bool {
+        self.troubles.lock().write.is_none()
+    }
+
     /// Notes that writes go, or why they do not. Told once, where it begins and where it ends.
     pub fn set_write(&self, trouble: Option<String>) {
         let had = std::mem::replace(&mut self.troubles.lock().write, trouble.clone());
@@ -49,7 +54,13 @@ impl Health {
 
     /// Runs a part of the store, whose panic breaks all of it.
     pub fn watch_over(&self, part: &str, run: impl FnOnce()) {
-        let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) else { return };
+        if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
+            self.set_broken(part, &*panic);
+        }
+    }
+
+    /// Notes that a part has panicked.
+    pub fn set_broken(&self, part: &str, panic: &(dyn std::any::Any + Send)) {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
         self.troubles.lock().broken = Some(format!("the store's {part} has panicked: {text}"));

@@ -8,12 +8,13 @@
 //! [`Store`] is what the registry knows; it is handed one and cannot tell which. [`Embedded`] keeps everything on the disk of
 //! one machine: `base`, the world as it was at some revision, and `log`, every change since. The world as it is now is the
 //! one with the other played onto it, so each write costs its bytes once; another thread folds the oldest files of the log
-//! into the base. [`Memory`] keeps nothing, for tests.
+//! into the base. [`Etcd`] keeps the same two in etcd, for several servers. [`Memory`] keeps nothing, for tests.
 
 mod base;
 mod change;
 pub(crate) mod disk;
 mod embedded;
+pub mod etcd;
 mod folder;
 pub(crate) mod frame;
 mod health;
@@ -38,6 +39,7 @@ use coracle_api::Revision;
 
 pub use change::{Batch, Change, Committed, Conflict, Expected, Outcome, Verb};
 pub use embedded::Embedded;
+pub use etcd::Etcd;
 pub use memory::Memory;
 
 /// No change has this revision or a lower one: 0 and 1 mean something else to clients ("any", and what people type when
@@ -62,6 +64,19 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Conflict`] if a batch was to be made together and cannot be. Of any other error the outcome is unknown:
     /// the batch may turn out to be durable, whole.
     async fn commit(&self, batch: Batch) -> Result<Vec<Outcome>, StoreError>;
+
+    /// Whether other servers may write to it, too.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Returns when the follower has been told of every change that any server was answered before this was asked.
+    ///
+    /// # Errors
+    /// That cannot be said now.
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Lets go of what is too old, which must not wait for the next write. Comes back at once.
     fn age(&self);
@@ -134,7 +149,7 @@ impl Default for Bounds {
 }
 
 /// Why the store refused.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// A condition of a batch that was to be made together does not hold; nothing was changed.
     #[error(transparent)]
@@ -164,6 +179,24 @@ pub enum StoreError {
     /// A write failed. Whether it is on disk may show only when the store is opened again.
     #[error("cannot write: {0}")]
     Disk(String),
+    /// The servers that keep it do not answer, and nothing was written.
+    #[error("{why}; nothing was changed")]
+    Unreachable {
+        /// What is known.
+        why: String,
+    },
+    /// They have not answered in time. Whether the write was made shows once they do.
+    #[error("{why}; whether the change was made is not known")]
+    Unknown {
+        /// What is known.
+        why: String,
+    },
+    /// More than is taken in one step, and nothing was written. The text is etcd's.
+    #[error("etcdserver: request is too large")]
+    TooLarge {
+        /// How many changes were to be made together.
+        changes: usize,
+    },
     /// The disk does not let it be opened.
     #[error("cannot open {path}: {why}")]
     Open {

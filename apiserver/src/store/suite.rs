@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::*;
 use crate::entry::Summary;
+use crate::entry::claims::Claim;
 use crate::entry::encoding::encode;
 
 pub fn key(name: &str) -> Key {
@@ -70,6 +71,13 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// The revisions that were told of since it was loaded.
+    pub fn published(&self) -> Vec<Revision> {
+        self.0.lock().1.clone()
+    }
+}
+
 impl Follower for Listener {
     fn load(&self, loaded: Loaded) {
         let mut world = World::default();
@@ -92,6 +100,7 @@ pub async fn run<S: Store + 'static>(make: impl Fn(&str) -> S) {
     whatever_was_written_is_there_after_each_restart(&make).await;
     a_writer_that_read_an_old_state_is_refused(&make).await;
     a_batch_is_made_together_or_each_for_itself(&make).await;
+    what_one_object_holds_no_other_gets(&make).await;
     changes_are_told_in_order_and_once(&make).await;
     without_being_loaded_or_once_closed_it_takes_nothing(&make).await;
 }
@@ -136,7 +145,7 @@ async fn a_writer_that_read_an_old_state_is_refused<S: Store>(make: impl Fn(&str
     let first = commit(&store, change("a", None, Verb::Create, "1")).await.unwrap();
     let again = commit(&store, change("a", None, Verb::Create, "2")).await;
     assert!(
-        matches!(again, Err(StoreError::Conflict(Conflict { found: Some(found), .. })) if found == first)
+        matches!(again, Err(StoreError::Conflict(Conflict::Changed { found: Some(found), .. })) if found == first)
     );
     let second = commit(&store, change("a", Some(first), Verb::Update, "3")).await.unwrap();
     assert_eq!(second, Revision(first.0 + 1), "a refused write takes no revision");
@@ -156,8 +165,8 @@ async fn a_batch_is_made_together_or_each_for_itself<S: Store>(make: impl Fn(&st
         ]
     };
     let refused = store.commit(Batch::Together(two(Expected::At(Revision(1))))).await.unwrap_err();
-    let StoreError::Conflict(conflict) = refused else { panic!("{refused}") };
-    assert_eq!((conflict.key, conflict.found), (key("there"), Some(there)));
+    let StoreError::Conflict(Conflict::Changed { key: of, found, .. }) = refused else { panic!("{refused}") };
+    assert_eq!((of, found), (key("there"), Some(there)));
     assert_eq!(listener.world().lives.len(), 1, "none of them was made");
 
     let outcomes = store.commit(Batch::Each(two(Expected::At(Revision(1))))).await.unwrap();
@@ -179,6 +188,50 @@ async fn a_batch_is_made_together_or_each_for_itself<S: Store>(make: impl Fn(&st
     store.close().await;
     let (store, again) = loaded(make("batches")).await;
     assert_eq!(again.world().lives, listener.world().lives);
+    store.close().await;
+}
+
+/// A Service of some address, in place of whatever stands there.
+fn service(name: &str, expected: impl Into<Expected>, verb: Verb, address: &str) -> Change {
+    let object = json!({"metadata": {"name": name, "namespace": "default"}, "spec": {"clusterIPs": [address]},
+        "data": {"text": address}});
+    Change {
+        key: Key::new(&kinds::SERVICE, "default", name),
+        body: encode(&kinds::SERVICE, &object),
+        summary: Summary::of(&kinds::SERVICE, &object),
+        ..change(name, expected, verb, "")
+    }
+}
+
+async fn what_one_object_holds_no_other_gets<S: Store>(make: impl Fn(&str) -> S) {
+    let (store, _) = loaded(make("claims")).await;
+    let first = commit(&store, service("a", None, Verb::Create, "10.0.0.1")).await.unwrap();
+    let (key_a, claim) = (service("a", None, Verb::Create, "").key, Claim::Address([10, 0, 0, 1].into()));
+    let refused = |outcome: Result<Revision, StoreError>| {
+        let Err(StoreError::Conflict(Conflict::Held { claim: of, holder, .. })) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!((of, &holder), (claim.clone(), &key_a));
+    };
+    refused(commit(&store, service("b", None, Verb::Create, "10.0.0.1")).await);
+    store.close().await;
+    let (store, _) = loaded(make("claims")).await;
+    refused(commit(&store, service("b", None, Verb::Create, "10.0.0.1")).await);
+
+    // What one lets go of another may have at once, unless the batch comes to nothing.
+    let hand_over = |then: Change| {
+        let let_go = service("a", Some(first), Verb::Update, "10.0.0.2");
+        vec![let_go, service("b", None, Verb::Create, "10.0.0.1"), then]
+    };
+    let impossible = service("a", Some(first), Verb::Update, "10.0.0.3");
+    assert!(store.commit(Batch::Together(hand_over(impossible))).await.is_err());
+    refused(commit(&store, service("b", None, Verb::Create, "10.0.0.1")).await);
+    let outcomes =
+        store.commit(Batch::Each(hand_over(service("c", None, Verb::Create, "10.0.0.2")))).await.unwrap();
+    assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false]);
+    let second = outcomes[0].as_ref().unwrap().revision;
+    commit(&store, service("a", Some(second), Verb::Delete, "10.0.0.2")).await.unwrap();
+    commit(&store, service("c", None, Verb::Create, "10.0.0.2")).await.unwrap();
     store.close().await;
 }
 

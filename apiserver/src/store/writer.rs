@@ -74,10 +74,8 @@ impl Writer {
         let mut draft = self.ledger.draft();
         for order in orders.drain(..) {
             match order {
-                Order::Commit(batch, answer) => match draft.add(batch) {
-                    Ok(outcomes) => waiting.push((answer, outcomes)),
-                    Err(conflict) => drop(answer.send(Err(conflict.into()))),
-                },
+                // Refusals wait, too: they may rest on changes that are not durable yet, and that no reader sees.
+                Order::Commit(batch, answer) => waiting.push((answer, draft.add(batch))),
                 Order::Age => age = true,
                 Order::Probe => {}
             }
@@ -101,7 +99,7 @@ impl Writer {
             self.follower.publish(changes);
         }
         for (answer, outcomes) in waiting {
-            let _ = answer.send(Ok(outcomes));
+            let _ = answer.send(outcomes.map_err(StoreError::from));
         }
         if age {
             self.age();

@@ -1,9 +1,9 @@
-//! Addresses in the cluster and ports on nodes: which service has which. The registry keeps one [`Allocations`], fills it
-//! from the services that it loads, and asks it before every write of a service.
+//! Addresses in the cluster and ports on nodes: which of them a service is given. What is taken is known from the services
+//! themselves ([`Claims`]); the store refuses a second holder, whichever server gave it out, and then it is looked for again.
 //!
 //! Source: `pkg/registry/core/service/storage/alloc.go` for the order of steps and the texts.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use coracle_api::field::is_zero;
@@ -15,6 +15,8 @@ use coracle_api::kinds::strategy::clear;
 use coracle_api::read::{int, is_true, list, text};
 use coracle_api::{Errors, Path};
 use serde_json::{Value, json};
+
+use crate::entry::claims::{Claim, Claims};
 
 /// The first address of the range for services. Upstream's API server starts at the same one.
 const NETWORK: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 0);
@@ -30,21 +32,12 @@ const PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
 const LEFT_FREE: u32 = 256;
 const PORTS_LEFT_FREE: i64 = 86;
 
-/// What all services together hold.
+/// What was given out last: the search for the next goes on behind it, so that what was just let go of rests for a while, and
+/// writes that are under way at the same time find different things.
 #[derive(Clone, Debug, Default)]
-pub struct Allocations {
-    addresses: BTreeSet<u32>,
-    ports: BTreeSet<i64>,
+pub struct Allocator {
     last_address: u32,
     last_port: i64,
-}
-
-/// What one write took anew: to be given back if the write fails.
-#[must_use = "what was taken must be given back if the write fails"]
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
-    addresses: Vec<u32>,
-    ports: Vec<i64>,
 }
 
 /// Why a service gets nothing.
@@ -56,99 +49,48 @@ pub enum Refused {
     Full(&'static str),
 }
 
-impl Allocations {
-    /// Notes what a service that is there already holds.
-    pub fn adopt(&mut self, service: &Value) {
-        let held = holdings(service);
-        self.addresses.extend(held.addresses);
-        self.ports.extend(held.ports);
-    }
-
-    /// Forgets what a service that is gone held.
-    pub fn release(&mut self, service: &Value) {
-        self.give_back(holdings(service));
-    }
-
-    /// Undoes what a write took that failed later.
-    pub fn give_back(&mut self, taken: Taken) {
-        for address in &taken.addresses {
-            self.addresses.remove(address);
-        }
-        for port in &taken.ports {
-            self.ports.remove(port);
-        }
-    }
-
-    /// Forgets what a service held before a write that went well, and no longer holds.
-    pub fn settle(&mut self, new: &Value, old: &Value) {
-        let (held, before) = (holdings(new), holdings(old));
-        let addresses =
-            before.addresses.into_iter().filter(|address| !held.addresses.contains(address)).collect();
-        let ports = before.ports.into_iter().filter(|port| !held.ports.contains(port)).collect();
-        self.give_back(Taken { addresses, ports });
-    }
-
-    /// Fills in what a new service needs. A dry run takes nothing.
+impl Allocator {
+    /// Fills in what a new service needs. A dry run is shown no address.
     ///
     /// # Errors
-    /// [`Refused`], with nothing taken.
-    pub fn create(&mut self, service: &mut Value, dry_run: bool) -> Result<Taken, Refused> {
+    /// [`Refused`].
+    pub fn create(&mut self, service: &mut Value, held: &Claims, dry_run: bool) -> Result<(), Refused> {
         normalize(service);
-        self.fill(service, None, dry_run)
+        self.fill(service, None, held, dry_run)
     }
 
     /// The same for a changed service, which keeps what it held and still needs.
     ///
     /// # Errors
-    /// [`Refused`], with nothing taken.
-    pub fn update(&mut self, new: &mut Value, old: &Value, dry_run: bool) -> Result<Taken, Refused> {
+    /// [`Refused`].
+    pub fn update(
+        &mut self,
+        new: &mut Value,
+        old: &Value,
+        held: &Claims,
+        dry_run: bool,
+    ) -> Result<(), Refused> {
         normalize_update(new, old);
-        self.fill(new, Some(old), dry_run)
+        self.fill(new, Some(old), held, dry_run)
     }
 
-    fn fill(&mut self, service: &mut Value, old: Option<&Value>, dry_run: bool) -> Result<Taken, Refused> {
-        let mut attempt = Attempt { all: self, taken: Taken::default(), dry_run };
-        let outcome = attempt.fill(service, old);
-        let taken = attempt.taken;
-        if outcome.is_ok() && !dry_run {
-            return Ok(taken);
-        }
-        self.give_back(taken);
-        outcome.map(|()| Taken::default())
+    fn fill(
+        &mut self,
+        service: &mut Value,
+        old: Option<&Value>,
+        held: &Claims,
+        dry_run: bool,
+    ) -> Result<(), Refused> {
+        Attempt { all: self, held, ports: HashSet::new(), dry_run }.fill(service, old)
     }
-
-    fn next_address(&mut self) -> Result<u32, Refused> {
-        let (first, last) = (u32::from(NETWORK) + 1, u32::from(NETWORK) + (1 << (32 - PREFIX)) - 2);
-        let start = (self.last_address + 1).max(first + LEFT_FREE);
-        let free = (start..=last).chain(first..=last).find(|address| !self.addresses.contains(address));
-        let address = free.ok_or(Refused::Full("failed to allocate a serviceIP: range is full"))?;
-        self.last_address = address;
-        Ok(address)
-    }
-
-    fn next_port(&mut self) -> Result<i64, Refused> {
-        let start = (self.last_port + 1).max(PORTS.start() + PORTS_LEFT_FREE);
-        let free = (start..=*PORTS.end()).chain(PORTS).find(|port| !self.ports.contains(port));
-        let port = free.ok_or(Refused::Full("failed to allocate a nodePort: range is full"))?;
-        self.last_port = port;
-        Ok(port)
-    }
-}
-
-/// What a service holds.
-fn holdings(service: &Value) -> Taken {
-    let addresses =
-        list(service, "/spec/clusterIPs").iter().filter_map(|ip| ip.as_str()?.parse::<Ipv4Addr>().ok());
-    let mut ports: Vec<i64> = node_ports(service);
-    ports.push(int(service, "/spec/healthCheckNodePort"));
-    ports.retain(|port| *port != 0);
-    Taken { addresses: addresses.map(u32::from).collect(), ports }
 }
 
 /// One service on its way through.
 struct Attempt<'a> {
-    all: &'a mut Allocations,
-    taken: Taken,
+    all: &'a mut Allocator,
+    held: &'a Claims,
+    /// The ports that it was given just now.
+    ports: HashSet<i64>,
     dry_run: bool,
 }
 
@@ -178,7 +120,7 @@ impl Attempt<'_> {
         }
         let address = if wanted.is_empty() {
             // Upstream's dry run shows the network itself: an address that nobody can have.
-            if self.dry_run { u32::from(NETWORK) } else { self.all.next_address()? }
+            if self.dry_run { u32::from(NETWORK) } else { self.next_address()? }
         } else {
             self.wanted_address(&wanted).map_err(|detail| {
                 let all = json!(list(service, "/spec/clusterIPs"));
@@ -189,10 +131,6 @@ impl Attempt<'_> {
                 )
             })?
         };
-        if !self.dry_run {
-            self.all.addresses.insert(address);
-            self.taken.addresses.push(address);
-        }
         let address = Ipv4Addr::from(address).to_string();
         service["spec"]["clusterIP"] = address.clone().into();
         service["spec"]["clusterIPs"] = json!([address]);
@@ -209,7 +147,7 @@ impl Attempt<'_> {
             let range = format!("The range of valid IPs is {NETWORK}/{PREFIX}");
             return Err(format!("the provided IP ({wanted}) is not in the valid range. {range}"));
         }
-        if self.all.addresses.contains(&address) && !self.dry_run {
+        if self.is_held(address) && !self.dry_run {
             return Err("provided IP is already allocated".into());
         }
         Ok(address)
@@ -290,18 +228,37 @@ impl Attempt<'_> {
             );
             return Err(refuse(at, asked.into(), &detail));
         }
-        if !self.all.ports.insert(asked) {
+        if self.is_port_held(asked) {
             return Err(refuse(at, asked.into(), "provided port is already allocated"));
         }
-        self.taken.ports.push(asked);
+        self.ports.insert(asked);
         Ok(asked)
     }
 
     fn any_port(&mut self) -> Result<i64, Refused> {
-        let port = self.all.next_port()?;
-        self.all.ports.insert(port);
-        self.taken.ports.push(port);
+        let start = (self.all.last_port + 1).max(PORTS.start() + PORTS_LEFT_FREE);
+        let free = (start..=*PORTS.end()).chain(PORTS).find(|port| !self.is_port_held(*port));
+        let port = free.ok_or(Refused::Full("failed to allocate a nodePort: range is full"))?;
+        self.all.last_port = port;
+        self.ports.insert(port);
         Ok(port)
+    }
+
+    fn is_port_held(&self, port: i64) -> bool {
+        self.ports.contains(&port) || self.held.holder(&Claim::NodePort(port)).is_some()
+    }
+
+    fn next_address(&mut self) -> Result<u32, Refused> {
+        let (first, last) = (u32::from(NETWORK) + 1, u32::from(NETWORK) + (1 << (32 - PREFIX)) - 2);
+        let start = (self.all.last_address + 1).max(first + LEFT_FREE);
+        let free = (start..=last).chain(first..=last).find(|address| !self.is_held(*address));
+        let address = free.ok_or(Refused::Full("failed to allocate a serviceIP: range is full"))?;
+        self.all.last_address = address;
+        Ok(address)
+    }
+
+    fn is_held(&self, address: u32) -> bool {
+        self.held.holder(&Claim::Address(address.into())).is_some()
     }
 }
 
@@ -366,8 +323,10 @@ fn families(service: &mut Value) -> Result<(), Refused> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use coracle_api::{Key, kinds};
     use proptest::prelude::*;
+
+    use super::*;
 
     fn service(spec: Value) -> Value {
         json!({"spec": spec})
@@ -382,14 +341,34 @@ mod tests {
         }
     }
 
+    /// Everything that services hold, and what gives it out.
+    #[derive(Default)]
+    struct World {
+        allocator: Allocator,
+        held: Claims,
+    }
+
+    impl World {
+        fn create(&mut self, name: &str, service: &mut Value) -> Result<(), Refused> {
+            self.allocator.create(service, &self.held, false)?;
+            self.hold(name, service);
+            Ok(())
+        }
+
+        fn hold(&mut self, name: &str, service: &Value) {
+            let claims = Claim::of(&kinds::SERVICE, service);
+            self.held.set(&Key::new(&kinds::SERVICE, "default", name), claims.into());
+        }
+    }
+
     #[test]
     fn each_service_gets_its_own() {
-        let mut all = Allocations::default();
+        let mut world = World::default();
         let mut one =
             service(json!({"type": "NodePort", "ports": [{"port": 53}, {"port": 53}, {"port": 80}]}));
         let mut two = one.clone();
-        let _ = all.create(&mut one, false).unwrap();
-        let _ = all.create(&mut two, false).unwrap();
+        world.create("one", &mut one).unwrap();
+        world.create("two", &mut two).unwrap();
         assert_ne!(one["spec"]["clusterIP"], two["spec"]["clusterIP"]);
         let (ports, others) = (node_ports(&one), node_ports(&two));
         assert_eq!(ports[0], ports[1], "ports of one number share");
@@ -399,8 +378,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_given_is_refused_in_upstreams_words() {
-        let mut all = Allocations::default();
-        let _ = all.create(&mut service(json!({"type": "NodePort", "clusterIP": "10.0.0.9", "ports": [{"port": 1, "nodePort": 30_001}]})), false);
+        let mut world = World::default();
+        let first =
+            json!({"type": "NodePort", "clusterIP": "10.0.0.9", "ports": [{"port": 1, "nodePort": 30_001}]});
+        world.create("first", &mut service(first)).unwrap();
         let cases = [
             (
                 json!({"type": "ClusterIP", "clusterIP": "10.0.0.9"}),
@@ -428,43 +409,42 @@ mod tests {
             ),
         ];
         for (spec, expected) in cases {
-            let before = format!("{:?}", (&all.addresses, &all.ports));
-            assert_eq!(text_of(all.create(&mut service(spec), false).unwrap_err()), expected);
-            assert_eq!(format!("{:?}", (&all.addresses, &all.ports)), before, "nothing stays taken");
+            assert_eq!(text_of(world.create("second", &mut service(spec)).unwrap_err()), expected);
         }
     }
 
     #[test]
-    fn a_dry_run_takes_nothing() {
-        let mut all = Allocations::default();
+    fn a_dry_run_is_shown_no_address() {
         let mut one = service(json!({"type": "NodePort", "ports": [{"port": 1}]}));
-        assert_eq!(all.create(&mut one, true), Ok(Taken::default()));
+        assert_eq!(Allocator::default().create(&mut one, &Claims::default(), true), Ok(()));
         assert_eq!(one["spec"]["clusterIP"], "10.0.0.0");
-        assert!(all.addresses.is_empty() && all.ports.is_empty());
     }
 
     proptest! {
-        /// Whatever a service goes through, what is held afterwards is what the service shows; after its end, nothing is.
+        /// Whatever a service goes through, it keeps what it still needs, and what it has is its own.
         #[test]
-        fn what_is_held_is_what_is_shown(types in proptest::collection::vec(0..4usize, 1..6)) {
+        fn what_a_service_has_is_its_own(types in proptest::collection::vec(0..4usize, 1..6)) {
             let named = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"];
-            let mut all = Allocations::default();
+            let mut world = World::default();
+            let mut other = service(json!({"type": "NodePort", "ports": [{"port": 1}]}));
+            world.create("other", &mut other).unwrap();
             let mut old = service(json!({"type": named[types[0]], "allocateLoadBalancerNodePorts": true, "ports": [{"port": 1}]}));
-            let _ = all.create(&mut old, false).unwrap();
+            world.create("one", &mut old).unwrap();
             for kind in &types[1..] {
                 let mut new = old.clone();
                 new["spec"]["type"] = named[*kind].into();
-                let _ = all.update(&mut new, &old, false).unwrap();
+                world.allocator.update(&mut new, &old, &world.held, false).unwrap();
                 new["spec"]["allocateLoadBalancerNodePorts"] = true.into();
-                (coracle_api::kinds::SERVICE.strategy.prepare_update)(&coracle_api::kinds::SERVICE, &mut new, &old);
-                all.settle(&new, &old);
-                let held = holdings(&new);
-                prop_assert_eq!(all.addresses.iter().copied().collect::<Vec<_>>(), held.addresses);
-                prop_assert_eq!(all.ports.iter().copied().collect::<Vec<_>>(), held.ports);
+                (kinds::SERVICE.strategy.prepare_update)(&kinds::SERVICE, &mut new, &old);
+                let (had, has) = (Claim::of(&kinds::SERVICE, &old), Claim::of(&kinds::SERVICE, &new));
+                let is_address = |claim: &&Claim| matches!(claim, Claim::Address(_));
+                if let (Some(had), Some(has)) = (had.iter().find(is_address), has.iter().find(is_address)) {
+                    prop_assert_eq!(had, has);
+                }
+                prop_assert!(Claim::of(&kinds::SERVICE, &other).iter().all(|claim| !has.contains(claim)));
+                world.hold("one", &new);
                 old = new;
             }
-            all.release(&old);
-            prop_assert!(all.addresses.is_empty() && all.ports.is_empty());
         }
     }
 }

@@ -34,7 +34,8 @@ impl Registry {
         for (kind, namespace, body) in founding(address) {
             let name = body["metadata"]["name"].as_str().unwrap_or_default();
             // Looked for first: a second Service of that address would be refused before its name is.
-            if self.get(&Key::new(&kind, namespace, name)).is_some() {
+            let key = Key::new(&kind, namespace, name);
+            if self.get(&key).is_some() {
                 continue;
             }
             let what = kind.qualified_kind();
@@ -42,6 +43,8 @@ impl Registry {
                 Operation::Create { kind, namespace: namespace.into(), sub: None, body: Body::Tree(body) };
             match self.perform(&context, operation).await.result {
                 Ok(_) => {}
+                // Another server was quicker.
+                Err(_) if self.get(&key).is_some() => {}
                 Err(status) => tracing::error!(kind = what, %status, "cannot found the cluster"),
             }
         }

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use coracle_api::{Key, Object, Revision, Status};
+use coracle_api::status::Details;
+use coracle_api::{Errors, Key, Object, Path, Revision, Status};
 use serde_json::Value;
 
 use super::operation::Context;
 use super::tasks::busy;
 use crate::admission::attributes::Companion;
+use crate::entry::claims::Claim;
 use crate::entry::{Entry, Summary, encoding};
 use crate::large::LARGEST;
 use crate::registry::Registry;
-use crate::store::{self, Batch, Expected, StoreError, Verb};
+use crate::store::{self, Batch, Conflict, Expected, StoreError, Verb};
 
 /// How often a write whose object changed under it is tried again before the client is told.
 pub(super) const TRIES: usize = 8;
@@ -20,7 +22,7 @@ pub(super) const TRIES: usize = 8;
 pub(super) enum Failure {
     /// Somebody wrote first: read again.
     Conflict,
-    /// The same of an object that was to be written together with it.
+    /// The same of an object that was to be written together with it, or somebody took what this one was given.
     Raced,
     /// It has not happened, for a reason that trying again does not mend.
     Refused(Box<Status>),
@@ -33,10 +35,25 @@ impl Failure {
         Failure::Refused(Box::new(status))
     }
 
-    /// Whether what the write took for itself, such as an address, must be kept, because the object may be there.
-    pub(super) fn keeps(&self) -> bool {
-        matches!(self, Failure::Unknown(_))
+    /// What a conflict is to a write whose own object has this key.
+    fn from_conflict(conflict: Conflict, own: Option<&Key>) -> Failure {
+        match conflict {
+            Conflict::Changed { key, .. } if Some(&key) == own => Failure::Conflict,
+            Conflict::Held { key, claim: Claim::PodRange(range), holder } => {
+                Failure::refused(range_taken(&key, &range, &holder))
+            }
+            // What was found free was taken meanwhile: it is looked for again.
+            Conflict::Changed { .. } | Conflict::Held { .. } => Failure::Raced,
+        }
     }
+}
+
+/// 422: two nodes would give their pods the same addresses. Upstream leaves this to whoever hands the ranges out.
+fn range_taken(node: &Key, range: &str, holder: &Key) -> Status {
+    let (mut errors, spec) = (Errors::new(), Path::root("spec"));
+    let why = format!("provided range is already allocated to node {:?}", holder.name);
+    errors.invalid(&spec.child("podCIDRs"), range, &why);
+    Status::invalid(&node.kind, &node.name, &errors)
 }
 
 impl Registry {
@@ -97,10 +114,15 @@ impl Registry {
         }));
         changes.iter().try_for_each(not_too_large)?;
         let outcomes = self.store.commit(Batch::Together(changes)).await.map_err(|error| match error {
-            StoreError::Conflict(conflict) if Some(&conflict.key) != own.as_ref() => Failure::Raced,
-            StoreError::Conflict(_) => Failure::Conflict,
+            StoreError::Conflict(conflict) => Failure::from_conflict(conflict, own.as_ref()),
             StoreError::Busy => Failure::refused(busy()),
             full @ StoreError::Full { .. } => Failure::refused(no_room(&full)),
+            away @ StoreError::Unreachable { .. } => Failure::refused(unreachable(&away)),
+            silent @ StoreError::Unknown { .. } => Failure::Unknown(Box::new(unknown(&silent))),
+            // Upstream hands etcd's error on as it is.
+            large @ StoreError::TooLarge { .. } => {
+                Failure::refused(Status::failure(500, "", large.to_string()))
+            }
             closed @ StoreError::Closed => Failure::refused(Status::internal(closed)),
             other => Failure::Unknown(Box::new(Status::internal(other))),
         })?;
@@ -133,6 +155,17 @@ pub(super) fn unstored(key: &Key, object: &Value) -> Entry {
     let json = encoding::encode_whole(&key.kind, object).into();
     let object = Object { key: key.clone(), revision: Revision(revision.unwrap_or_default()), json };
     Entry::new(Arc::new(object))
+}
+
+/// 503: nothing was changed, and it may be tried again.
+fn unreachable(error: &StoreError) -> Status {
+    let details = Details { retry_after_seconds: 1, ..Details::default() };
+    Status::failure(503, "ServiceUnavailable", error.to_string()).with_details(details)
+}
+
+/// 504: it may have happened.
+fn unknown(error: &StoreError) -> Status {
+    Status::failure(504, "Timeout", format!("Timeout: {error}"))
 }
 
 /// 507: the disk is full. No reason of upstream's says so (etcd's full database comes as a 500 there), and a client is not told

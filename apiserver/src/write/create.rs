@@ -67,8 +67,8 @@ impl Registry {
         drop_double_owners(&mut object, warnings);
         let generated = text(&object, "name").is_empty() && !text(&object, "generateName").is_empty();
         let told = warnings.len();
-        // A copy is kept only where it may be needed.
-        let again = generated || self.chain.writes_companions();
+        // A copy is kept only where it may be needed: a name, a companion or an address can be lost to somebody who was quicker.
+        let again = generated || self.chain.writes_companions() || kind.allocates.is_some();
         let mut draft = Some(object);
         for attempt in 1..=TRIES {
             let kept = if again && attempt < TRIES { draft.clone() } else { None };
@@ -81,15 +81,11 @@ impl Registry {
             }
             let name = text(&object, "name").to_string();
             let key = Key { name, ..key.clone() };
-            let taken = self.allocate(kind, &mut object, None, context.dry_run)?;
-            let outcome = self.create_once(&Attributes { key: &key, ..asked }, object, warnings).await;
-            if outcome.as_ref().is_err_and(|failure| !failure.keeps()) {
-                self.give_back(taken);
-            }
-            match outcome {
+            self.allocate(kind, &mut object, None, context.dry_run)?;
+            match self.create_once(&Attributes { key: &key, ..asked }, object, warnings).await {
                 Ok(entry) => return Ok(Written { created: true, ..Written::changed(entry.object) }),
                 Err(Failure::Refused(status) | Failure::Unknown(status)) => return Err(*status),
-                // Only a generated name is tried again, and what was lost to somebody who wrote a companion.
+                // Only a generated name is tried again, and what was lost to somebody who wrote a companion or took an address.
                 Err(Failure::Conflict) if !generated || attempt == TRIES => {
                     return Err(self.taken(&key, generated));
                 }

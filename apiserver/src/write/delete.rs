@@ -100,11 +100,7 @@ impl Registry {
         last: &Value,
         with: Vec<Companion>,
     ) -> Result<Entry, Failure> {
-        let entry = self.commit(context, key, Some(old), Verb::Delete, last, with).await?;
-        if !context.dry_run {
-            self.release_service(&key.kind, last);
-        }
-        Ok(entry)
+        self.commit(context, key, Some(old), Verb::Delete, last, with).await
     }
 
     /// An object of a kind that is deleted gracefully, with a grace period of zero: it is marked and then removed in
@@ -124,7 +120,6 @@ impl Registry {
         let removal = self.change(context, key, Expected::Earlier, Verb::Delete, new);
         let changes = vec![mark, removal];
         let made = self.commit_together(context, changes, with).await?;
-        self.release_service(&key.kind, new);
         made.into_iter().nth(1).map(Entry::new).ok_or_else(nothing_stored)
     }
 }

@@ -28,7 +28,16 @@ impl Registry {
         if context.user.user.starts_with(NODE_USER) && !context.user.impersonated {
             self.has_agents.store(true, Ordering::Relaxed);
         }
-        let result = self.dispatch(context, operation, &mut warnings).await;
+        let again = self.store.is_shared().then(|| operation.clone());
+        let mut result = self.dispatch(context, operation, &mut warnings).await;
+        if let (Err(status), Some(operation)) = (&result, again)
+            && matches!(status.code, 404 | 409)
+            && self.was_behind().await
+        {
+            // What it was refused for may be what another server has changed long since.
+            warnings.clear();
+            result = self.dispatch(context, operation, &mut warnings).await;
+        }
         Answer { result, warnings }
     }
 

@@ -1,8 +1,7 @@
 //! The writes that are under way.
 //!
-//! Some writes hold things until they have ended, such as the address of a Service, and whoever drops a future stops it where it
-//! waits. So each runs in a task of its own: who asked may stop waiting for the answer at any moment, which ends the waiting and
-//! nothing else.
+//! Some writes consist of several steps, and whoever drops a future stops it where it waits. So each runs in a task of its own:
+//! who asked may stop waiting for the answer at any moment, which ends the waiting and nothing else.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -363,6 +363,52 @@ async fn an_address_is_held_by_its_service_wherever_the_client_hangs_up() {
     }
 }
 
+/// Neither server sees what the other gives out before it is taken.
+#[tokio::test]
+async fn two_servers_never_give_out_one_address_twice() {
+    let one = World::new(10_000).await;
+    let slow = Slow(one.store.another(), Arc::new(AtomicUsize::new(usize::MAX)));
+    let registry =
+        Registry::open(Box::new(slow), Bounds::default(), Clock::system()).await.expect("the same store");
+    let two = World { registry, store: one.store.another(), left: one.left.clone() };
+    let body = |name: String, spec: Value| json!({"metadata": {"name": name}, "spec": spec});
+    let wanted = json!({"clusterIP": "10.0.0.77", "ports": [{"port": 80}]});
+    let any = json!({"type": "NodePort", "ports": [{"name": "a", "port": 80}, {"name": "b", "port": 81}]});
+    let services = (0..20).flat_map(|n| [("a", &one, n), ("b", &two, n)]).map(|(side, world, n)| {
+        let spec = if n < 2 { wanted.clone() } else { any.clone() };
+        world.make(&kinds::SERVICE, body(format!("{side}{n}"), spec))
+    });
+    let made = futures::future::join_all(services).await;
+    let refused: Vec<u16> =
+        made.iter().filter_map(|made| made.as_ref().err()).map(|status| status.code).collect();
+    assert_eq!(refused, [422; 3], "one of those who asked for one address got it");
+    let claims: Vec<_> = one
+        .registry
+        .state
+        .all(&kinds::SERVICE, None)
+        .iter()
+        .flat_map(|entry| entry.summary().claims.to_vec())
+        .collect();
+    let different: std::collections::HashSet<_> = claims.iter().collect();
+    assert_eq!(
+        claims.len(),
+        1 + 1 + 36 * 3,
+        "the Service kubernetes, the one that asked, and 36 with two ports"
+    );
+    assert_eq!(different.len(), claims.len());
+
+    let node = |name: &str| json!({"metadata": {"name": name}, "spec": {"podCIDR": "10.9.0.0/24"}});
+    one.make(&kinds::NODE, node("a")).await.unwrap();
+    let taken = two.make(&kinds::NODE, node("b")).await.unwrap_err();
+    assert_eq!(
+        (taken.code, taken.message.as_str()),
+        (
+            422,
+            "Node \"b\" is invalid: spec.podCIDRs: Invalid value: \"10.9.0.0/24\": provided range is already allocated to node \"a\""
+        )
+    );
+}
+
 /// Wherever the disk fails, and so wherever a process may end: all of a write is there, or nothing.
 #[tokio::test]
 async fn a_delete_is_one_commit() {

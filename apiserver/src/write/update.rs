@@ -91,25 +91,10 @@ impl Registry {
         if !change.admitted {
             self.mutate(&asked, kind, &mut new, warnings).await.map_err(Failure::refused)?;
         }
-        let taken = match change.sub {
-            None => self.allocate(kind, &mut new, Some(&old), context.dry_run).map_err(Failure::refused)?,
-            Some(_) => None,
-        };
-        let outcome = self.replace_prepared(change, &asked, old_entry, new, warnings).await;
-        match outcome {
-            Ok((written, new)) => {
-                if !context.dry_run && change.sub.is_none() {
-                    self.settle_service(kind, &new, &old);
-                }
-                Ok(written)
-            }
-            Err(failure) => {
-                if !failure.keeps() {
-                    self.give_back(taken);
-                }
-                Err(failure)
-            }
+        if change.sub.is_none() {
+            self.allocate(kind, &mut new, Some(&old), context.dry_run).map_err(Failure::refused)?;
         }
+        self.replace_prepared(change, &asked, old_entry, new, warnings).await
     }
 
     async fn replace_prepared(
@@ -119,7 +104,7 @@ impl Registry {
         old_entry: &Entry,
         mut new: Value,
         warnings: &mut Vec<String>,
-    ) -> Result<(Written, Value), Failure> {
+    ) -> Result<Written, Failure> {
         let (context, key, kind) = (change.context, change.key, &change.key.kind);
         let old = asked.old;
         let (prepare, check) = rules(change);
@@ -149,8 +134,7 @@ impl Registry {
             warnings.append(&mut extras.warnings);
         }
         let place = Key { kind: stored(kind), ..key.clone() };
-        let written = self.settle(context, &place, old_entry, old, &new, extras.changes).await?;
-        Ok((written, new))
+        self.settle(context, &place, old_entry, old, &new, extras.changes).await
     }
 
     /// Stores what is ready: nothing where nothing changed, a removal where the last finalizer went.
@@ -166,7 +150,6 @@ impl Registry {
         if released(key, old, new) {
             // What watches see is the object as it stood; the writer sees what it wrote.
             self.commit(context, key, Some(old_entry), Verb::Delete, old, companions).await?;
-            self.release_service(&key.kind, old);
             return Ok(Written { gone: true, ..Written::changed(unstored(key, new).object) });
         }
         if old == new {

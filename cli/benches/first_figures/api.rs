@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::load::{Outcome, Target, request, run};
-use crate::{Bench, Scale, row};
+use crate::{Bench, Scale, etcd, process, row};
 
 /// How long a server has to fold what was written, and to give memory back.
 const SETTLES: Duration = Duration::from_secs(5);
@@ -88,6 +88,10 @@ async fn creates(bench: &Bench, target: &Target) -> Result<()> {
     let map = move |name: String| {
         request("POST", MAPS, &json!({"metadata": {"name": name}, "data": {"payload": payload}}).to_string())
     };
+    let etcd = process::started();
+    if let Some(etcd) = &etcd {
+        etcd::answers(&etcd.url).await?;
+    }
     for clients in [1_usize, 8, 64] {
         let bare = fdatasyncs(&bench.dir())?;
         let map = map.clone();
@@ -96,7 +100,12 @@ async fn creates(bench: &Bench, target: &Target) -> Result<()> {
         })
         .await?;
         rate_row(&format!("creates, {clients} clients"), &made, "write + fdatasync, alone", bare);
+        if let Some(etcd) = &etcd {
+            let puts = etcd::puts(&etcd.url, clients, bench.scale.time).await?;
+            rate_row("    beside etcd", &made, "puts into etcd, as many clients", puts);
+        }
     }
+    drop(etcd);
     let account = json!({"metadata": {"name": "default"}}).to_string();
     target
         .open()

@@ -1,13 +1,17 @@
 //! The figures that a release is judged by, each beside what bounds it on this machine: `cargo bench -p coracle`, or one
 //! of them with `-- start`, `-- api`, `-- memory`, `-- pods`.
 //!
-//! Durable creates stand beside a bare loop of write and fdatasync; pods stand beside the same containers started by bare
+//! Durable creates stand beside a bare loop of write and fdatasync, and beside puts of as much into an etcd on the same disk, if there
+//! is one; pods stand beside the same containers started by bare
 //! calls to the engine, on a network of the same kind. Absolute times of a shared machine are noise; the ratios are what
 //! counts. In parentheses: the processor time that an answer took, of the server and of the load maker, which share the
 //! machine. With `--test`, as CI runs it, everything runs once and small: its figures mean nothing, its failures do.
 
 mod api;
+mod etcd;
 mod load;
+#[path = "../../../apiserver/src/store/etcd/process.rs"]
+mod process;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
