@@ -4,6 +4,7 @@
 
 use std::hint::black_box;
 use std::thread;
+use std::time::Instant;
 
 /// What one run cost.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,7 +12,6 @@ struct Cost {
     allocations: u64,
     bytes: u64,
     most_bytes: u64,
-    nanos: u64,
 }
 
 impl Cost {
@@ -21,7 +21,6 @@ impl Cost {
             allocations: self.allocations.saturating_sub(other.allocations),
             bytes: self.bytes.saturating_sub(other.bytes),
             most_bytes: self.most_bytes.saturating_sub(other.most_bytes),
-            nanos: self.nanos,
         }
     }
 }
@@ -52,24 +51,41 @@ fn processor_time() -> u64 {
 }
 
 fn cost<I, O>(input: &I, work: &impl Fn(&I) -> O) -> Cost {
-    let start = processor_time();
     let counted = allocation_counter::measure(|| drop(black_box(work(black_box(input)))));
-    Cost {
-        allocations: counted.count_total,
-        bytes: counted.bytes_total,
-        most_bytes: counted.bytes_max,
-        nanos: processor_time() - start,
+    Cost { allocations: counted.count_total, bytes: counted.bytes_total, most_bytes: counted.bytes_max }
+}
+
+/// How long so many runs have a processor.
+fn nanos<I, O>(input: &I, work: &impl Fn(&I) -> O, runs: u32) -> u64 {
+    let start = processor_time();
+    (0..runs).for_each(|_| drop(black_box(work(black_box(input)))));
+    processor_time() - start
+}
+
+/// How long one run has it, as the mean of as many as it takes to tell.
+fn mean_nanos<I, O>(input: &I, work: &impl Fn(&I) -> O) -> u64 {
+    let mut runs = 1;
+    loop {
+        let total = nanos(input, work, runs);
+        if total >= LONG_ENOUGH {
+            return total / u64::from(runs);
+        }
+        runs *= 2;
     }
 }
 
-/// How long one run takes, as the mean of many.
-fn mean_nanos<I, O>(input: &I, work: &impl Fn(&I) -> O) -> u64 {
-    let (mut nanos, mut runs) = (0, 0);
-    while nanos < LONG_ENOUGH {
-        nanos += cost(input, work).nanos;
-        runs += 1;
+/// By how much the large input takes too long, if it does in every run.
+fn slowness<I, O>(tiny: &I, large: &I, work: &impl Fn(&I) -> O) -> Option<String> {
+    let mut said = None;
+    for _ in 0..RUNS {
+        let long = Some(nanos(large, work, 1)).filter(|nanos| *nanos >= SHORT)?;
+        let short = mean_nanos(tiny, work);
+        if long <= MOST_TIME * short {
+            return None;
+        }
+        said = Some(format!("microseconds {} -> {}", short / 1000, long / 1000));
     }
-    nanos / runs
+    said
 }
 
 /// Cases that were tried, and those that grew too fast.
@@ -89,7 +105,9 @@ impl Growth {
         let empty = cost(&input(0), &work);
         let small = cost(&input(size), &work).less(empty);
         let large_input = input(LARGER * size);
+        let started = Instant::now();
         let large = cost(&large_input, &work).less(empty);
+        let elapsed = started.elapsed();
         let mut over = Vec::new();
         for (what, small, large) in [
             ("allocations", small.allocations, large.allocations),
@@ -102,21 +120,9 @@ impl Growth {
                 over.push(format!("{what} {small} -> {large}"));
             }
         }
-        let tiny_input = input((size / SMALLER).max(1));
-        let mut nanos = large.nanos;
-        for run in 1.. {
-            if nanos < SHORT {
-                break;
-            }
-            let tiny = mean_nanos(&tiny_input, &work);
-            if nanos <= MOST_TIME * tiny {
-                break;
-            }
-            if run == RUNS {
-                over.push(format!("microseconds {} -> {}", tiny / 1000, nanos / 1000));
-                break;
-            }
-            nanos = cost(&large_input, &work).nanos;
+        // Who has not taken so long by the clock on the wall has not had a processor for so long either.
+        if elapsed.as_nanos() >= u128::from(SHORT) {
+            over.extend(slowness(&input((size / SMALLER).max(1)), &large_input, &work));
         }
         if !over.is_empty() {
             self.faults.push(format!("{name}: {}", over.join(", ")));
