@@ -11,7 +11,7 @@
 //! others. Where too many connections are still in their TLS handshake, the oldest is closed for the next: a handshake
 //! takes milliseconds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub enum Class {
     Cluster,
 }
 
-/// What happens on a connection.
+/// What happens on a connection. Each request changes it, so each connection has a lock of its own for it.
 #[derive(Clone, Copy, Debug)]
 struct Use {
     /// Requests that are being answered.
@@ -76,6 +76,8 @@ struct Use {
     since: Instant,
     /// Whether it may be idle for as long as it likes.
     kept: bool,
+    /// Under which time it stands in [`Members::idle`]; `None` once it was found busy there.
+    listed: Option<Instant>,
 }
 
 struct Entry {
@@ -84,43 +86,96 @@ struct Entry {
     end: CancellationToken,
 }
 
+/// The connections of one class, by number.
+///
+/// Requests begin and end without touching this, so `idle` may be out of date, but only in one direction: a connection has been idle for
+/// no longer than the time says under which it stands there, and it may be busy. Whoever looks for the longest idle one corrects what is
+/// found first, and takes busy ones out until their last request ends. So a look costs no more than the requests since the last one.
+#[derive(Default)]
+struct Members {
+    idle: BTreeSet<(Instant, u64)>,
+    busy: BTreeSet<u64>,
+}
+
+impl Members {
+    fn len(&self) -> usize {
+        self.idle.len() + self.busy.len()
+    }
+
+    fn add(&mut self, number: u64, usage: &mut Use) {
+        usage.listed = Some(usage.since);
+        self.busy.remove(&number);
+        self.idle.insert((usage.since, number));
+    }
+
+    fn remove(&mut self, number: u64, usage: &Use) {
+        self.busy.remove(&number);
+        if let Some(listed) = usage.listed {
+            self.idle.remove(&(listed, number));
+        }
+    }
+}
+
 #[derive(Default)]
 struct Ledger {
     numbers: u64,
-    entries: BTreeMap<u64, Entry>,
+    entries: HashMap<u64, Entry>,
+    /// By class.
+    members: [Members; 4],
 }
 
 impl Ledger {
-    fn count(&self, among: impl Fn(Class) -> bool) -> usize {
-        self.entries.values().filter(|entry| among(entry.class)).count()
+    fn of(&mut self, class: Class) -> &mut Members {
+        &mut self.members[class as usize]
     }
 
-    /// The connection of a class that goes first: of those that may, the one that is as it is for the longest time.
-    fn first_to_go(&self, class: Class, idle_only: bool) -> Option<u64> {
-        let of_class = self.entries.iter().filter(|(_, entry)| entry.class == class);
-        let may_go = of_class.filter(|(_, entry)| !idle_only || entry.usage.lock().active == 0);
-        may_go.min_by_key(|(number, entry)| (entry.usage.lock().since, **number)).map(|(number, _)| *number)
+    fn count(&self, class: Class) -> usize {
+        self.members[class as usize].len()
+    }
+
+    /// The connection of a class that is idle for the longest time.
+    fn longest_idle(&mut self, class: Class) -> Option<u64> {
+        let members = &mut self.members[class as usize];
+        loop {
+            let (listed, number) = members.idle.pop_first()?;
+            // Whoever is among the members has an entry.
+            let Some(entry) = self.entries.get(&number) else { continue };
+            let mut usage = entry.usage.lock();
+            if usage.active > 0 {
+                usage.listed = None;
+                members.busy.insert(number);
+                continue;
+            }
+            let is_first = usage.since == listed;
+            members.add(number, &mut usage);
+            if is_first {
+                return Some(number);
+            }
+        }
+    }
+
+    /// Any connection of a class: the longest idle one, or if all are busy the oldest.
+    fn dispensable(&mut self, class: Class) -> Option<u64> {
+        self.longest_idle(class).or_else(|| self.of(class).busy.first().copied())
     }
 
     /// Which connection makes room for one more of a class; `Err` where none has to or may.
-    fn victim(&self, class: Class, limits: &Limits) -> Result<Option<u64>, Full> {
-        let shared = |class| matches!(class, Class::Unknown | Class::Known);
+    fn victim(&mut self, class: Class, limits: &Limits) -> Result<Option<u64>, Full> {
         let (taken, limit) = match class {
-            Class::Shaking => (self.count(|other| other == Class::Shaking), limits.shaking),
-            Class::Cluster => (self.count(|other| other == Class::Cluster), limits.cluster),
-            Class::Unknown | Class::Known => (self.count(shared), limits.others),
+            Class::Shaking => (self.count(Class::Shaking), limits.shaking),
+            Class::Cluster => (self.count(Class::Cluster), limits.cluster),
+            Class::Unknown | Class::Known => {
+                (self.count(Class::Unknown) + self.count(Class::Known), limits.others)
+            }
         };
         if taken < limit {
             return Ok(None);
         }
         let victim = match class {
-            Class::Shaking => self.first_to_go(Class::Shaking, false),
-            Class::Cluster => self.first_to_go(Class::Cluster, true),
-            Class::Unknown => self.first_to_go(Class::Unknown, true),
-            Class::Known => self
-                .first_to_go(Class::Unknown, true)
-                .or_else(|| self.first_to_go(Class::Unknown, false))
-                .or_else(|| self.first_to_go(Class::Known, true)),
+            Class::Shaking => self.dispensable(Class::Shaking),
+            Class::Cluster => self.longest_idle(Class::Cluster),
+            Class::Unknown => self.longest_idle(Class::Unknown),
+            Class::Known => self.dispensable(Class::Unknown).or_else(|| self.longest_idle(Class::Known)),
         };
         victim.map(Some).ok_or(Full)
     }
@@ -128,6 +183,7 @@ impl Ledger {
     fn remove(&mut self, number: u64) {
         if let Some(entry) = self.entries.remove(&number) {
             entry.end.cancel();
+            self.of(entry.class).remove(number, &entry.usage.lock());
         }
     }
 }
@@ -166,7 +222,8 @@ impl Connections {
         }
         ledger.numbers += 1;
         let number = ledger.numbers;
-        let usage = Use { active: 0, asked: false, since: Instant::now(), kept: false };
+        let mut usage = Use { active: 0, asked: false, since: Instant::now(), kept: false, listed: None };
+        ledger.of(Class::Shaking).add(number, &mut usage);
         let usage = Arc::new(Mutex::new(usage));
         let end = CancellationToken::new();
         ledger
@@ -203,11 +260,12 @@ impl Place {
         let held = &self.0;
         let mut ledger = held.ledger.lock();
         let Some(entry) = ledger.entries.get(&held.number) else { return Err(Full) };
-        if entry.class >= class {
+        let before = entry.class;
+        if before >= class {
             return Ok(());
         }
         // Who is known now had a place among the unknown, and keeps it.
-        let keeps = entry.class == Class::Unknown && class == Class::Known;
+        let keeps = before == Class::Unknown && class == Class::Known;
         if !keeps && let Some(victim) = ledger.victim(class, &held.limits)? {
             ledger.remove(victim);
         }
@@ -215,7 +273,9 @@ impl Place {
             entry.class = class;
         }
         let mut usage = held.usage.lock();
+        ledger.of(before).remove(held.number, &usage);
         (usage.since, usage.kept) = (Instant::now(), class == Class::Cluster);
+        ledger.of(class).add(held.number, &mut usage);
         Ok(())
     }
 
@@ -267,8 +327,20 @@ pub struct Request(Place);
 
 impl Drop for Request {
     fn drop(&mut self) {
-        let mut usage = self.0.0.usage.lock();
+        let held = &self.0.0;
+        let mut usage = held.usage.lock();
         (usage.active, usage.since) = (usage.active.saturating_sub(1), Instant::now());
+        if usage.active > 0 || usage.listed.is_some() {
+            return;
+        }
+        // It was found busy. The ledger's lock always comes first.
+        drop(usage);
+        let mut ledger = held.ledger.lock();
+        let Some(class) = ledger.entries.get(&held.number).map(|entry| entry.class) else { return };
+        let mut usage = held.usage.lock();
+        if usage.listed.is_none() {
+            ledger.of(class).add(held.number, &mut usage);
+        }
     }
 }
 
@@ -321,7 +393,8 @@ mod tests {
         assert!(is_over(&first) && !is_over(&second) && !is_over(&third));
         assert_eq!(first.belongs_to(Class::Cluster), Err(Full), "too late");
         drop((first, second, third));
-        assert!(connections.ledger.lock().entries.is_empty());
+        let ledger = connections.ledger.lock();
+        assert!(ledger.entries.is_empty() && ledger.members.iter().all(|members| members.len() == 0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -375,6 +448,21 @@ mod tests {
                         _ if which % 2 == 0 => drop(requests.pop()),
                         _ if which < places.len() => drop(places.remove(which)),
                         _ => {}
+                    }
+                    if step == 3 {
+                        // Whatever began and ended since the last look, this one finds who is idle for the longest time.
+                        for class in [Class::Shaking, Class::Unknown, Class::Known, Class::Cluster] {
+                            let mut ledger = connections.ledger.lock();
+                            let mut idle: Vec<(Instant, u64)> = Vec::new();
+                            for (number, entry) in ledger.entries.iter().filter(|(_, e)| e.class == class) {
+                                let usage = entry.usage.lock();
+                                idle.extend((usage.active == 0).then_some((usage.since, *number)));
+                            }
+                            let expected = idle.into_iter().min().map(|(_, number)| number);
+                            prop_assert_eq!(ledger.longest_idle(class), expected);
+                            let of_class = ledger.entries.values().filter(|entry| entry.class == class).count();
+                            prop_assert_eq!(ledger.count(class), of_class);
+                        }
                     }
                     let others = alive(Class::Unknown).len() + alive(Class::Known).len();
                     prop_assert!(alive(Class::Shaking).len() <= 3 && alive(Class::Cluster).len() <= 2 && others <= 4);

@@ -8,7 +8,7 @@ use coracle_api::{Key, KindRef};
 use tokio_util::sync::CancellationToken;
 
 use crate::typed::Typed;
-use crate::{Change, Informers, Metadata, Queue};
+use crate::{Change, Informers, Metadata, Queue, Stored};
 
 /// The wiring of one controller. Each method adds a kind of change that makes it look at some keys.
 pub struct Wakes {
@@ -32,8 +32,18 @@ impl Wakes {
     /// Looks at the keys that `keys` names whenever an object of type `K` changes; the change's revision is among the causes.
     #[must_use]
     pub fn on<K: Typed>(self, keys: impl Fn(&Change<'_, K>) -> Vec<Key> + Send + Sync + 'static) -> Wakes {
+        self.on_stored(K::kind(), keys)
+    }
+
+    /// The same for the objects of a kind in the form that `K` is of them.
+    #[must_use]
+    pub fn on_stored<K: Stored>(
+        self,
+        kind: impl Into<KindRef>,
+        keys: impl Fn(&Change<'_, K>) -> Vec<Key> + Send + Sync + 'static,
+    ) -> Wakes {
         let queue = self.queue.clone();
-        self.informers.store::<K>().on_change(move |change| {
+        self.informers.store_as::<K>(kind).on_change(move |change| {
             for key in keys(change) {
                 queue.add(key, Some(change.revision));
             }

@@ -96,6 +96,11 @@ impl Informers {
         self.register(Interest::all(kind), Need::IfServed)
     }
 
+    /// The store of all objects of a kind in the form that `K` is of them. Asking again gives the same store.
+    pub fn store_as<K: Stored>(&self, kind: impl Into<KindRef>) -> Store<K> {
+        self.register(Interest::all(kind), Need::Always)
+    }
+
     fn register<K: Stored>(&self, interest: Interest, need: Need) -> Store<K> {
         let kind = interest.kind.clone();
         let mut found = None;

@@ -65,10 +65,7 @@ impl<K: Stored> Default for Store<K> {
 impl<K: Stored> Store<K> {
     /// An empty store. Informers fill theirs; tests fill one by [`Store::put`].
     pub fn new() -> Store<K> {
-        let owners = Arc::new(Keep::new(|object: &K| {
-            let owners = object.meta().owner_references.iter().flatten();
-            owners.map(|owner| owner.uid.clone()).collect()
-        }));
+        let owners = Arc::new(Keep::new(K::owners));
         let listeners = Listeners { handlers: Vec::new(), indexes: vec![owners.clone()] };
         Store(Arc::new(Shared { objects: RwLock::default(), listeners: Mutex::new(listeners), owners }))
     }
@@ -149,9 +146,7 @@ impl<K: Stored> Store<K> {
 
     /// Puts one object in, as a change at this revision.
     pub fn put(&self, object: K, revision: Revision) {
-        let meta = object.meta();
-        let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
-        self.change(key, Some(Entry { object: Arc::new(object), revision }), revision);
+        self.change(object.place(), Some(Entry { object: Arc::new(object), revision }), revision);
     }
 
     /// Takes one object out, as a change at this revision.
@@ -182,9 +177,9 @@ impl<K: Stored> Store<K> {
         }
     }
 
-    fn decode(object: &Object) -> Option<Entry<K>> {
+    fn decode(object: &Arc<Object>) -> Option<Entry<K>> {
         match K::read(object) {
-            Ok(typed) => Some(Entry { object: Arc::new(typed), revision: object.revision }),
+            Ok(read) => Some(Entry { object: read, revision: object.revision }),
             Err(error) => {
                 tracing::error!(key = %object.key, %error, "object does not fit its type; left out");
                 None
@@ -203,13 +198,16 @@ pub(super) enum Step {
 /// What the informers' task does with a store, whatever its type.
 pub(super) trait Sink: Send + Sync {
     /// Takes one step of a watch.
-    fn apply(&self, step: Step, object: &Object);
+    fn apply(&self, step: Step, object: &Arc<Object>);
     /// Replaces everything by a list that was complete at `revision`.
     fn replace(&self, objects: &[Arc<Object>], revision: Revision);
 }
 
 impl<K: Stored> Sink for Store<K> {
-    fn apply(&self, step: Step, object: &Object) {
+    fn apply(&self, step: Step, object: &Arc<Object>) {
+        if !K::is_wanted(&object.key) {
+            return;
+        }
         let key = (object.key.namespace.clone(), object.key.name.clone());
         let entry = match step {
             // One that cannot be read is not there: better than an old state that looks current.
@@ -223,7 +221,7 @@ impl<K: Stored> Sink for Store<K> {
         let known: BTreeMap<NsName, Revision> =
             self.0.objects.read().iter().map(|(key, entry)| (key.clone(), entry.revision)).collect();
         let mut vanished = known.clone();
-        for object in objects {
+        for object in objects.iter().filter(|object| K::is_wanted(&object.key)) {
             let key = (object.key.namespace.clone(), object.key.name.clone());
             vanished.remove(&key);
             if known.get(&key) != Some(&object.revision) {

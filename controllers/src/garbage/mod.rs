@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use coracle_api::Key;
-use coracle_client::{Change, Controller, Ctx, Error, EventRecorder, Metadata, Plan, Stored, Wakes};
+use coracle_client::{Change, Controller, Ctx, Error, EventRecorder, Metadata, Plan, Wakes};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -92,7 +92,7 @@ fn is_same_to_us(old: &ObjectMeta, new: &ObjectMeta) -> bool {
 
 impl Collector {
     fn take_note(&self, change: &Change<'_, Metadata>) -> Vec<Key> {
-        let (old, new) = (change.old.map(|o| o.meta()), change.new.map(|o| o.meta()));
+        let (old, new) = (change.old.map(|o| &o.meta), change.new.map(|o| &o.meta));
         if let (Some(old), Some(new)) = (old, new)
             && is_same_to_us(old, new)
         {

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coracle_api::Key;
-use coracle_client::{Action, Controller, Ctx, Error, Op, Plan, Store, Typed, Wakes};
+use coracle_api::{Key, Object};
+use coracle_client::{Action, Controller, Ctx, Error, Op, Plan, Store, Stored, Typed, Wakes};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -31,9 +31,31 @@ pub struct Observed {
     /// Its account `default`, if it is there.
     pub account: Option<Arc<ServiceAccount>>,
     /// Its copy of the authority, if it is there.
-    pub authority: Option<Arc<ConfigMap>>,
+    pub authority: Option<Arc<Authority>>,
     /// The authority, as PEM.
     pub ca_pem: String,
+}
+
+/// A namespace's copy of the authority: the ConfigMap of that name. All others are left out of the store, which would be most of
+/// what a large cluster's controllers hold.
+pub struct Authority(ConfigMap);
+
+impl Stored for Authority {
+    fn is_wanted(key: &Key) -> bool {
+        key.name == CA
+    }
+
+    fn read(object: &Arc<Object>) -> Result<Arc<Authority>, serde_json::Error> {
+        ConfigMap::from_json(&object.json).map(|map| Arc::new(Authority(map)))
+    }
+
+    fn place(&self) -> (String, String) {
+        self.0.place()
+    }
+
+    fn owners(&self) -> Vec<String> {
+        self.0.owners()
+    }
 }
 
 /// Decides and does nothing else: same input, same output, and no actions once converged.
@@ -64,7 +86,8 @@ pub fn plan(observed: &Observed) -> Plan {
             let map = ConfigMap { metadata: named(CA), ..ConfigMap::default() };
             actions.push(create(Op::create(&describe(map))));
         }
-        Some(map) => {
+        Some(authority) => {
+            let map = &authority.0;
             let annotations = map.metadata.annotations.as_ref();
             let described = annotations.is_some_and(|annotations| annotations.contains_key(DESCRIPTION));
             if map.data.as_ref() != Some(&data) || !described {
@@ -79,7 +102,7 @@ pub fn plan(observed: &Observed) -> Plan {
 pub struct NamespaceContents {
     namespaces: Store<Namespace>,
     accounts: Store<ServiceAccount>,
-    maps: Store<ConfigMap>,
+    authorities: Store<Authority>,
     ca_pem: String,
 }
 
@@ -89,7 +112,7 @@ impl NamespaceContents {
         NamespaceContents {
             namespaces: shared.informers.store(),
             accounts: shared.informers.store(),
-            maps: shared.informers.store(),
+            authorities: shared.informers.store_as(ConfigMap::kind()),
             ca_pem: shared.config.ca_pem.clone(),
         }
     }
@@ -110,16 +133,15 @@ impl Controller for NamespaceContents {
                 let gone = change.new.is_none() && meta.name.as_deref() == Some(ACCOUNT);
                 gone.then(|| namespace_of(meta)).into_iter().collect()
             })
-            .on::<ConfigMap>(move |change| {
-                let meta = &change.object().metadata;
-                (meta.name.as_deref() == Some(CA)).then(|| namespace_of(meta)).into_iter().collect()
+            .on_stored::<Authority>(ConfigMap::kind(), move |change| {
+                vec![namespace_of(&change.object().0.metadata)]
             })
     }
 
     async fn observe(&self, _: &Ctx, key: &Key) -> Result<Option<Observed>, Error> {
         let Some(namespace) = self.namespaces.get_key(key) else { return Ok(None) };
         let account = self.accounts.get(&key.name, ACCOUNT);
-        let authority = self.maps.get(&key.name, CA);
+        let authority = self.authorities.get(&key.name, CA);
         Ok(Some(Observed { namespace, account, authority, ca_pem: self.ca_pem.clone() }))
     }
 
@@ -159,11 +181,11 @@ mod tests {
         let map: ConfigMap = object_of(&made.actions[1]);
         assert_eq!(map.data.as_ref().map(|data| data[CA_KEY].as_str()), Some("pem"));
         let mut there = observed(false);
-        (there.account, there.authority) = (Some(Arc::new(account)), Some(Arc::new(map.clone())));
+        (there.account, there.authority) = (Some(Arc::new(account)), Some(Arc::new(Authority(map.clone()))));
         assert_eq!(plan(&there), Plan::default());
         let mut edited = map.clone();
         edited.data.get_or_insert_default().insert("more".into(), "y".into());
-        there.authority = Some(Arc::new(edited));
+        there.authority = Some(Arc::new(Authority(edited)));
         let repaired = plan(&there);
         assert_eq!(words(&repaired), ["update configmaps/n/kube-root-ca.crt"]);
         assert_eq!(object_of::<ConfigMap>(&repaired.actions[0]), map);
