@@ -117,7 +117,8 @@ async fn nothing_but_the_folder_that_was_checked_is_mounted() {
         volume.join("s/right").exists() || volume.join("b/right").exists(),
         "no volume takes files with it"
     );
-    let removed = coracle_agent::cleanup(&runtime, &Mark::new(&cluster, None), None, &[]).await.unwrap();
+    let roots = [folder.path().join("node")];
+    let removed = coracle_agent::cleanup(&runtime, &Mark::new(&cluster, None), None, &roots).await.unwrap();
     assert_eq!((removed.containers, removed.volumes), (1, 0), "a container takes its volumes with it");
 }
 
