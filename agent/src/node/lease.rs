@@ -12,8 +12,8 @@ use crate::context::Context;
 /// The namespace of node leases.
 const LEASES: &str = "kube-node-lease";
 
-/// Renews the lease, or makes it.
-pub async fn renew(ctx: &Context) -> Result<(), Error> {
+/// Renews the lease, or makes it. `false`: there is neither a lease nor a Node that could own one, so none is made.
+pub async fn renew(ctx: &Context) -> Result<bool, Error> {
     let name = &ctx.config.node;
     let key = Key::new(&kinds::LEASE, LEASES, name);
     let now = micro(ctx.clock.now());
@@ -21,10 +21,10 @@ pub async fn renew(ctx: &Context) -> Result<(), Error> {
     let spec = json!({"holderIdentity": name, "leaseDurationSeconds": seconds, "renewTime": now});
     match ctx.client.write_one(as_kubelet(Op::merge(key, json!({"spec": spec.clone()})))).await {
         Err(Error::Refused(status)) if status.code == 404 => {}
-        other => return other.map(|_| ()),
+        other => return other.map(|_| true),
     }
     let owner: Option<Node> = ctx.client.get_as("", name).await?;
-    let uid = owner.and_then(|node| node.metadata.uid).unwrap_or_default();
+    let Some(uid) = owner.and_then(|node| node.metadata.uid) else { return Ok(false) };
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -36,7 +36,7 @@ pub async fn renew(ctx: &Context) -> Result<(), Error> {
         "spec": spec,
     });
     let op = Op::Create { kind: kinds::LEASE.handle(), namespace: LEASES.into(), sub: None, object: lease };
-    ctx.client.write_one(as_kubelet(op)).await.map(|_| ())
+    ctx.client.write_one(as_kubelet(op)).await.map(|_| true)
 }
 
 fn micro(time: Timestamp) -> String {

@@ -1,4 +1,5 @@
-//! The Node object: registered at start, its status and lease renewed as long as the agent lives.
+//! The Node object: registered at start, and again when somebody has deleted it; its status and lease are renewed as long as
+//! the agent lives.
 
 mod as_kubelet;
 mod lease;
@@ -35,13 +36,24 @@ pub async fn register(
     whole: Subnet,
     chance: &Chance,
 ) -> Result<Subnet, StartError> {
+    register_with(client, config, whole, chance, slice::preferred(config, whole)).await
+}
+
+/// The same, where the Node that is made announces this slice.
+async fn register_with(
+    client: &dyn Client,
+    config: &AgentConfig,
+    whole: Subnet,
+    chance: &Chance,
+    announced: Option<Subnet>,
+) -> Result<Subnet, StartError> {
     let info = config.runtime.info().await?;
     let key = Key::new(&kinds::NODE, "", &config.node);
     if client.get(&key).await?.is_some() {
         let labels: Value = labels(config, &info).into();
         client.write_one(as_kubelet(Op::merge(key, json!({"metadata": {"labels": labels}})))).await?;
     } else {
-        let object = node(config, &info, slice::preferred(config, whole));
+        let object = node(config, &info, announced);
         let op = Op::Create { kind: kinds::NODE.handle(), namespace: String::new(), sub: None, object };
         match client.write_one(as_kubelet(op)).await {
             Ok(_) => {}
@@ -58,7 +70,7 @@ pub async fn register(
 /// # Errors
 /// The API does not answer, or refuses.
 pub async fn report_first(ctx: &Context) -> Result<(), StartError> {
-    Ok(report(ctx, &mut EngineInfo::default(), true).await?)
+    report(ctx, &mut EngineInfo::default(), true).await
 }
 
 /// Renews the lease, and looks at the status now and then, until the node stops.
@@ -89,11 +101,33 @@ pub async fn keep_alive(ctx: Arc<Context>, stop: CancellationToken) {
     }
 }
 
-async fn report(ctx: &Context, known: &mut EngineInfo, look: bool) -> Result<(), Error> {
-    lease::renew(ctx).await?;
-    if look {
+/// Renews the lease, and puts the Node back if it is gone. `look`: the status, too.
+async fn report(ctx: &Context, known: &mut EngineInfo, look: bool) -> Result<(), StartError> {
+    let may_be_gone = !lease::renew(ctx).await?;
+    let key = Key::new(&kinds::NODE, "", &ctx.config.node);
+    let gone = (look || may_be_gone) && ctx.client.get(&key).await?.is_none();
+    if gone {
+        put_back(ctx).await?;
+        lease::renew(ctx).await?;
+    }
+    if look || gone {
         let ready = known.refresh(ctx).await;
         status::write(ctx, known, ready).await?;
+    }
+    Ok(())
+}
+
+/// Registers the node again, whose Node somebody has deleted, with the slice that its pods have their addresses from.
+async fn put_back(ctx: &Context) -> Result<(), StartError> {
+    let node = &ctx.config.node;
+    let whole = Subnet { first: ctx.network.subnet, prefix: ctx.network.prefix };
+    let own = ctx.addresses.slice();
+    tracing::warn!(node, slice = %own, "the Node is gone; registering it again");
+    let chance = &ctx.config.chance;
+    let agreed = register_with(ctx.client.as_ref(), &ctx.config, whole, chance, Some(own)).await?;
+    if agreed != own {
+        // Only a start gives pods other addresses.
+        tracing::error!(node, %own, %agreed, "another node has taken the slice of this one: restart its agent");
     }
     Ok(())
 }

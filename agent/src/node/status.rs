@@ -112,6 +112,10 @@ pub async fn write(ctx: &Context, engine: &mut EngineInfo, ready: bool) -> Resul
     if lately && covers(&shown, &status) {
         return Ok(());
     }
+    // A patch adds to this list unless it says that the rest goes. Conditions are added to, since others have theirs there.
+    if let Some(addresses) = status["addresses"].as_array_mut() {
+        addresses.insert(0, json!({"$patch": "replace"}));
+    }
     let key = Key::new(&kinds::NODE, "", &ctx.config.node);
     ctx.client.write_one(as_kubelet(Op::strategic_status(key, json!({"status": status})))).await?;
     engine.written = Some(Instant::now());

@@ -14,8 +14,8 @@ use crate::times::later;
 pub type Attempts = BTreeMap<String, Vec<Record>>;
 
 /// What a container is shown as that vanished while it ran: a kill's code, and upstream's text.
-const KILLED: i64 = 137;
-const UNSEEN: &str = "The container could not be located when the pod was terminated";
+pub(super) const KILLED: i64 = 137;
+pub(super) const UNSEEN: &str = "The container could not be located when the pod was terminated";
 
 /// How a container ended, as an event of the engine says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

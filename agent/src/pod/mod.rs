@@ -17,6 +17,7 @@ mod reporter;
 pub mod resize;
 pub mod start;
 mod status;
+mod status_patch;
 pub mod step;
 mod stop;
 mod termination_message;

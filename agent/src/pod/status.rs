@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::view::{Shown, View};
-use super::{Observed, Record, conditions, phase, resize};
+use super::{Observed, Record, conditions, memory, phase, resize};
 use crate::runtime::State;
 use crate::spec::{self, Role};
 use crate::times::rfc3339;
@@ -43,23 +43,56 @@ pub fn status(observed: &Observed<'_>, views: &[View<'_>], decided: &'static str
         status.insert("podIPs".into(), json!([{"ip": ip}]));
     }
     status.insert("startTime".into(), rfc3339(observed.accepted).into());
-    let init = views.iter().filter(|view| matches!(view.role, Role::Init | Role::Sidecar));
-    let init: Vec<Value> = init.map(|view| container_status(observed, view)).collect();
+    let unlocated = if spec::is_terminal(phase) { unlocated(views) } else { Vec::new() };
+    let container_status = |view: &View<'_>| {
+        let mut status = container_status(observed, view);
+        if unlocated.contains(&view.container.name.as_str()) {
+            status["state"] = json!({"terminated": {
+                "exitCode": memory::KILLED,
+                "reason": "ContainerStatusUnknown",
+                "message": memory::UNSEEN,
+                "startedAt": null,
+                "finishedAt": null,
+            }});
+        }
+        status
+    };
+    let init = views.iter().filter(|view| is_init(view));
+    let init: Vec<Value> = init.map(container_status).collect();
     if !init.is_empty() {
         status.insert("initContainerStatuses".into(), init.into());
     }
     let mut mains: Vec<&View<'_>> = views.iter().filter(|view| view.role == Role::Main).collect();
     mains.sort_by_key(|view| &view.container.name);
-    status.insert(
-        "containerStatuses".into(),
-        mains.into_iter().map(|view| container_status(observed, view)).collect(),
-    );
+    status.insert("containerStatuses".into(), mains.into_iter().map(container_status).collect());
     let ephemeral = views.iter().filter(|view| view.role == Role::Ephemeral);
-    let ephemeral: Vec<Value> = ephemeral.map(|view| container_status(observed, view)).collect();
+    let ephemeral: Vec<Value> = ephemeral.map(container_status).collect();
     if !ephemeral.is_empty() {
         status.insert("ephemeralContainerStatuses".into(), ephemeral.into());
     }
     status.into()
+}
+
+fn is_init(view: &View<'_>) -> bool {
+    matches!(view.role, Role::Init | Role::Sidecar)
+}
+
+/// The containers of a pod that is over which never started though their turn had come. Nothing of them waits any more, and
+/// nobody knows whether they would have succeeded, so they are shown as failed.
+///
+/// Source: `TerminatePod`, `hasPodInitialized` and `initializedContainers` in `pkg/kubelet/status/status_manager.go`.
+fn unlocated<'a>(views: &[View<'a>]) -> Vec<&'a str> {
+    let init: Vec<&View<'a>> = views.iter().filter(|view| is_init(view)).collect();
+    let mains = || views.iter().filter(|view| view.role == Role::Main);
+    let is_initialized = match init.last() {
+        None => true,
+        Some(last) => last.exit_code() == Some(0) || last.started || mains().any(View::was_tried),
+    };
+    // Init containers have their turn one after the other; that of the first has always come.
+    let begun = init.iter().rposition(|view| view.was_tried()).unwrap_or(0);
+    let had_turn = init.iter().take(begun + 1).copied().chain(mains().filter(|_| is_initialized));
+    let never_started = had_turn.filter(|view| matches!(view.shown, Shown::Waiting { .. }));
+    never_started.map(|view| view.container.name.as_str()).collect()
 }
 
 fn container_status(observed: &Observed<'_>, view: &View<'_>) -> Value {

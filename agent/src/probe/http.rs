@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::dial::{connect, dial_error, port};
 use super::outcome::Outcome;
+use super::request_uri::request_uri;
 use super::tls;
 
 /// How much of an answer is read: upstream's limit for the body, and room for the head.
@@ -28,8 +29,8 @@ pub struct Target {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// With its query, beginning with `/`.
-    pub path: String,
+    /// With its query, as [`request_uri`] makes it: nothing else may stand in a request.
+    path: String,
     /// Further headers, in the order given.
     pub headers: Vec<(String, String)>,
 }
@@ -44,14 +45,12 @@ struct Answer {
 impl Target {
     /// What an action asks of a container.
     pub fn of(get: &HTTPGetAction, container: &Container, address: Ipv4Addr) -> Result<Target, String> {
-        let path = get.path.clone().unwrap_or_default();
-        let path = if path.starts_with('/') { path } else { format!("/{path}") };
         let headers = get.http_headers.iter().flatten();
         Ok(Target {
             https: get.scheme.as_deref() == Some("HTTPS"),
             host: get.host.clone().filter(|host| !host.is_empty()).unwrap_or_else(|| address.to_string()),
             port: port(&get.port, container)?,
-            path,
+            path: request_uri(get.path.as_deref().unwrap_or_default()),
             headers: headers.map(|header| (header.name.clone(), header.value.clone())).collect(),
         })
     }
@@ -65,16 +64,25 @@ impl Target {
         format!("{}://{}{}", if self.https { "https" } else { "http" }, self.authority(), self.path)
     }
 
-    /// The request's bytes: `Host`, then `User-Agent`, then the others by name, as Go writes them.
-    fn request(&self) -> String {
-        let mut host = self.authority();
+    /// The request's bytes: `Host`, then `User-Agent`, then the others by name, as Go writes them; or why Go would not send
+    /// them.
+    fn request(&self) -> Result<String, String> {
+        let mut host = None;
         let mut agent = Some("kube-probe/1.36".to_owned());
         let mut accept = vec!["*/*".to_owned()];
         let mut others: Vec<(String, String)> = Vec::new();
         let mut accept_given = false;
         for (name, value) in &self.headers {
+            if !is_header_name(name) {
+                return Err(format!("net/http: invalid header field name {name:?}"));
+            }
+            if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
+                return Err(format!("net/http: invalid header field value for {name:?}"));
+            }
             match canonical(name).as_str() {
-                "Host" => host = value.clone(),
+                "Host" => host = host.or(Some(value.clone()).filter(|value| !value.is_empty())),
+                // They say where a request ends, and this one ends with its head.
+                "Content-Length" | "Transfer-Encoding" | "Trailer" => {}
                 "User-Agent" => agent = Some(value.clone()).filter(|value| !value.is_empty()),
                 "Accept" => {
                     if !std::mem::replace(&mut accept_given, true) {
@@ -87,6 +95,10 @@ impl Target {
         }
         others.extend(accept.into_iter().map(|value| ("Accept".to_owned(), value)));
         others.sort_by(|a, b| a.0.cmp(&b.0));
+        let host = host.unwrap_or_else(|| self.authority());
+        if !is_host(&host) {
+            return Err("http: invalid Host header".into());
+        }
         let mut text = format!("GET {} HTTP/1.1\r\nHost: {host}\r\n", self.path);
         if let Some(agent) = agent {
             text.push_str(&format!("User-Agent: {agent}\r\n"));
@@ -95,7 +107,7 @@ impl Target {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
         text.push_str("Connection: close\r\n\r\n");
-        text
+        Ok(text)
     }
 
     /// Where a redirect leads, if that is on the same host.
@@ -105,7 +117,7 @@ impl Target {
             Some((scheme, rest)) => (Some(scheme), rest),
             None if location.starts_with("//") => (None, &location[2..]),
             None => {
-                next.path = if location.starts_with('/') {
+                next.path = request_uri(&if location.starts_with('/') {
                     location.to_owned()
                 } else {
                     let folder = self
@@ -116,21 +128,32 @@ impl Target {
                         .rsplit_once('/')
                         .map_or("", |(folder, _)| folder);
                     format!("{folder}/{location}")
-                };
+                });
                 return Some(next);
             }
         };
         next.https = scheme.map_or(self.https, |scheme| scheme == "https");
-        let (authority, path) =
-            rest.split_once('/').map_or((rest, String::new()), |(a, p)| (a, p.to_owned()));
+        let authority = rest.split('/').next().unwrap_or_default();
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
             _ => (authority, if next.https { 443 } else { 80 }),
         };
-        next.path = format!("/{path}");
+        next.path = request_uri(location);
         next.port = port;
         (host.trim_matches(['[', ']']) == self.host).then_some(next)
     }
+}
+
+/// Whether a text may be the name of a header: a token, in HTTP's words.
+fn is_header_name(text: &str) -> bool {
+    let of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(of_token)
+}
+
+/// Whether a text may stand behind `Host:`.
+fn is_host(text: &str) -> bool {
+    let of_host = |byte: u8| byte.is_ascii_alphanumeric() || b"!$%&()*+,-.:;=@[]'_~".contains(&byte);
+    text.bytes().all(of_host)
 }
 
 /// A header's name as Go writes it: `X-Many`.
@@ -178,14 +201,15 @@ pub async fn probe(target: &Target, timeout: Duration) -> Outcome {
 }
 
 async fn ask(target: &Target, timeout: Duration) -> Result<Answer, String> {
+    let request = target.request()?;
     let connected = connect(&target.host, target.port, timeout).await;
     let stream = connected.map_err(|error| dial_error(&target.host, target.port, &error))?;
     if !target.https {
-        return exchange(stream, target).await;
+        return exchange(stream, &request).await;
     }
     let config = tls::unchecked().map_err(|error| error.to_string())?;
     match tls::handshake(Arc::new(config), &target.host, stream).await {
-        Ok(stream) => exchange(stream, target).await,
+        Ok(stream) => exchange(stream, &request).await,
         Err(error) if tls::is_plain_text(&error) => {
             Err("http: server gave HTTP response to HTTPS client".into())
         }
@@ -193,15 +217,12 @@ async fn ask(target: &Target, timeout: Duration) -> Result<Answer, String> {
     }
 }
 
-async fn exchange(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    target: &Target,
-) -> Result<Answer, String> {
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> Result<Answer, String> {
     let in_go_words = |error: io::Error| match error.kind() {
         io::ErrorKind::ConnectionReset => "read: connection reset by peer".to_owned(),
         _ => error.to_string(),
     };
-    stream.write_all(target.request().as_bytes()).await.map_err(in_go_words)?;
+    stream.write_all(request.as_bytes()).await.map_err(in_go_words)?;
     let mut bytes = Vec::new();
     let read = (&mut stream).take(ANSWER).read_to_end(&mut bytes).await;
     // Some servers reset the connection behind a whole answer.
@@ -234,6 +255,9 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn target(headers: &[(&str, &str)]) -> Target {
@@ -258,9 +282,55 @@ mod tests {
             ),
         ];
         for (headers, expected) in cases {
-            let request = target(headers).request();
+            let request = target(headers).request().unwrap();
             let lines: Vec<&str> = request.trim_end().lines().skip(1).collect();
             assert_eq!(lines.join("|"), expected, "headers: {headers:?}");
+        }
+    }
+
+    #[test]
+    fn headers_that_would_be_more_than_one_are_refused() {
+        let cases = [
+            (("X-B", "1\r\nX-Evil: 2"), "net/http: invalid header field value for \"X-B\""),
+            (("X-B", "a\0"), "net/http: invalid header field value for \"X-B\""),
+            (("X B", "1"), "net/http: invalid header field name \"X B\""),
+            (("", "1"), "net/http: invalid header field name \"\""),
+            (("Host", "a\nb"), "net/http: invalid header field value for \"Host\""),
+            (("Host", "a b"), "http: invalid Host header"),
+        ];
+        for (header, expected) in cases {
+            assert_eq!(target(&[header]).request(), Err(expected.into()), "header: {header:?}");
+        }
+        let host = Target { host: "x\r\ny".into(), ..target(&[]) };
+        assert_eq!(host.request(), Err("http: invalid Host header".into()));
+        let framing = [("Content-Length", "5"), ("transfer-encoding", "chunked"), ("Trailer", "X")];
+        assert_eq!(target(&framing).request(), target(&[]).request());
+    }
+
+    proptest! {
+        /// Whatever is asked for, what is sent is one GET with nothing behind it.
+        #[test]
+        fn what_is_sent_is_one_get(
+            path in prop_oneof![any::<String>(), "[ /?#%:a\r\n]{0,12}"],
+            name in "[A-Za-z \r\n:-]{0,8}",
+            value in any::<String>(),
+            location in "(http://10.88.0.2:8080)?[ /?#%:a\r\n]{0,12}",
+        ) {
+            let get = HTTPGetAction { path: Some(path), port: IntOrString::Int(80), ..Default::default() };
+            let mut asked = Target::of(&get, &Container::default(), Ipv4Addr::LOCALHOST).unwrap();
+            asked.headers.push((name, value));
+            for target in [asked.redirected(&location), Some(asked)].into_iter().flatten() {
+                let Ok(request) = target.request() else { continue };
+                prop_assert_eq!(request.find("\r\n\r\n"), Some(request.len() - 4));
+                let mut lines = request.trim_end_matches("\r\n").split("\r\n");
+                let words: Vec<&str> = lines.next().unwrap().split(' ').collect();
+                prop_assert!(matches!(words[..], ["GET", uri, "HTTP/1.1"] if uri.starts_with('/')), "{:?}", words);
+                prop_assert!(words[1].bytes().all(|byte| byte.is_ascii_graphic()));
+                for line in lines {
+                    let (name, value) = line.split_once(": ").unwrap();
+                    prop_assert!(is_header_name(name) && !value.contains(['\r', '\n', '\0']), "{:?}", line);
+                }
+            }
         }
     }
 

@@ -7,6 +7,7 @@ mod grpc;
 pub mod http;
 mod outcome;
 mod purpose;
+mod request_uri;
 pub mod task;
 mod tcp;
 mod tls;

@@ -122,3 +122,45 @@ fn an_evicted_pod_has_failed_and_says_why() {
     let again = world.step().status;
     assert_eq!(shown(&again)[..2], ["Failed", "Evicted"]);
 }
+
+#[test]
+fn in_a_pod_that_is_over_nothing_waits_whose_turn_had_come() {
+    let late = |mut spec: Value| {
+        spec["activeDeadlineSeconds"] = json!(6);
+        World::new(spec).without_sandbox()
+    };
+    let cases = [
+        ("no init containers", late(two()).with("a", ended(137)), "a=Error b=ContainerStatusUnknown"),
+        ("nothing of it began", late(two()), "a=ContainerStatusUnknown b=ContainerStatusUnknown"),
+        (
+            "initialised",
+            late(with_init()).with("s", ended(137)).with("i", ended(0)),
+            "s=Error i=Completed c=ContainerStatusUnknown",
+        ),
+        (
+            "an init container began, so those before it had their turn",
+            late(with_init()).with("i", ended(1)),
+            "s=ContainerStatusUnknown i=Error c=PodInitializing",
+        ),
+        (
+            "the first init container has always had its turn",
+            late(with_init()),
+            "s=ContainerStatusUnknown i=PodInitializing c=PodInitializing",
+        ),
+        ("not over yet", World::new(two()).with("a", running()), "a= b=ContainerCreating"),
+    ];
+    for (case, world, expected) in cases {
+        let status = world.step().status;
+        let lists = ["initContainerStatuses", "containerStatuses"].map(|key| status[key].as_array().cloned());
+        let word = |one: &Value| {
+            let state = &one["state"];
+            let reason = state["terminated"]["reason"].as_str().or(state["waiting"]["reason"].as_str());
+            format!("{}={}", one["name"].as_str().unwrap(), reason.unwrap_or_default())
+        };
+        let got: Vec<String> = lists.iter().flatten().flatten().map(word).collect();
+        assert_eq!(got.join(" "), expected, "case: {case}");
+    }
+    let unknown = late(two()).step().status["containerStatuses"][0]["state"]["terminated"].clone();
+    let message = "The container could not be located when the pod was terminated";
+    assert_eq!((unknown["exitCode"].as_i64(), unknown["message"].as_str()), (Some(137), Some(message)));
+}
