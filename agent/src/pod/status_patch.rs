@@ -13,11 +13,12 @@ use serde_json::{Map, Value, json};
 use super::conditions;
 
 /// The conditions that a node answers for.
-const CONDITIONS: [&str; 6] = [
+const CONDITIONS: [&str; 7] = [
     "PodReadyToStartContainers",
     "Initialized",
     "Ready",
     "ContainersReady",
+    "PodScheduled",
     conditions::RESIZE_PENDING,
     conditions::RESIZING,
 ];
