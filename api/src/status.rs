@@ -144,14 +144,14 @@ impl Status {
         Status::about(kind, name, 409, "AlreadyExists", message)
     }
 
-    /// 409: somebody wrote first, or a precondition does not hold; `why` is the text behind the colon.
+    /// 409: somebody wrote first, or a precondition does not hold; `why` is the text after the colon.
     pub fn conflict(kind: &Kind, name: &str, why: &str) -> Status {
         let resource = kind.qualified_resource();
         let message = format!("Operation cannot be fulfilled on {resource} \"{name}\": {why}");
         Status::about(kind, name, 409, "Conflict", message)
     }
 
-    /// 403: the user may not, or admission says no; `why` is the text behind the colon.
+    /// 403: the user may not, or admission says no; `why` is the text after the colon.
     pub fn forbidden(kind: &Kind, name: &str, why: &str) -> Status {
         let quoted = if name.is_empty() { String::new() } else { format!(" \"{name}\"") };
         let message = format!("{}{quoted} is forbidden: {why}", kind.qualified_resource());

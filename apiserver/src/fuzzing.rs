@@ -51,7 +51,7 @@ pub fn write_log(changes: &[Committed]) -> Vec<u8> {
     file
 }
 
-/// Whether a whole frame stands anywhere in some bytes, as is asked of what stands behind damage.
+/// Whether a whole frame stands anywhere in some bytes, as is asked of what stands after damage.
 pub fn holds_a_frame(bytes: &[u8]) -> bool {
     frame::hold_one(bytes)
 }

@@ -174,7 +174,7 @@ struct Follow {
 }
 
 impl Follow {
-    /// The next events, with a bookmark behind them; or only that.
+    /// The next events, with a bookmark after them; or only that.
     async fn next(&mut self) -> Result<Vec<Result<Event, Error>>, Expired> {
         loop {
             let waited = tokio::time::timeout(BOOKMARK_EVERY, self.watcher.next()).await;

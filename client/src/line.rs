@@ -151,7 +151,7 @@ pub fn frame_out(frame: Frame) -> pb::Frame {
 /// A message as a frame.
 ///
 /// # Errors
-/// A message that makes no sense behind the first.
+/// A message that makes no sense after the first.
 pub fn frame_in(frame: pb::Frame) -> Result<Frame, wire::WireError> {
     use pb::frame::Frame as In;
     match frame.frame {

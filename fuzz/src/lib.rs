@@ -6,7 +6,7 @@ use coracle_api::table::{Form, Include};
 use coracle_api::{KindRef, Status};
 use serde_json::{Value, json};
 
-/// The kind that the first byte names, and the bytes behind it.
+/// The kind that the first byte names, and the bytes after it.
 pub fn kind(data: &[u8]) -> Option<(KindRef, &[u8])> {
     let (first, rest) = data.split_first()?;
     let all: Vec<KindRef> = Kinds::new().served();

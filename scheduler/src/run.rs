@@ -20,7 +20,7 @@ use crate::profile::{Config, ConfigError};
 
 /// How many pods are decided on before their bindings go out together.
 const ROUND: usize = 256;
-/// How many batches may be on their way at once: one on the disk, one behind it, and room for the answers.
+/// How many batches may be on their way at once: one on the disk, one after it, and room for the answers.
 const IN_FLIGHT: usize = 4;
 /// How long a batch may take before its fate counts as unknown.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -165,7 +165,7 @@ async fn a_lost_binding_is_made_again_and_a_doubtful_one_is_not() {
         let cluster = run();
         cluster.node("a", "1").await;
         tokio::time::sleep(PATIENCE).await;
-        // The pod's own creation must not be what fails, so the failure waits behind it: the pod is in already.
+        // The pod's own creation must not be what fails, so the failure waits after it: the pod is in already.
         cluster.pod("p", "1", 0).await;
         cluster.fake.fail_next_write(Error::Unreachable("gone".into()), happens);
         assert_eq!(cluster.bound("p").await, "a");

@@ -39,7 +39,7 @@ pub enum Job {
     },
 }
 
-/// What a helper writes behind the answer of a job that is done.
+/// What a helper writes after the answer of a job that is done.
 const DONE: &str = "done";
 
 impl Job {

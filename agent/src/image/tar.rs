@@ -36,7 +36,7 @@ impl Tar {
 
     fn header(&mut self, path: &str, mode: u32, size: usize, kind: u8) -> io::Result<()> {
         let mut header = [0u8; BLOCK];
-        // A long path is cut in two at a slash: up to 155 bytes before it, up to 100 behind.
+        // A long path is cut in two at a slash: up to 155 bytes before it, up to 100 after.
         let (prefix, name) = if path.len() <= 100 {
             ("", path)
         } else {

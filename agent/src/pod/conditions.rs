@@ -1,5 +1,5 @@
 //! The pod's conditions, in upstream's order: PodReadyToStartContainers, Initialized, Ready, ContainersReady,
-//! PodScheduled; behind them those of others, as they were.
+//! PodScheduled; after them those of others, as they were.
 //!
 //! Source: `pkg/kubelet/status/generate.go`.
 

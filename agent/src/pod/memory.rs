@@ -229,7 +229,7 @@ mod tests {
         State::Exited { code, oom: false, started, finished, error: String::new() }
     }
 
-    /// `attempt:code` of each attempt; `r` for one that runs, a dot behind what is only remembered, `?` behind what nobody saw.
+    /// `attempt:code` of each attempt; `r` for one that runs, a dot after what is only remembered, `?` after what nobody saw.
     fn short(attempts: &Attempts) -> String {
         let word = |record: &Record| {
             let state = match record.state {

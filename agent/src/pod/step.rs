@@ -154,7 +154,7 @@ impl Plan<'_> {
         }
     }
 
-    /// Starts a container that should run and does not. Answers whether those behind it may go on.
+    /// Starts a container that should run and does not. Answers whether those after it may go on.
     fn keep_up(&mut self, view: &View<'_>) -> bool {
         let observed = self.observed;
         let name = &view.container.name;
@@ -282,7 +282,7 @@ impl Plan<'_> {
         self.actions.push(Action::Emit { container: None, once, event_type, reason, message });
     }
 
-    /// One container at a time: a postStart hook that waits holds up those behind it.
+    /// One container at a time: a postStart hook that waits holds up those after it.
     fn start(&mut self, name: &str, attempt: u32, backoff: u64) {
         if let Some(failure) =
             self.observed.failures.get(name).filter(|failure| failure.until > self.observed.now)

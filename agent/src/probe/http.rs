@@ -225,7 +225,7 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str
     stream.write_all(request.as_bytes()).await.map_err(in_go_words)?;
     let mut bytes = Vec::new();
     let read = (&mut stream).take(ANSWER).read_to_end(&mut bytes).await;
-    // Some servers reset the connection behind a whole answer.
+    // Some servers reset the connection after a whole answer.
     match (parse(&bytes), read) {
         (Some(answer), _) => Ok(answer),
         (None, Err(error)) => Err(in_go_words(error)),

@@ -382,7 +382,7 @@ fn places(list: &[Element]) -> BTreeMap<&Element, usize> {
 }
 
 /// Merges lists item by item: shared items come in the order of the configuration, items that only the server has
-/// stay behind the neighbours that they had.
+/// stay after the neighbours that they had.
 fn merge_list(old: &[Value], new: &[Value], items: &Schema, kind: &ListKind) -> Vec<Value> {
     let index = |list: &[Value]| -> Vec<Element> {
         list.iter().map(|item| element(items, kind, item).unwrap_or(Element::Index(0))).collect()

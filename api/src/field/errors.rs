@@ -51,7 +51,7 @@ pub struct FieldError {
     pub field: String,
     /// What kind of fault.
     pub fault: Fault,
-    /// The text behind the path.
+    /// The text after the path.
     pub body: String,
 }
 

@@ -2,7 +2,7 @@
 //! struct, with Go's names for the fields and a value for each of them.
 //!
 //! `types.txt` lists those structs, one a line: `Name Field:type Field=json:type ...`. A field's name in the API is
-//! the same but for case, or stands behind `=`; it may be a path from the object's root (`=/hostNetwork`). Types are
+//! the same but for case, or stands after `=`; it may be a path from the object's root (`=/hostNetwork`). Types are
 //! `s`, `i` and `b` (string, number, boolean, printed as `""`, `0` and `false` when absent), `?` (a pointer to one of
 //! these, or anything that is printed as the API shows it; `null` when absent), `T` (a struct), `*T` (a pointer to
 //! one), `[]T` (a list of them) and `+T` (an embedded struct, whose fields stand among the others).

@@ -34,7 +34,7 @@ pub struct Definition {
     pub namespaced: bool,
     /// The structural schema of its objects.
     pub schema: Value,
-    /// Its columns behind the name; none: their age.
+    /// Its columns after the name; none: their age.
     pub columns: Vec<PrinterColumn>,
     /// Whether `/status` is a subresource.
     pub status: bool,

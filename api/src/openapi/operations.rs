@@ -50,7 +50,7 @@ struct Subject<'a> {
     /// The type that is read and written.
     gvk: (&'a str, &'a str, &'a str),
     schema: String,
-    /// `Status`, behind the kind in names of operations.
+    /// `Status`, after the kind in names of operations.
     suffix: String,
 }
 

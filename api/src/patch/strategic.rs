@@ -327,7 +327,7 @@ fn name(item: &Value, key: Option<&str>) -> Option<String> {
 }
 
 /// Puts a merged list in order: items that the patch names in the patch's order, the others in the server's, each of
-/// those in front of the patch's items that the server has behind it. Items new to the server come first.
+/// those in front of the patch's items that the server has after it. Items new to the server come first.
 fn in_order(
     merged: Vec<Value>,
     wanted: &[Value],

@@ -93,7 +93,7 @@ fn find<'v>(value: &'v Value, steps: &[Step]) -> Option<&'v Value> {
     }
 }
 
-/// The first step of a path, and what is behind it.
+/// The first step of a path, and what is after it.
 fn next(text: &str) -> Option<(Step, &str)> {
     if let Some(rest) = text.strip_prefix('[') {
         return bracket(rest);

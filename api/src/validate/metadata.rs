@@ -251,7 +251,7 @@ mod tests {
     const RULES: MetaRules =
         MetaRules { name: names::dns_subdomain, namespaced: true, strict_finalizers: true };
 
-    /// The faults of metadata that is right but for `change`, each up to the text behind its value.
+    /// The faults of metadata that is right but for `change`, each up to the text after its value.
     fn faults(change: Value) -> Vec<String> {
         let mut object = json!({"metadata": {"name": "x", "namespace": "default"}});
         for (field, value) in change.as_object().into_iter().flatten() {

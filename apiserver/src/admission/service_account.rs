@@ -161,7 +161,7 @@ fn mount_token(spec: &mut Value) {
 
 /// Whether the container wants the token: not if it mounts something there itself.
 fn mount_in(container: &mut Value, volume: &str) -> bool {
-    /// The fields behind the mounts in Go's struct.
+    /// The fields after the mounts in Go's struct.
     const BEHIND: [&str; 12] = [
         "volumeDevices",
         "livenessProbe",

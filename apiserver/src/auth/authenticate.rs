@@ -136,7 +136,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Status> {
         return Err(unauthorized());
     }
     let text = std::str::from_utf8(value.as_bytes()).map_err(|_| unauthorized())?;
-    // One blank is between them; behind a second one upstream looks for no token either.
+    // One blank is between them; after a second one upstream looks for no token either.
     let mut words = text.trim().split(' ');
     let scheme = words.next().unwrap_or_default();
     let token = words.next().filter(|token| !token.is_empty());

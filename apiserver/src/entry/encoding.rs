@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 pub struct Encoded {
     /// Everything before the digits of the revision.
     pub head: Vec<u8>,
-    /// Everything behind them.
+    /// Everything after them.
     pub tail: Vec<u8>,
 }
 
@@ -124,7 +124,7 @@ pub fn encode_whole(kind: &Kind, object: &Value) -> Vec<u8> {
         }
         _ => {
             head.truncate(head.len() - REVISION.len());
-            // The quote that would have closed the revision, and the comma behind it where nothing stands before.
+            // The quote that would have closed the revision, and the comma after it where nothing stands before.
             let mut rest = &tail[1..];
             if head.last() == Some(&b',') && rest.first() == Some(&b'}') {
                 head.pop();

@@ -90,7 +90,7 @@ pub struct Named {
     pub name: Option<String>,
     /// A subresource of the object.
     pub sub: Option<String>,
-    /// The segments behind the subresource.
+    /// The segments after the subresource.
     pub rest: Vec<String>,
     /// The old form of a watch: `/api/v1/watch/...`.
     pub watch: bool,
@@ -107,7 +107,7 @@ pub struct Target {
     pub name: Option<String>,
     /// A subresource of the object.
     pub sub: Option<String>,
-    /// Everything behind the subresource, for proxies.
+    /// Everything after the subresource, for proxies.
     pub rest: String,
     /// The old form of a watch: `/api/v1/watch/...`.
     pub watch: bool,
@@ -205,7 +205,7 @@ fn serves(rows: &Rows, group: &str, version: &str) -> bool {
     rows.served().any(|kind| kind.group() == group && kind.version() == version)
 }
 
-/// A path behind its API version.
+/// A path after its API version.
 fn resource(rows: &Rows, group: &str, version: &str, parts: &[&str], slash: bool) -> Route {
     let named = name(group, version, parts);
     if !group.is_empty() && !known(rows, group) {
@@ -260,7 +260,7 @@ fn served(rows: &Rows, named: &Named, slash: bool) -> Option<Target> {
     if named.watch && named.sub.is_some() {
         return None;
     }
-    // A slash behind an object's name would be an object without one.
+    // A slash after an object's name would be an object without one.
     if slash && named.name.is_some() && named.sub.is_none() {
         return None;
     }

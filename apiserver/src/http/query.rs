@@ -8,7 +8,7 @@ use coracle_api::Status;
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads the part of a URL behind the question mark.
+    /// Reads the part of a URL after the question mark.
     pub fn parse(text: &str) -> Query {
         let plus = |part: &str| decode(&part.replace('+', " "));
         let pairs = text.split('&').filter(|pair| !pair.is_empty());

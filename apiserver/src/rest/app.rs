@@ -49,7 +49,7 @@ pub struct App {
 pub struct Asked {
     /// `GET`.
     pub method: Method,
-    /// Behind the question mark.
+    /// After the question mark.
     pub query: Query,
     /// `Accept`, as sent.
     pub accept: String,

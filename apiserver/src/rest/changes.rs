@@ -46,7 +46,7 @@ fn media(asked: &Asked) -> Media {
 }
 
 /// The log, oldest first. `kind` takes any of a kind's names; `namespace`, `name`, `revision`, `since`, `limit` narrow it down;
-/// `fields=true` adds which fields became different. Behind an answer's last change there may be more, until an answer has none.
+/// `fields=true` adds which fields became different. After an answer's last change there may be more, until an answer has none.
 fn changes(app: &App, query: &Query) -> Result<Value, Status> {
     let number = |name: &str| -> Result<Option<u64>, Status> {
         Ok(query.int(name)?.and_then(|number| u64::try_from(number).ok()))
@@ -80,7 +80,7 @@ fn changes(app: &App, query: &Query) -> Result<Value, Status> {
             let first = left == MOST_COMPARED;
             let fits = size <= left;
             left = left.saturating_sub(size.max(1));
-            // One change is always told, or who goes on behind it would go on for ever.
+            // One change is always told, or who goes on after it would go on for ever.
             fits || first
         })
         .map(|change| {

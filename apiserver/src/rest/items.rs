@@ -15,7 +15,7 @@ use crate::entry::encoding::without_kind;
 
 /// How long a piece is, but for its last item: a few of TLS's records, and little enough for a cache.
 const PIECE: usize = 64 << 10;
-/// What stands behind the last item.
+/// What stands after the last item.
 const END: &[u8] = b"]}\n";
 
 /// See the module.
@@ -42,7 +42,7 @@ impl Items {
         Items { head: head.into(), entries: entries.into_iter(), first: true, left }
     }
 
-    /// The next piece; none behind the end.
+    /// The next piece; none after the end.
     fn piece(&mut self) -> Option<Bytes> {
         if self.left == 0 {
             return None;

@@ -225,7 +225,7 @@ fn check_manager(manager: &str, errors: &mut Errors) {
 }
 
 /// Go's `unicode.IsPrint`: graphic characters and the plain space. Rust's own notion, by which it escapes strings, is the same;
-/// behind another character it does not escape combining ones.
+/// after another character it does not escape combining ones.
 fn is_printable(c: char) -> bool {
     !c.is_control() && !format!("a{c}").escape_debug().to_string().ends_with('}') || c == '}'
 }

@@ -154,7 +154,7 @@ async fn step(mut stream: Stream) -> Option<(Result<Bytes, std::convert::Infalli
             };
             match (reached, stream.beginning.take()) {
                 (Ok(()), Some(beginning)) => stream.begin(beginning),
-                // Behind the answer's head there is no other place for a failure.
+                // After the answer's head there is no other place for a failure.
                 (reached, _) => stream.ready.extend(reached.err().map(Ready::Error)),
             }
             continue;

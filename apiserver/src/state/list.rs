@@ -91,7 +91,7 @@ struct Start {
     least: Option<Revision>,
     /// Exactly this one.
     exact: Option<Revision>,
-    /// Only what stands behind this place: the end of the page before.
+    /// Only what stands after this place: the end of the page before.
     behind: Option<String>,
 }
 

@@ -145,7 +145,7 @@ impl State {
         counts
     }
 
-    /// The changes after a revision, of one kind or of all, in order; and the revision behind which they are complete.
+    /// The changes after a revision, of one kind or of all, in order; and the revision after which they are complete.
     pub fn changes(&self, kind: Option<&Kind>, since: Revision) -> (Revision, Vec<Arc<Change>>) {
         let inner = self.inner.read();
         let shelves =

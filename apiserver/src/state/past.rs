@@ -63,12 +63,12 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Nothing yet; complete behind a revision.
+    /// Nothing yet; complete after a revision.
     pub fn new(floor: Revision) -> Feed {
         Feed { changes: VecDeque::new(), floor, news: Arc::default() }
     }
 
-    /// The revision behind which it is complete.
+    /// The revision after which it is complete.
     pub fn floor(&self) -> Revision {
         self.floor
     }

@@ -47,7 +47,7 @@ pub type Undone<'a> = BTreeMap<String, Option<&'a Entry>>;
 pub struct Span<'a> {
     /// One namespace; `None` for all.
     pub namespace: Option<&'a str>,
-    /// Only what stands behind this place.
+    /// Only what stands after this place.
     pub behind: Option<&'a str>,
 }
 

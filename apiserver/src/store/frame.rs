@@ -36,7 +36,7 @@ pub fn encode(changes: &[Committed], buffer: &mut Vec<u8>) {
     buffer[..HEADER].copy_from_slice(header.as_bytes());
 }
 
-/// The whole frames at the beginning of some bytes, one behind the other.
+/// The whole frames at the beginning of some bytes, one after the other.
 pub fn frames(bytes: &[u8]) -> impl Iterator<Item = Frame<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {

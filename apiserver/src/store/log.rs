@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!  log/00000000000000000009             [frame][frame]
-//!  log/00000000000000004711             [frame][fra          named for the revision behind which it begins
+//!  log/00000000000000004711             [frame][fra          named for the revision after which it begins
 //!  log/00000000000000004712.00000001    [frame]0000000000    the second attempt to begin there
 //! ```
 //!
 //! - The next frame is written only when the one before is on disk. So only the last frame that was written can be torn, and
 //!   nobody was told that it is there.
-//! - The frames of a file count only up to the revision behind which the next file begins that holds a frame. When a write
-//!   or a sync fails, nothing is ever written to that file again; another one begins behind the last change that was
+//! - The frames of a file count only up to the revision after which the next file begins that holds a frame. When a write
+//!   or a sync fails, nothing is ever written to that file again; another one begins after the last change that was
 //!   acknowledged, and with its first frame whatever the failed write left in the old file is void.
 //! - Zeros are written ahead of the frames. A sync that need not change the file's size is twice as fast, and a frame that
 //!   only replaces zeros needs no room on the disk. Some of them are a reserve: they are kept for changes that take away.
@@ -49,7 +49,7 @@ struct Open {
     path: PathBuf,
     /// Where the frames end.
     at: u64,
-    /// Where the zeros behind them end.
+    /// Where the zeros after them end.
     zeroed: u64,
     /// When the last change in it was made.
     newest: Option<Timestamp>,
@@ -71,7 +71,7 @@ pub struct Sealed {
 }
 
 impl Log {
-    /// Opens or makes the log in a folder, which must be there, and shows every change behind `floor`. Answers the files
+    /// Opens or makes the log in a folder, which must be there, and shows every change after `floor`. Answers the files
     /// that are full, too.
     ///
     /// # Errors
@@ -135,7 +135,7 @@ impl Log {
         self.open.as_ref()?.newest
     }
 
-    /// Makes room for a frame of about so many bytes, and for the reserve behind it. Answers the file that became full, if
+    /// Makes room for a frame of about so many bytes, and for the reserve after it. Answers the file that became full, if
     /// one did.
     ///
     /// # Errors
@@ -222,7 +222,7 @@ impl Log {
 }
 
 impl Open {
-    /// Sees to it that so many zeros stand behind the frames. If there are fewer, more than that are written, as far as the
+    /// Sees to it that so many zeros stand after the frames. If there are fewer, more than that are written, as far as the
     /// end that a file should have.
     fn zero_ahead(&mut self, wanted: u64, end: u64) -> io::Result<()> {
         let wanted = self.at + wanted;
@@ -241,7 +241,7 @@ impl Open {
 ///
 /// What is there is made certain first. The process before may have died before it synced the last frame, or after a sync
 /// that failed: then the system shows the frame and will never bring it to the disk, unless it is written again. What is
-/// torn behind it becomes zeros.
+/// torn after it becomes zeros.
 fn go_on(
     disk: &dyn Disk,
     found: &Found,
@@ -308,7 +308,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Shows the changes of a file; `next` is behind which revision the next one begins. Answers where the last frame that
+    /// Shows the changes of a file; `next` is after which revision the next one begins. Answers where the last frame that
     /// counts begins and ends.
     fn read(&mut self, file: &Found, next: Option<Revision>) -> Result<(usize, usize), String> {
         if file.name.behind > self.last {
@@ -352,7 +352,7 @@ impl Reader<'_> {
 /// What a file is called for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Name {
-    /// The revision behind which it begins.
+    /// The revision after which it begins.
     behind: Revision,
     /// How many others were begun there before it.
     attempt: u32,
@@ -384,7 +384,7 @@ fn names(disk: &dyn Disk, dir: &Path) -> Result<Vec<(Name, PathBuf)>, StoreError
     Ok(files)
 }
 
-/// The revision behind which the log in a folder begins; none if it has no file.
+/// The revision after which the log in a folder begins; none if it has no file.
 ///
 /// # Errors
 /// As [`Log::open`].

@@ -111,7 +111,7 @@ pub trait Follower: Send + Sync {
 pub struct Loaded {
     /// Everything that lived at the floor, each as the change that led to it, in no order.
     pub base: Vec<Committed>,
-    /// The revision behind which the log is complete.
+    /// The revision after which the log is complete.
     pub floor: Revision,
     /// Every change since, in order.
     pub log: Vec<Committed>,

@@ -1,4 +1,4 @@
-//! How changes look on disk: a line of JSON that a person can read, and behind it the object's own bytes.
+//! How changes look on disk: a line of JSON that a person can read, and after it the object's own bytes.
 
 use std::borrow::Cow;
 use std::cell::RefCell;

@@ -169,7 +169,7 @@ impl Writer {
 }
 
 /// Changes as a full disk takes them: of what goes only the metadata, so that the largest objects, too, find room in the
-/// reserve. Who watches now sees all of it; only who resumes behind it after a restart does not.
+/// reserve. Who watches now sees all of it; only who resumes after it after a restart does not.
 fn short(changes: &[Committed]) -> Vec<Committed> {
     let of = |change: &Committed| match (change.verb, change.object.value()) {
         (Verb::Delete, Ok(mut whole)) => {

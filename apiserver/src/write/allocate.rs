@@ -32,7 +32,7 @@ const PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
 const LEFT_FREE: u32 = 256;
 const PORTS_LEFT_FREE: i64 = 86;
 
-/// What was given out last: the search for the next goes on behind it, so that what was just let go of rests for a while, and
+/// What was given out last: the search for the next goes on after it, so that what was just let go of rests for a while, and
 /// writes that are under way at the same time find different things.
 #[derive(Clone, Debug, Default)]
 pub struct Allocator {

@@ -71,7 +71,7 @@ impl Registry {
         Err(Status::conflict(&key.kind, &key.name, STALE))
     }
 
-    /// Puts a whole new object, or a new status, in place of the old: everything behind decoding.
+    /// Puts a whole new object, or a new status, in place of the old: everything after decoding.
     pub(super) async fn replace(
         &self,
         change: &Change<'_>,

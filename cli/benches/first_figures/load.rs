@@ -88,7 +88,7 @@ impl Line {
         self.stream.flush().await.map_err(Into::into)
     }
 
-    /// The head of the answer; what was heard behind it stays.
+    /// The head of the answer; what was heard after it stays.
     async fn head(&mut self) -> Result<String> {
         loop {
             if let Some(end) = self.heard.windows(4).position(|part| part == b"\r\n\r\n") {

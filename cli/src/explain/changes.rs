@@ -71,7 +71,7 @@ pub struct Log {
 pub async fn fetch(connection: &Connection, query: &str) -> Result<Log> {
     let mut log = Log { floor: 0, items: Vec::new() };
     loop {
-        // The server answers so many at once; the next page is behind the last change of this one.
+        // The server answers so many at once; the next page is after the last change of this one.
         let since = log.items.last().map_or(0, |c| c.revision);
         let path = format!("/coracle/v1/changes?fields=true&since={since}&{query}");
         let found = connection.find(path.trim_end_matches('&')).await?;

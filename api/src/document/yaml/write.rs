@@ -1,4 +1,4 @@
-//! YAML as upstream writes it: keys sorted, lists not indented, quotes where they are needed, folded behind column 80.
+//! YAML as upstream writes it: keys sorted, lists not indented, quotes where they are needed, folded after column 80.
 //!
 //! Source: the emitter of `gopkg.in/yaml.v2`, for when it quotes and where it folds.
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::scalar::is_string;
 
-/// Lines are broken at the first blank behind this column.
+/// Lines are broken at the first blank after this column.
 const WIDTH: usize = 80;
 
 /// The document for a value.
@@ -39,7 +39,7 @@ fn write_map(map: &Map<String, Value>, depth: usize, out: &mut String) {
     let mut entries: Vec<(&String, &Value)> = map.iter().collect();
     entries.sort_by_key(|(key, _)| *key);
     for (at, (key, value)) in entries.into_iter().enumerate() {
-        // The first key of a map in a list stands behind the dash.
+        // The first key of a map in a list stands after the dash.
         if at > 0 || out.is_empty() || out.ends_with('\n') {
             indent(depth, out);
         }
@@ -65,7 +65,7 @@ fn write_map(map: &Map<String, Value>, depth: usize, out: &mut String) {
 
 fn write_list(items: &[Value], depth: usize, out: &mut String) {
     for (at, item) in items.iter().enumerate() {
-        // The first item of a list in a list stands behind the dash.
+        // The first item of a list in a list stands after the dash.
         if at > 0 || out.is_empty() || out.ends_with('\n') {
             indent(depth, out);
         }
@@ -168,7 +168,7 @@ fn double_quoted(string: &str) -> String {
     out
 }
 
-/// Breaks a line at single blanks behind column 80.
+/// Breaks a line at single blanks after column 80.
 fn folded(string: &str, mut column: usize, depth: usize) -> String {
     let mut out = String::with_capacity(string.len());
     let chars: Vec<char> = string.chars().collect();

@@ -23,7 +23,7 @@ pub(super) static TABLE: Table = Table {
         ),
         Column::text(
             "Port(s)",
-            "Its ports, with the nodes' behind the colon.",
+            "Its ports, with the nodes' after the colon.",
             Computed(|service, _| or_none(&ports(service))),
         ),
         Column::age(),

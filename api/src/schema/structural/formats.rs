@@ -106,7 +106,7 @@ fn is_request_uri(text: &str) -> bool {
     }
 }
 
-/// Every `%` has two hexadecimal digits behind it.
+/// Every `%` has two hexadecimal digits after it.
 fn has_whole_codes(text: &str) -> bool {
     text.split('%')
         .skip(1)

@@ -3,7 +3,7 @@
 //! ```text
 //!  PREFIX/format                      that this is a store, and of which version
 //!  PREFIX/revision                    the last revision; every write compares and sets it, so the cluster has one counter
-//!  PREFIX/log/00000000000000000010    a frame: the changes of one commit from revision 10 on, behind a line with its id
+//!  PREFIX/log/00000000000000000010    a frame: the changes of one commit from revision 10 on, after a line with its id
 //!  PREFIX/floor                       the revision up to which `base` holds everything and `log` nothing
 //!  PREFIX/base/GROUP/PLURAL/NAMESPACE/NAME    an object as the change that led to it
 //! ```
@@ -63,7 +63,7 @@ impl Layout {
         format!("{}/log/{:020}", self.prefix, first.0).into()
     }
 
-    /// All frames from this one on: first key, and the first behind them.
+    /// All frames from this one on: first key, and the first after them.
     pub fn frames_from(&self, first: Revision) -> (Bytes, Bytes) {
         (self.frame(first), format!("{}/log0", self.prefix).into())
     }

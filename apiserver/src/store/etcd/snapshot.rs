@@ -155,7 +155,7 @@ async fn read_once(access: &Access, layout: &Layout, path: &Path) -> Result<Opti
     })
     .await?
     .map_err(&damaged)?;
-    // What lives in the base may be older than the floor, but the next change is behind it.
+    // What lives in the base may be older than the floor, but the next change is after it.
     ledger.reach(floor);
     let mut frames = Frames::default();
     pages(access, layout.frames_from(Revision(0)), revision, |kv| {

@@ -217,7 +217,7 @@ impl Writer {
         }
         let next = News::of(&response).frames.first().and_then(|kv| layout::read(&kv.value).ok());
         let ours = next.as_ref().is_some_and(|frame| frame.id == id);
-        // Where the log goes on behind what is known here, it would show a frame that was sent before. Else that cannot be said.
+        // Where the log goes on after what is known here, it would show a frame that was sent before. Else that cannot be said.
         let known = !sent || next.is_some_and(|frame| frame.first == first);
         match self.take_news(&response).await {
             Ok(()) if known => Ok(ours),
@@ -262,7 +262,7 @@ impl Writer {
         for kv in frames {
             if !self.take_frame(kv.mod_revision, &kv.value).map_err(Trouble::Refused)? {
                 return Err(Trouble::Refused(format!(
-                    "its log has a gap behind revision {}",
+                    "its log has a gap after revision {}",
                     self.ledger.last()
                 )));
             }

@@ -6,7 +6,7 @@
 //!   system takes it for written. Only writing it again helps. Some day it is read from the disk again, and is gone.
 //! - Any call can fail, a write after a part of it, or can find no room; writes may be short.
 //!
-//! The base is played as sled is seen from outside: what is taken in is on the disk up to some point, and nothing behind a
+//! The base is played as sled is seen from outside: what is taken in is on the disk up to some point, and nothing after a
 //! hole that a failed sync has left.
 
 mod base;

@@ -28,7 +28,7 @@ pub struct Twin {
     pub(super) seen: World,
     pub(super) kept: World,
     pub(super) unsynced: Vec<Step>,
-    /// Something before the end was lost, so nothing that is written behind it counts.
+    /// Something before the end was lost, so nothing that is written after it counts.
     pub(super) hole: bool,
 }
 
