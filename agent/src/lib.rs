@@ -9,17 +9,19 @@
 //!                     '------- events -----+--- probes <------------------------'
 //! ```
 //!
-//! The files stand in floors; each needs only those below it:
+//! The files stand in layers; each needs only its own and those below it:
 //!
 //! ```text
-//!  lib                                                        wires
-//!  manager, node, streams, pod/{worker, start, stop}, probe   effects
-//!  pod/{step, status, phase, resize, ...}                     decisions about a pod: pure
-//!  context, images, objects, tokens, pod_requests             what all pods of the node share
-//!  env, volumes, resources, security                          what containers get: pure
-//!  runtime (docker, sim, disk), helper, image                 the engine
-//!  spec, labels, times, network                               data and facts
+//!  lib                                                           wires
+//!  manager, gc, node, streams, pod/{worker, start, stop}, probe  effects
+//!  pod/{step, status, phase, resize, ...}                        decisions about a pod: pure
+//!  context, config, images, objects, tokens, pod_requests        what all pods of the node share
+//!  env, volumes, resources, security                             what containers get: pure
+//!  runtime (docker, sim, disk), helper, image                    the engine
+//!  spec, labels, times, network, event_type, error               data and facts
 //! ```
+//!
+//! `demo_app` and `pause` are programs that run inside containers; they need nothing of the rest.
 //!
 //! Labels on containers say what runs, the status of a pod says what has run: by these an agent that was killed finds its pods
 //! again and goes on.

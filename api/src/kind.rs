@@ -236,7 +236,7 @@ pub struct Strategy {
     pub validate_update: CheckChange,
     /// Rules for a write to `/status`. (new, old)
     pub validate_status_update: CheckChange,
-    /// Texts for `Warning:` headers about a new object that are told even if it is then refused.
+    /// Texts for `Warning:` headers about a new object that are sent even if it is then refused.
     pub early_warnings: fn(&Kind, &Value) -> Vec<String>,
     /// Texts for `Warning:` headers about an object that is nevertheless accepted. (new, old if there is one)
     pub warnings: fn(&Kind, &Value, Option<&Value>) -> Vec<String>,

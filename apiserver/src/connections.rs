@@ -61,7 +61,7 @@ pub enum Class {
     Unknown,
     /// A certificate or a good token.
     Known,
-    /// A master, a component or a node.
+    /// A member of `system:masters`, a component or a node.
     Cluster,
 }
 
@@ -72,7 +72,7 @@ struct Use {
     active: usize,
     /// Whether there has been any.
     asked: bool,
-    /// Since when it is as it is.
+    /// When a request last began or ended, or its class changed.
     since: Instant,
     /// Whether it may be idle for as long as it likes.
     kept: bool,
@@ -214,7 +214,7 @@ impl Connections {
     /// A place for a connection that has just come.
     ///
     /// # Errors
-    /// [`Full`], only where the limit is none.
+    /// [`Full`], if `limits.shaking` is 0: otherwise the oldest handshake gives way.
     pub fn take(&self) -> Result<Place, Full> {
         let mut ledger = self.ledger.lock();
         if let Some(victim) = ledger.victim(Class::Shaking, &self.limits)? {

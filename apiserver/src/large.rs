@@ -37,7 +37,8 @@ pub const LARGEST: usize = 3 << 20;
 
 /// How much large work may be under way. Each may hold some hundred bytes for every byte of its body.
 const MOST: usize = 16;
-/// How much of it may be that of others than nodes and components, without which a cluster stands still.
+/// How many of these places people and workloads may take, members of `system:masters` among them. The rest is left for nodes
+/// and components, because without their work the cluster stands still.
 const OTHERS: usize = 12;
 /// How much of it may be one user's.
 pub const SHARE: usize = 6;

@@ -290,7 +290,7 @@ async fn forget(registry: Arc<Registry>, stop: CancellationToken) {
     }
 }
 
-/// What has to hold for the server to be well, in the order in which it is told.
+/// What has to hold for the server to be well, in the order in which it is reported.
 pub(crate) fn checks(registry: &Arc<Registry>) -> Checks {
     let (checks, registry) = (Checks::new(), registry.clone());
     // Upstream's names. There is nothing of the log that could fail.

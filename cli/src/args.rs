@@ -12,7 +12,7 @@ use crate::{components, demo, down, node, status, up, verbs};
 #[derive(Debug, clap::Parser)]
 #[command(name = "coracle", version, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "First steps:
-  coracle demo           a guided tour: deploy, update, break and heal, in two minutes
+  coracle demo           a guided tour: deploy, update, break and heal, in half a minute
   coracle up             start a cluster of three nodes on this machine's Docker
   kubectl get nodes      use it with kubectl, or with `coracle get nodes`
   coracle down --purge   remove all of it")]

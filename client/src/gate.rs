@@ -1,5 +1,8 @@
-//! The gate between plan and apply. Open, it lets every write pass; closed, it holds the plan and shows it. Step mode,
-//! `coracle plan` and dry runs are this one place.
+//! The gate between plan and apply. Open, it lets every write pass; closed, it holds the plan and shows it.
+//!
+//! No command closes it yet: only `controllers/tests/gate.rs` does. A step mode, in which people let plans through one by
+//! one, is to be built on it. A server-side dry run (`--dry-run=server`) has nothing to do with it: the registry does that
+//! (`Context::dry_run` in the API server).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! What every component holds: a [`Client`] to read and write objects, informers that keep typed copies of them,
+//! The client library of every component: a [`Client`] to read and write objects, informers that keep typed copies of them,
 //! a work queue, the controller runner, and a clock.
 //!
 //! ```text
-//!  registry --watch--> Informers --keys--> Queue --key--> reconcile --> plan --gate--> apply --write--> registry
+//!  registry --watch--> Informers --keys--> Queue --key--> observe --> plan --Gate--> carry out --writes--> registry
 //! ```
 //!
 //! In one process the client calls the registry directly and passes `Arc`s; over the network it is gRPC. A component
@@ -49,7 +49,7 @@ pub use recorder::EventRecorder;
 pub use typed::Typed;
 pub use write::{Op, PatchForm, Propagation, Write};
 
-/// The one door to the cluster for every component.
+/// How a component reaches the cluster for every component.
 ///
 /// The identity on whose behalf it reads and writes belongs to the client: it is named when the client is made.
 #[async_trait]
@@ -176,8 +176,8 @@ pub enum Error {
     /// The gate is closed: the plan is on show instead of done.
     #[error("the gate is closed; the plan is held")]
     Held,
-    /// A reconcile function panicked, which is a fault of ours.
-    #[error("the reconcile function panicked")]
+    /// A controller panicked at this key, which is a fault of ours.
+    #[error("a controller panicked at this key")]
     Panicked,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::Timing;
 
-/// What the controllers have to be told.
+/// The settings of the controllers.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     /// How patient they are.

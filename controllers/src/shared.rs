@@ -7,14 +7,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 
-/// One door to the cluster, one copy of its objects, one clock and one gate for all controllers.
+/// One client, one set of informers, one clock and one gate for all controllers.
 #[derive(Clone)]
 pub(crate) struct Shared {
-    /// The door.
+    /// Reads and writes objects.
     pub client: Arc<dyn Client>,
-    /// The copies.
+    /// Keep copies of the objects that the controllers read.
     pub informers: Informers,
-    /// The time.
+    /// Tells the time; tests set it.
     pub clock: Clock,
     /// Where plans can be held.
     pub gate: Gate,

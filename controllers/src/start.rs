@@ -17,7 +17,7 @@ pub fn start(client: Arc<dyn Client>, config: Config, clock: Clock, stop: Cancel
     start_gated(client, config, clock, Gate::open(), stop)
 }
 
-/// The same with a gate that can hold plans, for step mode and dry runs.
+/// The same with a gate that can hold plans. Only tests close one so far.
 pub fn start_gated(
     client: Arc<dyn Client>,
     config: Config,

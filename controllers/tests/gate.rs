@@ -1,4 +1,4 @@
-//! Step mode: with the gate closed the controllers show what they would do, and do only what is let through.
+//! With the gate closed the controllers show what they would do, and do only what is let through.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -42,7 +42,7 @@ pub struct Waiting {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Told from namesakes.
+    /// Its `metadata.uid`, which distinguishes it from an earlier pod of the same name.
     pub uid: String,
     /// Its `metadata.resourceVersion`.
     pub revision: Revision,

@@ -23,7 +23,7 @@ pub struct Decision {
 pub enum Outcome {
     /// The filter with that index said no.
     Refused(usize, Reason),
-    /// It fits, and this good is it.
+    /// It fits, with this rank.
     Fits(Rank),
 }
 

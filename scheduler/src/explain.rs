@@ -24,7 +24,7 @@ const ROWS_REFUSED: usize = 200;
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
-    /// Which pod, told from namesakes.
+    /// Which pod, distinguished from earlier pods of its name.
     pub uid: String,
     /// When.
     pub time: String,

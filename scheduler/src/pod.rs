@@ -136,7 +136,7 @@ pub struct Read {
     pub ended: bool,
 }
 
-/// Shares equal shapes, so that equal pods are told by one pointer.
+/// Shares equal shapes, so that equal pods are recognized by one pointer.
 #[derive(Default)]
 pub struct Shapes {
     seen: HashMap<Arc<Shape>, ()>,

@@ -108,7 +108,7 @@ impl fmt::Display for Element {
     }
 }
 
-/// A set of paths. A member is owned itself; what is below it is told apart.
+/// A set of paths. A member is owned itself; its descendants are listed separately, in `children`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Set {
     members: BTreeSet<Element>,

@@ -95,7 +95,7 @@ fn element(items: &Schema, kind: &ListKind, item: &Value) -> Result<Element, Str
     }
 }
 
-/// The most faults of a configuration that are told; upstream tells all, however often each repeats where it lies.
+/// The most faults of a configuration that are reported; upstream reports all, however often each repeats where it lies.
 const MOST_FAULTS: usize = 100;
 
 /// What does not fit the schema, in upstream's words.

@@ -257,7 +257,7 @@ pub(crate) fn type_fault(target: &Target<'_>, api_version: &str, kind: &str) -> 
     None
 }
 
-/// 400 for a body whose type could not be told.
+/// 400 for a body whose type could not be found out.
 pub(crate) fn unrecognized(target: &Target<'_>, error: &str, body: &[u8]) -> Status {
     let summary = summary(body);
     Status::bad_request(format!(

@@ -15,7 +15,7 @@ use crate::quantity::{Quantity, QuantityError};
 use crate::schema::structural::Rules;
 use crate::schema::{Schema, Shape, Struct, StructField, Text, Zero};
 
-/// More unknown and repeated fields than this are not told, as upstream does.
+/// At most so many unknown or repeated fields are reported, as upstream does.
 pub const MOST_STRICT: usize = 100;
 
 /// Whose words are used for wrong types.
@@ -30,7 +30,7 @@ pub enum Wording {
 /// What was wrong with a document.
 #[derive(Debug, Default)]
 pub struct Problems {
-    /// A value that is malformed in itself: reading stops there, so this is what is told.
+    /// A value that is malformed in itself: reading stops there, so this is what is reported.
     fatal: Option<String>,
     /// The first value of a wrong type.
     first: Option<String>,
@@ -126,7 +126,8 @@ impl Shaper {
         self.wrong(text);
     }
 
-    /// A malformed value of a type that reads itself, such as a time. Go gives up at scalars and goes on behind others.
+    /// A malformed value of a type that reads itself, such as a time. For a malformed scalar Go stops
+    /// reading; after a malformed list or map it goes on.
     fn malformed(&mut self, is_scalar: bool, text: String) {
         if is_scalar { self.fatal(text) } else { self.wrong(text) }
     }

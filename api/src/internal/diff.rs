@@ -3,7 +3,7 @@
 /// The lines that stand around a change.
 const CONTEXT: usize = 3;
 /// The most pairs of lines that are compared to find those that both texts share: 16 MiB of counters. More than two thousand
-/// lines in which everything may have moved are told as one change, all old lines before all new ones.
+/// lines in which everything may have moved are shown as one change, all old lines before all new ones.
 const MOST_PAIRS: usize = 4 * 1024 * 1024;
 
 enum Line<'a> {

@@ -1,7 +1,7 @@
 //! The kinds that every cluster serves, one file a kind: its row, its defaults, its rules.
 //!
 //! What several kinds share stands beside them: [`strategy`] for the life of an object around its rules,
-//! `crate::table` for printing, `crate::validate` for metadata and pod templates.
+//! `crate::table` for printing, `crate::validate` for metadata, `crate::podspec` for pods and their templates.
 
 use std::borrow::Cow::{Borrowed, Owned};
 

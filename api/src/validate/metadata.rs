@@ -17,7 +17,7 @@ const ANNOTATIONS_MAX: usize = 256 * 1024;
 const MANAGER_MAX: usize = 128;
 const SUBRESOURCE_MAX: usize = 256;
 
-/// Of how many controllers too many is told: each time all references are printed.
+/// How many surplus controllers are reported: each time all references are printed.
 const MOST_CONTROLLERS: usize = 10;
 
 /// Finalizers that need no domain.

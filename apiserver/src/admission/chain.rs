@@ -18,7 +18,7 @@ use super::service_account::ServiceAccount;
 pub struct Chain {
     /// Asked before validation.
     pub mutating: Vec<Arc<dyn Link>>,
-    /// Asked after it.
+    /// Asked after validation.
     pub validating: Vec<Arc<dyn Link>>,
 }
 

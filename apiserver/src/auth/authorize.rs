@@ -1,6 +1,6 @@
 //! Who may do what: the one place where it is decided. Until RBAC comes, the rule is that of a cluster in which nobody has been granted
-//! anything: masters may do everything, the cluster's components and nodes what they are for, everybody else may only look at what is
-//! open to all.
+//! anything: members of `system:masters` and the cluster's own components may do everything, a node what `node.rs` lists, and
+//! everybody what is open to all: paths such as `/version`, and for those who are known the question who they are.
 
 use std::sync::Arc;
 

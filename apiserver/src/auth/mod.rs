@@ -5,7 +5,7 @@
 //!  bearer token --------+--> Identity --impersonate--> Identity --+
 //!  nothing -------------+      (bad or unreadable: 401)           |
 //!                                                                 v
-//!  path, method, query --> Route --> Attributes -----------> Authorizer::may --> 403, or go on
+//!  path, method, query --> Location --> Attributes --------> Authorizer::may --> 403, or go on
 //! ```
 //!
 //! [`Authorizer::may`](authorize::Authorizer::may) stands before every face: REST with its subresources and streams, the bus within

@@ -11,7 +11,7 @@ pub enum Peer {
     Unknown,
     /// It names this user.
     Known(Identity),
-    /// It names nobody that can be told for sure. Such a client is refused: it must not pass for one without a certificate.
+    /// It does not say for sure whom it names. Such a client is refused: it must not pass for one without a certificate.
     Unreadable,
 }
 

@@ -2,7 +2,7 @@
 //! of objects that are stored, so everything may stand on it.
 //!
 //! ```text
-//!  path   -> Route      accept -> Media
+//!  path   -> Location   accept -> Media
 //!  query  -> Query      Reply  -> response
 //! ```
 

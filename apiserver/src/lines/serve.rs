@@ -19,7 +19,7 @@ pub fn serves(target: &Target) -> bool {
 /// Answers a request that [`serves`] has approved of; whoever asks may.
 ///
 /// # Errors
-/// What is to be told as a `Status`.
+/// What is to be reported as a `Status`.
 pub async fn answer(
     app: &App,
     target: &Target,

@@ -35,7 +35,7 @@ pub(super) const PROTOCOLS: [&str; 6] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Protocol {
     base64: bool,
-    /// The end is told as a `Status` in JSON, not as text.
+    /// The end is reported as a `Status` in JSON, not as text.
     status: bool,
     /// A message on the last channel says that the client has closed one.
     closes: bool,

@@ -49,7 +49,7 @@ pub struct App {
 pub struct Asked {
     /// `GET`.
     pub method: Method,
-    /// After the question mark.
+    /// The part of the URL after the question mark.
     pub query: Query,
     /// `Accept`, as sent.
     pub accept: String,

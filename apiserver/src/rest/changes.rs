@@ -80,7 +80,7 @@ fn changes(app: &App, query: &Query) -> Result<Value, Status> {
             let first = left == MOST_COMPARED;
             let fits = size <= left;
             left = left.saturating_sub(size.max(1));
-            // One change is always told, or who goes on after it would go on for ever.
+            // At least one change is always returned: else a client that asks for the next page would never get any further.
             fits || first
         })
         .map(|change| {

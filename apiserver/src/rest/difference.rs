@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-/// The most fields told of one change.
+/// The most fields shown of one change.
 const MOST: usize = 40;
-/// The longest value told.
+/// The longest value shown.
 const LONGEST: usize = 80;
 
 /// The fields that became different, with their new values where these are short and harmless: of the status, and of a

@@ -42,7 +42,7 @@ impl Items {
         Items { head: head.into(), entries: entries.into_iter(), first: true, left }
     }
 
-    /// The next piece; none after the end.
+    /// The next piece; none once all is sent.
     fn piece(&mut self) -> Option<Bytes> {
         if self.left == 0 {
             return None;

@@ -46,6 +46,7 @@ struct Stream {
     app: Arc<App>,
     kind: KindRef,
     shape: Shape,
+    /// Whether the next event is the first: only that one carries a table's column definitions.
     headed: bool,
     /// How the watch is to begin, while the revision is waited for from which it is to.
     beginning: Option<Beginning>,
@@ -63,7 +64,7 @@ struct Beginning {
     wanted: Option<Revision>,
     /// Whether what is there already comes first.
     initial: bool,
-    /// Whether the end of that is told.
+    /// Whether a bookmark with the annotation `k8s.io/initial-events-end` follows the initial events.
     tell_end: bool,
 }
 

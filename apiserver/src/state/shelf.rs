@@ -39,7 +39,7 @@ struct Group {
     feed: Feed,
 }
 
-/// Objects as they were at an earlier revision, where they were otherwise: `None` where there was nothing.
+/// For each key that changed after an earlier revision: its entry at that revision, `None` if it did not exist then.
 pub type Undone<'a> = BTreeMap<String, Option<&'a Entry>>;
 
 /// Which places a list looks at.

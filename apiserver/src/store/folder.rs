@@ -42,7 +42,7 @@ pub struct Folder {
     pub clock: Clock,
     /// The full files, oldest first.
     pub sealed: VecDeque<Sealed>,
-    /// Where failures are told.
+    /// Where failures are reported.
     pub health: Arc<Health>,
 }
 
@@ -67,7 +67,7 @@ impl Folder {
                     // Open, sled holds some twenty megabytes of memory, and more with each page that it has touched.
                     Err(RecvTimeoutError::Timeout) => self.base = None,
                 }
-                // After a failure news does not hurry it.
+                // After a failure, new files do not cut the wait short.
                 if !failed && self.is_due() {
                     break;
                 }
@@ -118,14 +118,13 @@ fn fold(disk: &dyn Disk, base: &mut dyn Base, sealed: &Sealed) -> Result<(), Str
     let named = |e: std::io::Error| format!("{}: {e}", sealed.path.display());
     let bytes = disk.read(&sealed.path).map_err(named)?;
     let (mut latest, mut size, mut last) = (HashMap::new(), 0, base.floor());
-    // Behind its last change may stand a frame that does not count.
     for frame in frame::frames(&bytes) {
         let mut changes = Vec::new();
         frame.read(&mut |change| {
             changes.push(change);
             Ok(())
         })?;
-        // What stands behind the last change is of a write that failed.
+        // Frames after `sealed.last` belong to a write that failed: they do not count.
         if changes.last().is_none_or(|change| change.object.revision > sealed.last) {
             break;
         }

@@ -308,7 +308,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Shows the changes of a file; `next` is after which revision the next one begins. Answers where the last frame that
+    /// Shows the changes of a file; `next` is the revision after which the next file begins. Answers where the last frame that
     /// counts begins and ends.
     fn read(&mut self, file: &Found, next: Option<Revision>) -> Result<(usize, usize), String> {
         if file.name.behind > self.last {

@@ -168,8 +168,8 @@ impl Writer {
     }
 }
 
-/// Changes as a full disk takes them: of what goes only the metadata, so that the largest objects, too, find room in the
-/// reserve. Who watches now sees all of it; only who resumes after it after a restart does not.
+/// What is written of changes on a full disk: of a deleted object only its metadata, so that the largest ones, too, find room
+/// in the reserve. Watches that are open now see the whole object; only one that resumes there after a restart does not.
 fn short(changes: &[Committed]) -> Vec<Committed> {
     let of = |change: &Committed| match (change.verb, change.object.value()) {
         (Verb::Delete, Ok(mut whole)) => {

@@ -22,7 +22,8 @@ pub(super) const TRIES: usize = 8;
 pub(super) enum Failure {
     /// Somebody wrote first: read again.
     Conflict,
-    /// The same of an object that was to be written together with it, or somebody took what this one was given.
+    /// A companion object (see [`Companion`]) was changed by somebody else, or another object took the address or port that
+    /// this one was given: read both again.
     Raced,
     /// It has not happened, for a reason that trying again does not mend.
     Refused(Box<Status>),

@@ -148,7 +148,7 @@ fn told_why(old: &Value, now: Timestamp) -> Value {
     pod
 }
 
-/// The `Eviction`, of the version that is, or of the one that was.
+/// Decodes an `Eviction` of `policy/v1`, else of `policy/v1beta1`.
 fn read(context: &Context, body: Body, warnings: &mut Vec<String>) -> Result<Value, Status> {
     let now = Target::named("policy", "v1", "Eviction")
         .ok_or_else(|| Status::internal("no schema for Eviction"))?;

@@ -107,7 +107,7 @@ impl Action {
     }
 }
 
-/// As people read it in step mode: `create 10 pods`, `patch deployments.apps/default/web, then create pods/default/x`.
+/// As the gate shows it where it holds a plan: `create 10 pods`, `patch deployments.apps/default/web, then create pods/default/x`.
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.op, &self.done) {

@@ -93,7 +93,7 @@ pub fn is_complete(deployment: &Deployment, status: &DeploymentStatus) -> bool {
     seen && counts.iter().all(|count| count.unwrap_or(0) == size)
 }
 
-/// Whether the rollout was complete when the status was last told.
+/// Whether the rollout was complete when the status was last written.
 pub fn was_complete(rollout: &Rollout<'_>) -> bool {
     rollout.deployment.status.as_ref().is_some_and(|status| is_complete(rollout.deployment, status))
 }

@@ -47,7 +47,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let Claimed { active, terminating, mut actions } = claim_pods(observed);
     let missing = replicas(set).abs_diff(active.len());
     if missing > 0 && set.metadata.deletion_timestamp.is_none() {
-        // The pods' own changes wake the set again: then the status is told, once instead of twice.
+        // The pods' own changes wake the set again: then the status is written, once instead of twice.
         actions.extend(manage(observed, &active, now));
         return Plan::of(actions).and_look_again((missing > BURST).then_some(Duration::ZERO));
     }

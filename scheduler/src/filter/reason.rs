@@ -31,7 +31,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// What upstream calls it, for the summary that `kubectl describe` shows. Lacks of several things are told apart.
+    /// What upstream calls it, for the summary that `kubectl describe` shows. Lacks of several things are listed one by one.
     pub fn words(self, pod: &Pod) -> Vec<String> {
         let one = |text: &str| vec![text.to_string()];
         match self {

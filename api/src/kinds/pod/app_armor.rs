@@ -1,4 +1,4 @@
-//! AppArmor profiles were once told in annotations: a new pod that still does gets the fields that replaced them.
+//! AppArmor profiles used to be set by annotations: a new pod that still does so gets the fields that replaced them.
 //!
 //! Source: `applyAppArmorVersionSkew` in `pkg/registry/core/pod/strategy.go`.
 

@@ -54,7 +54,7 @@ pub fn annotations(annotations: &Field, spec: &Field, errors: &mut Errors) {
     }
 }
 
-/// Tolerations were once told in an annotation, as JSON.
+/// Tolerations used to be set by an annotation, as JSON.
 fn tolerations_in(annotations: &Field, errors: &mut Errors) {
     let text = annotations.str(TOLERATIONS);
     if text.is_empty() {

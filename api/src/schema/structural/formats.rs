@@ -12,7 +12,7 @@ use regex::Regex;
 use crate::names;
 use crate::quantity::Quantity;
 
-/// A format, and how it is told from others.
+/// A format, and how it is distinguished from others.
 #[derive(Clone, Debug)]
 pub struct Format {
     /// As the schema writes it.

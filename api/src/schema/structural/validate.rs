@@ -45,7 +45,7 @@ impl<'s> Asked<'s> {
         }
     }
 
-    /// The type that is wanted, as it is told; empty for any.
+    /// The type that is wanted, as it is reported; empty for any.
     fn of_type(self, rules: &Rules) -> &'s str {
         match self {
             _ if rules.int_or_string => "integer,string",
@@ -75,7 +75,7 @@ impl Checker<'_> {
             let why = format!("Too many: an object may take at most {MOST_CHECKS} checks against its schema");
             errors.other(&NOWHERE, Fault::TooMany, why);
         }
-        // What several parts of a schema find is told once.
+        // What several parts of a schema find is reported once.
         let mut told = HashSet::new();
         found.0.retain(|error| told.insert(error.to_string()));
         errors.append(found);
