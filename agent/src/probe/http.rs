@@ -150,7 +150,7 @@ fn is_header_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(of_token)
 }
 
-/// Whether a text may stand behind `Host:`.
+/// Whether a text may stand after `Host:`.
 fn is_host(text: &str) -> bool {
     let of_host = |byte: u8| byte.is_ascii_alphanumeric() || b"!$%&()*+,-.:;=@[]'_~".contains(&byte);
     text.bytes().all(of_host)
@@ -308,7 +308,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is asked for, what is sent is one GET with nothing behind it.
+        /// Whatever is asked for, what is sent is one GET with nothing after it.
         #[test]
         fn what_is_sent_is_one_get(
             path in prop_oneof![any::<String>(), "[ /?#%:a\r\n]{0,12}"],

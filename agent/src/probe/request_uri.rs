@@ -1,4 +1,4 @@
-//! What stands behind `GET` in the first line of a request. The path of a probe is written by whoever may create pods, and the
+//! What stands after `GET` in the first line of a request. The path of a probe is written by whoever may create pods, and the
 //! agent's requests reach what those people may not: so whatever they write, it stays one word of one line.
 //!
 //! Source: `url.Parse` and `URL.EscapedPath` in Go's `net/url`, and `formatURL` in Kubernetes' `pkg/probe/http/request.go`.
@@ -76,7 +76,7 @@ fn escaped(bytes: &[u8], is_plain: impl Fn(u8) -> bool) -> String {
     text
 }
 
-/// The bytes that an escaped text means; `None` where a `%` has no two digits behind it.
+/// The bytes that an escaped text means; `None` where a `%` has no two digits after it.
 fn unescaped(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
