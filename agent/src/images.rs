@@ -71,10 +71,12 @@ impl Images {
         pulled
     }
 
+    /// The failure that has to be waited out before the image is pulled again; none if there is nothing to wait for.
     pub fn waiting(&self, key: &(String, String), now: Timestamp) -> Option<Failed> {
         self.failed.lock().get(key).filter(|failed| failed.until > now).cloned()
     }
 
+    /// Notes a failed pull, and doubles the wait after the one before. Answers when to try again.
     pub fn note(&self, key: (String, String), now: Timestamp, error: &str) -> Timestamp {
         let mut failed = self.failed.lock();
         let wait = failed.get(&key).map_or(FIRST_WAIT, |known| (known.wait * 2).min(LONGEST_WAIT));

@@ -31,12 +31,14 @@ impl Tokens {
         self.known.lock().retain(|(of, _), _| of != uid);
     }
 
+    /// A token that was kept for this request, unless it is time for a new one.
     pub fn fresh(&self, uid: &str, request: &TokenRequest, now: Timestamp) -> Option<String> {
         let known = self.known.lock();
         let token = known.get(&(uid.to_owned(), request.clone()))?;
         (now < token.until).then(|| token.text.clone())
     }
 
+    /// Keeps a token that has just been given, for four fifths of its life and for no longer than [`OLDEST`].
     pub fn keep(&self, uid: &str, request: TokenRequest, text: String, now: Timestamp) {
         let wait = SignedDuration::from_secs(request.seconds.saturating_mul(4) / 5).min(OLDEST);
         let until = later(now, wait);

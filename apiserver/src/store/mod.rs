@@ -1,4 +1,4 @@
-//! The one door to what is kept.
+//! The interface of what is kept.
 //!
 //! ```text
 //!  commit --queue--> writer: check, number, one write, one sync --publish--> registry --answer--> commit
@@ -46,7 +46,7 @@ pub use memory::Memory;
 /// they mean "the beginning"), and a watch from there must be told to list first, as on a cluster with a past.
 const BEFORE_ALL: Revision = Revision(9);
 
-/// The one door to cluster state. Every implementation passes the same tests.
+/// The interface of a store. Every implementation passes the same tests.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Opens it, shows the follower everything that lives and the change log, and from then on every change as it becomes

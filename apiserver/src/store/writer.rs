@@ -35,13 +35,19 @@ pub type Answer = oneshot::Sender<Result<Vec<Outcome>, StoreError>>;
 
 /// The state of the thread.
 pub struct Writer {
+    /// Where commits are written.
     pub log: Log,
+    /// Decides which changes are refused, and numbers the others.
     pub ledger: Ledger,
+    /// How long and how large the log may become.
     pub bounds: Bounds,
+    /// Says when a change was made.
     pub clock: Clock,
     /// The data directory, for messages.
     pub path: PathBuf,
+    /// Is shown every change once it is on disk.
     pub follower: Arc<dyn Follower>,
+    /// Where failures are reported; another part of the store may report there that it is broken.
     pub health: Arc<Health>,
     /// Takes full files of the log; `None` has them looked at.
     pub full: threads::Sender<Option<Sealed>>,

@@ -1,4 +1,4 @@
-//! Who owns which field: the door to the rules of server-side apply.
+//! Who owns which field: how writes reach the rules of server-side apply.
 
 use std::collections::HashSet;
 
