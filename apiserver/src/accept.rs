@@ -14,6 +14,7 @@ use hyper::body::{Frame, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -21,12 +22,17 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::authenticate::certified;
 use crate::connections::{self, Class, Connections, Place};
+use crate::http::bodies::Room;
 use crate::http::connection::{Connection, Peer};
 use crate::identity::MASTERS;
 
 /// An HTTP/2 client that has vanished, such as an agent after a power cut, is noticed within the sum of these.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
 const ALIVE_ANSWER: Duration = Duration::from_secs(5);
+/// After how much silence the system asks a client whether it is there, and again between two asks: upstream's time. After so
+/// many asks without an answer it is not.
+const VANISHED_AFTER: Duration = Duration::from_secs(15);
+const VANISHED_ASKS: u32 = 4;
 /// The most requests at a time on one connection.
 const STREAMS: u32 = 1000;
 /// How long a connection that has to end gets to finish; watches never do by themselves.
@@ -82,11 +88,24 @@ type Stream = tokio_rustls::server::TlsStream<TcpStream>;
 /// Sets TLS up, and says whom the client's certificate names.
 async fn shake(stream: TcpStream, tls: &TlsAcceptor, limit: Duration) -> Option<(Stream, Peer)> {
     let _ = stream.set_nodelay(true);
+    keep_alive(&stream);
     let stream = tokio::time::timeout(limit, tls.accept(stream)).await.ok()?.ok()?;
     // Verified in the handshake: it is of this cluster's authority.
     let chain = stream.get_ref().1.peer_certificates();
     let peer = chain.and_then(|chain| chain.first()).map_or(Peer::Unknown, |leaf| certified(leaf));
     Some((stream, peer))
+}
+
+/// Has the system ask a client that says nothing whether it is still there: one that has vanished closes nothing, and would keep
+/// its watches, its logs and its sessions for ever.
+fn keep_alive(stream: &TcpStream) {
+    let asked = sockopt::set_socket_keepalive(stream, true)
+        .and_then(|()| sockopt::set_tcp_keepidle(stream, VANISHED_AFTER))
+        .and_then(|()| sockopt::set_tcp_keepintvl(stream, VANISHED_AFTER))
+        .and_then(|()| sockopt::set_tcp_keepcnt(stream, VANISHED_ASKS));
+    if let Err(error) = asked {
+        tracing::debug!(%error, "keepalive");
+    }
 }
 
 /// Which places a client's connection takes.
@@ -102,9 +121,11 @@ fn class(peer: &Peer) -> Class {
 
 async fn serve(stream: Stream, peer: Peer, place: Place, router: Router, stop: CancellationToken) {
     let counted = place.clone();
-    let router = router.layer(axum::Extension(Connection { peer, place: Some(place.clone()) })).layer(
-        middleware::from_fn(move |request: Request, next: Next| count(counted.request(), request, next)),
-    );
+    let router = router
+        .layer(axum::Extension(Connection { peer, place: Some(place.clone()), room: Room::default() }))
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            count(counted.request(), request, next)
+        }));
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(place.idle_limit());
     let http2 = &mut builder.http2();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Router, middleware};
 use coracle_client::Client;
 
 use crate::auth::authorize::Authorizer;
@@ -34,9 +34,12 @@ pub fn with_bus(
         let client = LocalClient::new(registry.clone(), verdicts.clone(), authorizer.clone(), user, agent);
         Arc::new(client) as Arc<dyn Client>
     });
-    rest.route_service("/coracle.v1.Objects/{method}", grpc::objects(make_client))
+    let bus = Router::new()
+        .route_service("/coracle.v1.Objects/{method}", grpc::objects(make_client))
         .route_service("/coracle.v1.Nodes/{method}", nodes)
         .route_service("/coracle.v1.Peers/{method}", peers)
+        .route_layer(middleware::from_fn(grpc::gate::gate));
+    rest.merge(bus)
 }
 
 /// Under which name a component owns fields: upstream's.

@@ -24,6 +24,11 @@ pub struct Wish {
     pub needs: Vec<Attributes>,
 }
 
+/// Whether a header is one of these.
+pub fn is_meant(name: &HeaderName) -> bool {
+    name.as_str().starts_with(PREFIX)
+}
+
 /// Reads the headers. `None`: nobody is impersonated.
 ///
 /// # Errors

@@ -17,7 +17,7 @@ pub mod authenticate;
 pub mod authorize;
 pub mod lookup;
 
-mod impersonate;
+pub mod impersonate;
 mod node;
 pub mod references;
 

@@ -1,5 +1,7 @@
 //! The face for components in processes of their own: messages in, a [`Client`] for the caller's identity, messages out.
 
+pub mod gate;
+
 use std::sync::Arc;
 
 use coracle_api::Revision;
@@ -8,7 +10,7 @@ use coracle_proto::v1 as pb;
 use coracle_proto::v1::objects_server::{Objects, ObjectsServer};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use tonic::{Request, Response, Status};
+use tonic::{Extensions, Request, Response, Status};
 
 use crate::http::connection::{Connection, Peer};
 use crate::identity::Identity;
@@ -36,7 +38,7 @@ pub fn objects(make_client: MakeClient) -> ObjectsServer<Face> {
 
 impl Face {
     fn client<T>(&self, request: &Request<T>) -> Result<Arc<dyn Client>, Status> {
-        Ok((self.make_client)(caller(request)?))
+        Ok((self.make_client)(caller(request.extensions())?))
     }
 }
 
@@ -44,8 +46,8 @@ impl Face {
 ///
 /// # Errors
 /// 401 in gRPC's words.
-pub fn caller<T>(request: &Request<T>) -> Result<Identity, Status> {
-    match request.extensions().get::<Connection>().map(|connection| &connection.peer) {
+pub fn caller(extensions: &Extensions) -> Result<Identity, Status> {
+    match extensions.get::<Connection>().map(|connection| &connection.peer) {
         Some(Peer::Known(user)) => Ok(user.clone()),
         Some(Peer::Unreadable) => Err(Status::unauthenticated("the client certificate names nobody")),
         Some(Peer::Unknown) | None => Err(Status::unauthenticated("components show a client certificate")),

@@ -1,5 +1,6 @@
 //! What is known of a client before it asks anything: whom the certificate of its connection names.
 
+use super::bodies::Room;
 use crate::connections::Place;
 use crate::identity::Identity;
 
@@ -22,4 +23,6 @@ pub struct Connection {
     pub peer: Peer,
     /// Its place among the server's connections.
     pub place: Option<Place>,
+    /// How much of bodies it may have under way.
+    pub room: Room,
 }

@@ -7,6 +7,7 @@
 //! ```
 
 pub mod accept;
+pub mod bodies;
 pub mod connection;
 pub mod path;
 pub mod query;

@@ -126,7 +126,7 @@ impl Nodes for Face {
         &self,
         request: Request<pb::ConnectRequest>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
-        let user = caller(&request)?;
+        let user = caller(request.extensions())?;
         let name = request.into_inner().node;
         self.may_speak_for(&user, &name)?;
         let orders = self.lines.connect(&name).await.map_err(|error| wire::error_out(&error))?;
@@ -140,7 +140,7 @@ impl Nodes for Face {
         &self,
         request: Request<Streaming<pb::Frame>>,
     ) -> Result<Response<Self::AttendStream>, Status> {
-        let user = caller(&request)?;
+        let user = caller(request.extensions())?;
         let mut up = request.into_inner();
         let hello = tokio::time::timeout(HELLO, up.message()).await;
         let hello = hello.map_err(|_| Status::deadline_exceeded("no first frame"))??;

@@ -35,7 +35,7 @@ pub fn peers(lines: Lines, verdicts: Arc<Verdicts>) -> PeersServer<Face> {
 
 /// Only another server may ask: it has checked whether its client may.
 fn from_a_server<T>(request: &Request<T>) -> Result<(), Status> {
-    let user = caller(request)?;
+    let user = caller(request.extensions())?;
     if user.user == SERVER_USER && user.is_in(MASTERS) {
         return Ok(());
     }

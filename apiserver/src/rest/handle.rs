@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use bytes::Bytes;
 use coracle_api::Status;
 use coracle_api::status::Details;
 use http::header::HOST;
@@ -26,7 +25,6 @@ use crate::http::query::Query;
 use crate::http::reply::{self, Reply};
 use crate::http::upgrade::{self, Wish};
 use crate::identity::{ANONYMOUS, Identity};
-use crate::large::LARGEST;
 use crate::lines;
 
 /// How long an answer may take to begin: upstream's `--request-timeout`. Only a disk that has stopped takes so long.
@@ -93,8 +91,12 @@ async fn answer(
     } else {
         None
     };
-    if matches!(asked.method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
-        asked.body = read_body(body, app.body_time).await?;
+    // Held to the end of the request. What takes no body is not sent one: nobody reads it.
+    let held;
+    if takes_body(&asked.method, &location.route) {
+        let room = parts.extensions.get::<Connection>().map(|connection| connection.room.clone());
+        held = room.unwrap_or_default().read(body, app.body_time).await?;
+        asked.body = held.bytes.clone();
     }
     // A write goes on to its end in a task of its own: only the waiting for it ends here.
     let answer = tokio::time::timeout(ANSWER_TIME, dispatch(app, asked, &location)).await;
@@ -103,6 +105,12 @@ async fn answer(
         Some(socket) if reply.code == 200 => socket::answer(socket, reply.body, app.stop.clone()),
         _ => reply.into_response(),
     })
+}
+
+/// Whether a body is read at all.
+fn takes_body(method: &Method, route: &Route) -> bool {
+    matches!(route, Route::Resource(_) | Route::Bindings(_))
+        && matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE)
 }
 
 /// Whether events are asked for.
@@ -142,21 +150,6 @@ fn may(
         needed.iter().try_for_each(|asked| app.authorizer.may(&user, asked))?;
     }
     Ok(user)
-}
-
-async fn read_body(body: Body, within: Duration) -> Result<Bytes, Status> {
-    match tokio::time::timeout(within, to_bytes(body, LARGEST)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => {
-            let source = std::error::Error::source(&error);
-            if source.is_some_and(|s| s.is::<http_body_util::LengthLimitError>()) {
-                let text = format!("Request entity too large: limit is {LARGEST}");
-                return Err(Status::failure(413, "RequestEntityTooLarge", text));
-            }
-            Err(Status::bad_request(format!("the body could not be read: {error}")))
-        }
-        Err(_) => Err(Status::failure(408, "Timeout", "the body did not come in time")),
-    }
 }
 
 async fn dispatch(app: &Arc<App>, asked: &Asked, location: &Location) -> Result<Reply, Status> {

@@ -81,7 +81,7 @@ impl Bench {
         }
         let mut request = request.body(Body::from(body.to_owned())).unwrap();
         let peer = Peer::Known(admin(user));
-        request.extensions_mut().insert(Connection { peer, place: None });
+        request.extensions_mut().insert(Connection { peer, ..Connection::default() });
         let response = self.router.clone().oneshot(request).await.unwrap();
         let code = response.status().as_u16();
         let bytes = to_bytes(response.into_body(), 16 << 20).await.unwrap();

@@ -75,7 +75,9 @@ impl Bench {
         let Ok(mut request) = Request::builder().uri(uri).header("Host", "x").body(Body::empty()) else {
             return (0, String::new());
         };
-        request.extensions_mut().insert(Connection { peer: Peer::Known(user.clone()), place: None });
+        request
+            .extensions_mut()
+            .insert(Connection { peer: Peer::Known(user.clone()), ..Connection::default() });
         let answer = async {
             let response = self.router.clone().oneshot(request).await.unwrap();
             let code = response.status().as_u16();
@@ -209,4 +211,20 @@ fn what_is_authorized_is_what_is_served() {
     outcome.unwrap_or_else(|error| panic!("{error}"));
     let (served, refused) = (served.get(), refused.get());
     assert!(served > 50 && refused > 200, "{served} served, {refused} refused: the paths are too wild");
+}
+
+/// Anybody may ask for `/healthz`, and nobody's body is held for it.
+#[test]
+fn a_body_that_nobody_reads_is_not_waited_for() {
+    let bench = bench();
+    for uri in ["/healthz", "/readyz", "/version", "/nowhere", "/apis", "/coracle/v1/changes"] {
+        let endless = Body::from_stream(futures::stream::pending::<Result<bytes::Bytes, std::io::Error>>());
+        let mut request = Request::builder().method(Method::POST).uri(uri).body(endless).unwrap();
+        let master = Identity::new("test", &[MASTERS]);
+        request.extensions_mut().insert(Connection { peer: Peer::Known(master), ..Connection::default() });
+        let answer = async {
+            tokio::time::timeout(Duration::from_secs(10), bench.router.clone().oneshot(request)).await
+        };
+        bench.runtime.block_on(answer).expect(uri).unwrap();
+    }
 }

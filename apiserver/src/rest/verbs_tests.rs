@@ -129,7 +129,7 @@ impl Bench {
             .body(Body::from(asked.body.clone()))
             .expect("a request");
         let admin = Identity::new("admin", &[MASTERS, AUTHENTICATED]);
-        request.extensions_mut().insert(Connection { peer: Peer::Known(admin), place: None });
+        request.extensions_mut().insert(Connection { peer: Peer::Known(admin), ..Connection::default() });
         let response = self.runtime.block_on(self.router.clone().oneshot(request)).expect("an answer");
         let told = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         (response.status().as_u16(), told.unwrap_or_default().to_owned(), response.into_body())
