@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Finds circles of source files: files of one crate that need each other in a loop. Prints each circle with the names
-that tie it and exits with 1 if there are more than `--most N` (0).
+that tie it and exits with 1 if there is one.
 
 A file needs another where it names something that the other defines, in a `use` or in a path such as `crate::a::f()`.
 A name that a module only hands on (`pub use`) counts for the file that defines it. Tests do not count."""
@@ -134,7 +134,6 @@ def circles(needs):
 
 parser = argparse.ArgumentParser(description="Finds circles of source files.")
 parser.add_argument("crates", nargs="*", help="folders of crates; all of the workspace if none is named")
-parser.add_argument("--most", type=int, default=0, help="how many circles are borne with")
 asked = parser.parse_args()
 sys.setrecursionlimit(10_000)
 count = 0
@@ -148,5 +147,5 @@ for name in asked.crates or sorted(str(path.parent) for path in Path(".").glob("
             for other in sorted(set(needs[module]) & set(circle)):
                 names = ", ".join(sorted(needs[module][other])[:6])
                 print(f"  {crate.files[module]} -> {crate.files[other]}: {names}")
-print(f"{count} circles of files; {asked.most} are borne with")
-sys.exit(count > asked.most)
+print(f"{count} circles of files")
+sys.exit(count > 0)

@@ -47,7 +47,10 @@ impl Client for Refusing {
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<Vec<Result<Arc<Object>, Status>>, Error> {
-        let is_status = |write: &Write| matches!(&write.op, Op::Patch { key, sub: Some("status"), .. } if key.kind.plural() == "pods");
+        let is_status = |write: &Write| match &write.op {
+            Op::Patch { key, sub: Some("status"), .. } => key.kind == kinds::POD,
+            _ => false,
+        };
         let less = |left: u32| left.checked_sub(1);
         if writes.iter().any(is_status)
             && self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()

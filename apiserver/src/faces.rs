@@ -38,7 +38,7 @@ pub fn with_bus(
         .route_service("/coracle.v1.Objects/{method}", grpc::objects(make_client))
         .route_service("/coracle.v1.Nodes/{method}", nodes)
         .route_service("/coracle.v1.Peers/{method}", peers)
-        .route_layer(middleware::from_fn(grpc::gate::gate));
+        .route_layer(middleware::from_fn(grpc::callers::check));
     rest.merge(bus)
 }
 

@@ -5,35 +5,12 @@ mod common;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::eventually;
+use common::{Component, eventually};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Client;
 use kube::api::{Api, PostParams};
-
-/// A component's process, which ends with the test.
-struct Component(Child);
-
-impl Component {
-    fn start(arguments: &[&str]) -> Component {
-        let child = Command::new(env!("CARGO_BIN_EXE_coracle"))
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("coracle runs");
-        Component(child)
-    }
-}
-
-impl Drop for Component {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn path(folder: &Path, file: &str) -> String {
     folder.join(file).to_str().expect("a path in text").to_owned()

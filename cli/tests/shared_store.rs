@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{eventually, executable};
+use common::{Component, eventually, executable};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service, ServiceAccount};
 use kube::api::{Api, ListParams, LogParams, PostParams, WatchEvent, WatchParams};
@@ -258,28 +258,6 @@ async fn nothing_is_lost_or_given_out_twice_whichever_is_killed() {
         assert!(!task.is_finished(), "a watcher has panicked");
         task.abort();
         assert_eq!(*seen.lock().expect("no panic"), expected, "every change once and in order");
-    }
-}
-
-/// Another component's process, which ends with the test.
-struct Component(Child);
-
-impl Component {
-    fn start(arguments: &[&str]) -> Component {
-        let child = Command::new(executable())
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("coracle runs");
-        Component(child)
-    }
-}
-
-impl Drop for Component {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

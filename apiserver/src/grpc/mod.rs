@@ -1,6 +1,6 @@
 //! The face for components in processes of their own: messages in, a [`Client`] for the caller's identity, messages out.
 
-pub mod gate;
+pub mod callers;
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test binary uses its part of this
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -168,6 +168,29 @@ const EXECUTABLE: &str = "CORACLE_EXECUTABLE";
 /// The program.
 pub fn executable() -> PathBuf {
     std::env::var_os(EXECUTABLE).map_or_else(|| env!("CARGO_BIN_EXE_coracle").into(), PathBuf::from)
+}
+
+/// A component's process, which ends with the test.
+pub struct Component(Child);
+
+impl Component {
+    /// Starts `coracle` with some arguments.
+    pub fn start(arguments: &[&str]) -> Component {
+        let child = Command::new(executable())
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("coracle runs");
+        Component(child)
+    }
+}
+
+impl Drop for Component {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// The root of the repository; where the tests run away from it, where they run.

@@ -22,7 +22,7 @@ const JOIN_BYTES: usize = 64 << 10;
 const JOIN_TIME: Duration = Duration::from_secs(60);
 
 /// Stands before the services.
-pub async fn gate(request: Request, next: Next) -> Response {
+pub async fn check(request: Request, next: Next) -> Response {
     let joins = request.uri().path() == JOIN;
     let request = match admit(request) {
         Ok(request) => request,
