@@ -33,8 +33,8 @@ pub async fn run(
         match fold(&access, &layout, wanted).await {
             Ok(()) => {
                 health.set_fold(None);
-                (failed, backoff) =
-                    (false, Backoff::new(Duration::from_millis(100), Duration::from_secs(30)));
+                failed = false;
+                backoff.reset();
                 if goal.changed().await.is_err() {
                     return;
                 }
