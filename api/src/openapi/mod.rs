@@ -7,7 +7,7 @@ mod operations;
 mod parameters;
 mod types;
 mod v2;
-mod v2_wire;
+mod v2_protobuf;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -82,7 +82,7 @@ impl Documents {
 
     /// The types of the v2 document in protobuf, as kubectl asks for them. Rare enough to be made anew each time.
     pub fn v2_protobuf(&self) -> Bytes {
-        Bytes::from(v2_wire::document(&v2::definitions(&self.kinds)))
+        Bytes::from(v2_protobuf::document(&v2::definitions(&self.kinds)))
     }
 
     fn make(&self, path: &str) -> Value {

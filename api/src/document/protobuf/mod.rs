@@ -3,7 +3,7 @@
 //! A message names its fields by number only, so the schema is needed to read it. The result is the same [`Raw`] that
 //! the document would give in JSON.
 
-mod wire;
+mod fields;
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{Budget, DEPTH, Fault, Limits, Raw, json};
 use crate::schema::{Embedded, Schema, Shape, Struct, StructField, Text};
-use wire::{Wire, field};
+use fields::{Payload, field};
 
 /// What every body begins with.
 const MAGIC: &[u8] = b"k8s\0";
@@ -37,22 +37,24 @@ pub fn open(body: &[u8]) -> Result<Envelope<'_>, Fault> {
         return Err(text.into());
     };
     let mut envelope = Envelope { api_version: String::new(), kind: String::new(), message: &[] };
-    while let Some((number, wire)) = field(&mut bytes)? {
-        match (number, wire) {
-            (1, Wire::Piece(mut meta)) => {
-                while let Some((number, wire)) = field(&mut meta)? {
-                    match (number, wire) {
-                        (1, Wire::Piece(text)) => {
+    while let Some((number, payload)) = field(&mut bytes)? {
+        match (number, payload) {
+            (1, Payload::Piece(mut meta)) => {
+                while let Some((number, payload)) = field(&mut meta)? {
+                    match (number, payload) {
+                        (1, Payload::Piece(text)) => {
                             envelope.api_version = String::from_utf8_lossy(text).into_owned();
                         }
-                        (2, Wire::Piece(text)) => envelope.kind = String::from_utf8_lossy(text).into_owned(),
+                        (2, Payload::Piece(text)) => {
+                            envelope.kind = String::from_utf8_lossy(text).into_owned()
+                        }
                         (1, other) => return Err(wrong_form(&other, "APIVersion")),
                         (2, other) => return Err(wrong_form(&other, "Kind")),
                         _ => {}
                     }
                 }
             }
-            (2, Wire::Piece(piece)) => envelope.message = piece,
+            (2, Payload::Piece(piece)) => envelope.message = piece,
             (1, other) => return Err(wrong_form(&other, "TypeMeta")),
             (2, other) => return Err(wrong_form(&other, "Raw")),
             _ => {}
@@ -72,8 +74,8 @@ impl<'a> Envelope<'a> {
 }
 
 /// A field that is written in another form than its type has. `field` is Go's name for it.
-fn wrong_form(wire: &Wire<'_>, field: &str) -> Fault {
-    format!("proto: wrong wireType = {} for field {field}", wire.form()).into()
+fn wrong_form(payload: &Payload<'_>, field: &str) -> Fault {
+    format!("proto: wrong wireType = {} for field {field}", payload.form()).into()
 }
 
 /// `podIP` is `PodIP` to Go.
@@ -110,10 +112,10 @@ impl Reader {
         entries: &mut Entries<'a>,
         depth: usize,
     ) -> Result<(), Fault> {
-        while let Some((number, wire)) = field(&mut bytes)? {
+        while let Some((number, payload)) = field(&mut bytes)? {
             let own = |f: &&StructField| f.number == number && f.embedded == inside;
             if let Some(field) = fields.fields.iter().find(own) {
-                self.add(field, wire, entries, depth)?;
+                self.add(field, payload, entries, depth)?;
                 continue;
             }
             let within = |f: &&StructField| {
@@ -123,7 +125,9 @@ impl Reader {
             // Anything else is a field that this version does not know: dropped, as protobuf asks.
             let Some(field) = fields.fields.iter().find(within) else { continue };
             let deeper = &field.embedded[..=inside.len()];
-            let Wire::Piece(piece) = wire else { return Err(wrong_form(&wire, deeper[inside.len()].name)) };
+            let Payload::Piece(piece) = payload else {
+                return Err(wrong_form(&payload, deeper[inside.len()].name));
+            };
             self.fields(piece, fields, deeper, entries, depth)?;
         }
         Ok(())
@@ -132,17 +136,17 @@ impl Reader {
     fn add<'a>(
         &mut self,
         field: &StructField,
-        wire: Wire<'a>,
+        payload: Payload<'a>,
         entries: &mut Entries<'a>,
         depth: usize,
     ) -> Result<(), Fault> {
         let schema = field.link.get();
-        let mut wrong = |wire: &Wire<'_>| wrong_form(wire, &go_name(field));
+        let mut wrong = |payload: &Payload<'_>| wrong_form(payload, &go_name(field));
         // A struct has few fields: looking through those that are there costs less than a map.
         let place = entries.iter().position(|(key, _)| *key == field.name);
         match &schema.shape {
             Shape::List { items, .. } => {
-                let item = self.value(wire, items.get(), depth, &mut wrong)?;
+                let item = self.value(payload, items.get(), depth, &mut wrong)?;
                 match place.map(|at| &mut entries[at].1) {
                     Some(Raw::List(list)) => list.push(item),
                     _ => {
@@ -152,7 +156,7 @@ impl Reader {
                 }
             }
             Shape::Map { values } => {
-                let Wire::Piece(piece) = wire else { return Err(wrong(&wire)) };
+                let Payload::Piece(piece) = payload else { return Err(wrong(&payload)) };
                 let entry = self.map_entry(piece, values.get(), depth, &mut wrong)?;
                 match place.map(|at| &mut entries[at].1) {
                     Some(Raw::Map(map)) => map.push(entry),
@@ -163,7 +167,7 @@ impl Reader {
                 }
             }
             _ => {
-                let value = self.value(wire, schema, depth, &mut wrong)?;
+                let value = self.value(payload, schema, depth, &mut wrong)?;
                 match place {
                     Some(at) => entries[at].1 = value,
                     None => entries.push((field.name.clone(), value)),
@@ -179,14 +183,14 @@ impl Reader {
         mut bytes: &'a [u8],
         values: &Schema,
         depth: usize,
-        wrong: &mut dyn FnMut(&Wire<'_>) -> Fault,
+        wrong: &mut dyn FnMut(&Payload<'_>) -> Fault,
     ) -> Result<(Cow<'a, str>, Raw<'a>), Fault> {
         let (mut key, mut found) = (Cow::Borrowed(""), None);
-        while let Some((number, wire)) = field(&mut bytes)? {
-            match (number, wire) {
-                (1, Wire::Piece(text)) => key = String::from_utf8_lossy(text),
+        while let Some((number, payload)) = field(&mut bytes)? {
+            match (number, payload) {
+                (1, Payload::Piece(text)) => key = String::from_utf8_lossy(text),
                 (1, other) => return Err(wrong(&other)),
-                (2, wire) => found = Some(self.value(wire, values, depth, wrong)?),
+                (2, payload) => found = Some(self.value(payload, values, depth, wrong)?),
                 _ => {}
             }
         }
@@ -195,33 +199,35 @@ impl Reader {
 
     fn value<'a>(
         &mut self,
-        wire: Wire<'a>,
+        payload: Payload<'a>,
         schema: &Schema,
         depth: usize,
-        wrong: &mut dyn FnMut(&Wire<'_>) -> Fault,
+        wrong: &mut dyn FnMut(&Payload<'_>) -> Fault,
     ) -> Result<Raw<'a>, Fault> {
-        let scalar = match (&schema.shape, wire) {
-            (Shape::Boolean, Wire::Number(number)) => Raw::Bool(number != 0),
-            (Shape::Integer { bits: 32 }, Wire::Number(number)) => {
+        let scalar = match (&schema.shape, payload) {
+            (Shape::Boolean, Payload::Number(number)) => Raw::Bool(number != 0),
+            (Shape::Integer { bits: 32 }, Payload::Number(number)) => {
                 // Negative numbers of 32 bits are written with 64.
                 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
                 let number = number as i32;
                 Raw::Number(number.to_string().into())
             }
-            (Shape::Integer { .. }, Wire::Number(number)) => {
+            (Shape::Integer { .. }, Payload::Number(number)) => {
                 #[allow(clippy::cast_possible_wrap)]
                 let number = number as i64;
                 Raw::Number(number.to_string().into())
             }
-            (Shape::Number, Wire::Eight(bytes)) => Raw::Number(f64::from_le_bytes(bytes).to_string().into()),
-            (Shape::Text(Text::Plain), Wire::Piece(text)) => Raw::Text(String::from_utf8_lossy(text)),
-            (Shape::Text(Text::Bytes), Wire::Piece(bytes)) => Raw::Text(STANDARD.encode(bytes).into()),
-            (Shape::List { items, .. }, Wire::Piece(bytes)) => {
+            (Shape::Number, Payload::Eight(bytes)) => {
+                Raw::Number(f64::from_le_bytes(bytes).to_string().into())
+            }
+            (Shape::Text(Text::Plain), Payload::Piece(text)) => Raw::Text(String::from_utf8_lossy(text)),
+            (Shape::Text(Text::Bytes), Payload::Piece(bytes)) => Raw::Text(STANDARD.encode(bytes).into()),
+            (Shape::List { items, .. }, Payload::Piece(bytes)) => {
                 return self.listed(bytes, items.get(), depth, wrong);
             }
-            (Shape::Boolean | Shape::Integer { .. } | Shape::Number, _) => return Err(wrong(&wire)),
-            (_, Wire::Piece(bytes)) => return self.message(bytes, schema, depth + 1),
-            _ => return Err(wrong(&wire)),
+            (Shape::Boolean | Shape::Integer { .. } | Shape::Number, _) => return Err(wrong(&payload)),
+            (_, Payload::Piece(bytes)) => return self.message(bytes, schema, depth + 1),
+            _ => return Err(wrong(&payload)),
         };
         self.budget.value()?;
         Ok(scalar)
@@ -233,13 +239,13 @@ impl Reader {
         mut bytes: &'a [u8],
         items: &Schema,
         depth: usize,
-        wrong: &mut dyn FnMut(&Wire<'_>) -> Fault,
+        wrong: &mut dyn FnMut(&Payload<'_>) -> Fault,
     ) -> Result<Raw<'a>, Fault> {
         self.budget.value()?;
         let mut list = Vec::new();
-        while let Some((number, wire)) = field(&mut bytes)? {
+        while let Some((number, payload)) = field(&mut bytes)? {
             if number == 1 {
-                list.push(self.value(wire, items, depth + 1, wrong)?);
+                list.push(self.value(payload, items, depth + 1, wrong)?);
             }
         }
         Ok(Raw::List(list))
@@ -249,11 +255,11 @@ impl Reader {
 /// Types that JSON writes as a scalar, or as it finds them.
 fn self_read<'a>(mut bytes: &'a [u8], schema: &Schema) -> Result<Raw<'a>, Fault> {
     let (mut numbers, mut texts) = ([0u64; 4], [None, None, None, None::<&'a [u8]>]);
-    while let Some((number, wire)) = field(&mut bytes)? {
+    while let Some((number, payload)) = field(&mut bytes)? {
         let Some(at) = usize::try_from(number).ok().filter(|at| *at < 4) else { continue };
-        match wire {
-            Wire::Number(number) => numbers[at] = number,
-            Wire::Piece(piece) => texts[at] = Some(piece),
+        match payload {
+            Payload::Number(number) => numbers[at] = number,
+            Payload::Piece(piece) => texts[at] = Some(piece),
             _ => {}
         }
     }

@@ -181,7 +181,7 @@ fn every_type_reads_alike_in_json_and_protobuf() {
 /// The places where a field of a message ends.
 fn ends(bytes: &[u8]) -> Vec<usize> {
     let (mut rest, mut ends) = (bytes, vec![0]);
-    while let Ok(Some(_)) = wire::field(&mut rest) {
+    while let Ok(Some(_)) = fields::field(&mut rest) {
         ends.push(bytes.len() - rest.len());
     }
     ends
@@ -200,7 +200,7 @@ fn a_message_that_is_cut_short_is_refused() {
         if whole.contains(&length) {
             assert_eq!(read, Ok(()), "{length} bytes end with a field");
         } else {
-            assert_eq!(read, Err(wire::CUT.into()), "{length} bytes");
+            assert_eq!(read, Err(fields::CUT.into()), "{length} bytes");
         }
     }
     // The same for a nested message that is cut, at any depth.

@@ -2,7 +2,7 @@
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Wire<'a> {
+pub(super) enum Payload<'a> {
     /// A varint: integers and switches.
     Number(u64),
     /// Text, bytes, messages.
@@ -13,14 +13,14 @@ pub(super) enum Wire<'a> {
     Four([u8; 4]),
 }
 
-impl Wire<'_> {
+impl Payload<'_> {
     /// The number of this form on the wire, for errors.
     pub(super) fn form(&self) -> u8 {
         match self {
-            Wire::Number(_) => 0,
-            Wire::Eight(_) => 1,
-            Wire::Piece(_) => 2,
-            Wire::Four(_) => 5,
+            Payload::Number(_) => 0,
+            Payload::Eight(_) => 1,
+            Payload::Piece(_) => 2,
+            Payload::Four(_) => 5,
         }
     }
 }
@@ -49,7 +49,7 @@ fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Result<&'a [u8], &'static str
 }
 
 /// Reads the next field, or nothing at the end.
-pub(super) fn field<'a>(bytes: &mut &'a [u8]) -> Result<Option<(u32, Wire<'a>)>, &'static str> {
+pub(super) fn field<'a>(bytes: &mut &'a [u8]) -> Result<Option<(u32, Payload<'a>)>, &'static str> {
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -58,15 +58,15 @@ pub(super) fn field<'a>(bytes: &mut &'a [u8]) -> Result<Option<(u32, Wire<'a>)>,
     if number == 0 {
         return Err("proto: illegal tag 0");
     }
-    let wire = match key & 7 {
-        0 => Wire::Number(varint(bytes)?),
-        1 => Wire::Eight(take(bytes, 8)?.try_into().map_err(|_| CUT)?),
+    let payload = match key & 7 {
+        0 => Payload::Number(varint(bytes)?),
+        1 => Payload::Eight(take(bytes, 8)?.try_into().map_err(|_| CUT)?),
         2 => {
             let count = usize::try_from(varint(bytes)?).map_err(|_| CUT)?;
-            Wire::Piece(take(bytes, count)?)
+            Payload::Piece(take(bytes, count)?)
         }
-        5 => Wire::Four(take(bytes, 4)?.try_into().map_err(|_| CUT)?),
+        5 => Payload::Four(take(bytes, 4)?.try_into().map_err(|_| CUT)?),
         _ => return Err(STRANGE),
     };
-    Ok(Some((number, wire)))
+    Ok(Some((number, payload)))
 }
