@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::disk::{Disk, Machine};
-use super::folder::Folder;
+use super::fold::FoldWorker;
 use super::health::Health;
 use super::opening::{self, Opened};
 use super::writer::{Order, Writer};
@@ -71,7 +71,7 @@ impl Embedded {
         let (queue, orders) = mpsc::channel(QUEUE);
         // One message a file of the log: not worth a bound.
         let (full, folding) = threads::channel();
-        let folder = Folder {
+        let fold_worker = FoldWorker {
             disk: self.disk.clone(),
             path: self.path.clone(),
             base: Some(base),
@@ -84,7 +84,7 @@ impl Embedded {
         let writer = Writer { log, ledger, bounds, clock, path, follower, health: health.clone(), full };
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
         let watch = health.clone();
-        let folds = move || watch.watch_over("folder", || folder.run(&folding));
+        let folds = move || watch.watch_over("fold", || fold_worker.run(&folding));
         let writes = move || health.watch_over("writer", || writer.run(orders));
         *self.threads.lock() = vec![thread("store-fold").spawn(folds)?, thread("store").spawn(writes)?];
         *self.lock.lock() = Some(lock);

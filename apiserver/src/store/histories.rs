@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::disk::faulty::{Fault, Faulty};
 use super::disk::{Barrier, Disk};
-use super::folder::Folder;
+use super::fold::FoldWorker;
 use super::health::Health;
 use super::log::Sealed;
 use super::opening;
@@ -39,7 +39,7 @@ const FILE_BYTES: usize = 600;
 enum Step {
     /// Batches that come at the same time.
     Commit(Vec<Asked>),
-    /// The folder gets its turn.
+    /// The fold worker gets its turn.
     Fold,
     /// The process is killed, and starts again.
     Kill,
@@ -107,7 +107,7 @@ struct World {
 /// A running store, driven by hand.
 struct Running {
     writer: Writer,
-    folder: Folder,
+    fold_worker: FoldWorker,
     full: threads::Receiver<Option<Sealed>>,
     listener: Listener,
 }
@@ -195,7 +195,7 @@ impl Play {
             health: health.clone(),
             full: sender,
         };
-        let folder = Folder {
+        let fold_worker = FoldWorker {
             disk,
             path: path.into(),
             base: Some(opened.base),
@@ -204,7 +204,7 @@ impl Play {
             sealed: opened.sealed.into(),
             health,
         };
-        self.running = Some(Running { writer, folder, full, listener });
+        self.running = Some(Running { writer, fold_worker, full, listener });
         Ok(())
     }
 
@@ -225,9 +225,9 @@ impl Play {
     }
 
     fn fold(&mut self) -> Result<(), String> {
-        let Running { folder, full, .. } = self.running()?;
-        full.try_iter().for_each(|sealed| folder.sealed.extend(sealed));
-        folder.fold_due()
+        let Running { fold_worker, full, .. } = self.running()?;
+        full.try_iter().for_each(|sealed| fold_worker.sealed.extend(sealed));
+        fold_worker.fold_due()
     }
 
     /// Commits batches as one group and checks what the writers are told. Answers whether all was written.

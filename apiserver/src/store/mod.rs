@@ -15,7 +15,7 @@ mod change;
 pub(crate) mod disk;
 mod embedded;
 pub mod etcd;
-mod folder;
+mod fold;
 pub(crate) mod frame;
 mod health;
 mod ledger;

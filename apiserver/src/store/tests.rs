@@ -279,11 +279,11 @@ async fn a_failed_sync_costs_a_file_and_not_the_store() {
 }
 
 #[tokio::test]
-async fn a_folder_that_fails_is_told_and_tries_again() {
+async fn a_fold_that_fails_is_reported_and_tried_again() {
     let bounds = Bounds { age_seconds: 3600, ..Bounds::default() };
     let (disk, store, listener) = on_faulty(bounds).await;
     suite::commit(&store, change("a", None, Verb::Create, "1")).await.unwrap();
-    // To seal the file takes three calls; then the folder reads it, takes it in, and syncs.
+    // To seal the file takes three calls; then the fold worker reads it, takes it in, and syncs.
     disk.arm(5, Fault::Io);
     store.age();
     let text = until_healthy(&store, false).await;
@@ -299,11 +299,11 @@ async fn a_folder_that_fails_is_told_and_tries_again() {
 
 #[tokio::test]
 async fn a_panic_in_any_part_breaks_the_whole_store_and_is_told() {
-    for (part, calls) in [("writer", 0), ("folder", 4)] {
+    for (part, calls) in [("writer", 0), ("fold", 4)] {
         let (disk, store, _) = on_faulty(Bounds { age_seconds: 3600, ..Bounds::default() }).await;
         suite::commit(&store, change("a", None, Verb::Create, "1")).await.unwrap();
         disk.arm(calls, Fault::Panic);
-        if part == "folder" {
+        if part == "fold" {
             store.age();
         } else {
             assert!(suite::commit(&store, change("b", None, Verb::Create, "1")).await.is_err());

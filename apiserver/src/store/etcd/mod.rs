@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!  commit --queue--> writer: check, number, one step in etcd --publish--> registry --answer--> commit
-//!                      ^ follow (the watch): what others wrote        folder: log --> base
+//!                      ^ follow (the watch): what others wrote        fold: log --> base
 //! ```
 //!
 //! Every step compares and sets one key, the counter. So all changes of all servers stand in one row, and each server checks
 //! conditions against its own memory: if the counter is what memory knows, memory is what etcd holds.
 
 mod access;
-mod folder;
+mod fold;
 mod follow;
 mod layout;
 mod snapshot;
@@ -139,7 +139,7 @@ impl Store for Etcd {
         };
         self.spawn("writer", writer.run(orders, heard));
         self.spawn("watch", follow::run(access.clone(), layout.clone(), read.revision + 1, sink));
-        self.spawn("folder", folder::run(access, layout, goals, self.health.clone()));
+        self.spawn("fold", fold::run(access, layout, goals, self.health.clone()));
         *self.queue.lock() = Some(queue);
         Ok(())
     }

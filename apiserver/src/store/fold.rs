@@ -28,7 +28,7 @@ const WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The state of the thread that folds.
-pub struct Folder {
+pub struct FoldWorker {
     /// Where everything is.
     pub disk: Arc<dyn Disk>,
     /// The data directory.
@@ -46,7 +46,7 @@ pub struct Folder {
     pub health: Arc<Health>,
 }
 
-impl Folder {
+impl FoldWorker {
     /// Works until nobody can send full files any more. `None` means: look at the clock.
     pub fn run(mut self, full: &Receiver<Option<Sealed>>) {
         let mut wait = WAIT;
