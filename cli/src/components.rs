@@ -11,11 +11,11 @@ use coracle_client::{Checks, Informers};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::assembly;
 use crate::cluster::{Cluster, NodeSpec, Runtime, Selection, Timing, write_whole};
 use crate::health;
 use crate::size::NodeSize;
 use crate::store::StoreArgs;
-use crate::wire;
 
 /// How long a component may take to end.
 const END_WITHIN: Duration = Duration::from_secs(10);
@@ -79,7 +79,7 @@ impl ApiServer {
         tracing::info!(address = %server.address(), kubeconfig = %cluster.kubeconfig().display(), "serving");
         let ended = tokio::select! {
             told = until_told_to_end() => told,
-            why = server.broken() => Err(wire::store_broken(&why)),
+            why = server.broken() => Err(assembly::store_broken(&why)),
         };
         let _ = tokio::time::timeout(END_WITHIN, server.shutdown()).await;
         ended
@@ -168,7 +168,7 @@ impl Controllers {
     pub async fn run(self) -> Result<()> {
         let credentials = read_credentials(&self.kubeconfig)?;
         let stop = CancellationToken::new();
-        let running = wire::remote_controllers(&credentials, self.timing, stop.clone())?;
+        let running = assembly::remote_controllers(&credentials, self.timing, stop.clone())?;
         self.health.serve(running.informers, &stop).await?;
         run_until_told(async { Ok(running.task.await?) }, stop).await
     }
@@ -211,7 +211,7 @@ impl Scheduler {
             None => coracle_scheduler::Config::default(),
         };
         let stop = CancellationToken::new();
-        let running = wire::remote_scheduler(&credentials, &config, stop.clone())?;
+        let running = assembly::remote_scheduler(&credentials, &config, stop.clone())?;
         self.health.serve(running.informers, &stop).await?;
         run_until_told(async { Ok(running.task.await?) }, stop).await
     }
@@ -262,7 +262,7 @@ impl AgentArgs {
         let credentials = self.credentials(&cluster).await?;
         let stop = CancellationToken::new();
         let agent =
-            wire::remote_agent(&cluster, &node, self.timing, self.runtime, &credentials, stop.clone());
+            assembly::remote_agent(&cluster, &node, self.timing, self.runtime, &credentials, stop.clone());
         run_until_told(agent, stop).await
     }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::cluster::{Cluster, Selection};
 use crate::control::{self, Order};
 use crate::report::Report;
-use crate::{context, wire};
+use crate::{assembly, context};
 
 /// End a cluster: remove its containers, network, volumes and kubeconfig context.
 ///
@@ -70,7 +70,7 @@ pub async fn end(cluster: &Cluster, purge: bool, report: Report) -> Result<()> {
         report.timed("the control plane and the agents have ended", started.elapsed());
     }
     let before = Instant::now();
-    let removed = wire::remove_everything(cluster).await?;
+    let removed = assembly::remove_everything(cluster).await?;
     report.timed(removed, before.elapsed());
     if context::remove(cluster)? {
         report.done(format!("context {} is gone from your kubeconfig", cluster.context()));

@@ -10,6 +10,7 @@
 
 pub mod args;
 pub mod asked;
+mod assembly;
 pub mod cluster;
 pub mod components;
 pub mod context;
@@ -30,4 +31,3 @@ pub mod status;
 pub mod store;
 pub mod up;
 pub mod verbs;
-mod wire;

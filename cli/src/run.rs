@@ -10,10 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::assembly::{Agent, ControlPlane};
 use crate::cluster::{Cluster, NodeSpec, Spec};
 use crate::control::{self, Order, Ordered, Reply, Running};
 use crate::progress::{DETACHED, Progress};
-use crate::wire::{Agent, ControlPlane};
 
 /// How long parts may take to end; they hold nothing that a SIGKILL would lose.
 const END_WITHIN: Duration = Duration::from_secs(10);

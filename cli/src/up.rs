@@ -11,7 +11,7 @@ use crate::cluster::{Cluster, Selection};
 use crate::control::{self, Order};
 use crate::progress::Progress;
 use crate::report::{Report, counted, human};
-use crate::{context, progress, run, wire};
+use crate::{assembly, context, progress, run};
 
 /// Start a cluster on this machine, or find the one that runs.
 #[derive(Clone, Debug, clap::Args)]
@@ -54,7 +54,7 @@ impl Up {
     pub async fn run(self, selection: &Selection) -> Result<()> {
         let cluster = selection.to_make()?;
         // Asked here, too, so that what is wrong is told here and not in a log, and before anything is made.
-        wire::check_runtime(&self.asked.spec(&cluster.name, cluster.spec()?)?).await?;
+        assembly::check_runtime(&self.asked.spec(&cluster.name, cluster.spec()?)?).await?;
         cluster.make_dir()?;
         if self.foreground {
             let Some(lock) = cluster.lock()? else {

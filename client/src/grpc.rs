@@ -17,7 +17,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 
 use crate::backoff::Backoff;
 use crate::kubeconfig::Credentials;
-use crate::{Client, Error, Event, Interest, Write, wire};
+use crate::{Client, Error, Event, Interest, Write, messages};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long one call may take; watches have no end.
@@ -112,9 +112,10 @@ impl Bus {
 
     /// Takes the next of them over; says whether there was one.
     async fn learn(&self, tables: &mut Streaming<pb::KindsResponse>) -> Result<bool, Error> {
-        let next = tables.message().await.map_err(|status| wire::error_in(&status, Revision::default()))?;
+        let next =
+            tables.message().await.map_err(|status| messages::error_in(&status, Revision::default()))?;
         let Some(table) = next else { return Ok(false) };
-        wire::kinds_in(&self.kinds, table)?;
+        messages::kinds_in(&self.kinds, table)?;
         Ok(true)
     }
 }
@@ -143,7 +144,7 @@ async fn call<T>(
 ) -> Result<T, Error> {
     match tokio::time::timeout(CALL, answer).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(wire::error_in(&status, Revision::default())),
+        Ok(Err(status)) => Err(messages::error_in(&status, Revision::default())),
         Err(_) => Err(Error::Unreachable(format!("no answer within {} s", CALL.as_secs()))),
     }
 }
@@ -164,18 +165,18 @@ impl Client for Grpc {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Arc<Object>>, Error> {
-        let request = pb::GetRequest { key: Some(wire::key_out(key)) };
+        let request = pb::GetRequest { key: Some(messages::key_out(key)) };
         let object = call(self.bus.objects.clone().get(request)).await?.object;
-        Ok(object.map(|object| wire::object_in(&self.bus.kinds, object)).transpose()?)
+        Ok(object.map(|object| messages::object_in(&self.bus.kinds, object)).transpose()?)
     }
 
     async fn list(&self, interest: &Interest) -> Result<(Vec<Arc<Object>>, Revision), Error> {
-        let request = pb::ListRequest { interest: Some(wire::interest_out(interest)) };
+        let request = pb::ListRequest { interest: Some(messages::interest_out(interest)) };
         let answer = call(self.bus.objects.clone().list(request)).await?;
         let objects = answer
             .objects
             .into_iter()
-            .map(|object| wire::object_in(&self.bus.kinds, object))
+            .map(|object| messages::object_in(&self.bus.kinds, object))
             .collect::<Result<_, _>>()?;
         Ok((objects, Revision(answer.revision)))
     }
@@ -185,37 +186,37 @@ impl Client for Grpc {
         interests: Vec<Interest>,
         since: Revision,
     ) -> Result<BoxStream<'static, Result<Event, Error>>, Error> {
-        let interests = interests.iter().map(wire::interest_out).collect();
+        let interests = interests.iter().map(messages::interest_out).collect();
         let request = pb::WatchRequest { interests, since: since.0 };
         let (mut objects, kinds) = (self.bus.objects.clone(), self.bus.kinds.clone());
         let started = tokio::time::timeout(CALL, objects.watch(request)).await;
         let events = match started {
             Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return Err(wire::error_in(&status, since)),
+            Ok(Err(status)) => return Err(messages::error_in(&status, since)),
             Err(_) => return Err(Error::Unreachable("the watch did not start in time".into())),
         };
         let events = events.map(move |event| match event {
-            Ok(event) => Ok(wire::event_in(&kinds, event)?),
-            Err(status) => Err(wire::error_in(&status, since)),
+            Ok(event) => Ok(messages::event_in(&kinds, event)?),
+            Err(status) => Err(messages::error_in(&status, since)),
         });
         Ok(events.boxed())
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<Vec<Result<Arc<Object>, Status>>, Error> {
         let count = writes.len();
-        let request = pb::WriteRequest { writes: writes.iter().map(wire::write_out).collect() };
+        let request = pb::WriteRequest { writes: writes.iter().map(messages::write_out).collect() };
         let outcomes = call(self.bus.objects.clone().write(request)).await?.outcomes;
         if outcomes.len() != count {
             return Err(Error::Malformed(format!("{} outcomes for {count} writes", outcomes.len())));
         }
         Ok(outcomes
             .into_iter()
-            .map(|outcome| wire::outcome_in(&self.bus.kinds, outcome))
+            .map(|outcome| messages::outcome_in(&self.bus.kinds, outcome))
             .collect::<Result<_, _>>()?)
     }
 
     async fn report(&self, verdicts: Vec<(Key, Value)>) -> Result<(), Error> {
-        let request = pb::ReportRequest { verdicts: verdicts.iter().map(wire::verdict_out).collect() };
+        let request = pb::ReportRequest { verdicts: verdicts.iter().map(messages::verdict_out).collect() };
         call(self.bus.objects.clone().report(request)).await?;
         Ok(())
     }

@@ -8,7 +8,7 @@ use rcgen::{CertificateParams, KeyPair};
 use crate::deadline::{ANSWER, in_time};
 use crate::grpc::anonymous_channel;
 use crate::kubeconfig::Credentials;
-use crate::{Error, wire};
+use crate::{Error, messages};
 
 /// Shows a bootstrap token and gets a certificate for the node `name` in return. The private key is made here and never leaves.
 ///
@@ -22,8 +22,9 @@ pub async fn join(server: &str, ca: &str, name: &str, token: &str) -> Result<Cre
         params.serialize_request(&key).and_then(|request| request.pem()).map_err(bad)?;
     let request = pb::JoinRequest { name: name.into(), token: token.into(), certificate_request };
     let mut nodes = NodesClient::new(anonymous_channel(server, ca)?);
-    let answer =
-        async { nodes.join(request).await.map_err(|status| wire::error_in(&status, Revision::default())) };
+    let answer = async {
+        nodes.join(request).await.map_err(|status| messages::error_in(&status, Revision::default()))
+    };
     let answer = in_time(ANSWER, answer).await?.into_inner();
     Ok(Credentials {
         server: server.into(),

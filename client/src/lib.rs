@@ -24,10 +24,10 @@ pub mod informers;
 pub mod join;
 pub mod kubeconfig;
 pub mod line;
+pub mod messages;
 pub mod queue;
 pub mod recorder;
 pub mod typed;
-pub mod wire;
 pub mod write;
 
 use std::sync::Arc;

@@ -23,7 +23,7 @@ pub use coracle_proto::v1::open::What;
 pub use coracle_proto::v1::{Attach, Exec, Logs, Open, PortForward};
 
 use crate::deadline::{ANSWER, in_time};
-use crate::{Error, wire};
+use crate::{Error, messages};
 
 /// Standard input of a process.
 pub const STDIN: u8 = 0;
@@ -95,7 +95,7 @@ impl GrpcLines {
 }
 
 fn failed(status: &tonic::Status) -> Error {
-    wire::error_in(status, Revision::default())
+    messages::error_in(status, Revision::default())
 }
 
 #[async_trait]
@@ -152,17 +152,18 @@ pub fn frame_out(frame: Frame) -> pb::Frame {
 ///
 /// # Errors
 /// A message that makes no sense after the first.
-pub fn frame_in(frame: pb::Frame) -> Result<Frame, wire::WireError> {
+pub fn frame_in(frame: pb::Frame) -> Result<Frame, messages::MessageError> {
     use pb::frame::Frame as In;
     match frame.frame {
         Some(In::Accepted(_)) => Ok(Frame::Accepted),
         Some(In::Chunk(chunk)) => {
-            let channel = u8::try_from(chunk.channel).map_err(|_| wire::WireError::Missing("channel"))?;
+            let channel =
+                u8::try_from(chunk.channel).map_err(|_| messages::MessageError::Missing("channel"))?;
             Ok(Frame::Data { channel, data: chunk.data })
         }
         Some(In::Closed(closed)) if closed.status.is_empty() => Ok(Frame::Closed(None)),
         Some(In::Closed(closed)) => Ok(Frame::Closed(Some(serde_json::from_slice(&closed.status)?))),
-        Some(In::Attend(_) | In::Forward(_)) | None => Err(wire::WireError::Missing("frame")),
+        Some(In::Attend(_) | In::Forward(_)) | None => Err(messages::MessageError::Missing("frame")),
     }
 }
 

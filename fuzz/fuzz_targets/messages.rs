@@ -7,7 +7,7 @@ use coracle_api::kinds::Kinds;
 use coracle_apiserver::state::selection::Selection;
 use coracle_apiserver::write::operation::{Body, Operation};
 use coracle_client::line::{frame_in, frame_out};
-use coracle_client::{Event, Interest, Op, Write, wire};
+use coracle_client::{Event, Interest, Op, Write, messages};
 use coracle_proto::v1 as pb;
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
@@ -18,8 +18,8 @@ fuzz_target!(|data: &[u8]| {
     let kinds = Kinds::new();
     match which % 11 {
         0 => read(bytes, |request: pb::GetRequest| {
-            let Ok(key) = wire::key_in(&kinds, request.key) else { return };
-            assert_eq!(wire::key_in(&kinds, Some(wire::key_out(&key))).ok(), Some(key));
+            let Ok(key) = messages::key_in(&kinds, request.key) else { return };
+            assert_eq!(messages::key_in(&kinds, Some(messages::key_out(&key))).ok(), Some(key));
         }),
         1 => read(bytes, |request: pb::ListRequest| interest(&kinds, request.interest)),
         2 => read(bytes, |request: pb::WatchRequest| {
@@ -27,15 +27,15 @@ fuzz_target!(|data: &[u8]| {
         }),
         3 => read(bytes, |request: pb::WriteRequest| {
             for message in request.writes {
-                if let Ok(write) = wire::write_in(&kinds, message) {
+                if let Ok(write) = messages::write_in(&kinds, message) {
                     written(&kinds, write);
                 }
             }
         }),
         4 => read(bytes, |request: pb::ReportRequest| {
             for message in request.verdicts {
-                let Ok(verdict) = wire::verdict_in(&kinds, message) else { continue };
-                let again = wire::verdict_in(&kinds, wire::verdict_out(&verdict)).expect("it is read again");
+                let Ok(verdict) = messages::verdict_in(&kinds, message) else { continue };
+                let again = messages::verdict_in(&kinds, messages::verdict_out(&verdict)).expect("it is read again");
                 assert!(coracle_fuzz::has_fraction(&verdict.1) || again == verdict);
             }
         }),
@@ -44,21 +44,21 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(frame_in(frame_out(frame.clone())).ok(), Some(frame));
         }),
         6 => read(bytes, |answer: pb::GetResponse| {
-            let _ = answer.object.map(|object| wire::object_in(&kinds, object));
+            let _ = answer.object.map(|object| messages::object_in(&kinds, object));
         }),
         7 => read(bytes, |answer: pb::ListResponse| {
             let _: Vec<_> =
-                answer.objects.into_iter().map(|object| wire::object_in(&kinds, object)).collect();
+                answer.objects.into_iter().map(|object| messages::object_in(&kinds, object)).collect();
         }),
         8 => read(bytes, |message: pb::WatchEvent| {
-            let Ok(event) = wire::event_in(&kinds, message) else { return };
-            let again = wire::event_in(&kinds, wire::event_out(&event)).expect("what was written is read");
+            let Ok(event) = messages::event_in(&kinds, message) else { return };
+            let again = messages::event_in(&kinds, messages::event_out(&event)).expect("what was written is read");
             assert!(same(&event, &again), "{event:?} {again:?}");
         }),
         9 => read(bytes, |answer: pb::WriteResponse| {
             for outcome in answer.outcomes {
-                if let Ok(outcome) = wire::outcome_in(&kinds, outcome) {
-                    let _ = wire::outcome_in(&kinds, wire::outcome_out(&outcome)).expect("it is read again");
+                if let Ok(outcome) = messages::outcome_in(&kinds, outcome) {
+                    let _ = messages::outcome_in(&kinds, messages::outcome_out(&outcome)).expect("it is read again");
                 }
             }
         }),
@@ -79,8 +79,8 @@ fn read<M: Message + Default>(bytes: &[u8], then: impl FnOnce(M)) {
 
 /// What a list or a watch is about, as it is looked up.
 fn interest(kinds: &Kinds, message: Option<pb::Interest>) {
-    let Ok(interest) = wire::interest_in(kinds, message) else { return };
-    assert_eq!(wire::interest_in(kinds, Some(wire::interest_out(&interest))).ok().as_ref(), Some(&interest));
+    let Ok(interest) = messages::interest_in(kinds, message) else { return };
+    assert_eq!(messages::interest_in(kinds, Some(messages::interest_out(&interest))).ok().as_ref(), Some(&interest));
     let Interest { kind, namespace, labels, fields } = interest;
     match Selection::parse(kind, namespace, &labels, &fields) {
         Ok(selection) => drop(selection.place()),
@@ -90,7 +90,7 @@ fn interest(kinds: &Kinds, message: Option<pb::Interest>) {
 
 /// A write goes the way of every body.
 fn written(kinds: &Kinds, write: Write) {
-    let again = wire::write_in(kinds, wire::write_out(&write)).expect("it is read again");
+    let again = messages::write_in(kinds, messages::write_out(&write)).expect("it is read again");
     let told = match &write.op {
         Op::Create { object, .. } | Op::Update { object, .. } => object,
         Op::Patch { patch, .. } => patch,

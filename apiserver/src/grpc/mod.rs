@@ -5,7 +5,7 @@ pub mod callers;
 use std::sync::Arc;
 
 use coracle_api::Revision;
-use coracle_client::{Client, Error, wire};
+use coracle_client::{Client, Error, messages};
 use coracle_proto::v1 as pb;
 use coracle_proto::v1::objects_server::{Objects, ObjectsServer};
 use futures::StreamExt;
@@ -55,23 +55,24 @@ pub fn caller(extensions: &Extensions) -> Result<Identity, Status> {
 }
 
 fn failed(error: impl Into<Error>) -> Status {
-    wire::error_out(&error.into())
+    messages::error_out(&error.into())
 }
 
 #[tonic::async_trait]
 impl Objects for Face {
     async fn get(&self, request: Request<pb::GetRequest>) -> Result<Response<pb::GetResponse>, Status> {
         let client = self.client(&request)?;
-        let key = wire::key_in(client.kinds(), request.into_inner().key).map_err(failed)?;
+        let key = messages::key_in(client.kinds(), request.into_inner().key).map_err(failed)?;
         let object = client.get(&key).await.map_err(failed)?;
-        Ok(Response::new(pb::GetResponse { object: object.map(|object| wire::object_out(&object)) }))
+        Ok(Response::new(pb::GetResponse { object: object.map(|object| messages::object_out(&object)) }))
     }
 
     async fn list(&self, request: Request<pb::ListRequest>) -> Result<Response<pb::ListResponse>, Status> {
         let client = self.client(&request)?;
-        let interest = wire::interest_in(client.kinds(), request.into_inner().interest).map_err(failed)?;
+        let interest =
+            messages::interest_in(client.kinds(), request.into_inner().interest).map_err(failed)?;
         let (objects, revision) = client.list(&interest).await.map_err(failed)?;
-        let objects = objects.iter().map(|object| wire::object_out(object)).collect();
+        let objects = objects.iter().map(|object| messages::object_out(object)).collect();
         Ok(Response::new(pb::ListResponse { objects, revision: revision.0 }))
     }
 
@@ -80,21 +81,25 @@ impl Objects for Face {
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let client = self.client(&request)?;
         let request = request.into_inner();
-        let interests =
-            request.interests.into_iter().map(|interest| wire::interest_in(client.kinds(), Some(interest)));
+        let interests = request
+            .interests
+            .into_iter()
+            .map(|interest| messages::interest_in(client.kinds(), Some(interest)));
         let interests = interests.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let events = client.watch(interests, Revision(request.since)).await.map_err(failed)?;
-        let events = events.map(|event| event.map(|event| wire::event_out(&event)).map_err(failed));
+        let events = events.map(|event| event.map(|event| messages::event_out(&event)).map_err(failed));
         Ok(Response::new(events.boxed()))
     }
 
     async fn write(&self, request: Request<pb::WriteRequest>) -> Result<Response<pb::WriteResponse>, Status> {
         let client = self.client(&request)?;
         let writes =
-            request.into_inner().writes.into_iter().map(|write| wire::write_in(client.kinds(), write));
+            request.into_inner().writes.into_iter().map(|write| messages::write_in(client.kinds(), write));
         let writes = writes.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let outcomes = client.write(writes).await.map_err(failed)?;
-        Ok(Response::new(pb::WriteResponse { outcomes: outcomes.iter().map(wire::outcome_out).collect() }))
+        Ok(Response::new(pb::WriteResponse {
+            outcomes: outcomes.iter().map(messages::outcome_out).collect(),
+        }))
     }
 
     async fn report(
@@ -106,7 +111,7 @@ impl Objects for Face {
             .into_inner()
             .verdicts
             .into_iter()
-            .map(|verdict| wire::verdict_in(client.kinds(), verdict));
+            .map(|verdict| messages::verdict_in(client.kinds(), verdict));
         let verdicts = verdicts.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         client.report(verdicts).await.map_err(failed)?;
         Ok(Response::new(pb::ReportResponse {}))
@@ -122,7 +127,7 @@ impl Objects for Face {
         changes.mark_changed();
         let tables = stream::unfold((kinds, changes), |(kinds, mut changes)| async {
             changes.changed().await.ok()?;
-            let table = wire::kinds_out(&kinds);
+            let table = messages::kinds_out(&kinds);
             Some((Ok(table), (kinds, changes)))
         });
         Ok(Response::new(tables.boxed()))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use coracle_api::{Key, kinds};
 use coracle_client::line::{Lines as _, frame_out, receive_frames};
-use coracle_client::{Error, wire};
+use coracle_client::{Error, messages};
 use coracle_proto::v1 as pb;
 use coracle_proto::v1::nodes_server::{Nodes, NodesServer};
 use futures::StreamExt;
@@ -79,7 +79,7 @@ fn in_use(name: &str) -> Status {
         "a Node with name {name:?} and status \"Ready\" already exists in the cluster. You must delete the existing Node or \
          change the name of this new joining Node"
     );
-    wire::error_out(&Error::Refused(coracle_api::Status::failure(409, "Conflict", why)))
+    messages::error_out(&Error::Refused(coracle_api::Status::failure(409, "Conflict", why)))
 }
 
 fn is_node_name(name: &str) -> bool {
@@ -129,8 +129,8 @@ impl Nodes for Face {
         let user = caller(request.extensions())?;
         let name = request.into_inner().node;
         self.may_speak_for(&user, &name)?;
-        let orders = self.lines.connect(&name).await.map_err(|error| wire::error_out(&error))?;
-        let orders = orders.map(|order| order.map_err(|error| wire::error_out(&error)));
+        let orders = self.lines.connect(&name).await.map_err(|error| messages::error_out(&error))?;
+        let orders = orders.map(|order| order.map_err(|error| messages::error_out(&error)));
         Ok(Response::new(orders.boxed()))
     }
 
@@ -149,7 +149,7 @@ impl Nodes for Face {
         };
         self.may_speak_for(&user, &hello.node)?;
         let ours = self.lines.attend(&hello.node, hello.session).await;
-        let ours = ours.map_err(|error| wire::error_out(&error))?;
+        let ours = ours.map_err(|error| messages::error_out(&error))?;
         tokio::spawn(receive_frames(up, ours.send));
         let down = ReceiverStream::new(ours.receive).map(|frame| Ok(frame_out(frame)));
         Ok(Response::new(down.boxed()))

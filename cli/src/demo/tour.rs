@@ -15,7 +15,7 @@ use crate::asked::Asked;
 use crate::cluster::{Cluster, Selection};
 use crate::control::{Order, ask};
 use crate::report::Report;
-use crate::{up, wire};
+use crate::{assembly, up};
 
 const MANIFEST: &str = include_str!("../../../examples/deployment.yaml");
 const LABELS: &str = "app=web";
@@ -105,7 +105,7 @@ async fn lose_a_container(cluster: &Cluster, pods: &Api<Pod>, report: Report) ->
     let victim = list.items.first().context("no pod is there")?;
     let (name, uid) = (victim.name_any(), victim.uid().unwrap_or_default());
     let before = Instant::now();
-    wire::kill_container(&cluster.name, &uid, "web").await?;
+    assembly::kill_container(&cluster.name, &uid, "web").await?;
     let again = |pods: &[Pod]| {
         pods.iter().any(|pod| {
             let statuses = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten());
@@ -162,7 +162,7 @@ async fn too_large(cluster: &Cluster, pods: &Api<Pod>, report: Report) -> Result
     };
     wait_pods(pods, "app=giant", Duration::from_secs(20), "the scheduler's verdict", refused).await?;
     report.text("$ coracle why pod/giant");
-    report.text(wire::why(cluster, "default", "giant").await?);
+    report.text(assembly::why(cluster, "default", "giant").await?);
     pods.delete("giant", &Default::default()).await?;
     Ok(())
 }
@@ -170,7 +170,7 @@ async fn too_large(cluster: &Cluster, pods: &Api<Pod>, report: Report) -> Result
 async fn trace(cluster: &Cluster, report: Report) -> Result<()> {
     report.title("7. Trace: from your request to the containers, each step with who did it and why");
     report.text("$ coracle trace deployment/web");
-    let text = wire::trace(cluster, "default", "web").await?;
+    let text = assembly::trace(cluster, "default", "web").await?;
     let lines: Vec<&str> = text.lines().collect();
     // The whole tree is longer than a screen, so only its beginning is shown.
     for line in lines.iter().take(28) {

@@ -11,7 +11,7 @@ use crate::{Error, Event, Interest, Op, PatchForm, Propagation, Write};
 
 /// A message that makes no sense here.
 #[derive(Debug, thiserror::Error)]
-pub enum WireError {
+pub enum MessageError {
     /// A field that must be there is not.
     #[error("{0} is missing")]
     Missing(&'static str),
@@ -37,8 +37,8 @@ pub enum WireError {
     Json(#[from] serde_json::Error),
 }
 
-impl From<WireError> for Error {
-    fn from(error: WireError) -> Error {
+impl From<MessageError> for Error {
+    fn from(error: MessageError) -> Error {
         Error::Malformed(error.to_string())
     }
 }
@@ -47,11 +47,11 @@ fn resource(kind: &Kind) -> pb::Resource {
     pb::Resource { group: kind.group().into(), version: kind.version().into(), plural: kind.plural().into() }
 }
 
-fn kind(kinds: &Kinds, resource: Option<pb::Resource>) -> Result<KindRef, WireError> {
-    let r = resource.ok_or(WireError::Missing("resource"))?;
+fn kind(kinds: &Kinds, resource: Option<pb::Resource>) -> Result<KindRef, MessageError> {
+    let r = resource.ok_or(MessageError::Missing("resource"))?;
     kinds
         .by_resource(&r.group, &r.version, &r.plural)
-        .ok_or_else(|| WireError::UnknownKind(format!("{}/{}/{}", r.group, r.version, r.plural)))
+        .ok_or_else(|| MessageError::UnknownKind(format!("{}/{}/{}", r.group, r.version, r.plural)))
 }
 
 /// A key as a message.
@@ -63,8 +63,8 @@ pub fn key_out(key: &Key) -> pb::Key {
 ///
 /// # Errors
 /// Unknown kinds.
-pub fn key_in(kinds: &Kinds, key: Option<pb::Key>) -> Result<Key, WireError> {
-    let key = key.ok_or(WireError::Missing("key"))?;
+pub fn key_in(kinds: &Kinds, key: Option<pb::Key>) -> Result<Key, MessageError> {
+    let key = key.ok_or(MessageError::Missing("key"))?;
     Ok(Key::new(kind(kinds, key.resource)?, key.namespace, key.name))
 }
 
@@ -77,7 +77,7 @@ pub fn object_out(object: &Object) -> pb::Object {
 ///
 /// # Errors
 /// Unknown kinds.
-pub fn object_in(kinds: &Kinds, object: pb::Object) -> Result<Arc<Object>, WireError> {
+pub fn object_in(kinds: &Kinds, object: pb::Object) -> Result<Arc<Object>, MessageError> {
     let key = key_in(kinds, object.key)?;
     Ok(Arc::new(Object { key, revision: Revision(object.revision), json: object.json }))
 }
@@ -96,8 +96,8 @@ pub fn interest_out(interest: &Interest) -> pb::Interest {
 ///
 /// # Errors
 /// Unknown kinds.
-pub fn interest_in(kinds: &Kinds, interest: Option<pb::Interest>) -> Result<Interest, WireError> {
-    let interest = interest.ok_or(WireError::Missing("interest"))?;
+pub fn interest_in(kinds: &Kinds, interest: Option<pb::Interest>) -> Result<Interest, MessageError> {
+    let interest = interest.ok_or(MessageError::Missing("interest"))?;
     Ok(Interest {
         kind: kind(kinds, interest.resource)?,
         namespace: (!interest.namespace.is_empty()).then_some(interest.namespace),
@@ -126,9 +126,9 @@ pub fn event_out(event: &Event) -> pb::WatchEvent {
 ///
 /// # Errors
 /// An event of a type that this version does not know, or without its object.
-pub fn event_in(kinds: &Kinds, event: pb::WatchEvent) -> Result<Event, WireError> {
+pub fn event_in(kinds: &Kinds, event: pb::WatchEvent) -> Result<Event, MessageError> {
     use pb::watch_event::Type;
-    let object = || object_in(kinds, event.object.clone().ok_or(WireError::Missing("object"))?);
+    let object = || object_in(kinds, event.object.clone().ok_or(MessageError::Missing("object"))?);
     match event.r#type() {
         Type::Bookmark => Ok(Event::Bookmark(Revision(event.revision))),
         Type::Added => Ok(Event::Added(object()?)),
@@ -141,15 +141,17 @@ fn json_out(value: &Value) -> bytes::Bytes {
     value.to_string().into()
 }
 
-fn json_in(bytes: &[u8]) -> Result<Value, WireError> {
+fn json_in(bytes: &[u8]) -> Result<Value, MessageError> {
     Ok(serde_json::from_slice(bytes)?)
 }
 
-fn sub_in(kind: &Kind, name: &str) -> Result<Option<&'static str>, WireError> {
+fn sub_in(kind: &Kind, name: &str) -> Result<Option<&'static str>, MessageError> {
     if name.is_empty() {
         return Ok(None);
     }
-    kind.subresource(name).map(|sub| Some(sub.name)).ok_or_else(|| WireError::UnknownSubresource(name.into()))
+    kind.subresource(name)
+        .map(|sub| Some(sub.name))
+        .ok_or_else(|| MessageError::UnknownSubresource(name.into()))
 }
 
 /// A write as a message.
@@ -197,9 +199,9 @@ pub fn write_out(write: &Write) -> pb::Write {
 ///
 /// # Errors
 /// Unknown kinds, subresources, words; malformed JSON.
-pub fn write_in(kinds: &Kinds, write: pb::Write) -> Result<Write, WireError> {
+pub fn write_in(kinds: &Kinds, write: pb::Write) -> Result<Write, MessageError> {
     use pb::write::Op as In;
-    let op = match write.op.ok_or(WireError::Missing("op"))? {
+    let op = match write.op.ok_or(MessageError::Missing("op"))? {
         In::Create(create) => {
             let kind = kind(kinds, create.resource)?;
             let sub = sub_in(&kind, &create.subresource)?.map(|sub| (create.name, sub));
@@ -214,14 +216,14 @@ pub fn write_in(kinds: &Kinds, write: pb::Write) -> Result<Write, WireError> {
             let key = key_in(kinds, patch.key)?;
             let sub = sub_in(&key.kind, &patch.subresource)?;
             let form = PatchForm::from_media_type(&patch.r#type);
-            let form = form.ok_or(WireError::UnknownWord { what: "patch type", word: patch.r#type })?;
+            let form = form.ok_or(MessageError::UnknownWord { what: "patch type", word: patch.r#type })?;
             Op::Patch { key, sub, form, patch: json_in(&patch.json)? }
         }
         In::Delete(delete) => {
             let policy = delete.propagation_policy;
             let propagation = match policy.as_str() {
                 "" => None,
-                word => Some(Propagation::from_word(word).ok_or_else(|| WireError::UnknownWord {
+                word => Some(Propagation::from_word(word).ok_or_else(|| MessageError::UnknownWord {
                     what: "propagation policy",
                     word: policy.clone(),
                 })?),
@@ -253,9 +255,9 @@ pub fn outcome_out(outcome: &Result<Arc<Object>, Status>) -> pb::Outcome {
 ///
 /// # Errors
 /// Neither object nor status, or one that cannot be read.
-pub fn outcome_in(kinds: &Kinds, outcome: pb::Outcome) -> Result<Result<Arc<Object>, Status>, WireError> {
+pub fn outcome_in(kinds: &Kinds, outcome: pb::Outcome) -> Result<Result<Arc<Object>, Status>, MessageError> {
     use pb::outcome::Result as In;
-    match outcome.result.ok_or(WireError::Missing("result"))? {
+    match outcome.result.ok_or(MessageError::Missing("result"))? {
         In::Object(object) => Ok(Ok(object_in(kinds, object)?)),
         In::Status(json) => Ok(Err(serde_json::from_slice(&json)?)),
     }
@@ -270,7 +272,7 @@ pub fn verdict_out((pod, verdict): &(Key, Value)) -> pb::Verdict {
 ///
 /// # Errors
 /// Unknown kinds; malformed JSON.
-pub fn verdict_in(kinds: &Kinds, verdict: pb::Verdict) -> Result<(Key, Value), WireError> {
+pub fn verdict_in(kinds: &Kinds, verdict: pb::Verdict) -> Result<(Key, Value), MessageError> {
     Ok((key_in(kinds, verdict.pod)?, json_in(&verdict.json)?))
 }
 
@@ -294,7 +296,7 @@ fn defined_out(kind: &Kind) -> pb::DefinedKind {
 ///
 /// # Errors
 /// A kind without a name, or one that has the names of another.
-pub fn kinds_in(kinds: &Kinds, message: pb::KindsResponse) -> Result<(), WireError> {
+pub fn kinds_in(kinds: &Kinds, message: pb::KindsResponse) -> Result<(), MessageError> {
     let known = kinds_out(kinds).kinds;
     for gone in known.iter().filter(|kind| !message.kinds.contains(kind)) {
         if let Ok(row) = self::kind(kinds, gone.resource.clone()) {
@@ -302,14 +304,14 @@ pub fn kinds_in(kinds: &Kinds, message: pb::KindsResponse) -> Result<(), WireErr
         }
     }
     for new in message.kinds.into_iter().filter(|kind| !known.contains(kind)) {
-        kinds.add(defined_in(new)?).map_err(|taken| WireError::BadKind(taken.to_string()))?;
+        kinds.add(defined_in(new)?).map_err(|taken| MessageError::BadKind(taken.to_string()))?;
     }
     Ok(())
 }
 
 /// A row that knows what a component needs.
-fn defined_in(kind: pb::DefinedKind) -> Result<Kind, WireError> {
-    let resource = kind.resource.ok_or(WireError::Missing("resource"))?;
+fn defined_in(kind: pb::DefinedKind) -> Result<Kind, MessageError> {
+    let resource = kind.resource.ok_or(MessageError::Missing("resource"))?;
     let places = (".spec.replicas".to_owned(), ".status.replicas".to_owned(), None);
     let definition = Definition {
         group: resource.group,
@@ -322,7 +324,7 @@ fn defined_in(kind: pb::DefinedKind) -> Result<Kind, WireError> {
         schema: serde_json::json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
         ..Definition::default()
     };
-    definition.row().map_err(WireError::BadKind)
+    definition.row().map_err(MessageError::BadKind)
 }
 
 /// Why a call failed, as gRPC says it. A refusal travels whole, as the JSON of its `Status`.
