@@ -9,7 +9,6 @@
 //!
 //! Watched: nothing. Written: whatever is asked for, once it has been decoded, defaulted, admitted and validated.
 
-mod accept;
 pub mod admission;
 pub mod auth;
 pub mod connections;
@@ -23,6 +22,7 @@ pub mod http;
 pub mod identity;
 pub mod large;
 pub mod lines;
+mod listener;
 pub mod local;
 mod lookup;
 pub mod peers;

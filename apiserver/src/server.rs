@@ -13,7 +13,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accept::Listening;
 use crate::auth::authenticate::Authenticator;
 use crate::auth::authorize::Authorizer;
 use crate::auth::lookup::Lookup;
@@ -21,6 +20,7 @@ use crate::connections::{Connections, Limits};
 use crate::faces;
 use crate::identity::{Identity, MASTERS};
 use crate::lines::Lines;
+use crate::listener::Listener;
 use crate::local::LocalClient;
 use crate::peers::SERVER_USER;
 use crate::peers::announce::{self, Announced, others};
@@ -155,9 +155,9 @@ impl Server {
         };
         std::fs::create_dir_all(&config.data_dir).map_err(io(&config.data_dir))?;
         let registry = Registry::open(store, config.bounds, config.clock.clone()).await?;
-        let listening = |source| StartError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(listening)?;
-        let address = listener.local_addr().map_err(listening)?;
+        let cannot_listen = |source| StartError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(cannot_listen)?;
+        let address = listener.local_addr().map_err(cannot_listen)?;
         let pki_dir = config.pki_dir.clone().unwrap_or_else(|| config.data_dir.join("pki"));
         let pki = Arc::new(Pki::open(&pki_dir, config.clock.clone())?);
         registry.sign_tokens_with(pki.accounts().clone());
@@ -208,7 +208,7 @@ impl Server {
         tasks.spawn(bootstrap::look_after_cluster(registry.clone(), address, stop.clone()));
         let event_ttl = SignedDuration::try_from(config.event_ttl).unwrap_or(SignedDuration::MAX);
         tasks.spawn(expiry::run(registry.clone(), event_ttl, stop.clone()));
-        let listening = Listening {
+        let listener = Listener {
             listener,
             tls: TlsAcceptor::from(tls),
             router,
@@ -216,7 +216,7 @@ impl Server {
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
-        tasks.spawn(listening.accept());
+        tasks.spawn(listener.accept());
         Ok(Server { address, url, registry, verdicts, authorizer, lines, peers, pki, checks, stop, tasks })
     }
 

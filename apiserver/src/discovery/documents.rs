@@ -4,7 +4,7 @@ use coracle_api::kinds::Kinds;
 use coracle_api::{Kind, KindRef};
 use serde_json::{Map, Value, json};
 
-use crate::http::accept::{Media, Shape};
+use crate::http::negotiation::{Media, Shape};
 use crate::http::reply::Reply;
 
 /// Upstream's order of groups in `/apis`, as far as they are served; others follow by name.

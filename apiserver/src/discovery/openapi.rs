@@ -7,7 +7,7 @@ use coracle_api::kinds::{Kinds, Rows};
 use coracle_api::openapi::Documents;
 use parking_lot::Mutex;
 
-use crate::http::accept::Media;
+use crate::http::negotiation::Media;
 use crate::http::query::Query;
 use crate::http::reply::Reply;
 

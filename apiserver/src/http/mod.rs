@@ -2,13 +2,13 @@
 //! of objects that are stored, so everything may stand on it.
 //!
 //! ```text
-//!  path   -> Location   accept -> Media
-//!  query  -> Query      Reply  -> response
+//!  path   -> Location   negotiation -> Media (from `Accept`)
+//!  query  -> Query      Reply       -> response
 //! ```
 
-pub mod accept;
 pub mod bodies;
 pub mod connection;
+pub mod negotiation;
 pub mod path;
 pub mod query;
 pub mod reply;

@@ -10,7 +10,7 @@ use coracle_api::{Kind, Status};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::Value;
 
-use super::accept::Media;
+use super::negotiation::Media;
 
 /// An answer.
 pub struct Reply {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::app::{App, Asked};
 use super::difference::difference;
-use crate::http::accept::Media;
+use crate::http::negotiation::Media;
 use crate::http::query::Query;
 use crate::http::reply::Reply;
 

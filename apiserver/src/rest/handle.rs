@@ -18,8 +18,8 @@ use super::{changes, health, read, socket, write};
 use crate::auth::attributes::Attributes;
 use crate::connections::Class;
 use crate::discovery;
-use crate::http::accept::{self, Media, Offer, negotiate};
 use crate::http::connection::Connection;
+use crate::http::negotiation::{self, Media, Offer, negotiate};
 use crate::http::path::{self, Location, Route, Target};
 use crate::http::query::Query;
 use crate::http::reply::{self, Reply};
@@ -46,7 +46,7 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     let response = match Asked::read(&method, query, &parts.headers) {
         Err(status) => Reply::status(&status, &Media::JSON).into_response(),
         Ok(mut asked) => {
-            let plain = Media { pretty: asked.pretty(), ..accept::of_error(&asked.accept) };
+            let plain = Media { pretty: asked.pretty(), ..negotiation::of_error(&asked.accept) };
             let answer = answer(&app, &mut asked, &mut parts, body).await;
             answer.unwrap_or_else(|status| Reply::status(&status, &plain).into_response())
         }

@@ -13,7 +13,7 @@ use super::options::{ListQuery, read_revision};
 use super::shape::{form, key, media, print, shaped, wrong_shape};
 use super::watch;
 use crate::entry::Entry;
-use crate::http::accept::{Media, Offer, Shape};
+use crate::http::negotiation::{Media, Offer, Shape};
 use crate::http::path::Target;
 use crate::http::reply::{Reply, no_method};
 use crate::state::list::Listing;

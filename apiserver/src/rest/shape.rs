@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::app::{App, Asked};
 use crate::entry::stored;
-use crate::http::accept::{Media, Offer, Shape, negotiate};
+use crate::http::negotiation::{Media, Offer, Shape, negotiate};
 use crate::http::path::Target;
 use crate::http::reply::Reply;
 use crate::large::LARGE;

@@ -17,7 +17,7 @@ use super::app::{App, Asked};
 use super::options::{ListQuery, read_revision};
 use super::shape;
 use crate::entry::encoding::framed;
-use crate::http::accept::{Offer, Shape, negotiate};
+use crate::http::negotiation::{Offer, Shape, negotiate};
 use crate::http::path;
 use crate::http::reply::Reply;
 use crate::large::LARGE;

@@ -11,7 +11,7 @@ use super::options::{ListQuery, WriteQuery, check_dry_run, invalid_options, unsu
 use super::read::render;
 use super::shape::{key, media, print, shaped};
 use crate::entry::stored;
-use crate::http::accept::{Media, Offer};
+use crate::http::negotiation::{Media, Offer};
 use crate::http::path::Target;
 use crate::http::reply::{Reply, deleted};
 use crate::large::size_of;

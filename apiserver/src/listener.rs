@@ -42,7 +42,7 @@ const DRAIN: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// What it takes to serve whoever connects.
-pub(crate) struct Listening {
+pub(crate) struct Listener {
     pub listener: TcpListener,
     pub tls: TlsAcceptor,
     pub router: Router,
@@ -51,7 +51,7 @@ pub(crate) struct Listening {
     pub tasks: TaskTracker,
 }
 
-impl Listening {
+impl Listener {
     /// Serves until the server stops.
     pub async fn accept(self) {
         while let Some(accepted) = self.stop.run_until_cancelled(self.listener.accept()).await {
