@@ -77,10 +77,10 @@ impl Checks {
 
     /// The answer; `None` where there is no such check. As upstream, a page of all checks keeps the reasons back, which the page of
     /// one check tells.
-    pub fn answer(&self, asked: &Question<'_>) -> Option<Page> {
+    pub fn answer(&self, question: &Question<'_>) -> Option<Page> {
         let all = self.0.read();
-        let mut checks = all.iter().filter(|check| asked.page == "readyz" || !check.only_ready);
-        if let Some(name) = asked.one {
+        let mut checks = all.iter().filter(|check| question.page == "readyz" || !check.only_ready);
+        if let Some(name) = question.one {
             return checks.find(|check| check.name == name).map(|check| match (check.ask)() {
                 Ok(()) => Page { code: 200, text: "ok".into() },
                 Err(why) => Page { code: 500, text: format!("internal server error: {why}\n") },
@@ -89,7 +89,7 @@ impl Checks {
         let (mut text, mut failed) = (String::new(), false);
         for Check { name, ask, .. } in checks {
             // Writing into a string cannot fail.
-            let _ = if asked.excluded.contains(name) {
+            let _ = if question.excluded.contains(name) {
                 writeln!(text, "[+]{name} excluded: ok")
             } else if ask().is_ok() {
                 writeln!(text, "[+]{name} ok")
@@ -98,8 +98,8 @@ impl Checks {
                 writeln!(text, "[-]{name} failed: reason withheld")
             };
         }
-        let page = asked.page;
-        Some(match (failed, asked.verbose) {
+        let page = question.page;
+        Some(match (failed, question.verbose) {
             (true, _) => Page { code: 500, text: format!("{text}{page} check failed\n") },
             (false, true) => Page { code: 200, text: format!("{text}{page} check passed\n") },
             (false, false) => Page { code: 200, text: "ok".into() },

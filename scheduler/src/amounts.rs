@@ -88,15 +88,15 @@ pub fn exact(quantity: &Quantity) -> Exact {
 pub fn requests(spec: &PodSpec) -> Amounts {
     let mut running = Amounts::default();
     for container in &spec.containers {
-        running.add(&asked(container));
+        running.add(&requests_of(container));
     }
     let mut sidecars = Amounts::default();
     let mut peak = Amounts::default();
     for container in spec.init_containers.iter().flatten() {
-        let mut step = asked(container);
+        let mut step = requests_of(container);
         step.add(&sidecars);
         if is_sidecar(container) {
-            running.add(&asked(container));
+            running.add(&requests_of(container));
             sidecars = step.clone();
         }
         peak.raise(&step);
@@ -142,7 +142,7 @@ pub fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
 }
 
-fn asked(container: &Container) -> Amounts {
+fn requests_of(container: &Container) -> Amounts {
     container.resources.as_ref().and_then(|r| r.requests.as_ref()).map(Amounts::read).unwrap_or_default()
 }
 
@@ -202,7 +202,7 @@ mod tests {
     fn silent_containers_weigh_something() {
         let spec =
             PodSpec { containers: vec![Container::default(), container("1", false)], ..PodSpec::default() };
-        let asked = requests(&spec);
-        assert_eq!(weight(&spec, &asked), (1100, 2 * UNASKED_MEMORY));
+        let all = requests(&spec);
+        assert_eq!(weight(&spec, &all), (1100, 2 * UNASKED_MEMORY));
     }
 }

@@ -63,17 +63,17 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         status::of_rollout(&rollout)
     };
     let look_again = if leaving || paused { None } else { status::look_again(&rollout, &status) };
-    let told = status_patch(deployment, &status, rollout.revision.as_deref());
+    let status_write = status_patch(deployment, &status, rollout.revision.as_deref());
     let mut actions = claimed.actions;
     let mut on_sets = rollout.actions();
-    match told.map(|patch| Action::write(Op::merge_status(deployment.key(), patch))) {
+    match status_write.map(|patch| Action::write(Op::merge_status(deployment.key(), patch))) {
         // The status follows the creation of the set, so that it never describes a set that could not be made.
-        Some(told) if on_sets.first().is_some_and(makes) => {
-            let create = on_sets.remove(0).then(told);
+        Some(status_write) if on_sets.first().is_some_and(makes) => {
+            let create = on_sets.remove(0).then(status_write);
             actions.push(create);
             actions.extend(on_sets);
         }
-        told => actions.extend(on_sets.into_iter().chain(told)),
+        status_write => actions.extend(on_sets.into_iter().chain(status_write)),
     }
     Plan::of(actions).and_look_again(look_again)
 }
@@ -136,9 +136,9 @@ fn selects_everything(deployment: &Deployment) -> Vec<Action> {
     status.observed_generation = generation;
     let message = "This deployment is selecting all pods. A non-empty selector is required.";
     let warning = Action::event(NewEvent::warning(deployment, "SelectingAll", message));
-    let told = status_patch(deployment, &status, None);
-    let told = told.map(|patch| Action::write(Op::merge_status(deployment.key(), patch)));
-    [warning].into_iter().chain(told).collect()
+    let status_write = status_patch(deployment, &status, None);
+    let status_write = status_write.map(|patch| Action::write(Op::merge_status(deployment.key(), patch)));
+    [warning].into_iter().chain(status_write).collect()
 }
 
 /// What has to change in the Deployment's status and in the number of its version, if anything.

@@ -116,15 +116,15 @@ fn bounds(observed: &Observed) -> (i32, i32, bool) {
 
 /// What all the controllers of the pods ask for together; and whether a pod has none that says.
 fn wanted(observed: &Observed) -> (i32, bool) {
-    let mut asked: BTreeMap<String, i32> = BTreeMap::new();
+    let mut by_owner: BTreeMap<String, i32> = BTreeMap::new();
     let mut unmanaged = false;
     for pod in &observed.pods {
         match scale(pod, observed) {
-            Some((uid, replicas)) => drop(asked.insert(uid, replicas)),
+            Some((uid, replicas)) => drop(by_owner.insert(uid, replicas)),
             None => unmanaged = true,
         }
     }
-    (asked.values().fold(0, |sum, replicas| sum.saturating_add(*replicas)), unmanaged)
+    (by_owner.values().fold(0, |sum, replicas| sum.saturating_add(*replicas)), unmanaged)
 }
 
 /// The uid of whoever decides how many pods there are of this one's kind, and how many that is.

@@ -81,7 +81,7 @@ pub fn target(kinds: &Kinds, reference: &OwnerReference, namespace: &str) -> Tar
     Target::At(Key::new(kind, namespace, reference.name.clone()))
 }
 
-/// All objects, and for each place that is named as an owner who names it.
+/// All objects, and for each key that is named as an owner who names it.
 pub struct Graph {
     kinds: Kinds,
     /// The rows by which the references were read.
@@ -114,22 +114,22 @@ impl Graph {
     }
 
     /// Where the object with this uid is, if it is known.
-    pub fn place_of(&self, uid: &str) -> Option<&Key> {
+    pub fn key_of(&self, uid: &str) -> Option<&Key> {
         self.by_uid.get(uid)
     }
 
-    /// The objects that name the place `key` as an owner, whether or not what is there has the uid they mean.
+    /// The objects that name `key` as an owner, whether or not what is there has the uid they mean.
     pub fn dependents(&self, key: &Key) -> Vec<Arc<Node>> {
         let keys = self.dependents.get(key).into_iter().flatten();
         keys.filter_map(|key| self.nodes.get(key).cloned()).collect()
     }
 
-    /// Whether anybody names the place `key` as an owner.
+    /// Whether anybody names `key` as an owner.
     pub fn has_dependents(&self, key: &Key) -> bool {
         self.dependents.get(key).is_some_and(|keys| !keys.is_empty())
     }
 
-    /// Takes note of a change: `None` is gone. Returns the places that have to be looked at.
+    /// Takes note of a change: `None` is gone. Returns the keys that have to be looked at.
     pub fn note(&mut self, key: &Key, new: Option<Node>) -> Vec<Key> {
         let known_now = self.read_again();
         let old = match new {
@@ -137,30 +137,30 @@ impl Graph {
             None => self.nodes.remove(key),
         };
         let new = self.nodes.get(key).cloned();
-        let (before, after) = (self.owner_places(old.as_deref()), self.owner_places(new.as_deref()));
+        let (before, after) = (self.owner_keys(old.as_deref()), self.owner_keys(new.as_deref()));
         if let Some(old) = &old
             && new.as_ref().is_none_or(|new| new.meta.uid != old.meta.uid)
         {
             self.by_uid.remove(uid(&old.meta));
         }
-        for place in before.difference(&after) {
-            if let Some(dependents) = self.dependents.get_mut(place) {
+        for owner_key in before.difference(&after) {
+            if let Some(dependents) = self.dependents.get_mut(owner_key) {
                 dependents.remove(key);
                 if dependents.is_empty() {
-                    self.dependents.remove(place);
+                    self.dependents.remove(owner_key);
                 }
             }
         }
-        for place in after.difference(&before) {
-            self.dependents.entry(place.clone()).or_default().insert(key.clone());
+        for owner_key in after.difference(&before) {
+            self.dependents.entry(owner_key.clone()).or_default().insert(key.clone());
         }
         let own = self.is_urgent(key, new.as_deref()).then(|| key.clone());
-        let owners = before.union(&after).filter(|place| self.concerns(place, new.as_deref()));
+        let owners = before.union(&after).filter(|owner_key| self.concerns(owner_key, new.as_deref()));
         own.into_iter().chain(owners.cloned()).chain(known_now).collect()
     }
 
     /// Reads all references again where the table of kinds has changed: they may point to what was not known before. Returns the
-    /// places that are.
+    /// keys that are.
     pub fn read_again(&mut self) -> Vec<Key> {
         let rows = self.kinds.snapshot();
         if Arc::ptr_eq(&rows, &self.rows) {
@@ -169,12 +169,12 @@ impl Graph {
         self.rows = rows;
         let mut dependents: HashMap<Key, BTreeSet<Key>> = HashMap::new();
         for (key, node) in &self.nodes {
-            for place in self.owner_places(Some(node)) {
-                dependents.entry(place).or_default().insert(key.clone());
+            for owner_key in self.owner_keys(Some(node)) {
+                dependents.entry(owner_key).or_default().insert(key.clone());
             }
         }
         let old = std::mem::replace(&mut self.dependents, dependents);
-        self.dependents.keys().filter(|place| !old.contains_key(*place)).cloned().collect()
+        self.dependents.keys().filter(|owner_key| !old.contains_key(*owner_key)).cloned().collect()
     }
 
     /// Whether what happened to the object at `key` may matter to those who name it.
@@ -182,11 +182,12 @@ impl Graph {
         node.is_some_and(Node::is_going) || self.has_dependents(key)
     }
 
-    /// Whether what happened to a dependent may matter at the place of an owner: one that is being deleted may wait for it, and
+    /// Whether what happened to a dependent may matter to an owner: one that is being deleted may wait for it, and
     /// one that is not there cannot keep it. A pod that starts is neither, and pods start by the thousand.
-    fn concerns(&self, place: &Key, dependent: Option<&Node>) -> bool {
-        let Some(owner) = self.nodes.get(place) else { return true };
-        let meant = |node: &Node| node.owners().all(|o| o.name != place.name || o.uid == uid(&owner.meta));
+    fn concerns(&self, owner_key: &Key, dependent: Option<&Node>) -> bool {
+        let Some(owner) = self.nodes.get(owner_key) else { return true };
+        let meant =
+            |node: &Node| node.owners().all(|o| o.name != owner_key.name || o.uid == uid(&owner.meta));
         owner.is_going() || !dependent.is_none_or(meant)
     }
 
@@ -195,13 +196,13 @@ impl Graph {
         self.nodes.insert(node.key.clone(), Arc::new(node))
     }
 
-    fn owner_places(&self, node: Option<&Node>) -> BTreeSet<Key> {
-        let places = node.into_iter().flat_map(|node| {
+    fn owner_keys(&self, node: Option<&Node>) -> BTreeSet<Key> {
+        let keys = node.into_iter().flat_map(|node| {
             node.owners().filter_map(|owner| match target(&self.kinds, owner, &node.key.namespace) {
                 Target::At(key) => Some(key),
                 Target::UnknownKind | Target::NoNamespace => None,
             })
         });
-        places.collect()
+        keys.collect()
     }
 }

@@ -5,7 +5,7 @@
 //!    --> delete dependents | take the owner off them | let the owner go
 //! ```
 //!
-//! A key is a place where an owner is or was; one run judges everybody who names it, so that a thousand pods of one set go in two
+//! A key is that of an owner that is or was; one run judges everybody who names it, so that a thousand pods of one set go in two
 //! batches. Owners count by uid: an object that has merely the name of a lost owner keeps nobody.
 
 mod graph;
@@ -58,12 +58,12 @@ impl Controller for Collector {
             let graph = self.graph.read();
             (graph.get(key), graph.dependents(key))
         };
-        let mut asked = HashMap::new();
+        let mut looked_up = HashMap::new();
         let mut dependents = Vec::with_capacity(nodes.len());
         for node in nodes {
             let mut owners = Vec::new();
             for reference in node.owners() {
-                owners.push(self.owner(ctx, reference, &node.key.namespace, &mut asked).await?);
+                owners.push(self.owner(ctx, reference, &node.key.namespace, &mut looked_up).await?);
             }
             let graph = self.graph.read();
             let below = graph.dependents(&node.key);
@@ -148,34 +148,34 @@ impl Collector {
         ctx: &Ctx,
         reference: &OwnerReference,
         namespace: &str,
-        asked: &mut HashMap<Key, Option<Node>>,
+        looked_up: &mut HashMap<Key, Option<Node>>,
     ) -> Result<Owner, Error> {
-        let Target::At(place) = target(ctx.client().kinds(), reference, namespace) else {
+        let Target::At(owner_key) = target(ctx.client().kinds(), reference, namespace) else {
             return Ok(Owner::Unknown);
         };
         let is_meant = |node: &Node| uid(&node.meta) == reference.uid;
         let state = |node: &Node| if node.waits() { Owner::Waiting } else { Owner::Solid };
-        if let Some(node) = self.graph.read().get(&place).filter(|node| is_meant(node)) {
+        if let Some(node) = self.graph.read().get(&owner_key).filter(|node| is_meant(node)) {
             return Ok(state(&node));
         }
-        if !asked.contains_key(&place) {
-            let found = ctx.client().get(&place).await?;
+        if !looked_up.contains_key(&owner_key) {
+            let found = ctx.client().get(&owner_key).await?;
             let node = found.and_then(|object| {
                 let meta = object.decode::<Meta>().ok()?.metadata;
-                Some(Node::new(place.clone(), &meta))
+                Some(Node::new(owner_key.clone(), &meta))
             });
-            asked.insert(place.clone(), node);
+            looked_up.insert(owner_key.clone(), node);
         }
-        let found = asked.get(&place).and_then(Option::as_ref).filter(|node| is_meant(node));
+        let found = looked_up.get(&owner_key).and_then(Option::as_ref).filter(|node| is_meant(node));
         Ok(found.map_or(Owner::Gone, state))
     }
 }
 
-/// Whether the object that a reference means is known to be in another place than the reference can point to.
+/// Whether the object that a reference means is known to be in another namespace than the reference can point to.
 fn is_elsewhere(graph: &Graph, reference: &OwnerReference, namespace: &str) -> bool {
-    let Some(place) = graph.place_of(&reference.uid) else { return false };
+    let Some(owner_key) = graph.key_of(&reference.uid) else { return false };
     match target(graph.kinds(), reference, namespace) {
-        Target::At(key) => key.namespace != place.namespace,
+        Target::At(key) => key.namespace != owner_key.namespace,
         Target::NoNamespace => true,
         Target::UnknownKind => false,
     }

@@ -40,7 +40,7 @@ pub struct Dependent {
 pub struct Observed {
     /// What is at the owner's place, if anything.
     pub owner: Option<Arc<Node>>,
-    /// Who names that place as an owner.
+    /// Who names that key as an owner.
     pub dependents: Vec<Dependent>,
 }
 

@@ -78,7 +78,7 @@ impl Sim {
         self.put(node);
     }
 
-    fn observe(&self, place: &Key) -> Observed {
+    fn observe(&self, key: &Key) -> Observed {
         let owner = |node: &Node| -> Vec<Owner> {
             let state = |o: &k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference| {
                 let found = self.nodes.get(&o.name).filter(|node| uid(&node.meta) == o.uid);
@@ -92,8 +92,8 @@ impl Sim {
             in_circle: self.graph.dependents(&node.key).iter().any(|node| node.waits()),
             node,
         };
-        let dependents = self.graph.dependents(place).into_iter().map(dependent).collect();
-        Observed { owner: self.graph.get(place), dependents }
+        let dependents = self.graph.dependents(key).into_iter().map(dependent).collect();
+        Observed { owner: self.graph.get(key), dependents }
     }
 
     fn carry_out(&mut self, action: &Action) {
@@ -108,8 +108,8 @@ impl Sim {
     /// Runs until nobody is woken any more; returns whether that ends.
     fn settle(&mut self) -> bool {
         for _ in 0..500 {
-            let Some(place) = self.wake.pop_first() else { return true };
-            plan(&self.observe(&place)).actions.iter().for_each(|action| self.carry_out(action));
+            let Some(key) = self.wake.pop_first() else { return true };
+            plan(&self.observe(&key)).actions.iter().for_each(|action| self.carry_out(action));
         }
         false
     }

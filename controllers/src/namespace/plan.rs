@@ -67,13 +67,13 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         return Plan::of(deletes).and_look_again(Some(SOON));
     }
     let (left, look_again) = left(observed, now);
-    let told = tell(&observed.namespace, &left, now);
+    let status_write = tell(&observed.namespace, &left, now);
     if all.count() > 0 {
-        return Plan::of(told.into_iter().collect()).and_look_again(Some(look_again));
+        return Plan::of(status_write.into_iter().collect()).and_look_again(Some(look_again));
     }
     let finalize = finalize(&observed.namespace);
-    Plan::of(vec![match told {
-        Some(told) => told.then(finalize),
+    Plan::of(vec![match status_write {
+        Some(status_write) => status_write.then(finalize),
         None => finalize,
     }])
 }
@@ -81,15 +81,15 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
 /// Says in the namespace's conditions which kinds could not be deleted.
 pub fn refused(observed: &Observed, refusals: &[Refusal], now: Timestamp) -> Vec<Action> {
     let (mut left, _) = left(observed, now);
-    let mut told = BTreeSet::new();
+    let mut kinds = BTreeSet::new();
     for refusal in refusals {
         if let Some(Op::Delete { key, .. }) = refusal.action.op()
-            && told.insert(key.kind.clone())
+            && kinds.insert(key.kind.clone())
         {
             left.failures.push(refusal.status.to_string());
         }
     }
-    if told.is_empty() {
+    if kinds.is_empty() {
         return Vec::new();
     }
     tell(&observed.namespace, &left, now).into_iter().collect()
@@ -197,7 +197,7 @@ mod tests {
     }
 
     /// The messages of the conditions that are true in what an action writes.
-    fn told(action: &Action) -> Vec<String> {
+    fn messages(action: &Action) -> Vec<String> {
         let Some(Op::Patch { patch, .. }) = action.op() else { panic!("{action} tells nothing") };
         let conditions: Vec<NamespaceCondition> =
             serde_json::from_value(patch["status"]["conditions"].clone()).expect("conditions");
@@ -220,7 +220,7 @@ mod tests {
     fn an_empty_namespace_is_let_go() {
         let plan = plan(&observed(&[("configmaps", &[], 0)]), at(1));
         assert_eq!(words(&plan), ["patch namespaces/n, then update namespaces/n"]);
-        assert_eq!((told(&plan.actions[0]), plan.look_again), (Vec::new(), None));
+        assert_eq!((messages(&plan.actions[0]), plan.look_again), (Vec::new(), None));
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod tests {
         let mut observed = observed(&[("secrets", &held, 0), ("configmaps", &[&["e.com/hold"]], 0)]);
         let first = plan(&observed, at(1));
         assert_eq!(
-            told(&first.actions[0]),
+            messages(&first.actions[0]),
             [
                 "Some resources are remaining: configmaps. has 1 resource instances, secrets. has 1 resource instances",
                 "Some content in the namespace has finalizers remaining: e.com/hold in 2 resource instances, \
@@ -250,10 +250,13 @@ mod tests {
     fn pods_have_their_grace_and_then_are_unexpected() {
         let observed = observed(&[("pods", &[&[]], 7)]);
         let (early, late) = (plan(&observed, at(3)), plan(&observed, at(8)));
-        assert_eq!(told(&early.actions[0]), ["Some resources are remaining: pods. has 1 resource instances"]);
+        assert_eq!(
+            messages(&early.actions[0]),
+            ["Some resources are remaining: pods. has 1 resource instances"]
+        );
         let text = "Failed to delete all resource types, 1 remaining: unexpected items still remain in namespace: n \
                     for gvr: /v1, Resource=pods";
-        assert_eq!(told(&late.actions[0]), [text]);
+        assert_eq!(messages(&late.actions[0]), [text]);
         assert_eq!(early.look_again, Some(Duration::from_secs(4)));
     }
 
@@ -270,6 +273,6 @@ mod tests {
             })
             .collect();
         let more = refused(&observed, &refusals, at(1));
-        assert_eq!(told(&more[0]), ["Failed to delete all resource types, 1 remaining: you may not"]);
+        assert_eq!(messages(&more[0]), ["Failed to delete all resource types, 1 remaining: you may not"]);
     }
 }

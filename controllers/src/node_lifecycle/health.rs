@@ -84,8 +84,8 @@ mod tests {
         let said = node(
             json!([{"type": "Ready", "status": "True"}, {"type": "NetworkUnavailable", "status": "False"}]),
         );
-        let told = silenced(&said, now).expect("a change");
-        let words: Vec<_> = told
+        let written = silenced(&said, now).expect("a change");
+        let words: Vec<_> = written
             .iter()
             .map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_deref().unwrap_or("-")))
             .collect();
@@ -99,7 +99,7 @@ mod tests {
                 ("PIDPressure", "Unknown", "NodeStatusNeverUpdated"),
             ]
         );
-        let silent = node(json!(told));
+        let silent = node(json!(written));
         assert_eq!(silenced(&silent, now), None, "said once");
         assert!(!is_sign_of_life(&said, &silent), "our own words");
         assert!(is_sign_of_life(&silent, &said));

@@ -49,8 +49,8 @@ impl Stored for Authority {
         ConfigMap::from_json(&object.json).map(|map| Arc::new(Authority(map)))
     }
 
-    fn place(&self) -> (String, String) {
-        self.0.place()
+    fn ns_name(&self) -> (String, String) {
+        self.0.ns_name()
     }
 
     fn owners(&self) -> Vec<String> {
