@@ -188,7 +188,7 @@ impl Agent {
     pub fn start(cluster: &Cluster, spec: &Spec, plane: &ControlPlane, node: &NodeSpec) -> Result<Agent> {
         let Some(runtime) = plane.runtime.clone() else { bail!("this cluster runs without agents") };
         let config = AgentConfig {
-            // By place in the list, so that agents that start together do not choose the same.
+            // By position in the list, so that agents that start together do not choose the same.
             slice: spec
                 .nodes
                 .iter()

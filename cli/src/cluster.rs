@@ -201,8 +201,8 @@ impl Selection {
         // A folder that already holds a cluster keeps that cluster's name.
         let name = match (Cluster { name: name.clone(), dir: dir.clone() }.spec(), &self.name) {
             (Ok(Some(spec)), None) => spec.name,
-            (Ok(Some(spec)), Some(asked)) if spec.name != *asked => {
-                bail!("{} holds the cluster {:?}, not {asked:?}", dir.display(), spec.name)
+            (Ok(Some(spec)), Some(wanted)) if spec.name != *wanted => {
+                bail!("{} holds the cluster {:?}, not {wanted:?}", dir.display(), spec.name)
             }
             _ => name,
         };

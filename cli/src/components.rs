@@ -78,7 +78,7 @@ impl ApiServer {
         write_credentials(&cluster, &server)?;
         tracing::info!(address = %server.address(), kubeconfig = %cluster.kubeconfig().display(), "serving");
         let ended = tokio::select! {
-            told = until_told_to_end() => told,
+            ended = until_signal() => ended,
             why = server.broken() => Err(assembly::store_broken(&why)),
         };
         let _ = tokio::time::timeout(END_WITHIN, server.shutdown()).await;
@@ -111,12 +111,15 @@ fn read_credentials(path: &Path) -> Result<Credentials> {
     Credentials::from_kubeconfig(&text).with_context(|| format!("in {}", path.display()))
 }
 
-/// Runs a component until it is told to end.
-async fn run_until_told(component: impl Future<Output = Result<()>>, stop: CancellationToken) -> Result<()> {
+/// Runs a component until it ends or the process gets a signal to.
+async fn run_until_signal(
+    component: impl Future<Output = Result<()>>,
+    stop: CancellationToken,
+) -> Result<()> {
     tokio::pin!(component);
     tokio::select! {
         outcome = &mut component => return outcome,
-        told = until_told_to_end() => told?,
+        ended = until_signal() => ended?,
     }
     stop.cancel();
     match tokio::time::timeout(END_WITHIN, component).await {
@@ -170,7 +173,7 @@ impl Controllers {
         let stop = CancellationToken::new();
         let running = assembly::remote_controllers(&credentials, self.timing, stop.clone())?;
         self.health.serve(running.informers, &stop).await?;
-        run_until_told(async { Ok(running.task.await?) }, stop).await
+        run_until_signal(async { Ok(running.task.await?) }, stop).await
     }
 }
 
@@ -213,7 +216,7 @@ impl Scheduler {
         let stop = CancellationToken::new();
         let running = assembly::remote_scheduler(&credentials, &config, stop.clone())?;
         self.health.serve(running.informers, &stop).await?;
-        run_until_told(async { Ok(running.task.await?) }, stop).await
+        run_until_signal(async { Ok(running.task.await?) }, stop).await
     }
 }
 
@@ -263,7 +266,7 @@ impl AgentArgs {
         let stop = CancellationToken::new();
         let agent =
             assembly::remote_agent(&cluster, &node, self.timing, self.runtime, &credentials, stop.clone());
-        run_until_told(agent, stop).await
+        run_until_signal(agent, stop).await
     }
 
     /// The node's certificate: kept from an earlier run, or bought with the token.
@@ -290,7 +293,7 @@ impl AgentArgs {
 }
 
 /// Returns at Ctrl-C or SIGTERM.
-pub async fn until_told_to_end() -> Result<()> {
+pub async fn until_signal() -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {

@@ -35,9 +35,9 @@ pub async fn serve(address: SocketAddr, checks: Checks, stop: CancellationToken)
 }
 
 async fn accept(listener: TcpListener, checks: Checks) {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -59,7 +59,7 @@ async fn accept(listener: TcpListener, checks: Checks) {
                 .serve_connection(TokioIo::new(stream), service);
             // Who hangs up or takes too long has no answer; nobody else is concerned.
             let _ = tokio::time::timeout(WITHIN, connection).await;
-            drop(place);
+            drop(slot);
         });
     }
 }

@@ -9,9 +9,9 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod args;
-pub mod asked;
 mod assembly;
 pub mod cluster;
+pub mod cluster_flags;
 pub mod components;
 pub mod context;
 pub mod control;

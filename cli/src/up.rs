@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::asked::Asked;
 use crate::cluster::{Cluster, Selection};
+use crate::cluster_flags::ClusterFlags;
 use crate::control::{self, Order};
 use crate::progress::Progress;
 use crate::report::{Report, counted, human};
@@ -31,7 +31,7 @@ A cluster file:
 pub struct Up {
     /// The cluster
     #[command(flatten)]
-    pub asked: Asked,
+    pub flags: ClusterFlags,
     /// Run here until Ctrl-C, instead of in the background
     #[arg(long)]
     pub foreground: bool,
@@ -54,19 +54,19 @@ impl Up {
     pub async fn run(self, selection: &Selection) -> Result<()> {
         let cluster = selection.to_make()?;
         // Asked here, too, so that what is wrong is told here and not in a log, and before anything is made.
-        assembly::check_runtime(&self.asked.spec(&cluster.name, cluster.spec()?)?).await?;
+        assembly::check_runtime(&self.flags.spec(&cluster.name, cluster.spec()?)?).await?;
         cluster.make_dir()?;
         if self.foreground {
             let Some(lock) = cluster.lock()? else {
                 bail!("cluster {} runs already; `coracle down --name {0}` ends it", cluster.name);
             };
-            let spec = self.asked.spec(&cluster.name, cluster.spec()?)?;
+            let spec = self.flags.spec(&cluster.name, cluster.spec()?)?;
             return run::run(cluster, spec, lock).await;
         }
         let report = Report::new();
         if runs_already(&cluster).await? {
             let kept = cluster.spec()?;
-            if Some(&self.asked.spec(&cluster.name, kept.clone())?) != kept.as_ref() {
+            if Some(&self.flags.spec(&cluster.name, kept.clone())?) != kept.as_ref() {
                 bail!(
                     "cluster {0} runs, otherwise than asked for; `coracle down --name {0}`, then this again",
                     cluster.name
@@ -113,7 +113,7 @@ async fn start_detached(cluster: &Cluster, up: &Up, report: Report) -> Result<()
         .arg(&cluster.name)
         .arg("--data-dir")
         .arg(&cluster.dir);
-    command.args(up.asked.arguments()?);
+    command.args(up.flags.arguments()?);
     // A group of its own: Ctrl-C in this terminal is not meant for the cluster.
     command
         .stdin(Stdio::null())

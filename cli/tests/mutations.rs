@@ -77,20 +77,20 @@ fn served(path: &str) -> bool {
 }
 
 /// Every place in a tree, as a pointer.
-fn places(value: &Value, at: String, out: &mut Vec<String>) {
+fn pointers(value: &Value, at: String, out: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
             for (key, inner) in map {
                 let here = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
                 out.push(here.clone());
-                places(inner, here, out);
+                pointers(inner, here, out);
             }
         }
         Value::Array(items) => {
             for (index, inner) in items.iter().enumerate() {
                 let here = format!("{at}/{index}");
                 out.push(here.clone());
-                places(inner, here, out);
+                pointers(inner, here, out);
             }
         }
         _ => {}
@@ -121,13 +121,13 @@ fn strange(random: &mut Random) -> Value {
 /// Drops, doubles, retypes or grows something somewhere.
 fn mutate(body: &mut Value, random: &mut Random) {
     let mut all = Vec::new();
-    places(body, String::new(), &mut all);
+    pointers(body, String::new(), &mut all);
     if all.is_empty() {
         *body = strange(random);
         return;
     }
-    let place = all[random.below(all.len())].clone();
-    let (parent, last) = place.rsplit_once('/').expect("places begin with a slash");
+    let pointer = all[random.below(all.len())].clone();
+    let (parent, last) = pointer.rsplit_once('/').expect("places begin with a slash");
     let last = last.replace("~1", "/").replace("~0", "~");
     match random.below(4) {
         0 => match body.pointer_mut(parent) {
@@ -136,7 +136,7 @@ fn mutate(body: &mut Value, random: &mut Random) {
             _ => {}
         },
         1 => {
-            let copy = body.pointer(&place).cloned().unwrap_or_default();
+            let copy = body.pointer(&pointer).cloned().unwrap_or_default();
             match body.pointer_mut(parent) {
                 Some(Value::Array(items)) => items.push(copy),
                 Some(Value::Object(map)) => drop(map.insert(format!("{last}2"), copy)),
@@ -144,7 +144,7 @@ fn mutate(body: &mut Value, random: &mut Random) {
             }
         }
         _ => {
-            if let Some(target) = body.pointer_mut(&place) {
+            if let Some(target) = body.pointer_mut(&pointer) {
                 *target = strange(random);
             }
         }

@@ -31,8 +31,8 @@ fn pod(name: &str, script: &str, more: Value) -> Value {
     let mut spec = json!({"terminationGracePeriodSeconds": 0});
     for (key, value) in more.as_object().into_iter().flatten() {
         let of_pod = ["volumes", "securityContext"].contains(&key.as_str());
-        let place = if of_pod { &mut spec } else { &mut container };
-        place[key] = value.clone();
+        let target = if of_pod { &mut spec } else { &mut container };
+        target[key] = value.clone();
     }
     spec["containers"] = json!([container]);
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})

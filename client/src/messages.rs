@@ -312,7 +312,7 @@ pub fn kinds_in(kinds: &Kinds, message: pb::KindsResponse) -> Result<(), Message
 /// A row that knows what a component needs.
 fn defined_in(kind: pb::DefinedKind) -> Result<Kind, MessageError> {
     let resource = kind.resource.ok_or(MessageError::Missing("resource"))?;
-    let places = (".spec.replicas".to_owned(), ".status.replicas".to_owned(), None);
+    let paths = (".spec.replicas".to_owned(), ".status.replicas".to_owned(), None);
     let definition = Definition {
         group: resource.group,
         version: resource.version,
@@ -320,7 +320,7 @@ fn defined_in(kind: pb::DefinedKind) -> Result<Kind, MessageError> {
         kind: kind.kind,
         namespaced: kind.namespaced,
         status: kind.has_status,
-        scale: kind.has_scale.then_some(places),
+        scale: kind.has_scale.then_some(paths),
         schema: serde_json::json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
         ..Definition::default()
     };

@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::meter::Meter;
 use super::pods::{connect, is_ready, node_is_ready, wait_pods};
-use crate::asked::Asked;
 use crate::cluster::{Cluster, Selection};
+use crate::cluster_flags::ClusterFlags;
 use crate::control::{Order, ask};
 use crate::report::Report;
 use crate::{assembly, up};
@@ -38,7 +38,7 @@ pub async fn take(cluster: &Cluster, selection: &Selection, report: Report) -> R
 
 async fn start(cluster: &Cluster, selection: &Selection, report: Report) -> Result<Client> {
     report.title("1. A cluster of three nodes, on this machine's Docker");
-    let up = up::Up { asked: Asked::default(), foreground: false, no_context: true };
+    let up = up::Up { flags: ClusterFlags::default(), foreground: false, no_context: true };
     up.run(selection).await?;
     connect(cluster).await
 }

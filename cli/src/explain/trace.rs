@@ -74,8 +74,8 @@ struct Tree<'a> {
 impl<'a> Tree<'a> {
     fn new(items: &'a [Change]) -> Tree<'a> {
         // Events tell about changes; they cause none.
-        let told = |c: &&Change| c.key.kind != "Event" && c.key.kind != "Lease";
-        let changes: BTreeMap<u64, &Change> = items.iter().filter(told).map(|c| (c.revision, c)).collect();
+        let counts = |c: &&Change| c.key.kind != "Event" && c.key.kind != "Lease";
+        let changes: BTreeMap<u64, &Change> = items.iter().filter(counts).map(|c| (c.revision, c)).collect();
         let mut children: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         for change in changes.values() {
             if let Some(parent) = parent(change, &changes) {

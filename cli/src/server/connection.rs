@@ -36,8 +36,8 @@ impl Connection {
     /// # Errors
     /// No cluster is meant, or several; a kubeconfig that cannot be read.
     pub async fn open(selection: &Selection, target: &Target) -> Result<Connection> {
-        let asked = target.kubeconfig.is_some() || target.context.is_some();
-        let kubeconfig = match (&target.kubeconfig, asked) {
+        let is_named = target.kubeconfig.is_some() || target.context.is_some();
+        let kubeconfig = match (&target.kubeconfig, is_named) {
             (Some(file), _) => Some(file.clone()),
             (None, true) => None,
             (None, false) => match selection.find() {

@@ -204,7 +204,7 @@ fn plain(list: &Value) -> Vec<Served> {
 
 /// What the arguments of a verb name: kinds, and objects of them.
 #[derive(Debug, PartialEq)]
-pub struct Asked {
+pub struct Selected {
     /// The kind.
     pub kind: Served,
     /// One object; `None`: all of them.
@@ -215,7 +215,7 @@ pub struct Asked {
 ///
 /// # Errors
 /// A kind that does not exist, or a mixture that means nothing.
-pub fn asked(catalogue: &Catalogue, words: &[String]) -> Result<Vec<Asked>> {
+pub fn selected(catalogue: &Catalogue, words: &[String]) -> Result<Vec<Selected>> {
     let Some((first, rest)) = words.split_first() else {
         bail!("which kind? For example: coracle get pods");
     };
@@ -226,18 +226,18 @@ pub fn asked(catalogue: &Catalogue, words: &[String]) -> Result<Vec<Asked>> {
                 bail!("{word:?} stands among KIND/NAME pairs; write it as KIND/NAME too");
             };
             for kind in catalogue.find(kind)? {
-                all.push(Asked { kind, name: Some(name.into()) });
+                all.push(Selected { kind, name: Some(name.into()) });
             }
         }
         return Ok(all);
     }
     let kinds = catalogue.find(first)?;
     if rest.is_empty() {
-        return Ok(kinds.into_iter().map(|kind| Asked { kind, name: None }).collect());
+        return Ok(kinds.into_iter().map(|kind| Selected { kind, name: None }).collect());
     }
     Ok(kinds
         .iter()
-        .flat_map(|k| rest.iter().map(|n| Asked { kind: k.clone(), name: Some(n.clone()) }))
+        .flat_map(|k| rest.iter().map(|n| Selected { kind: k.clone(), name: Some(n.clone()) }))
         .collect())
 }
 
@@ -246,8 +246,8 @@ pub fn asked(catalogue: &Catalogue, words: &[String]) -> Result<Vec<Asked>> {
 /// # Errors
 /// Anything else.
 pub fn one(catalogue: &Catalogue, words: &[String]) -> Result<(Served, String)> {
-    match asked(catalogue, words)?.as_slice() {
-        [Asked { kind, name: Some(name) }] => Ok((kind.clone(), name.clone())),
+    match selected(catalogue, words)?.as_slice() {
+        [Selected { kind, name: Some(name) }] => Ok((kind.clone(), name.clone())),
         _ => bail!("name one object, as KIND/NAME, such as deployment/web"),
     }
 }
@@ -294,7 +294,7 @@ mod tests {
     fn arguments_name_kinds_and_objects() {
         let read = |words: &[&str]| {
             let words: Vec<String> = words.iter().map(|w| (*w).to_string()).collect();
-            let all = asked(&catalogue(), &words).map_err(|e| e.to_string())?;
+            let all = selected(&catalogue(), &words).map_err(|e| e.to_string())?;
             Ok::<_, String>(
                 all.iter()
                     .map(|a| format!("{}:{}", a.kind.title(), a.name.as_deref().unwrap_or("*")))

@@ -94,7 +94,7 @@ impl Connection {
     }
 
     async fn answer(&self, request: Request<Body>) -> Result<(u16, Value)> {
-        let asked = async {
+        let answer = async {
             let response = self.client.send(request).await.map_err(unreachable)?;
             let code = response.status().as_u16();
             let warnings: Vec<String> = response
@@ -106,7 +106,7 @@ impl Connection {
             let bytes = response.into_body().collect_bytes().await.map_err(unreachable)?;
             anyhow::Ok((code, warnings, bytes))
         };
-        let Ok(answered) = tokio::time::timeout(ANSWER_WITHIN, asked).await else {
+        let Ok(answered) = tokio::time::timeout(ANSWER_WITHIN, answer).await else {
             bail!("no answer from the API server within {} s", ANSWER_WITHIN.as_secs());
         };
         let (code, warnings, bytes) = answered?;

@@ -10,7 +10,7 @@ use super::manifests;
 use crate::print::say;
 use crate::server::connection::{Connection, Target};
 use crate::server::follow::One;
-use crate::server::kinds::{Asked, Catalogue, Served, asked};
+use crate::server::kinds::{Catalogue, Selected, Served, selected};
 use crate::server::rest::{escape, is_refused};
 
 /// Delete objects, and wait until they are gone.
@@ -121,7 +121,7 @@ async fn targets(
     if args.what.is_empty() {
         bail!("what is to go? For example: coracle delete pod/web-0, or coracle delete -f FILE");
     }
-    for Asked { kind, name } in asked(catalogue, &args.what)? {
+    for Selected { kind, name } in selected(catalogue, &args.what)? {
         match name {
             Some(name) => targets.push((kind, connection.namespace.clone(), name)),
             None if args.all || args.selector.is_some() => {

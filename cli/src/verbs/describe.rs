@@ -7,7 +7,7 @@ use crate::print::say;
 use crate::print::table::{Table, WIDTH, fit, wrapped};
 use crate::print::time::age;
 use crate::server::connection::{Connection, Target};
-use crate::server::kinds::{Catalogue, Served, asked};
+use crate::server::kinds::{Catalogue, Served, selected};
 use crate::server::rest::escape;
 
 /// Show objects closely, with what happened to them.
@@ -35,7 +35,7 @@ pub struct Describe {
 pub async fn run(args: Describe, connection: &Connection) -> Result<()> {
     let catalogue = Catalogue::fetch(connection).await?;
     let mut first = true;
-    for ask in asked(&catalogue, &args.what)? {
+    for ask in selected(&catalogue, &args.what)? {
         let objects = match &ask.name {
             Some(name) => vec![connection.get(&ask.kind.path(&connection.namespace, name)).await?],
             None => {

@@ -8,7 +8,7 @@ use crate::print::table::{Table, WIDTH, line};
 use crate::print::terminal::one_line;
 use crate::print::{print_document, remark, say};
 use crate::server::connection::{Connection, Target};
-use crate::server::kinds::{Asked, Catalogue, asked};
+use crate::server::kinds::{Catalogue, Selected, selected};
 use crate::server::rest::{TABLE, escape};
 
 /// Show objects, one or many.
@@ -59,20 +59,20 @@ enum Output {
 /// The server says no, or what is asked for makes no sense.
 pub async fn run(args: Get, connection: &Connection) -> Result<()> {
     let catalogue = Catalogue::fetch(connection).await?;
-    let asked = asked(&catalogue, &args.what)?;
-    if args.watch && asked.len() > 1 {
+    let selected = selected(&catalogue, &args.what)?;
+    if args.watch && selected.len() > 1 {
         bail!("watch one kind or one object at a time");
     }
     match args.output {
-        None | Some(Output::Wide) => tables(&args, &asked, connection).await,
+        None | Some(Output::Wide) => tables(&args, &selected, connection).await,
         Some(output) if args.watch => bail!("--watch shows tables; leave out -o {}", word(output)),
         Some(Output::Name) => {
-            for (ask, object) in objects(&args, &asked, connection).await? {
+            for (ask, object) in objects(&args, &selected, connection).await? {
                 say!("{}/{}", ask.kind.title(), object["metadata"]["name"].as_str().unwrap_or_default());
             }
             Ok(())
         }
-        Some(output) => whole(&args, &asked, output, connection).await,
+        Some(output) => whole(&args, &selected, output, connection).await,
     }
 }
 
@@ -87,7 +87,7 @@ fn word(output: Output) -> &'static str {
 
 impl Get {
     /// The path that answers, with the query.
-    fn path(&self, ask: &Asked, connection: &Connection, more: &str) -> String {
+    fn path(&self, ask: &Selected, connection: &Connection, more: &str) -> String {
         let namespace = (!self.all_namespaces).then_some(connection.namespace.as_str());
         let path = ask.kind.list_path(namespace);
         let mut query: Vec<String> = Vec::new();
@@ -106,14 +106,14 @@ impl Get {
     }
 }
 
-async fn tables(args: &Get, asked: &[Asked], connection: &Connection) -> Result<()> {
+async fn tables(args: &Get, selected: &[Selected], connection: &Connection) -> Result<()> {
     let (mut shown, mut failed) = (0, None);
-    let kinds = asked.iter().map(|a| &a.kind.plural).collect::<std::collections::BTreeSet<_>>().len();
+    let kinds = selected.iter().map(|a| &a.kind.plural).collect::<std::collections::BTreeSet<_>>().len();
     let mut merged: Option<(String, Shown)> = None;
-    for ask in asked {
+    for ask in selected {
         let answer = match connection.get_as(&args.path(ask, connection, ""), TABLE).await {
             Ok(answer) => answer,
-            Err(error) if asked.len() > 1 => {
+            Err(error) if selected.len() > 1 => {
                 remark!("coracle: {error:#}");
                 failed = Some(error);
                 continue;
@@ -141,11 +141,11 @@ async fn tables(args: &Get, asked: &[Asked], connection: &Connection) -> Result<
     if let Some((_, last)) = &merged {
         last.print(args);
         if args.watch {
-            return follow(args, &asked[0], last, connection).await;
+            return follow(args, &selected[0], last, connection).await;
         }
     }
     if shown == 0 && failed.is_none() {
-        if args.all_namespaces || asked.iter().all(|a| !a.kind.namespaced) {
+        if args.all_namespaces || selected.iter().all(|a| !a.kind.namespaced) {
             remark!("No resources found");
         } else {
             remark!("No resources found in {} namespace.", connection.namespace);
@@ -166,7 +166,7 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(answer: &Value, args: &Get, ask: &Asked, prefixed: bool) -> Shown {
+    fn new(answer: &Value, args: &Get, ask: &Selected, prefixed: bool) -> Shown {
         let wide = args.output == Some(Output::Wide);
         let empty = Vec::new();
         let definitions = answer["columnDefinitions"].as_array().unwrap_or(&empty);
@@ -228,15 +228,15 @@ fn cell(value: &Value) -> String {
 }
 
 /// Prints rows as they change, in the columns of the first table.
-async fn follow(args: &Get, ask: &Asked, shown: &Shown, connection: &Connection) -> Result<()> {
+async fn follow(args: &Get, ask: &Selected, shown: &Shown, connection: &Connection) -> Result<()> {
     let more = format!("watch=true&resourceVersion={}", escape(&shown.revision));
     // A watch is of a list; one object is a list of one.
     let (ask, more) = match &ask.name {
         Some(name) => {
-            let all = Asked { kind: ask.kind.clone(), name: None };
+            let all = Selected { kind: ask.kind.clone(), name: None };
             (all, format!("{more}&fieldSelector=metadata.name%3D{}", escape(name)))
         }
-        None => (Asked { kind: ask.kind.clone(), name: None }, more),
+        None => (Selected { kind: ask.kind.clone(), name: None }, more),
     };
     let widths = shown.table.widths(shown.width);
     let stream = connection.stream(&args.path(&ask, connection, &more), TABLE).await?;
@@ -262,11 +262,11 @@ async fn follow(args: &Get, ask: &Asked, shown: &Shown, connection: &Connection)
 /// Every object asked for, with what asked for it.
 async fn objects<'a>(
     args: &Get,
-    asked: &'a [Asked],
+    selected: &'a [Selected],
     connection: &Connection,
-) -> Result<Vec<(&'a Asked, Value)>> {
+) -> Result<Vec<(&'a Selected, Value)>> {
     let mut all = Vec::new();
-    for ask in asked {
+    for ask in selected {
         let answer = connection.get(&args.path(ask, connection, "")).await?;
         if ask.name.is_some() {
             all.push((ask, answer));
@@ -286,17 +286,17 @@ async fn objects<'a>(
     Ok(all)
 }
 
-async fn whole(args: &Get, asked: &[Asked], output: Output, connection: &Connection) -> Result<()> {
+async fn whole(args: &Get, selected: &[Selected], output: Output, connection: &Connection) -> Result<()> {
     let mut objects: Vec<Value> =
-        objects(args, asked, connection).await?.into_iter().map(|(_, o)| o).collect();
+        objects(args, selected, connection).await?.into_iter().map(|(_, o)| o).collect();
     for object in &mut objects {
         // Who set which field: of interest to servers, and longer than the rest.
         if let Some(meta) = object["metadata"].as_object_mut() {
             meta.shift_remove("managedFields");
         }
     }
-    let value = match (objects.len(), asked) {
-        (1, [Asked { name: Some(_), .. }]) => objects.remove(0),
+    let value = match (objects.len(), selected) {
+        (1, [Selected { name: Some(_), .. }]) => objects.remove(0),
         _ => {
             json!({ "apiVersion": "v1", "kind": "List", "items": objects, "metadata": { "resourceVersion": "" } })
         }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::print::say;
 use crate::server::connection::{Connection, Target};
 use crate::server::follow::One;
-use crate::server::kinds::{Asked, Catalogue, asked};
+use crate::server::kinds::{Catalogue, Selected, selected};
 use crate::server::rest::escape;
 
 /// Wait until something is so.
@@ -74,7 +74,7 @@ impl Until {
 pub async fn run(args: Wait, connection: &Connection) -> Result<()> {
     let catalogue = Catalogue::fetch(connection).await?;
     let mut all = Vec::new();
-    for Asked { kind, name } in asked(&catalogue, &args.what)? {
+    for Selected { kind, name } in selected(&catalogue, &args.what)? {
         if let Some(name) = name {
             all.push((kind, name));
             continue;

@@ -49,7 +49,7 @@ struct State {
     refused_happen: bool,
     /// How many calls fail before one succeeds again.
     unreachable: u32,
-    /// Changes from this place of the log on are held back from the watches.
+    /// Changes from this position of the log on are held back from the watches.
     held_back: Option<usize>,
 }
 

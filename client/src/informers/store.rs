@@ -146,7 +146,7 @@ impl<K: Stored> Store<K> {
 
     /// Puts one object in, as a change at this revision.
     pub fn put(&self, object: K, revision: Revision) {
-        self.change(object.place(), Some(Entry { object: Arc::new(object), revision }), revision);
+        self.change(object.ns_name(), Some(Entry { object: Arc::new(object), revision }), revision);
     }
 
     /// Takes one object out, as a change at this revision.

@@ -25,7 +25,7 @@ pub trait Stored: Sized + Send + Sync + 'static {
     fn read(object: &Arc<Object>) -> Result<Arc<Self>, serde_json::Error>;
 
     /// Its namespace, empty where there is none, and its name.
-    fn place(&self) -> NsName;
+    fn ns_name(&self) -> NsName;
 
     /// The uids of the owners that it names, by which [`Store::owned_by`](super::Store::owned_by) finds it.
     fn owners(&self) -> Vec<String>;
@@ -38,7 +38,7 @@ impl<K: Typed> Stored for K {
         K::from_json(&without_managed_fields(&object.json)).map(Arc::new)
     }
 
-    fn place(&self) -> NsName {
+    fn ns_name(&self) -> NsName {
         let meta = self.metadata();
         (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
     }
@@ -55,7 +55,7 @@ impl Stored for Object {
         Ok(object.clone())
     }
 
-    fn place(&self) -> NsName {
+    fn ns_name(&self) -> NsName {
         (self.key.namespace.clone(), self.key.name.clone())
     }
 
@@ -134,7 +134,7 @@ impl Stored for Metadata {
         Ok(Arc::new(Metadata { key, meta }))
     }
 
-    fn place(&self) -> NsName {
+    fn ns_name(&self) -> NsName {
         (self.key.namespace.clone(), self.key.name.clone())
     }
 

@@ -1,4 +1,4 @@
-//! What `coracle up` was asked for, and what that makes of a cluster that is new, or that is there already.
+//! The flags of `coracle up` that describe a cluster, and what they make of one that is new, or that is there already.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ const NODES: u32 = 3;
 
 /// The flags that describe a cluster. What is not given stays as an earlier `up` had it.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct Asked {
+pub struct ClusterFlags {
     /// How many nodes, 3 where it is not given; `coracle node add` adds to a cluster that is there
     #[arg(long, value_name = "K", conflicts_with = "config")]
     pub nodes: Option<u32>,
@@ -81,7 +81,7 @@ fn names(nodes: &[NodeSpec]) -> Vec<&str> {
     names
 }
 
-impl Asked {
+impl ClusterFlags {
     /// The cluster that is to run: a new one, or `kept` with what may change about it changed.
     ///
     /// # Errors
@@ -188,11 +188,11 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Line {
         #[command(flatten)]
-        asked: Asked,
+        flags: ClusterFlags,
     }
 
-    fn asked(flags: &[&str]) -> Asked {
-        Line::parse_from([&["up"], flags].concat()).asked
+    fn parsed(flags: &[&str]) -> ClusterFlags {
+        Line::parse_from([&["up"], flags].concat()).flags
     }
 
     #[test]
@@ -223,11 +223,11 @@ mod tests {
 
     #[test]
     fn what_is_not_given_stays() {
-        let first = asked(&["--nodes", "2", "--timing", "kubernetes", "--anonymous-auth"]).spec("c", None);
+        let first = parsed(&["--nodes", "2", "--timing", "kubernetes", "--anonymous-auth"]).spec("c", None);
         let first = first.expect("a cluster");
         assert_eq!((first.nodes.len(), first.nodes[1].name.as_str()), (2, "node-2"));
-        assert_eq!(asked(&[]).spec("c", Some(first.clone())).expect("the same"), first);
-        let changed = asked(&[
+        assert_eq!(parsed(&[]).spec("c", Some(first.clone())).expect("the same"), first);
+        let changed = parsed(&[
             "--timing=demo",
             "--parts=apiserver",
             "--anonymous-auth=false",
@@ -249,7 +249,7 @@ mod tests {
             (["--node-size", "4cpu,4Gi"], "node-1 has 2cpu,2Gi"),
             (["--runtime", "sim"], "another --name"),
         ] {
-            let error = asked(&flags).spec("c", Some(first.clone())).map_err(|error| error.to_string());
+            let error = parsed(&flags).spec("c", Some(first.clone())).map_err(|error| error.to_string());
             assert!(error.as_ref().is_err_and(|error| error.contains(words)), "case {flags:?}: {error:?}");
         }
     }
@@ -261,9 +261,9 @@ mod tests {
             &["--nodes=5", "--node-size=4cpu,8Gi", "--runtime=sim", "--timing=kubernetes"],
             &["--port=0", "--parts=apiserver,controllers", "--anonymous-auth=false", "--event-ttl=1h30m"],
         ] {
-            let told = asked(flags).arguments().expect("arguments");
-            let again: Vec<&str> = told.iter().filter_map(|a| a.to_str()).collect();
-            assert_eq!(format!("{:?}", asked(&again)), format!("{:?}", asked(flags)));
+            let arguments = parsed(flags).arguments().expect("arguments");
+            let again: Vec<&str> = arguments.iter().filter_map(|a| a.to_str()).collect();
+            assert_eq!(format!("{:?}", parsed(&again)), format!("{:?}", parsed(flags)));
         }
     }
 }
