@@ -83,7 +83,7 @@ fn interest(kinds: &Kinds, message: Option<pb::Interest>) {
     assert_eq!(messages::interest_in(kinds, Some(messages::interest_out(&interest))).ok().as_ref(), Some(&interest));
     let Interest { kind, namespace, labels, fields } = interest;
     match Selection::parse(kind, namespace, &labels, &fields) {
-        Ok(selection) => drop(selection.place()),
+        Ok(selection) => drop(selection.ns_name()),
         Err(status) => coracle_fuzz::refused(&status),
     }
 }

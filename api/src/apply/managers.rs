@@ -45,7 +45,7 @@ impl Managers {
             return Some(Managers::default());
         };
         let mut managers = Managers::default();
-        let mut places: HashMap<Owner, usize> = HashMap::new();
+        let mut positions: HashMap<Owner, usize> = HashMap::new();
         for entry in entries {
             let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
             let applies = match text("operation").as_str() {
@@ -67,11 +67,11 @@ impl Managers {
             };
             let time = entry.get("time").and_then(Value::as_str).map(str::to_owned);
             let entry = Entry { owner: owner.clone(), fields, api_version, time };
-            match places.entry(owner) {
+            match positions.entry(owner) {
                 // Of several entries of one owner the last counts, at the place of the first.
-                Occupied(place) => managers.0[*place.get()] = entry,
-                Vacant(place) => {
-                    place.insert(managers.0.len());
+                Occupied(position) => managers.0[*position.get()] = entry,
+                Vacant(position) => {
+                    position.insert(managers.0.len());
                     managers.0.push(entry);
                 }
             }

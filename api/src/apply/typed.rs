@@ -12,7 +12,7 @@ use crate::field::is_zero;
 use crate::patch::{printed, type_name};
 use crate::schema::{ANYTHING, ListKind, Schema, Shape, StructField};
 
-/// A shape in its place: a field may be taken as one value although its type is not.
+/// A shape and how it is used: a field may be taken as one value although its type is not.
 #[derive(Clone, Copy)]
 pub(super) struct Typed<'s> {
     schema: &'s Schema,
@@ -101,28 +101,28 @@ const MOST_FAULTS: usize = 100;
 /// What does not fit the schema, in upstream's words.
 pub(super) fn check(value: &Value, schema: &Schema) -> Vec<String> {
     let mut faults = Vec::new();
-    check_value(value, Typed::root(schema), &Place::Root, &mut faults);
+    check_value(value, Typed::root(schema), &Path::Root, &mut faults);
     faults
 }
 
 /// Where in a configuration a value stands: printed only for faults.
-enum Place<'a> {
+enum Path<'a> {
     Root,
-    Field(&'a Place<'a>, &'a str),
-    Item(&'a Place<'a>, &'a Element),
+    Field(&'a Path<'a>, &'a str),
+    Item(&'a Path<'a>, &'a Element),
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Root => Ok(()),
-            Place::Field(parent, name) => write!(f, "{parent}.{name}"),
-            Place::Item(parent, element) => write!(f, "{parent}{element}"),
+            Path::Root => Ok(()),
+            Path::Field(parent, name) => write!(f, "{parent}.{name}"),
+            Path::Item(parent, element) => write!(f, "{parent}{element}"),
         }
     }
 }
 
-fn check_value(value: &Value, typed: Typed<'_>, place: &Place<'_>, faults: &mut Vec<String>) {
+fn check_value(value: &Value, typed: Typed<'_>, path: &Path<'_>, faults: &mut Vec<String>) {
     if faults.len() >= MOST_FAULTS {
         return;
     }
@@ -136,10 +136,10 @@ fn check_value(value: &Value, typed: Typed<'_>, place: &Place<'_>, faults: &mut 
             return;
         }
         (Shape::List { items, kind }, Value::Array(list)) => {
-            return check_list(list, items.get(), kind, place, faults);
+            return check_list(list, items.get(), kind, path, faults);
         }
         (Shape::Map { .. } | Shape::Struct(_), Value::Object(map)) => {
-            return check_entries(map, typed, place, faults);
+            return check_entries(map, typed, path, faults);
         }
         (Shape::Integer { .. } | Shape::Number, other) => {
             format!("numeric (int or float), got {}", type_name(other))
@@ -152,15 +152,15 @@ fn check_value(value: &Value, typed: Typed<'_>, place: &Place<'_>, faults: &mut 
         (Shape::List { .. }, other) => format!("list, got {}", shown(other)),
         (Shape::Struct(_) | Shape::Map { .. }, other) => format!("map, got {}", shown(other)),
     };
-    let colon = if matches!(place, Place::Root) { "" } else { ": " };
-    faults.push(format!("{place}{colon}expected {expected}"));
+    let colon = if matches!(path, Path::Root) { "" } else { ": " };
+    faults.push(format!("{path}{colon}expected {expected}"));
 }
 
-fn check_entries(map: &Map<String, Value>, typed: Typed<'_>, place: &Place<'_>, faults: &mut Vec<String>) {
+fn check_entries(map: &Map<String, Value>, typed: Typed<'_>, path: &Path<'_>, faults: &mut Vec<String>) {
     let mut entries: Vec<(&String, &Value)> = map.iter().collect();
     entries.sort_by_key(|(key, _)| *key);
     for (key, value) in entries {
-        let here = Place::Field(place, key);
+        let here = Path::Field(path, key);
         let child = match &typed.schema.shape {
             Shape::Struct(fields) => {
                 fields.field(key).map(Typed::field).or(fields.open.then_some(Typed::of(&ANYTHING)))
@@ -177,7 +177,7 @@ fn check_entries(map: &Map<String, Value>, typed: Typed<'_>, place: &Place<'_>, 
     }
 }
 
-fn check_list(list: &[Value], items: &Schema, kind: &ListKind, place: &Place<'_>, faults: &mut Vec<String>) {
+fn check_list(list: &[Value], items: &Schema, kind: &ListKind, path: &Path<'_>, faults: &mut Vec<String>) {
     let mut seen: BTreeSet<Element> = BTreeSet::new();
     for (index, item) in list.iter().enumerate() {
         if faults.len() >= MOST_FAULTS {
@@ -188,15 +188,15 @@ fn check_list(list: &[Value], items: &Schema, kind: &ListKind, place: &Place<'_>
             _ => match element(items, kind, item) {
                 Ok(element) => element,
                 Err(error) => {
-                    faults.push(format!("{place}: element {index}: {error}"));
+                    faults.push(format!("{path}: element {index}: {error}"));
                     return;
                 }
             },
         };
         if seen.contains(&element) {
-            faults.push(format!("{place}: duplicate entries for key {element}"));
+            faults.push(format!("{path}: duplicate entries for key {element}"));
         }
-        check_value(item, Typed::of(items), &Place::Item(place, &element), faults);
+        check_value(item, Typed::of(items), &Path::Item(path, &element), faults);
         seen.insert(element);
     }
 }
@@ -377,7 +377,7 @@ pub(super) fn merge(live: Option<&Value>, config: Option<&Value>, typed: Typed<'
 }
 
 /// Where each element stands in a list, the first of equals.
-fn places(list: &[Element]) -> BTreeMap<&Element, usize> {
+fn positions(list: &[Element]) -> BTreeMap<&Element, usize> {
     list.iter().enumerate().rev().map(|(at, element)| (element, at)).collect()
 }
 
@@ -388,7 +388,7 @@ fn merge_list(old: &[Value], new: &[Value], items: &Schema, kind: &ListKind) -> 
         list.iter().map(|item| element(items, kind, item).unwrap_or(Element::Index(0))).collect()
     };
     let (left, right) = (index(old), index(new));
-    let (in_left, in_right) = (places(&left), places(&right));
+    let (in_left, in_right) = (positions(&left), positions(&right));
     let join = |element: &Element| {
         let live = in_left.get(element).map(|i| &old[*i]);
         let config = in_right.get(element).map(|i| &new[*i]);

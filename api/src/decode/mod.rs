@@ -4,7 +4,7 @@
 //!  bytes --crate::document--> Raw --is it of the target's type?--> --shape, by schema--> Value
 //! ```
 
-mod place;
+mod path;
 mod shape;
 pub mod time;
 
@@ -17,7 +17,7 @@ use crate::kind::Kind;
 use crate::schema::{Schema, internal_package, is_registered};
 use crate::status::Status;
 
-pub(crate) use place::Place;
+pub(crate) use path::Path;
 pub(crate) use shape::MOST_STRICT;
 pub use shape::{Problems, Wording, shape, zero};
 
@@ -179,10 +179,10 @@ pub fn in_order(schema: &Schema, object: &mut Value) {
 
 fn order_fields(schema: &Schema, object: &mut Value) {
     let (Some(fields), Value::Object(map)) = (schema.fields(), object) else { return };
-    let place = |key: &str| fields.position(key).unwrap_or(usize::MAX);
-    if !map.keys().is_sorted_by_key(|key| place(key)) {
+    let rank = |key: &str| fields.position(key).unwrap_or(usize::MAX);
+    if !map.keys().is_sorted_by_key(|key| rank(key)) {
         let mut entries: Vec<(String, Value)> = std::mem::take(map).into_iter().collect();
-        entries.sort_by_key(|(key, _)| place(key));
+        entries.sort_by_key(|(key, _)| rank(key));
         map.extend(entries);
     }
 }

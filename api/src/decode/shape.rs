@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::place::Place;
+use super::path::Path;
 use super::time;
 use crate::document::{Raw, number};
 use crate::quantity::{Quantity, QuantityError};
@@ -48,7 +48,7 @@ impl Problems {
 /// Shapes a document by a schema.
 pub fn shape(raw: Raw<'_>, schema: &Schema, wording: Wording) -> (Value, Problems) {
     let mut shaper = Shaper { wording, problems: Problems::default() };
-    let value = shaper.value(raw, schema, None, &Place::Root);
+    let value = shaper.value(raw, schema, None, &Path::Root);
     let mut problems = shaper.problems;
     if wording == Wording::Unstructured {
         problems.strict.sort();
@@ -74,11 +74,11 @@ struct Shaper {
 }
 
 impl Shaper {
-    fn strict(&mut self, what: &str, parent: &Place<'_>, key: &str) {
+    fn strict(&mut self, what: &str, parent: &Path<'_>, key: &str) {
         if self.problems.strict.len() >= MOST_STRICT {
             return;
         }
-        let text = format!("{what} field \"{}\"", Place::Key { parent, key });
+        let text = format!("{what} field \"{}\"", Path::Key { parent, key });
         if !self.problems.strict.contains(&text) {
             self.problems.strict.push(text);
         }
@@ -93,7 +93,7 @@ impl Shaper {
     }
 
     /// A value of another type than the field's. `label` is the type's own name, where it has one.
-    fn mismatch(&mut self, raw: &Raw<'_>, schema: &Schema, label: Option<&str>, place: &Place<'_>) {
+    fn mismatch(&mut self, raw: &Raw<'_>, schema: &Schema, label: Option<&str>, path: &Path<'_>) {
         if self.problems.first.is_some() {
             return;
         }
@@ -104,7 +104,7 @@ impl Shaper {
                     (Raw::Number(text), Shape::Integer { .. }) => format!("number {text}"),
                     _ => raw.go_name().into(),
                 };
-                format!("json: cannot unmarshal {what} into {} of type {go}", place.context())
+                format!("json: cannot unmarshal {what} into {} of type {go}", path.context())
             }
             Wording::Unstructured => {
                 let (kind, type_name) = untyped(raw);
@@ -133,8 +133,8 @@ impl Shaper {
     }
 
     /// Types that read themselves complain of foreign JSON types with the name of what they are inside.
-    fn self_read_mismatch(&mut self, raw: &Raw<'_>, inside: &str, place: &Place<'_>) {
-        let context = if self.wording == Wording::Json { place.context() } else { "Go value".into() };
+    fn self_read_mismatch(&mut self, raw: &Raw<'_>, inside: &str, path: &Path<'_>) {
+        let context = if self.wording == Wording::Json { path.context() } else { "Go value".into() };
         let scalar = !matches!(raw, Raw::List(_) | Raw::Map(_));
         let what = match raw {
             Raw::Number(text) if inside == "int32" => format!("number {text}"),
@@ -149,10 +149,10 @@ impl Shaper {
         raw: Raw<'_>,
         schema: &Schema,
         label: Option<&str>,
-        place: &Place<'_>,
+        path: &Path<'_>,
     ) -> Option<Value> {
         if let Some(rules) = &schema.rules {
-            return self.defined(raw, schema, rules, place);
+            return self.defined(raw, schema, rules, path);
         }
         if raw == Raw::Null {
             return None;
@@ -162,13 +162,13 @@ impl Shaper {
             (Shape::Boolean, Raw::Bool(b)) => Some(Value::Bool(b)),
             (Shape::Text(Text::Plain), Raw::Text(text)) => Some(Value::String(text.into_owned())),
             (Shape::Text(Text::Bytes), Raw::Text(text)) => self.bytes(&text),
-            (Shape::Text(kind @ (Text::Time | Text::MicroTime)), raw) => self.time(&raw, *kind, place),
+            (Shape::Text(kind @ (Text::Time | Text::MicroTime)), raw) => self.time(&raw, *kind, path),
             (Shape::Quantity, raw) => self.quantity(&raw, |quantity| quantity),
-            (Shape::IntOrString, raw) => self.int_or_string(raw, place),
+            (Shape::IntOrString, raw) => self.int_or_string(raw, path),
             (Shape::Integer { bits }, Raw::Number(text)) => match whole(&text, *bits, self.wording) {
                 Some(value) => Some(Value::from(value)),
                 None => {
-                    self.mismatch(&Raw::Number(text), schema, label, place);
+                    self.mismatch(&Raw::Number(text), schema, label, path);
                     None
                 }
             },
@@ -176,42 +176,42 @@ impl Shaper {
             (Shape::List { items, .. }, Raw::List(raws)) => {
                 let items = items.get();
                 let values = raws.into_iter().enumerate().map(|(index, raw)| {
-                    self.value(raw, items, None, &Place::Index { parent: place, index })
+                    self.value(raw, items, None, &Path::Index { parent: path, index })
                         .unwrap_or_else(|| zero(items))
                 });
                 Some(Value::Array(values.collect()))
             }
-            (Shape::Map { values }, Raw::Map(entries)) => Some(self.map(entries, values.get(), place)),
-            (Shape::Struct(fields), Raw::Map(entries)) => Some(self.fields(entries, schema, fields, place)),
+            (Shape::Map { values }, Raw::Map(entries)) => Some(self.map(entries, values.get(), path)),
+            (Shape::Struct(fields), Raw::Map(entries)) => Some(self.fields(entries, schema, fields, path)),
             (_, raw) => {
-                self.mismatch(&raw, schema, label, place);
+                self.mismatch(&raw, schema, label, path);
                 None
             }
         }
     }
 
     /// A value of a type that was defined at run time. What is of another type stays as it is: validation refuses it by name.
-    fn defined(&mut self, raw: Raw<'_>, schema: &Schema, rules: &Rules, place: &Place<'_>) -> Option<Value> {
+    fn defined(&mut self, raw: Raw<'_>, schema: &Schema, rules: &Rules, path: &Path<'_>) -> Option<Value> {
         match (&schema.shape, raw) {
             // Left out where it is no value, so that a default can take its place.
             (_, Raw::Null) => rules.nullable.then_some(Value::Null),
-            (Shape::Struct(fields), Raw::Map(entries)) => Some(self.fields(entries, schema, fields, place)),
+            (Shape::Struct(fields), Raw::Map(entries)) => Some(self.fields(entries, schema, fields, path)),
             (Shape::Map { values }, Raw::Map(entries)) => {
                 let mut map = Map::new();
                 for (key, raw) in entries {
-                    let here = Place::Key { parent: place, key: &key };
+                    let here = Path::Key { parent: path, key: &key };
                     let value = self.value(raw, values.get(), None, &here);
                     if let Some(value) = value
                         && map.insert(key.clone().into_owned(), value).is_some()
                     {
-                        self.strict("duplicate", place, &key);
+                        self.strict("duplicate", path, &key);
                     }
                 }
                 Some(Value::Object(map))
             }
             (Shape::List { items, .. }, Raw::List(raws)) => {
                 let values = raws.into_iter().enumerate().map(|(index, raw)| {
-                    let here = Place::Index { parent: place, index };
+                    let here = Path::Index { parent: path, index };
                     self.value(raw, items.get(), None, &here).unwrap_or_default()
                 });
                 Some(Value::Array(values.collect()))
@@ -236,9 +236,9 @@ impl Shaper {
         }
     }
 
-    fn time(&mut self, raw: &Raw<'_>, kind: Text, place: &Place<'_>) -> Option<Value> {
+    fn time(&mut self, raw: &Raw<'_>, kind: Text, path: &Path<'_>) -> Option<Value> {
         let Raw::Text(text) = raw else {
-            self.self_read_mismatch(raw, "string", place);
+            self.self_read_mismatch(raw, "string", path);
             return None;
         };
         match time::canonical(text, kind == Text::MicroTime) {
@@ -265,37 +265,37 @@ impl Shaper {
         }
     }
 
-    fn int_or_string(&mut self, raw: Raw<'_>, place: &Place<'_>) -> Option<Value> {
+    fn int_or_string(&mut self, raw: Raw<'_>, path: &Path<'_>) -> Option<Value> {
         match raw {
             Raw::Text(text) => Some(Value::String(text.into_owned())),
             Raw::Number(text) => match whole(&text, 32, Wording::Json) {
                 Some(value) => Some(Value::from(value)),
                 None => {
-                    self.self_read_mismatch(&Raw::Number(text), "int32", place);
+                    self.self_read_mismatch(&Raw::Number(text), "int32", path);
                     None
                 }
             },
             raw => {
-                self.self_read_mismatch(&raw, "int32", place);
+                self.self_read_mismatch(&raw, "int32", path);
                 None
             }
         }
     }
 
     /// A map, its keys sorted as upstream prints them.
-    fn map(&mut self, entries: Vec<(Cow<'_, str>, Raw<'_>)>, values: &Schema, place: &Place<'_>) -> Value {
+    fn map(&mut self, entries: Vec<(Cow<'_, str>, Raw<'_>)>, values: &Schema, path: &Path<'_>) -> Value {
         let mut shaped: BTreeMap<String, Value> = BTreeMap::new();
-        let mut told: HashSet<Cow<'_, str>> = HashSet::new();
+        let mut reported: HashSet<Cow<'_, str>> = HashSet::new();
         for (key, raw) in entries {
-            let here = Place::Key { parent: place, key: &key };
+            let here = Path::Key { parent: path, key: &key };
             let value = match values.shape {
                 // Maps of quantities are resource lists, which are kept to the thousandth.
                 Shape::Quantity if raw != Raw::Null => self.quantity(&raw, Quantity::in_resource_list),
                 _ => self.value(raw, values, None, &here),
             };
             let value = value.unwrap_or_else(|| zero(values));
-            if shaped.contains_key(key.as_ref()) && told.insert(key.clone()) {
-                self.strict("duplicate", place, &key);
+            if shaped.contains_key(key.as_ref()) && reported.insert(key.clone()) {
+                self.strict("duplicate", path, &key);
             }
             shaped.insert(key.into_owned(), value);
         }
@@ -307,27 +307,27 @@ impl Shaper {
         entries: Vec<(Cow<'_, str>, Raw<'_>)>,
         schema: &Schema,
         fields: &Struct,
-        place: &Place<'_>,
+        path: &Path<'_>,
     ) -> Value {
         let owner = schema.short_name();
         let mut slots: Vec<Option<Value>> = vec![None; fields.fields.len()];
         let mut times = vec![0_usize; fields.fields.len()];
         let mut unknown = Vec::new();
-        let mut told: HashSet<Cow<'_, str>> = HashSet::new();
+        let mut reported: HashSet<Cow<'_, str>> = HashSet::new();
         for (key, raw) in entries {
             let Some(at) = fields.position(&key) else {
                 if fields.open {
                     unknown.push((key.into_owned(), raw.into_value()));
-                } else if told.insert(key.clone()) {
-                    self.strict("unknown", place, &key);
+                } else if reported.insert(key.clone()) {
+                    self.strict("unknown", path, &key);
                 }
                 continue;
             };
             if times[at] == 1 {
-                self.strict("duplicate", place, &key);
+                self.strict("duplicate", path, &key);
             }
             let field = &fields.fields[at];
-            let here = Place::Field { parent: place, owner, embedded: &field.embedded, name: &field.name };
+            let here = Path::Field { parent: path, owner, embedded: &field.embedded, name: &field.name };
             let given = raw != Raw::Null;
             if let Some(value) = self.value(raw, field.link.get(), field.go.as_deref(), &here) {
                 overlay(&mut slots[at], value);

@@ -34,9 +34,9 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// What Go's decoder says where this kind of value cannot be what `place` asks for, such as `value of type []string`.
-    pub fn misfit(&self, place: &str) -> String {
-        format!("json: cannot unmarshal {} into Go {place}", self.go_name())
+    /// What Go's decoder says where this kind of value cannot be what `target` asks for, such as `value of type []string`.
+    pub fn misfit(&self, target: &str) -> String {
+        format!("json: cannot unmarshal {} into Go {target}", self.go_name())
     }
 
     /// The last entry `key` of a map.

@@ -41,8 +41,8 @@ static STRATEGY: Strategy = Strategy {
         let enforces =
             |account: &serde_json::Value| account["metadata"]["annotations"].get(ENFORCE).is_some();
         let text = "deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets";
-        let told = enforces(new) && !old.is_some_and(enforces);
-        told.then(|| format!("metadata.annotations[{ENFORCE}]: {text}")).into_iter().collect()
+        let warns = enforces(new) && !old.is_some_and(enforces);
+        warns.then(|| format!("metadata.annotations[{ENFORCE}]: {text}")).into_iter().collect()
     },
     delete_answers_object: true,
     ..PLAIN
@@ -61,12 +61,12 @@ mod tests {
     fn an_old_annotation_is_told_of_once() {
         let plain = json!({"metadata": {}});
         let old = json!({"metadata": {"annotations": {ENFORCE: "true"}}});
-        for (new, before, told) in
+        for (new, before, warns) in
             [(&old, None, 1), (&old, Some(&plain), 1), (&old, Some(&old), 0), (&plain, None, 0)]
         {
             assert_eq!(
                 (STRATEGY.warnings)(&SERVICE_ACCOUNT, new, before).len(),
-                told,
+                warns,
                 "case: {new} after {before:?}"
             );
         }

@@ -12,13 +12,13 @@ pub(super) fn document(kinds: &[KindRef]) -> Value {
     let mut paths = Map::new();
     let mut done: Vec<(&str, &str)> = Vec::new();
     for kind in kinds {
-        let place = (kind.group(), kind.version());
-        if done.contains(&place) {
+        let group_version = (kind.group(), kind.version());
+        if done.contains(&group_version) {
             continue;
         }
-        done.push(place);
+        done.push(group_version);
         let of_place: Vec<KindRef> =
-            kinds.iter().filter(|k| (k.group(), k.version()) == place).cloned().collect();
+            kinds.iter().filter(|k| (k.group(), k.version()) == group_version).cloned().collect();
         paths.extend(
             operations::paths(kind.group(), kind.version(), &of_place)
                 .into_iter()

@@ -238,8 +238,8 @@ fn fits(value: &Value, path: &str, size: &mut Size) -> Result<(), Misfit> {
 }
 
 fn add(document: &mut Value, path: &str, value: Value, work: &mut Work) -> Result<(), Misfit> {
-    let (place, token) = container(document, path)?;
-    match place {
+    let (parent, token) = container(document, path)?;
+    match parent {
         Value::Object(map) => drop(map.insert(token, value)),
         Value::Array(items) if token == "-" => items.push(value),
         Value::Array(items) => {
@@ -253,8 +253,8 @@ fn add(document: &mut Value, path: &str, value: Value, work: &mut Work) -> Resul
 }
 
 fn remove(document: &mut Value, path: &str, work: &mut Work) -> Result<Value, Misfit> {
-    let (place, token) = container(document, path)?;
-    match place {
+    let (parent, token) = container(document, path)?;
+    match parent {
         // The order of keys is lost anyway: the outcome is decoded as a Go map, sorted.
         Value::Object(map) => map.swap_remove(&token).ok_or(Misfit::Rejected),
         Value::Array(items) => {
@@ -272,8 +272,8 @@ fn replace(document: &mut Value, path: &str, value: Value) -> Result<(), Misfit>
         *document = value;
         return Ok(());
     }
-    let (place, token) = container(document, path)?;
-    match place {
+    let (parent, token) = container(document, path)?;
+    match parent {
         Value::Object(map) => drop(map.insert(token, value)),
         Value::Array(items) => {
             let at = index(&token, items)?;
@@ -286,8 +286,8 @@ fn replace(document: &mut Value, path: &str, value: Value) -> Result<(), Misfit>
 
 /// What a pointer names; nothing for a key that a map does not have.
 fn read<'d>(document: &'d mut Value, path: &str) -> Result<Option<&'d Value>, Misfit> {
-    let (place, token) = container(document, path)?;
-    match place {
+    let (parent, token) = container(document, path)?;
+    match parent {
         Value::Object(map) => Ok(map.get(&token)),
         Value::Array(items) => Ok(Some(&items[index(&token, items)?])),
         _ => Err(Misfit::Rejected),

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::decode::{
-    Decoded, FieldValidation, MOST_STRICT, Place, Target, Wording, gvk, shape, type_fault, with_type,
+    Decoded, FieldValidation, MOST_STRICT, Path, Target, Wording, gvk, shape, type_fault, with_type,
 };
 use crate::document::{Raw, UNTYPED_MAP, json as reader};
 use crate::schema::Shape;
@@ -85,12 +85,12 @@ pub fn patch(
 
 /// The repeated keys of a document without a schema, as many as upstream tells.
 fn repeated(raw: &Raw<'_>) -> Vec<String> {
-    fn walk(raw: &Raw<'_>, place: &Place<'_>, out: &mut Vec<String>) {
+    fn walk(raw: &Raw<'_>, path: &Path<'_>, out: &mut Vec<String>) {
         match raw {
             Raw::Map(entries) => {
                 let mut times: HashMap<&str, usize> = HashMap::new();
                 for (key, value) in entries {
-                    let here = Place::Key { parent: place, key };
+                    let here = Path::Key { parent: path, key };
                     let seen = times.entry(key.as_ref()).or_default();
                     *seen += 1;
                     if *seen == 2 && out.len() < MOST_STRICT {
@@ -101,14 +101,14 @@ fn repeated(raw: &Raw<'_>) -> Vec<String> {
             }
             Raw::List(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    walk(item, &Place::Index { parent: place, index }, out);
+                    walk(item, &Path::Index { parent: path, index }, out);
                 }
             }
             _ => {}
         }
     }
     let mut out = Vec::new();
-    walk(raw, &Place::Root, &mut out);
+    walk(raw, &Path::Root, &mut out);
     out
 }
 

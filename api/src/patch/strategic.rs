@@ -189,12 +189,12 @@ fn wrong_kind(value: &Value) -> Status {
 fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Result<(), Status> {
     let is_deletion = |item: &Value| item.get(DIRECTIVE).is_some_and(|directive| directive == "delete");
     let mut kept = patch.iter().filter(|item| key.is_none() || !is_deletion(item)).peekable();
-    for place in order {
+    for next in order {
         while kept.next_if(|item| item.get(DIRECTIVE).is_some()).is_some() {}
         let Some(item) = kept.peek() else { return Ok(()) };
         let same = match key {
-            None => *item == place,
-            Some(key) => key_of(item, key)? == key_of(place, key)?,
+            None => *item == next,
+            Some(key) => key_of(item, key)? == key_of(next, key)?,
         };
         if same {
             kept.next();
@@ -243,7 +243,7 @@ fn merge_list(
     }
     if !holds_maps(&original, &patch)? {
         if deletes {
-            let gone = Places::of(&patch, None);
+            let gone = Positions::of(&patch, None);
             return Ok(original.into_iter().filter(|item| gone.of_item(item).is_none()).collect());
         }
         let mut seen = HashSet::new();
@@ -256,17 +256,17 @@ fn merge_list(
     };
     let (original, patch) = special_items(original, patch, key)?;
     let mut merged = original.clone();
-    let mut places = Places::of(&merged, Some(key));
+    let mut positions = Positions::of(&merged, Some(key));
     for item in &patch {
         let value = item.get(key).ok_or_else(|| no_merge_key(item, key))?;
         let Value::Object(change) = item else { continue };
-        match places.0.get(&value.to_string()) {
+        match positions.0.get(&value.to_string()) {
             Some(at) => {
                 let Value::Object(old) = std::mem::take(&mut merged[*at]) else { continue };
                 merged[*at] = Value::Object(merge_map(old, change.clone(), items)?);
             }
             None => {
-                places.0.insert(value.to_string(), merged.len());
+                positions.0.insert(value.to_string(), merged.len());
                 merged.push(item.clone());
             }
         }
@@ -306,12 +306,12 @@ fn special_items(
 
 /// Where items stand in a list, by their merge key or by themselves, the first of equals: by their JSON, since these
 /// are texts and numbers.
-struct Places<'k>(HashMap<String, usize>, Option<&'k str>);
+struct Positions<'k>(HashMap<String, usize>, Option<&'k str>);
 
-impl<'k> Places<'k> {
-    fn of(items: &[Value], key: Option<&'k str>) -> Places<'k> {
+impl<'k> Positions<'k> {
+    fn of(items: &[Value], key: Option<&'k str>) -> Positions<'k> {
         let named = items.iter().enumerate().rev().filter_map(|(at, item)| Some((name(item, key)?, at)));
-        Places(named.collect(), key)
+        Positions(named.collect(), key)
     }
 
     fn of_item(&self, item: &Value) -> Option<usize> {
@@ -334,7 +334,7 @@ fn in_order(
     server: &[Value],
     key: Option<&str>,
 ) -> Result<Vec<Value>, Status> {
-    let (in_patch, at_server) = (Places::of(wanted, key), Places::of(server, key));
+    let (in_patch, at_server) = (Positions::of(wanted, key), Positions::of(server, key));
     let stray = key.and_then(|_| wanted.iter().position(|item| !item.is_object()));
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for item in merged {

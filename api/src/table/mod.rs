@@ -28,16 +28,16 @@ impl Table {
     pub const PLAIN: Table = Table { columns: Cow::Borrowed(&[]), conditions: |_| Value::Null };
 }
 
-/// What a column shows of an object. Places are JSON pointers where nothing else is said.
+/// What a column shows of an object. Where it stands is a JSON pointer where nothing else is said.
 #[derive(Clone)]
 pub enum Cell {
-    /// The text at a place.
+    /// The text at a pointer.
     Text(&'static str),
-    /// The text at a place, or `<none>`.
+    /// The text at a pointer, or `<none>`.
     TextOrNone(&'static str),
-    /// The number at a place; 0 if there is none.
+    /// The number at a pointer; 0 if there is none.
     Number(&'static str),
-    /// How many entries the map or list at a place has.
+    /// How many entries the map or list at a pointer has.
     Count(&'static str),
     /// The value at a JSON path, as the column's type prints it: how defined kinds say it.
     Path(path::JsonPath),
@@ -48,10 +48,10 @@ pub enum Cell {
 impl Cell {
     fn of(&self, object: &Value, of_type: &str, now: Timestamp) -> Value {
         match self {
-            Cell::Text(place) => text(object, place).into(),
-            Cell::TextOrNone(place) => cells::or_none(text(object, place)),
-            Cell::Number(place) => int(object, place).into(),
-            Cell::Count(place) => cells::count(object, place).into(),
+            Cell::Text(pointer) => text(object, pointer).into(),
+            Cell::TextOrNone(pointer) => cells::or_none(text(object, pointer)),
+            Cell::Number(pointer) => int(object, pointer).into(),
+            Cell::Count(pointer) => cells::count(object, pointer).into(),
             Cell::Path(path) => cells::typed(path.find(object), of_type, now),
             Cell::Computed(make) => make(object, now),
         }

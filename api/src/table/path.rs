@@ -1,4 +1,4 @@
-//! JSON paths as printer columns and subresources of defined kinds name places: `.status.conditions[?(@.type=="Ready")].status`.
+//! JSON paths as printer columns and subresources of defined kinds name fields: `.status.conditions[?(@.type=="Ready")].status`.
 //!
 //! Source: `k8s.io/client-go/util/jsonpath`, as far as definitions may use it.
 
@@ -39,22 +39,22 @@ impl JsonPath {
             rest = behind;
         }
         if steps.is_empty() {
-            return Err(format!("the JSON path {text:?} names no place"));
+            return Err(format!("the JSON path {text:?} names no field"));
         }
         Ok(JsonPath { steps })
     }
 
-    /// Whether it only names fields, so that there is one place, which can be written to.
+    /// Whether it only names fields, so that there is one field, which can be written to.
     pub fn is_plain(&self) -> bool {
         self.steps.iter().all(|step| matches!(step, Step::Field(_)))
     }
 
-    /// The first value at the place.
+    /// The first value at the path.
     pub fn find<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         find(value, &self.steps)
     }
 
-    /// Writes a value to a place that [only names fields](JsonPath::is_plain), making the maps on the way.
+    /// Writes a value to a path that [only names fields](JsonPath::is_plain), making the maps on the way.
     pub fn write(&self, object: &mut Value, value: Value) {
         let mut here = object;
         for step in &self.steps {
@@ -131,19 +131,19 @@ fn name(text: &str) -> (String, &str) {
 fn bracket(text: &str) -> Option<(Step, &str)> {
     if let Some(filter) = text.strip_prefix("?(") {
         let (condition, rest) = filter.split_once(")]")?;
-        let (place, equal, value) = match condition.split_once("==") {
-            Some((place, value)) => (place, true, value),
+        let (left, equal, value) = match condition.split_once("==") {
+            Some((left, value)) => (left, true, value),
             None => {
-                let (place, value) = condition.split_once("!=")?;
-                (place, false, value)
+                let (left, value) = condition.split_once("!=")?;
+                (left, false, value)
             }
         };
         let mut field = Vec::new();
-        let mut place = place.trim().strip_prefix('@')?;
-        while !place.is_empty() {
-            let (Step::Field(name), behind) = next(place)? else { return None };
+        let mut left = left.trim().strip_prefix('@')?;
+        while !left.is_empty() {
+            let (Step::Field(name), behind) = next(left)? else { return None };
             field.push(name);
-            place = behind;
+            left = behind;
         }
         return Some((Step::Filter { field, equal, value: literal(value.trim())? }, rest));
     }
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_found() {
+    fn fields_are_found() {
         let object = json!({
             "spec": {"replicas": 3, "a.b": {"c": "d"}, "list": [{"name": "x"}, {"name": "y", "v": 2}]},
             "status": {"conditions": [{"type": "A", "status": "False"}, {"type": "Ready", "status": "True"}]},
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_place_can_be_written_to() {
+    fn a_plain_path_can_be_written_to() {
         let mut object = json!({"spec": 1});
         JsonPath::parse(".spec.size.wanted").unwrap().write(&mut object, json!(2));
         assert_eq!(object, json!({"spec": {"size": {"wanted": 2}}}));

@@ -143,11 +143,11 @@ impl Reader {
         let schema = field.link.get();
         let mut wrong = |payload: &Payload<'_>| wrong_form(payload, &go_name(field));
         // A struct has few fields: looking through those that are there costs less than a map.
-        let place = entries.iter().position(|(key, _)| *key == field.name);
+        let position = entries.iter().position(|(key, _)| *key == field.name);
         match &schema.shape {
             Shape::List { items, .. } => {
                 let item = self.value(payload, items.get(), depth, &mut wrong)?;
-                match place.map(|at| &mut entries[at].1) {
+                match position.map(|at| &mut entries[at].1) {
                     Some(Raw::List(list)) => list.push(item),
                     _ => {
                         self.budget.value()?;
@@ -158,7 +158,7 @@ impl Reader {
             Shape::Map { values } => {
                 let Payload::Piece(piece) = payload else { return Err(wrong(&payload)) };
                 let entry = self.map_entry(piece, values.get(), depth, &mut wrong)?;
-                match place.map(|at| &mut entries[at].1) {
+                match position.map(|at| &mut entries[at].1) {
                     Some(Raw::Map(map)) => map.push(entry),
                     _ => {
                         self.budget.value()?;
@@ -168,7 +168,7 @@ impl Reader {
             }
             _ => {
                 let value = self.value(payload, schema, depth, &mut wrong)?;
-                match place {
+                match position {
                     Some(at) => entries[at].1 = value,
                     None => entries.push((field.name.clone(), value)),
                 }

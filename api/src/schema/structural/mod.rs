@@ -32,7 +32,7 @@ const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 /// # Errors
 /// What is wrong with it, with its path.
 pub fn read(name: &str, schema: &Value) -> Result<Arc<Schema>, String> {
-    let mut read = node(schema, "openAPIV3Schema", DEPTH, Place::Root)?;
+    let mut read = node(schema, "openAPIV3Schema", DEPTH, Level::Root)?;
     if !matches!(read.shape, Shape::Struct(_)) {
         return Err("openAPIV3Schema.type: must be object".into());
     }
@@ -46,12 +46,12 @@ pub fn read(name: &str, schema: &Value) -> Result<Arc<Schema>, String> {
 
 /// Whose schema is read: objects have an envelope.
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+enum Level {
     Root,
     Below,
 }
 
-fn node(json: &Value, path: &str, depth: usize, place: Place) -> Result<Schema, String> {
+fn node(json: &Value, path: &str, depth: usize, level: Level) -> Result<Schema, String> {
     if depth == 0 {
         return Err(format!("{path}: a schema may be {DEPTH} levels deep at most"));
     }
@@ -65,7 +65,7 @@ fn node(json: &Value, path: &str, depth: usize, place: Place) -> Result<Schema, 
     }
     let kind = json["type"].as_str().unwrap_or_default();
     let preserves = json["x-kubernetes-preserve-unknown-fields"] == true;
-    let child = |json: &Value, step: &str| node(json, &format!("{path}.{step}"), depth - 1, Place::Below);
+    let child = |json: &Value, step: &str| node(json, &format!("{path}.{step}"), depth - 1, Level::Below);
     let shape = match kind {
         _ if rules.int_or_string => Shape::Any,
         "" if preserves => Shape::Any,
@@ -87,7 +87,7 @@ fn node(json: &Value, path: &str, depth: usize, place: Place) -> Result<Schema, 
             Shape::Map { values: Link::Here(Box::new(values)) }
         }
         "object" => {
-            let embedded = place == Place::Root || rules.embedded;
+            let embedded = level == Level::Root || rules.embedded;
             let mut fields = Vec::new();
             for (name, property) in json["properties"].as_object().into_iter().flatten() {
                 if embedded && ENVELOPE.contains(&name.as_str()) {

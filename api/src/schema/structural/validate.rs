@@ -19,29 +19,29 @@ pub(super) const MOST_CHECKS: u64 = if cfg!(test) { 20_000 } else { 2_000_000 };
 /// is in `old` may stay, whatever the schema says by now.
 pub fn validate(object: &Value, old: Option<&Value>, schema: &Schema, errors: &mut Errors) {
     let whole = Field::new(&Path::WHOLE, object);
-    Checker::new("").look(&whole, old, Asked::Schema(schema), errors);
+    Checker::new("").look(&whole, old, Requirement::Schema(schema), errors);
 }
 
 /// The same for a write to `/status`. Upstream looks at the status alone, and so names in its texts what is below it.
 pub fn validate_status(object: &Value, old: &Value, schema: &Schema, errors: &mut Errors) {
     let Some(status) = schema.child("status").filter(|_| object.get("status").is_some()) else { return };
     let at = Field::top(object, "status");
-    Checker::new("status").look(&at, old.get("status"), Asked::Schema(status), errors);
+    Checker::new("status").look(&at, old.get("status"), Requirement::Schema(status), errors);
 }
 
 /// What a value is held against.
 #[derive(Clone, Copy)]
-enum Asked<'s> {
+enum Requirement<'s> {
     Schema(&'s Schema),
     Demand(&'s Demand),
 }
 
-impl<'s> Asked<'s> {
+impl<'s> Requirement<'s> {
     /// The rules; none for types that have rules in code.
     fn rules(self) -> Option<&'s Rules> {
         match self {
-            Asked::Schema(schema) => schema.rules.as_deref(),
-            Asked::Demand(demand) => Some(&demand.rules),
+            Requirement::Schema(schema) => schema.rules.as_deref(),
+            Requirement::Demand(demand) => Some(&demand.rules),
         }
     }
 
@@ -49,9 +49,9 @@ impl<'s> Asked<'s> {
     fn of_type(self, rules: &Rules) -> &'s str {
         match self {
             _ if rules.int_or_string => "integer,string",
-            Asked::Schema(Schema { shape: Shape::Any, .. }) => "",
-            Asked::Schema(schema) => &schema.go,
-            Asked::Demand(demand) => &demand.of_type,
+            Requirement::Schema(Schema { shape: Shape::Any, .. }) => "",
+            Requirement::Schema(schema) => &schema.go,
+            Requirement::Demand(demand) => &demand.of_type,
         }
     }
 }
@@ -68,16 +68,16 @@ impl Checker<'_> {
         Checker { above, left: MOST_CHECKS }
     }
 
-    fn look(mut self, at: &Field, old: Option<&Value>, asked: Asked<'_>, errors: &mut Errors) {
+    fn look(mut self, at: &Field, old: Option<&Value>, requirement: Requirement<'_>, errors: &mut Errors) {
         let mut found = Errors::new();
-        self.check(at, old, asked, &mut found);
+        self.check(at, old, requirement, &mut found);
         if self.left == 0 {
             let why = format!("Too many: an object may take at most {MOST_CHECKS} checks against its schema");
             errors.other(&NOWHERE, Fault::TooMany, why);
         }
         // What several parts of a schema find is reported once.
-        let mut told = HashSet::new();
-        found.0.retain(|error| told.insert(error.to_string()));
+        let mut reported = HashSet::new();
+        found.0.retain(|error| reported.insert(error.to_string()));
         errors.append(found);
     }
 
@@ -88,37 +88,43 @@ impl Checker<'_> {
     }
 
     /// The path in a text.
-    fn place(&self, at: &Field) -> String {
+    fn name_of(&self, at: &Field) -> String {
         let path = at.path().to_string();
         path.strip_prefix(self.above).map_or(path.as_str(), |rest| rest.trim_start_matches('.')).to_owned()
     }
 
     fn refuse(&self, at: &Field, value: impl Into<Value>, detail: &str, errors: &mut Errors) {
         if !errors.is_full() {
-            errors.invalid(at.path(), value, &format!("{} in body {detail}", self.place(at)));
+            errors.invalid(at.path(), value, &format!("{} in body {detail}", self.name_of(at)));
         }
     }
 
     fn refuse_type(&self, at: &Field, wanted: &str, found: &str, errors: &mut Errors) {
-        let text = format!("{} in body must be of type {wanted}: {found:?}", self.place(at));
+        let text = format!("{} in body must be of type {wanted}: {found:?}", self.name_of(at));
         errors.other(at.path(), Fault::TypeInvalid, format!("Invalid value: {found:?}: {text}"));
     }
 
     /// A fault that upstream tells without a place of its own.
     fn refuse_whole(&self, at: &Field, detail: &str, errors: &mut Errors) {
-        let text = format!("Invalid value: \"\": {:?} {detail}", self.place(at));
+        let text = format!("Invalid value: \"\": {:?} {detail}", self.name_of(at));
         errors.other(&NOWHERE, Fault::Invalid, text);
     }
 
     /// Notes what is wrong with a value. The number tells how far alternatives came: of those that fail, upstream tells what is
     /// wrong by the one with the highest, and counts what was looked at, not what was right.
-    fn check(&mut self, at: &Field, old: Option<&Value>, asked: Asked<'_>, errors: &mut Errors) -> u64 {
-        let Some(rules) = asked.rules() else { return 0 };
+    fn check(
+        &mut self,
+        at: &Field,
+        old: Option<&Value>,
+        requirement: Requirement<'_>,
+        errors: &mut Errors,
+    ) -> u64 {
+        let Some(rules) = requirement.rules() else { return 0 };
         if errors.is_full() || old == Some(at.value) || !self.spend(1) {
             return 0;
         }
         let mut looked = 1;
-        let of_type = asked.of_type(rules);
+        let of_type = requirement.of_type(rules);
         if !of_type.is_empty() {
             looked += 1;
             if has_type(at.value, of_type, rules) {
@@ -140,7 +146,7 @@ impl Checker<'_> {
                 self.text(at, text, rules, errors);
             }
             Value::Array(list) => {
-                looked += 2 + self.items(at, old, asked, errors);
+                looked += 2 + self.items(at, old, requirement, errors);
                 let count = list.len() as u64;
                 if let Some(least) = rules.items.least.filter(|least| count < *least) {
                     self.refuse(at, count, &format!("should have at least {least} items"), errors);
@@ -160,7 +166,7 @@ impl Checker<'_> {
             errors.other(at.path(), Fault::NotSupported, text);
         }
         if at.value.is_object() {
-            looked += 1 + self.fields(at, old, asked, rules, errors);
+            looked += 1 + self.fields(at, old, requirement, rules, errors);
         }
         looked
     }
@@ -196,7 +202,7 @@ impl Checker<'_> {
             let mut valid = 0;
             for demand in &rules.all_of {
                 let mut found = Errors::new();
-                looked += self.check(at, None, Asked::Demand(demand), &mut found);
+                looked += self.check(at, None, Requirement::Demand(demand), &mut found);
                 valid += usize::from(found.is_empty());
                 errors.append(found);
             }
@@ -207,7 +213,7 @@ impl Checker<'_> {
         }
         if let Some(demand) = &rules.not {
             let mut found = Errors::new();
-            self.check(at, None, Asked::Demand(demand), &mut found);
+            self.check(at, None, Requirement::Demand(demand), &mut found);
             if found.is_empty() {
                 self.refuse_whole(at, "must not validate the schema (not)", errors);
             }
@@ -220,7 +226,7 @@ impl Checker<'_> {
         let mut tried = Tried::default();
         for demand in demands {
             let mut found = Errors::new();
-            let looked = self.check(at, None, Asked::Demand(demand), &mut found);
+            let looked = self.check(at, None, Requirement::Demand(demand), &mut found);
             if found.is_empty() {
                 if tried.valid == 0 {
                     tried.looked = looked;
@@ -252,7 +258,7 @@ impl Checker<'_> {
             let fits = whole.is_some_and(|whole| !rules.is_short || i32::try_from(whole).is_ok());
             if !fits {
                 let format = if rules.is_short { "with format int32" } else { "(default format)" };
-                let text = format!("Checked value must be of type integer {format} in {}", self.place(at));
+                let text = format!("Checked value must be of type integer {format} in {}", self.name_of(at));
                 errors.other(&NOWHERE, Fault::Invalid, format!("Invalid value: \"\": {text}"));
             }
         }
@@ -298,20 +304,26 @@ impl Checker<'_> {
         }
     }
 
-    fn items(&mut self, at: &Field, old: Option<&Value>, asked: Asked<'_>, errors: &mut Errors) -> u64 {
+    fn items(
+        &mut self,
+        at: &Field,
+        old: Option<&Value>,
+        requirement: Requirement<'_>,
+        errors: &mut Errors,
+    ) -> u64 {
         let mut looked = 0;
-        match asked {
-            Asked::Schema(Schema { shape: Shape::List { items, kind }, .. }) => {
+        match requirement {
+            Requirement::Schema(Schema { shape: Shape::List { items, kind }, .. }) => {
                 let before = by_key(old, kind);
                 for item in at.items() {
                     let old = key(item.value, kind).and_then(|key| before.get(&key.to_string()).copied());
-                    looked += self.check(&item, old, Asked::Schema(items.get()), errors);
+                    looked += self.check(&item, old, Requirement::Schema(items.get()), errors);
                 }
                 distinct(at, kind, errors);
             }
-            Asked::Demand(Demand { items: Some(demand), .. }) => {
+            Requirement::Demand(Demand { items: Some(demand), .. }) => {
                 for item in at.items() {
-                    looked += self.check(&item, None, Asked::Demand(demand), errors);
+                    looked += self.check(&item, None, Requirement::Demand(demand), errors);
                 }
             }
             _ => {}
@@ -323,7 +335,7 @@ impl Checker<'_> {
         &mut self,
         at: &Field,
         old: Option<&Value>,
-        asked: Asked<'_>,
+        requirement: Requirement<'_>,
         rules: &Rules,
         errors: &mut Errors,
     ) -> u64 {
@@ -340,33 +352,33 @@ impl Checker<'_> {
         }
         let mut looked = 0;
         let before = |name: &str| old.and_then(|old| old.get(name));
-        match asked {
-            Asked::Schema(Schema { shape: Shape::Struct(fields), .. }) => {
+        match requirement {
+            Requirement::Schema(Schema { shape: Shape::Struct(fields), .. }) => {
                 for field in fields.fields.iter().filter(|field| map.contains_key(&*field.name)) {
-                    let schema = Asked::Schema(field.link.get());
+                    let schema = Requirement::Schema(field.link.get());
                     looked += self.check(&at.get(&field.name), before(&field.name), schema, errors);
                 }
                 if let Some(demand) = rules.metadata.as_deref().filter(|_| map.contains_key("metadata")) {
                     let (metadata, old) = (at.get("metadata"), before("metadata"));
-                    looked += self.check(&metadata, old, Asked::Demand(demand), errors);
+                    looked += self.check(&metadata, old, Requirement::Demand(demand), errors);
                 }
             }
-            Asked::Schema(Schema { shape: Shape::Map { values }, .. }) => {
+            Requirement::Schema(Schema { shape: Shape::Map { values }, .. }) => {
                 for name in map.keys() {
-                    let schema = Asked::Schema(values.get());
+                    let schema = Requirement::Schema(values.get());
                     looked += self.check(&at.get(name), before(name), schema, errors);
                 }
             }
-            Asked::Schema(_) => {}
-            Asked::Demand(demand) => {
+            Requirement::Schema(_) => {}
+            Requirement::Demand(demand) => {
                 self.spend(demand.properties.len());
                 for (name, inner) in demand.properties.iter().filter(|(name, _)| map.contains_key(*name)) {
-                    looked += self.check(&at.get(name), None, Asked::Demand(inner), errors);
+                    looked += self.check(&at.get(name), None, Requirement::Demand(inner), errors);
                 }
                 let others = |name: &&String| !demand.properties.contains_key(*name);
                 for inner in demand.values.iter() {
                     for name in map.keys().filter(others) {
-                        looked += self.check(&at.get(name), None, Asked::Demand(inner), errors);
+                        looked += self.check(&at.get(name), None, Requirement::Demand(inner), errors);
                     }
                 }
             }

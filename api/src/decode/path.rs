@@ -5,24 +5,24 @@ use std::fmt;
 use crate::schema::Embedded;
 
 /// Where in the document and in Go's types a value stands.
-pub(crate) enum Place<'a> {
+pub(crate) enum Path<'a> {
     /// The whole document.
     Root,
     /// A field of a struct.
-    Field { parent: &'a Place<'a>, owner: &'a str, embedded: &'a [Embedded], name: &'a str },
+    Field { parent: &'a Path<'a>, owner: &'a str, embedded: &'a [Embedded], name: &'a str },
     /// An item of a list.
-    Index { parent: &'a Place<'a>, index: usize },
+    Index { parent: &'a Path<'a>, index: usize },
     /// An entry of a map.
-    Key { parent: &'a Place<'a>, key: &'a str },
+    Key { parent: &'a Path<'a>, key: &'a str },
 }
 
-impl Place<'_> {
+impl Path<'_> {
     /// Go's path: names of fields and of embedded structs, no indexes. Answers the struct that holds the last field.
     fn go(&self, out: &mut String) -> &str {
         match self {
-            Place::Root => "",
-            Place::Index { parent, .. } | Place::Key { parent, .. } => parent.go(out),
-            Place::Field { parent, owner, embedded, name } => {
+            Path::Root => "",
+            Path::Index { parent, .. } | Path::Key { parent, .. } => parent.go(out),
+            Path::Field { parent, owner, embedded, name } => {
                 parent.go(out);
                 for part in embedded.iter().map(|embedded| embedded.name).chain([*name]) {
                     if !out.is_empty() {
@@ -44,13 +44,13 @@ impl Place<'_> {
 }
 
 /// The path as unknown and repeated fields print it: `spec.containers[0].image`.
-impl fmt::Display for Place<'_> {
+impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Root => Ok(()),
-            Place::Index { parent, index } => write!(f, "{parent}[{index}]"),
-            Place::Field { parent, name, .. } | Place::Key { parent, key: name } => match parent {
-                Place::Root => f.write_str(name),
+            Path::Root => Ok(()),
+            Path::Index { parent, index } => write!(f, "{parent}[{index}]"),
+            Path::Field { parent, name, .. } | Path::Key { parent, key: name } => match parent {
+                Path::Root => f.write_str(name),
                 _ => write!(f, "{parent}.{name}"),
             },
         }
