@@ -31,13 +31,13 @@ impl Objects {
         key: &Key,
         age: Duration,
     ) -> Result<Option<Arc<Object>>, Error> {
-        let place = self.known.lock().entry(key.clone()).or_default().clone();
-        let mut place = place.lock().await;
-        if let Some(read) = place.as_ref().filter(|read| read.at.elapsed() < age) {
+        let slot = self.known.lock().entry(key.clone()).or_default().clone();
+        let mut slot = slot.lock().await;
+        if let Some(read) = slot.as_ref().filter(|read| read.at.elapsed() < age) {
             return Ok(read.object.clone());
         }
         let object = client.get(key).await?;
-        *place = Some(Read { object: object.clone(), at: Instant::now() });
+        *slot = Some(Read { object: object.clone(), at: Instant::now() });
         Ok(object)
     }
 
@@ -47,7 +47,7 @@ impl Objects {
         // What is being read is in use.
         self.known
             .lock()
-            .retain(|_, place| place.try_lock().map_or(true, |read| !read.as_ref().is_none_or(old)));
+            .retain(|_, slot| slot.try_lock().map_or(true, |read| !read.as_ref().is_none_or(old)));
     }
 }
 

@@ -111,8 +111,8 @@ async fn nothing_but_the_folder_that_was_checked_is_mounted() {
         runtime.remove(&id).await.unwrap();
     }
     drop(swapper);
-    let places = ["s", "b"].map(|name| volume.join(name).join("written"));
-    assert!(places.iter().any(|written| written.exists()), "it is the volume's own folder");
+    let possible = ["s", "b"].map(|name| volume.join(name).join("written"));
+    assert!(possible.iter().any(|written| written.exists()), "it is the volume's own folder");
     assert!(
         volume.join("s/right").exists() || volume.join("b/right").exists(),
         "no volume takes files with it"

@@ -31,7 +31,7 @@ pub struct EngineInfo {
     info: Info,
     images: Vec<Image>,
     /// When it was asked; `None`: ask it anew.
-    asked: Option<Instant>,
+    read_at: Option<Instant>,
     /// When the status was written.
     written: Option<Instant>,
 }
@@ -39,13 +39,13 @@ pub struct EngineInfo {
 impl EngineInfo {
     /// Asks what it is, if that was long ago or images have come meanwhile. Answers whether it is there.
     pub async fn refresh(&mut self, ctx: &Context) -> bool {
-        let fresh = self.asked.is_some_and(|asked| asked.elapsed() < WRITE_EVERY);
+        let fresh = self.read_at.is_some_and(|read_at| read_at.elapsed() < WRITE_EVERY);
         if fresh && !ctx.images.have_changed() {
             return ctx.runtime().ping().await.is_ok();
         }
         let Ok(info) = ctx.runtime().info().await else { return false };
         let Ok(images) = ctx.runtime().images().await else { return false };
-        *self = EngineInfo { info, images, asked: Some(Instant::now()), written: self.written };
+        *self = EngineInfo { info, images, read_at: Some(Instant::now()), written: self.written };
         true
     }
 }

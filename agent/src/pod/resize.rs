@@ -78,8 +78,8 @@ fn grows(container: &Container, reported: Option<&ContainerStatus>) -> bool {
     let Some(allocated) = reported.and_then(|reported| reported.allocated_resources.as_ref()) else {
         return false;
     };
-    let asked = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-    asked.into_iter().flatten().any(|(name, amount)| {
+    let requested = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    requested.into_iter().flatten().any(|(name, amount)| {
         let parse = |amount: &Amount| amount.0.parse::<Quantity>().ok();
         matches!(name.as_str(), "cpu" | "memory")
             && parse(amount) > allocated.get(name).and_then(parse).or(Some(Quantity::ZERO))
@@ -88,21 +88,23 @@ fn grows(container: &Container, reported: Option<&ContainerStatus>) -> bool {
 
 /// Why a pod cannot have what it asks for, in upstream's words.
 fn pending(observed: &Observed<'_>) -> Option<Progress> {
-    let (asked, room) = (requests(observed.spec()), observed.room);
+    let (requested, room) = (requests(observed.spec()), observed.room);
     let resources = [
-        ("cpu", asked.cpu_milli, room.others.cpu_milli, room.all.cpu_milli),
-        ("memory", asked.memory, room.others.memory, room.all.memory),
+        ("cpu", requested.cpu_milli, room.others.cpu_milli, room.all.cpu_milli),
+        ("memory", requested.memory, room.others.memory, room.all.memory),
     ];
     // If neither can ever fit, upstream names memory.
-    if let Some((name, asked, _, all)) = resources.iter().rev().find(|(_, asked, _, all)| asked > all) {
+    if let Some((name, requested, _, all)) =
+        resources.iter().rev().find(|(_, requested, _, all)| requested > all)
+    {
         let message =
-            format!("Node didn't have enough capacity: {name}, requested: {asked}, capacity: {all}");
+            format!("Node didn't have enough capacity: {name}, requested: {requested}, capacity: {all}");
         return Some(Progress::Pending { reason: "Infeasible", message });
     }
-    let short = resources.iter().find(|(_, asked, used, all)| asked.saturating_add(*used) > *all);
-    short.map(|(name, asked, used, all)| {
+    let short = resources.iter().find(|(_, requested, used, all)| requested.saturating_add(*used) > *all);
+    short.map(|(name, requested, used, all)| {
         let message = format!(
-            "Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {all}"
+            "Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {all}"
         );
         Progress::Pending { reason: "Deferred", message }
     })
@@ -115,17 +117,17 @@ pub fn shown(
     container: &Container,
     record: Option<&Record>,
 ) -> (Option<BTreeMap<String, Amount>>, Option<ResourceRequirements>) {
-    let asked = container.resources.clone();
-    let Some(record) = record.filter(|record| record.state.is_running()) else { return (None, asked) };
+    let requested = container.resources.clone();
+    let Some(record) = record.filter(|record| record.state.is_running()) else { return (None, requested) };
     let is_pending = matches!(progress(observed), Progress::Pending { .. });
     let old = reported(observed, &container.name).filter(|_| is_pending);
     let mut resources = match old.and_then(|old| old.resources.clone()) {
         Some(before) => Some(before),
-        None => asked.clone(),
+        None => requested.clone(),
     };
     let allocated = match old {
         Some(old) => old.allocated_resources.clone(),
-        None => asked.and_then(|asked| asked.requests),
+        None => requested.and_then(|requested| requested.requests),
     };
     let meant =
         resources::limits(observed.pod, &Container { resources: resources.clone(), ..Default::default() }, 1);

@@ -396,9 +396,9 @@ impl Plan<'_> {
         if self.observed.evicted.is_some() {
             return SHORTEST_GRACE;
         }
-        let asked = self.observed.pod.metadata.deletion_grace_period_seconds;
+        let requested = self.observed.pod.metadata.deletion_grace_period_seconds;
         let own = self.observed.spec().termination_grace_period_seconds.unwrap_or(30);
-        u64::try_from(asked.filter(|_| self.observed.deleted()).unwrap_or(own)).unwrap_or(0)
+        u64::try_from(requested.filter(|_| self.observed.deleted()).unwrap_or(own)).unwrap_or(0)
     }
 
     /// What is left of the grace once the main containers have ended.

@@ -86,9 +86,9 @@ impl Folders {
 
     /// Removes what an agent that was killed has held open.
     pub fn forget_held(&self) {
-        for place in self.pods().iter().flat_map(|uid| self.held(uid)) {
-            if let Err(error) = remove(&place) {
-                tracing::warn!(folder = %place.display(), %error, "cannot remove");
+        for folder in self.pods().iter().flat_map(|uid| self.held(uid)) {
+            if let Err(error) = remove(&folder) {
+                tracing::warn!(folder = %folder.display(), %error, "cannot remove");
             }
         }
     }
@@ -141,22 +141,22 @@ mod tests {
     fn folders_are_private_found_again_and_removed() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("nodes/n");
-        let places = Folders::open(&root, "c.n").unwrap();
-        for folder in [&places.disk, &places.memory] {
+        let folders = Folders::open(&root, "c.n").unwrap();
+        for folder in [&folders.disk, &folders.memory] {
             assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700, "{folder:?}");
         }
-        fs::create_dir_all(places.pod_memory("u")).unwrap();
+        fs::create_dir_all(folders.pod_memory("u")).unwrap();
         let again = Folders::open(&root, "c.n").unwrap();
-        assert_eq!((again.memory.clone(), again.pods()), (places.memory.clone(), vec!["u".to_owned()]));
+        assert_eq!((again.memory.clone(), again.pods()), (folders.memory.clone(), vec!["u".to_owned()]));
         // As after a reboot.
-        fs::remove_dir_all(&places.memory).unwrap();
+        fs::remove_dir_all(&folders.memory).unwrap();
         assert!(Folders::open(&root, "c.n").unwrap().memory.is_dir());
         // A node of the same name in another folder has folders of its own.
         let other = Folders::open(&dir.path().join("other"), "c.n").unwrap();
-        assert_ne!(other.memory, places.memory);
+        assert_ne!(other.memory, folders.memory);
         remove_all(&other.disk).unwrap();
         remove_all(&root).unwrap();
         remove_all(&root).unwrap();
-        assert!(!root.exists() && !places.memory.exists() && !other.memory.exists());
+        assert!(!root.exists() && !folders.memory.exists() && !other.memory.exists());
     }
 }

@@ -174,8 +174,8 @@ impl PodFiles for DiskFiles {
         if !is_written {
             return Ok(MountSource::Path(volume.join(sub_path)));
         }
-        let places = self.folders.held(uid);
-        let held = on_a_thread(move || sub_path::hold(opened, &places)).await;
+        let folders = self.folders.held(uid);
+        let held = on_a_thread(move || sub_path::hold(opened, &folders)).await;
         let held = held.map_err(|error| {
             Error::Unsafe(format!("containers may exchange it, and it cannot be held: {error}"))
         })?;

@@ -79,13 +79,13 @@ fn make(parent: impl AsFd, name: &str, mode: Mode) -> io::Result<()> {
 
 /// Holds what was opened, with a link to it in one of these folders: a second name of a file can lie only on the file's
 /// own file system.
-pub fn hold(open: OwnedFd, places: &[PathBuf]) -> io::Result<Held> {
+pub fn hold(open: OwnedFd, folders: &[PathBuf]) -> io::Result<Held> {
     let is_folder = FileType::from_raw_mode(rustix::fs::fstat(&open)?.st_mode).is_dir();
     let number = open.as_raw_fd();
     let mut refusal = io::Error::from(io::ErrorKind::NotFound);
-    for place in places {
-        make_folder(place, 0o700)?;
-        let link = place.join(number.to_string());
+    for folder in folders {
+        make_folder(folder, 0o700)?;
+        let link = folder.join(number.to_string());
         let made = match is_folder {
             // As the file system of processes itself says it: the number that a namespace of processes gives may be another.
             true => fs::read_link("/proc/self")

@@ -67,7 +67,7 @@ impl Process for Attached {
 
 /// A container's log, line by line, each with the time that the engine noted.
 pub fn logs(docker: Docker, id: String, options: LogOptions) -> BoxStream<'static, Result<LogLine, Error>> {
-    let asked = query::LogsOptions {
+    let for_engine = query::LogsOptions {
         follow: options.follow,
         stdout: true,
         stderr: true,
@@ -77,7 +77,7 @@ pub fn logs(docker: Docker, id: String, options: LogOptions) -> BoxStream<'stati
         tail: options.tail.map_or_else(|| "all".into(), |lines| lines.to_string()),
         ..Default::default()
     };
-    let lines = docker.logs(&id, Some(asked)).map(|piece| {
+    let lines = docker.logs(&id, Some(for_engine)).map(|piece| {
         let piece = piece.map_err(error_of)?;
         let stderr = matches!(piece, LogOutput::StdErr { .. });
         let data = piece.into_bytes();

@@ -11,17 +11,17 @@ use parking_lot::Mutex;
 use crate::runtime::{Error, MachineFiles, MountSource, PodFile, PodFiles, VolumeContent, VolumeSpec};
 
 /// The uids of pods that have files, by the folder that these would lie in. Shared by all nodes of an engine.
-pub(super) type Places = Arc<Mutex<BTreeMap<PathBuf, BTreeSet<String>>>>;
+pub(super) type PodsByRoot = Arc<Mutex<BTreeMap<PathBuf, BTreeSet<String>>>>;
 
 /// The files of one node's pods.
 pub(super) struct SimFiles {
     pub(super) root: PathBuf,
-    pub(super) places: Places,
+    pub(super) pods: PodsByRoot,
 }
 
 impl SimFiles {
     fn pod(&self, uid: &str) -> PathBuf {
-        self.places.lock().entry(self.root.clone()).or_default().insert(uid.to_owned());
+        self.pods.lock().entry(self.root.clone()).or_default().insert(uid.to_owned());
         self.root.join("pods").join(uid)
     }
 }
@@ -55,11 +55,11 @@ impl PodFiles for SimFiles {
     }
 
     async fn pods(&self) -> Vec<String> {
-        self.places.lock().get(&self.root).into_iter().flatten().cloned().collect()
+        self.pods.lock().get(&self.root).into_iter().flatten().cloned().collect()
     }
 
     async fn remove(&self, uid: &str) -> Result<(), Error> {
-        if let Some(pods) = self.places.lock().get_mut(&self.root) {
+        if let Some(pods) = self.pods.lock().get_mut(&self.root) {
             pods.remove(uid);
         }
         Ok(())

@@ -48,7 +48,7 @@ struct Engine {
     containers: Mutex<Containers>,
     events: broadcast::Sender<(BTreeMap<String, String>, ContainerEvent)>,
     pulls: Mutex<Pulls>,
-    files: files::Places,
+    files: files::PodsByRoot,
 }
 
 /// Pulls of images, which are only counted and waited for.
@@ -109,7 +109,7 @@ impl SimRuntime {
             containers: Mutex::default(),
             events,
             pulls: Mutex::default(),
-            files: files::Places::default(),
+            files: files::PodsByRoot::default(),
         }))
     }
 
@@ -447,7 +447,7 @@ impl Runtime for SimRuntime {
     }
 
     async fn open_files(&self, root: &Path, _: &Owner) -> Result<Arc<dyn PodFiles>, Error> {
-        Ok(Arc::new(SimFiles { root: root.to_path_buf(), places: self.0.files.clone() }))
+        Ok(Arc::new(SimFiles { root: root.to_path_buf(), pods: self.0.files.clone() }))
     }
 
     async fn remove_files(&self, _: &Owner, roots: &[PathBuf]) -> Result<(), Error> {
