@@ -6,7 +6,7 @@
 //!                    '---> Unknown: everybody else, for as long as there is room
 //! ```
 //!
-//! Components and nodes have places of their own, so nobody else can take these. Everybody else shares the rest: where
+//! Components and nodes have slots of their own, so nobody else can take these. Everybody else shares the rest: where
 //! it is full, a connection without credentials on which nothing is asked goes first, the longest idle one before the
 //! others. Where too many connections are still in their TLS handshake, the oldest is closed for the next: a handshake
 //! takes milliseconds.
@@ -188,7 +188,7 @@ impl Ledger {
     }
 }
 
-/// There is no place, and nobody who makes one.
+/// There is no slot, and nobody who makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there are too many connections")]
 pub struct Full;
@@ -211,11 +211,11 @@ impl Connections {
         &self.limits
     }
 
-    /// A place for a connection that has just come.
+    /// A slot for a connection that has just come.
     ///
     /// # Errors
     /// [`Full`], if `limits.shaking` is 0: otherwise the oldest handshake gives way.
-    pub fn take(&self) -> Result<Place, Full> {
+    pub fn take(&self) -> Result<Slot, Full> {
         let mut ledger = self.ledger.lock();
         if let Some(victim) = ledger.victim(Class::Shaking, &self.limits)? {
             ledger.remove(victim);
@@ -229,13 +229,13 @@ impl Connections {
         ledger
             .entries
             .insert(number, Entry { class: Class::Shaking, usage: usage.clone(), end: end.clone() });
-        Ok(Place(Arc::new(Held { ledger: self.ledger.clone(), limits: self.limits, number, usage, end })))
+        Ok(Slot(Arc::new(Held { ledger: self.ledger.clone(), limits: self.limits, number, usage, end })))
     }
 }
 
-/// A connection's place, held by whatever serves it. Cheap to clone; the last one gives it back.
+/// A connection's slot, held by whatever serves it. Cheap to clone; the last one gives it back.
 #[derive(Clone)]
-pub struct Place(Arc<Held>);
+pub struct Slot(Arc<Held>);
 
 struct Held {
     ledger: Arc<Mutex<Ledger>>,
@@ -251,12 +251,12 @@ impl Drop for Held {
     }
 }
 
-impl Place {
+impl Slot {
     /// Says who is at the other end.
     ///
     /// # Errors
     /// [`Full`]: the connection has to end.
-    pub fn belongs_to(&self, class: Class) -> Result<(), Full> {
+    pub fn set_class(&self, class: Class) -> Result<(), Full> {
         let held = &self.0;
         let mut ledger = held.ledger.lock();
         let Some(entry) = ledger.entries.get(&held.number) else { return Err(Full) };
@@ -264,7 +264,7 @@ impl Place {
         if before >= class {
             return Ok(());
         }
-        // Who is known now had a place among the unknown, and keeps it.
+        // Who is known now had a slot among the unknown, and keeps it.
         let keeps = before == Class::Unknown && class == Class::Known;
         if !keeps && let Some(victim) = ledger.victim(class, &held.limits)? {
             ledger.remove(victim);
@@ -293,7 +293,7 @@ impl Place {
         Request(self.clone())
     }
 
-    /// Comes back when the connection has to end: another one needs the place, or nothing has happened for too long.
+    /// Comes back when the connection has to end: another one needs the slot, or nothing has happened for too long.
     pub async fn over(&self) {
         let held = &self.0;
         let idle = async {
@@ -316,14 +316,14 @@ impl Place {
     }
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for Slot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Place").field(&self.0.number).finish()
+        f.debug_tuple("Slot").field(&self.0.number).finish()
     }
 }
 
 /// A request that is being answered.
-pub struct Request(Place);
+pub struct Request(Slot);
 
 impl Drop for Request {
     fn drop(&mut self) {
@@ -354,24 +354,24 @@ mod tests {
         Limits { shaking, cluster, others, ..Limits::default() }
     }
 
-    fn is_over(place: &Place) -> bool {
-        place.0.end.is_cancelled()
+    fn is_over(slot: &Slot) -> bool {
+        slot.0.end.is_cancelled()
     }
 
-    fn enter(connections: &Connections, class: Class) -> Result<Place, Full> {
-        let place = connections.take()?;
-        place.belongs_to(class).map(|()| place)
+    fn enter(connections: &Connections, class: Class) -> Result<Slot, Full> {
+        let slot = connections.take()?;
+        slot.set_class(class).map(|()| slot)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn idle_strangers_go_first_and_the_cluster_keeps_its_places() {
+    async fn idle_strangers_go_first_and_the_cluster_keeps_its_slots() {
         let connections = Connections::new(limits(2, 1, 3));
         let node = enter(&connections, Class::Cluster).unwrap();
         let known = enter(&connections, Class::Known).unwrap();
         let busy = enter(&connections, Class::Unknown).unwrap();
         let request = busy.request();
         let idle = enter(&connections, Class::Unknown).unwrap();
-        // Everybody has a place; now one more comes, and one more.
+        // Everybody has a slot; now one more comes, and one more.
         let next = enter(&connections, Class::Unknown).unwrap();
         assert!(is_over(&idle) && !is_over(&busy) && !is_over(&known) && !is_over(&node));
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -385,13 +385,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn handshakes_make_room_for_each_other_and_places_come_back() {
+    async fn handshakes_make_room_for_each_other_and_slots_come_back() {
         let connections = Connections::new(limits(2, 1, 1));
         let first = connections.take().unwrap();
         let second = connections.take().unwrap();
         let third = connections.take().unwrap();
         assert!(is_over(&first) && !is_over(&second) && !is_over(&third));
-        assert_eq!(first.belongs_to(Class::Cluster), Err(Full), "too late");
+        assert_eq!(first.set_class(Class::Cluster), Err(Full), "too late");
         drop((first, second, third));
         let ledger = connections.ledger.lock();
         assert!(ledger.entries.is_empty() && ledger.members.iter().all(|members| members.len() == 0));
@@ -400,9 +400,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nobody_is_idle_for_ever_but_nodes() {
         let connections = Connections::new(limits(9, 9, 9));
-        let after = async |place: &Place| {
+        let after = async |slot: &Slot| {
             let begun = Instant::now();
-            let over = tokio::time::timeout(Duration::from_secs(10_000), place.over()).await;
+            let over = tokio::time::timeout(Duration::from_secs(10_000), slot.over()).await;
             over.ok().map(|()| begun.elapsed().as_secs())
         };
         let silent = enter(&connections, Class::Unknown).unwrap();
@@ -420,14 +420,14 @@ mod tests {
     }
 
     proptest! {
-        /// After any sequence of connections no class holds more places than it may, and clients from outside never
-        /// take the places of components and nodes.
+        /// After any sequence of connections no class holds more slots than it may, and clients from outside never
+        /// take the slots of components and nodes.
         #[test]
-        fn no_class_has_more_than_its_places(steps in prop::collection::vec((0u8..4, 0usize..8), 1..80)) {
+        fn no_class_has_more_than_its_slots(steps in prop::collection::vec((0u8..4, 0usize..8), 1..80)) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(async {
                 let connections = Connections::new(limits(3, 2, 4));
-                let mut places: Vec<Place> = Vec::new();
+                let mut slots: Vec<Slot> = Vec::new();
                 let mut requests: Vec<Request> = Vec::new();
                 for (step, which) in steps {
                     let alive = |class: Class| {
@@ -436,17 +436,17 @@ mod tests {
                     };
                     let nodes = alive(Class::Cluster);
                     match step {
-                        0 => places.extend(connections.take()),
+                        0 => slots.extend(connections.take()),
                         1 => {
                             let class = [Class::Unknown, Class::Known, Class::Cluster][which % 3];
-                            if let Some(place) = places.get(which) {
-                                let came = place.belongs_to(class);
+                            if let Some(slot) = slots.get(which) {
+                                let came = slot.set_class(class);
                                 prop_assert!(class == Class::Cluster || alive(Class::Cluster) == nodes, "{came:?}");
                             }
                         }
-                        2 => requests.extend(places.get(which).map(Place::request)),
+                        2 => requests.extend(slots.get(which).map(Slot::request)),
                         _ if which % 2 == 0 => drop(requests.pop()),
-                        _ if which < places.len() => drop(places.remove(which)),
+                        _ if which < slots.len() => drop(slots.remove(which)),
                         _ => {}
                     }
                     if step == 3 {

@@ -7,13 +7,13 @@
 //!
 //! ```text
 //!  request --small----------------------------> here
-//!          --large--> the user's share --> others' places --> all places --> threads for large work
+//!          --large--> the user's share --> others' slots --> all slots --> threads for large work
 //!                         (each user's)     (all but nodes      (everybody's)
 //!                                            and components)
 //! ```
 //!
-//! Nobody can lock the others out: a user has so many places at most, and waits for his own before he waits for those of all; what
-//! nodes and components ask finds places that nobody else may take. Who finds none in time is told so (429).
+//! Nobody can lock the others out: a user has so many slots at most, and waits for his own before he waits for those of all; what
+//! nodes and components ask finds slots that nobody else may take. Who finds none in time is told so (429).
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -37,12 +37,12 @@ pub const LARGEST: usize = 3 << 20;
 
 /// How much large work may be under way. Each may hold some hundred bytes for every byte of its body.
 const MOST: usize = 16;
-/// How many of these places people and workloads may take, members of `system:masters` among them. The rest is left for nodes
+/// How many of these slots people and workloads may take, members of `system:masters` among them. The rest is left for nodes
 /// and components, because without their work the cluster stands still.
 const OTHERS: usize = 12;
 /// How much of it may be one user's.
 pub const SHARE: usize = 6;
-/// How long large work waits for a place before it is refused.
+/// How long large work waits for a slot before it is refused.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long large work may take, the sync of the disk included.
 const TIME: Duration = Duration::from_secs(30);
@@ -51,24 +51,24 @@ const MOST_THREADS: usize = 4;
 
 /// The threads for large work. There are none until there is some.
 pub struct LargeWork {
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     others: Arc<Semaphore>,
     shares: Arc<Shares>,
     runtime: OnceLock<Runtime>,
 }
 
-/// The places that are each user's: only of those who have large work under way or wait for it.
+/// The slots that are each user's: only of those who have large work under way or wait for it.
 #[derive(Default)]
 struct Shares(Mutex<HashMap<String, Arc<Semaphore>>>);
 
-/// One place, until it is dropped.
-pub struct Place {
+/// One slot, until it is dropped.
+pub struct Slot {
     _all: OwnedSemaphorePermit,
     _others: Option<OwnedSemaphorePermit>,
     _share: Share,
 }
 
-/// One of a user's places, or the wish for one.
+/// One of a user's slots, or the wish for one.
 struct Share {
     shares: Arc<Shares>,
     user: String,
@@ -88,7 +88,7 @@ impl Drop for Share {
     fn drop(&mut self) {
         self.held = None;
         let mut shares = self.shares.0.lock();
-        // The table's and this one: nobody else has any of the user's places, or waits for one.
+        // The table's and this one: nobody else has any of the user's slots, or waits for one.
         if Arc::strong_count(&self.of) == 2 {
             shares.remove(&self.user);
         }
@@ -98,7 +98,7 @@ impl Drop for Share {
 impl Default for LargeWork {
     fn default() -> LargeWork {
         LargeWork {
-            places: Arc::new(Semaphore::new(MOST)),
+            slots: Arc::new(Semaphore::new(MOST)),
             others: Arc::new(Semaphore::new(OTHERS)),
             shares: Arc::default(),
             runtime: OnceLock::new(),
@@ -116,10 +116,10 @@ impl LargeWork {
         user: &Identity,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Status> {
-        let place = self.place(user).await?;
+        let slot = self.slot(user).await?;
         let task = self.runtime()?.spawn(async move {
             let outcome = work.await;
-            drop(place);
+            drop(slot);
             outcome
         });
         match tokio::time::timeout(TIME, task).await {
@@ -130,11 +130,11 @@ impl LargeWork {
         }
     }
 
-    /// A place for a user's large work, as soon as there is one.
+    /// A slot for a user's large work, as soon as there is one.
     ///
     /// # Errors
     /// 429 where there is none for too long.
-    pub async fn place(&self, user: &Identity) -> Result<Place, Status> {
+    pub async fn slot(&self, user: &Identity) -> Result<Slot, Status> {
         let find = async {
             let mut share = self.shares.of(&user.user);
             share.held = Some(share.of.clone().acquire_owned().await.ok()?);
@@ -143,8 +143,8 @@ impl LargeWork {
                 true => None,
                 false => Some(self.others.clone().acquire_owned().await.ok()?),
             };
-            let all = self.places.clone().acquire_owned().await.ok()?;
-            Some(Place { _all: all, _others: others, _share: share })
+            let all = self.slots.clone().acquire_owned().await.ok()?;
+            Some(Slot { _all: all, _others: others, _share: share })
         };
         tokio::time::timeout(PATIENCE, find).await.ok().flatten().ok_or_else(too_many)
     }
@@ -241,12 +241,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_locks_the_others_out_and_a_panic_gives_its_place_back() {
+    async fn nobody_locks_the_others_out_and_a_panic_gives_its_slot_back() {
         let large = LargeWork::default();
         let panicked: Result<(), Status> =
             large.run(&Identity::new("a", &[]), async { panic!("on purpose") }).await;
         assert_eq!(panicked.unwrap_err().code, 500);
-        assert_eq!(large.places.available_permits(), MOST);
+        assert_eq!(large.slots.available_permits(), MOST);
         tokio::time::pause();
         let node = Identity::new("system:node:n", &[NODES]);
         let (component, refused) = (Identity::new("system:kube-scheduler", &[]), (429, "TooManyRequests"));
@@ -254,19 +254,19 @@ mod tests {
         // As many users as fill what others have, each with as much as there is for one.
         for user in (0..OTHERS / SHARE).map(|n| Identity::new(&format!("user-{n}"), &[])) {
             let another = Identity::new("another", &[]);
-            held.push(large.place(&another).await.unwrap());
-            assert!(held.pop().is_some(), "whoever comes finds a place while one user has all of his");
+            held.push(large.slot(&another).await.unwrap());
+            assert!(held.pop().is_some(), "whoever comes finds a slot while one user has all of his");
             for _ in 0..SHARE {
-                held.push(large.place(&user).await.unwrap());
+                held.push(large.slot(&user).await.unwrap());
             }
-            let status = large.place(&user).await.err().unwrap();
+            let status = large.slot(&user).await.err().unwrap();
             assert_eq!((status.code, status.reason.as_str()), refused, "one user has a share, not all");
         }
-        assert!(large.place(&Identity::new("late", &[])).await.is_err(), "the others have their places only");
+        assert!(large.slot(&Identity::new("late", &[])).await.is_err(), "the others have their slots only");
         for user in [&node, &component, &node, &component] {
-            held.push(large.place(user).await.unwrap());
+            held.push(large.slot(user).await.unwrap());
         }
-        assert!(large.place(&node).await.is_err() && held.len() == MOST);
+        assert!(large.slot(&node).await.is_err() && held.len() == MOST);
         drop(held);
         assert!(large.shares.0.lock().is_empty(), "nothing is kept of those who have nothing under way");
         tokio::time::resume();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  kubectl --HTTPS--> rest ----+
-//!  agents  --gRPC---> grpc ----+--> registry --Change--> store --> disk
+//!  agents  --gRPC---> grpc ----+--> registry --Proposed-> store --> disk
 //!  controllers -----> local ---+        |
 //!       ^------------- watch -----------+
 //! ```

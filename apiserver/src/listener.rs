@@ -1,4 +1,4 @@
-//! From a listening socket to requests: TLS, a place among the connections, HTTP.
+//! From a listening socket to requests: TLS, a slot among the connections, HTTP.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::authenticate::certified;
-use crate::connections::{self, Class, Connections, Place};
+use crate::connections::{self, Class, Connections, Slot};
 use crate::http::bodies::Room;
 use crate::http::connection::{Connection, Peer};
 use crate::identity::MASTERS;
@@ -57,20 +57,20 @@ impl Listener {
         while let Some(accepted) = self.stop.run_until_cancelled(self.listener.accept()).await {
             match accepted {
                 Ok((stream, _)) => {
-                    // Without a place the connection closes at once.
-                    let Ok(place) = self.connections.take() else { continue };
+                    // Without a slot the connection closes at once.
+                    let Ok(slot) = self.connections.take() else { continue };
                     let limit = self.connections.limits().handshake;
                     let (tls, router, stop) = (self.tls.clone(), self.router.clone(), self.stop.clone());
                     self.tasks.spawn(async move {
                         let shaken = shake(stream, &tls, limit);
                         let stream = tokio::select! {
                             stream = shaken => stream,
-                            () = place.over() => None,
+                            () = slot.over() => None,
                         };
                         if let Some((stream, peer)) = stream
-                            && place.belongs_to(class(&peer)).is_ok()
+                            && slot.set_class(class(&peer)).is_ok()
                         {
-                            serve(stream, peer, place, router, stop).await;
+                            serve(stream, peer, slot, router, stop).await;
                         }
                     });
                 }
@@ -108,7 +108,7 @@ fn keep_alive(stream: &TcpStream) {
     }
 }
 
-/// Which places a client's connection takes.
+/// Which slots a client's connection takes.
 fn class(peer: &Peer) -> Class {
     match peer {
         Peer::Known(user) if user.is_in(MASTERS) || user.is_component() || user.node().is_some() => {
@@ -119,15 +119,15 @@ fn class(peer: &Peer) -> Class {
     }
 }
 
-async fn serve(stream: Stream, peer: Peer, place: Place, router: Router, stop: CancellationToken) {
-    let counted = place.clone();
+async fn serve(stream: Stream, peer: Peer, slot: Slot, router: Router, stop: CancellationToken) {
+    let counted = slot.clone();
     let router = router
-        .layer(axum::Extension(Connection { peer, place: Some(place.clone()), room: Room::default() }))
+        .layer(axum::Extension(Connection { peer, slot: Some(slot.clone()), room: Room::default() }))
         .layer(middleware::from_fn(move |request: Request, next: Next| {
             count(counted.request(), request, next)
         }));
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(place.idle_limit());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(slot.idle_limit());
     let http2 = &mut builder.http2();
     http2.timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
     http2.keep_alive_interval(ALIVE_EVERY).keep_alive_timeout(ALIVE_ANSWER);
@@ -138,7 +138,7 @@ async fn serve(stream: Stream, peer: Peer, place: Place, router: Router, stop: C
         // A connection that breaks is no fault of the server.
         _ = connection.as_mut() => return,
         () = stop.cancelled() => {}
-        () = place.over() => {}
+        () = slot.over() => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(DRAIN, connection).await;

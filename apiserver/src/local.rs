@@ -51,8 +51,8 @@ impl LocalClient {
         LocalClient { registry, verdicts, authorizer, user, user_agent: user_agent.into() }
     }
 
-    fn may(&self, asked: &Attributes) -> Result<(), Status> {
-        self.authorizer.may(&self.user, asked)
+    fn may(&self, attributes: &Attributes) -> Result<(), Status> {
+        self.authorizer.may(&self.user, attributes)
     }
 
     async fn write_one(&self, write: Write) -> Result<Arc<Object>, Status> {
@@ -96,9 +96,9 @@ impl Client for LocalClient {
         since: Revision,
     ) -> Result<BoxStream<'static, Result<Event, Error>>, Error> {
         let selections = interests.iter().map(selection).collect::<Result<Vec<_>, Status>>()?;
-        let asked =
+        let attributes =
             interests.iter().zip(&selections).map(|(interest, selection)| read("watch", interest, selection));
-        asked.into_iter().try_for_each(|asked| self.may(&asked))?;
+        attributes.into_iter().try_for_each(|attributes| self.may(&attributes))?;
         // A revision that does not come is one from before the restore of a backup.
         self.registry.reach(since).await.map_err(|_| Error::Expired { since })?;
         let watcher = self.registry.watch(selections, since).map_err(gone)?;

@@ -1,4 +1,4 @@
-//! The one door to what the cluster holds: reads are answered from `state`, writes go through `write` to the store.
+//! What every face reads and writes the cluster's objects through: reads are answered from `state`, writes go through `write` to the store.
 //!
 //! ```text
 //!  REST, gRPC and components in the same process

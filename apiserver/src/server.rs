@@ -167,7 +167,7 @@ impl Server {
         let kubeconfig = config.data_dir.join("kubeconfig");
         let url = url(config.advertise, address);
         pki.write_kubeconfig(&kubeconfig, &url)?;
-        registry.found_cluster(address).await;
+        registry.ensure_system_objects(address).await;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let peers = if registry.is_shared() {
@@ -205,7 +205,7 @@ impl Server {
         let router =
             faces::with_bus(router, registry.clone(), verdicts.clone(), lines.clone(), pki.clone(), bus);
         tasks.spawn(forget(registry.clone(), stop.clone()));
-        tasks.spawn(bootstrap::look_after_cluster(registry.clone(), address, stop.clone()));
+        tasks.spawn(bootstrap::keep_system_objects(registry.clone(), address, stop.clone()));
         let event_ttl = SignedDuration::try_from(config.event_ttl).unwrap_or(SignedDuration::MAX);
         tasks.spawn(expiry::run(registry.clone(), event_ttl, stop.clone()));
         let listener = Listener {

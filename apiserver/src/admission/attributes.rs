@@ -199,8 +199,8 @@ mod tests {
             (&unnamed, json!({"generateName": "d-"}), "d-"),
             (&unnamed, json!({}), "Unknown"),
         ] {
-            let asked = Attributes { key, ..of(Operation::Create, None) };
-            let status = asked.forbid(&json!({"metadata": metadata}), "no");
+            let attributes = Attributes { key, ..of(Operation::Create, None) };
+            let status = attributes.forbid(&json!({"metadata": metadata}), "no");
             assert_eq!(status.message, format!("pods {name:?} is forbidden: no"));
             assert_eq!(status.details.unwrap_or_default().name, name);
         }

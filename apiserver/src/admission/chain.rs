@@ -51,14 +51,14 @@ impl Chain {
     /// The first refusal.
     pub async fn mutate(
         &self,
-        asked: &Attributes<'_>,
+        attributes: &Attributes<'_>,
         object: &mut Value,
         warnings: &mut Vec<String>,
     ) -> Result<bool, Status> {
         let mut changed = false;
         for link in &self.mutating {
-            let refused = |status| logged(link.as_ref(), asked, status);
-            changed |= link.mutate(asked, object, warnings).await.map_err(refused)?;
+            let refused = |status| logged(link.as_ref(), attributes, status);
+            changed |= link.mutate(attributes, object, warnings).await.map_err(refused)?;
         }
         Ok(changed)
     }
@@ -69,20 +69,20 @@ impl Chain {
     /// The first refusal.
     pub async fn validate(
         &self,
-        asked: &Attributes<'_>,
+        attributes: &Attributes<'_>,
         object: &Value,
         extras: &mut Extras,
     ) -> Result<(), Status> {
         for link in &self.validating {
-            let refused = |status| logged(link.as_ref(), asked, status);
-            link.validate(asked, object, extras).await.map_err(refused)?;
+            let refused = |status| logged(link.as_ref(), attributes, status);
+            link.validate(attributes, object, extras).await.map_err(refused)?;
         }
         Ok(())
     }
 }
 
-fn logged(link: &dyn Link, asked: &Attributes<'_>, status: Status) -> Status {
-    let operation = asked.operation.word();
-    tracing::debug!(link = link.name(), operation, key = %asked.key, subresource = asked.subresource, %status, "refused");
+fn logged(link: &dyn Link, attributes: &Attributes<'_>, status: Status) -> Status {
+    let operation = attributes.operation.word();
+    tracing::debug!(link = link.name(), operation, key = %attributes.key, subresource = attributes.subresource, %status, "refused");
     status
 }

@@ -22,12 +22,12 @@ impl Link for DefaultTolerationSeconds {
 
     async fn mutate(
         &self,
-        asked: &Attributes<'_>,
+        attributes: &Attributes<'_>,
         pod: &mut Value,
         _: &mut Vec<String>,
     ) -> Result<bool, Status> {
-        let written = matches!(asked.operation, Operation::Create | Operation::Update);
-        if written && asked.is_about("", "pods") {
+        let written = matches!(attributes.operation, Operation::Create | Operation::Update);
+        if written && attributes.is_about("", "pods") {
             fill(pod);
             return Ok(true);
         }

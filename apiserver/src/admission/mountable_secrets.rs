@@ -28,17 +28,17 @@ pub(super) fn refusal(account: &Value, spec: &Value, wanted: Wanted) -> Option<S
     }
     let lists = |field: &str, name: &str| each(account, field).any(|known| known["name"] == name);
     let who = account["metadata"]["name"].as_str().unwrap_or_default();
-    let secret = |place: String, name: &Value| {
+    let secret = |referrer: String, name: &Value| {
         let name = name.as_str().filter(|name| !lists("secrets", name))?;
         Some(format!(
-            "{place} secret.secretName=\"{name}\" is not allowed because service account {who} does not reference that secret"
+            "{referrer} secret.secretName=\"{name}\" is not allowed because service account {who} does not reference that secret"
         ))
     };
     let in_container = |word: &str, container: &Value| {
         let title = format!("{word} {}", text(&container["name"]));
         let by_env = |env: &Value| {
-            let place = format!("{title} with envVar {} referencing", text(&env["name"]));
-            secret(place, &env["valueFrom"]["secretKeyRef"]["name"])
+            let referrer = format!("{title} with envVar {} referencing", text(&env["name"]));
+            secret(referrer, &env["valueFrom"]["secretKeyRef"]["name"])
         };
         let by_source = |source: &Value| {
             secret(format!("{title} with envFrom referencing"), &source["secretRef"]["name"])
@@ -90,7 +90,7 @@ mod tests {
         let env =
             |name: &str| json!([{"name": "E", "valueFrom": {"secretKeyRef": {"name": name, "key": "k"}}}]);
         let from = |name: &str| json!([{"secretRef": {"name": name}}]);
-        let spec = |name: &str, place: &str| match place {
+        let spec = |name: &str, referrer: &str| match referrer {
             "volume with" => json!({"volumes": [{"secret": {"secretName": name}}]}),
             "init container c with envVar E referencing" => {
                 json!({"initContainers": [{"name": "c", "env": env(name)}]})
@@ -109,7 +109,7 @@ mod tests {
             }
             _ => json!({"ephemeralContainers": [{"name": "c", "envFrom": from(name)}]}),
         };
-        for (place, wanted) in [
+        for (referrer, wanted) in [
             ("volume with", Wanted::Pod),
             ("init container c with envVar E referencing", Wanted::Pod),
             ("init container c with envFrom referencing", Wanted::Pod),
@@ -119,12 +119,16 @@ mod tests {
             ("ephemeral container c with envFrom referencing", Wanted::EphemeralContainers),
         ] {
             let text = format!(
-                "{place} secret.secretName=\"bad\" is not allowed because service account sa does not reference that secret"
+                "{referrer} secret.secretName=\"bad\" is not allowed because service account sa does not reference that secret"
             );
-            assert_eq!(refusal(&account("true"), &spec("bad", place), wanted), Some(text));
-            assert_eq!(refusal(&account("true"), &spec("ok", place), wanted), None, "{place}");
+            assert_eq!(refusal(&account("true"), &spec("bad", referrer), wanted), Some(text));
+            assert_eq!(refusal(&account("true"), &spec("ok", referrer), wanted), None, "{referrer}");
             for off in ["false", "yes", ""] {
-                assert_eq!(refusal(&account(off), &spec("bad", place), wanted), None, "{place} {off:?}");
+                assert_eq!(
+                    refusal(&account(off), &spec("bad", referrer), wanted),
+                    None,
+                    "{referrer} {off:?}"
+                );
             }
         }
         let pulls = json!({"imagePullSecrets": [{"name": "pull"}, {"name": "bad"}]});

@@ -23,18 +23,18 @@ impl Link for NamespaceLifecycle {
 
     async fn mutate(
         &self,
-        asked: &Attributes<'_>,
+        attributes: &Attributes<'_>,
         object: &mut Value,
         _: &mut Vec<String>,
     ) -> Result<bool, Status> {
-        let named = asked.old["metadata"]["name"].as_str().unwrap_or_default();
-        match asked.operation {
-            Operation::Delete if asked.is_about("", "namespaces") && PROTECTED.contains(&named) => {
-                Err(asked.forbid(asked.old, "this namespace may not be deleted"))
+        let named = attributes.old["metadata"]["name"].as_str().unwrap_or_default();
+        match attributes.operation {
+            Operation::Delete if attributes.is_about("", "namespaces") && PROTECTED.contains(&named) => {
+                Err(attributes.forbid(attributes.old, "this namespace may not be deleted"))
             }
             // A post to a subresource concerns an object that exists already, so the namespace need not be checked.
-            Operation::Create if asked.key.kind.namespaced && asked.subresource.is_empty() => {
-                takes_content(asked, object).map(|()| false)
+            Operation::Create if attributes.key.kind.namespaced && attributes.subresource.is_empty() => {
+                takes_content(attributes, object).map(|()| false)
             }
             _ => Ok(false),
         }
@@ -42,16 +42,16 @@ impl Link for NamespaceLifecycle {
 }
 
 /// Whether the namespace exists and is not being deleted.
-fn takes_content(asked: &Attributes<'_>, object: &Value) -> Result<(), Status> {
-    let name = &asked.key.namespace;
-    let Some(namespace) = asked.find(&Key::new(&kinds::NAMESPACE, "", name.as_str())) else {
+fn takes_content(attributes: &Attributes<'_>, object: &Value) -> Result<(), Status> {
+    let name = &attributes.key.namespace;
+    let Some(namespace) = attributes.find(&Key::new(&kinds::NAMESPACE, "", name.as_str())) else {
         return Err(Status::not_found(&kinds::NAMESPACE, name));
     };
     if !namespace.summary().deleting {
         return Ok(());
     }
     let why = format!("unable to create new content in namespace {name} because it is being terminated");
-    let mut status = asked.forbid(object, &why);
+    let mut status = attributes.forbid(object, &why);
     let cause = Cause {
         reason: "NamespaceTerminating".into(),
         message: format!("namespace {name} is being terminated"),

@@ -23,13 +23,13 @@ impl Link for Priority {
 
     async fn mutate(
         &self,
-        asked: &Attributes<'_>,
+        attributes: &Attributes<'_>,
         pod: &mut Value,
         _: &mut Vec<String>,
     ) -> Result<bool, Status> {
-        match asked.operation {
-            Operation::Create if asked.is_about("", "pods") => compute(asked, pod).map(|()| true),
-            Operation::Update if asked.is_about("", "pods") => Ok(keep(pod, asked.old)),
+        match attributes.operation {
+            Operation::Create if attributes.is_about("", "pods") => compute(attributes, pod).map(|()| true),
+            Operation::Update if attributes.is_about("", "pods") => Ok(keep(pod, attributes.old)),
             _ => Ok(false),
         }
     }
@@ -46,25 +46,26 @@ fn keep(pod: &mut Value, old: &Value) -> bool {
     true
 }
 
-fn compute(asked: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
+fn compute(attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
     let class = pod["spec"]["priorityClassName"].as_str().unwrap_or_default();
     let priority = if class.is_empty() {
         0
     } else {
         let found = CLASSES.iter().find(|(name, _)| *name == class).map(|(_, value)| *value);
-        found.ok_or_else(|| asked.forbid(pod, &format!("no PriorityClass with name {class} was found")))?
+        found
+            .ok_or_else(|| attributes.forbid(pod, &format!("no PriorityClass with name {class} was found")))?
     };
     if let Some(given) = pod["spec"]["priority"].as_i64().filter(|given| *given != priority) {
         let why = format!(
             "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {priority} from the given PriorityClass name"
         );
-        return Err(asked.forbid(pod, &why));
+        return Err(attributes.forbid(pod, &why));
     }
     if let Some(given) = pod["spec"]["preemptionPolicy"].as_str().filter(|given| *given != POLICY) {
         let why = format!(
             "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {POLICY} from the given PriorityClass name"
         );
-        return Err(asked.forbid(pod, &why));
+        return Err(attributes.forbid(pod, &why));
     }
     if let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) {
         spec.insert("priority".into(), priority.into());

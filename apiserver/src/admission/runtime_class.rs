@@ -20,27 +20,27 @@ impl Link for RuntimeClass {
 
     async fn mutate(
         &self,
-        asked: &Attributes<'_>,
+        attributes: &Attributes<'_>,
         pod: &mut Value,
         _: &mut Vec<String>,
     ) -> Result<bool, Status> {
         match pod["spec"]["runtimeClassName"].as_str() {
-            Some(name) if concerns(asked) => {
-                Err(asked.forbid(pod, &format!("pod rejected: RuntimeClass {name:?} not found")))
+            Some(name) if concerns(attributes) => {
+                Err(attributes.forbid(pod, &format!("pod rejected: RuntimeClass {name:?} not found")))
             }
             _ => Ok(false),
         }
     }
 
-    async fn validate(&self, asked: &Attributes<'_>, pod: &Value, _: &mut Extras) -> Result<(), Status> {
-        if concerns(asked) && pod["spec"].get("overhead").is_some() {
+    async fn validate(&self, attributes: &Attributes<'_>, pod: &Value, _: &mut Extras) -> Result<(), Status> {
+        if concerns(attributes) && pod["spec"].get("overhead").is_some() {
             let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
-            return Err(asked.forbid(pod, why));
+            return Err(attributes.forbid(pod, why));
         }
         Ok(())
     }
 }
 
-fn concerns(asked: &Attributes<'_>) -> bool {
-    asked.operation == Operation::Create && asked.is_about("", "pods")
+fn concerns(attributes: &Attributes<'_>) -> bool {
+    attributes.operation == Operation::Create && attributes.is_about("", "pods")
 }

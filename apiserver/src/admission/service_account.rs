@@ -45,25 +45,25 @@ impl Link for ServiceAccount {
 
     async fn mutate(
         &self,
-        asked: &Attributes<'_>,
+        attributes: &Attributes<'_>,
         pod: &mut Value,
         _: &mut Vec<String>,
     ) -> Result<bool, Status> {
-        let concerns = asked.operation == Operation::Create && asked.is_about("", "pods");
+        let concerns = attributes.operation == Operation::Create && attributes.is_about("", "pods");
         if !concerns {
             return Ok(false);
         }
         if pod["metadata"]["annotations"].get(MIRROR).is_some() {
-            return mirror(pod).map_or(Ok(false), |why| Err(asked.forbid(pod, why)));
+            return mirror(pod).map_or(Ok(false), |why| Err(attributes.forbid(pod, why)));
         }
         let spec = &pod["spec"];
         let name = match spec["serviceAccountName"].as_str().unwrap_or_default() {
             "" => "default".to_string(),
             name => name.to_string(),
         };
-        let namespace = asked.key.namespace.as_str();
-        let Some(account) = account(asked, namespace, &name).await else {
-            return Err(asked.forbid(pod, &unknown(namespace, &name)));
+        let namespace = attributes.key.namespace.as_str();
+        let Some(account) = account(attributes, namespace, &name).await else {
+            return Err(attributes.forbid(pod, &unknown(namespace, &name)));
         };
         let account: Account = account.object.decode().map_err(Status::internal)?;
         let mounts = spec["automountServiceAccountToken"].as_bool().or(account.mounts).unwrap_or(true);
@@ -82,22 +82,22 @@ impl Link for ServiceAccount {
         Ok(true)
     }
 
-    async fn validate(&self, asked: &Attributes<'_>, pod: &Value, _: &mut Extras) -> Result<(), Status> {
-        let wanted = match (asked.operation, asked.subresource) {
+    async fn validate(&self, attributes: &Attributes<'_>, pod: &Value, _: &mut Extras) -> Result<(), Status> {
+        let wanted = match (attributes.operation, attributes.subresource) {
             (Operation::Create, "") => Wanted::Pod,
             (Operation::Update, "ephemeralcontainers") => Wanted::EphemeralContainers,
             _ => return Ok(()),
         };
-        let is_pod = (asked.key.kind.group(), asked.key.kind.plural()) == ("", "pods");
+        let is_pod = (attributes.key.kind.group(), attributes.key.kind.plural()) == ("", "pods");
         if !is_pod || pod["metadata"]["annotations"].get(MIRROR).is_some() {
             return Ok(());
         }
         let name = pod["spec"]["serviceAccountName"].as_str().unwrap_or_default();
-        let Some(account) = account(asked, &asked.key.namespace, name).await else {
-            return Err(asked.forbid(pod, &unknown(&asked.key.namespace, name)));
+        let Some(account) = account(attributes, &attributes.key.namespace, name).await else {
+            return Err(attributes.forbid(pod, &unknown(&attributes.key.namespace, name)));
         };
         match mountable_secrets::refusal(&account.value(), &pod["spec"], wanted) {
-            Some(why) => Err(asked.forbid(pod, &why)),
+            Some(why) => Err(attributes.forbid(pod, &why)),
             None => Ok(()),
         }
     }
@@ -108,20 +108,20 @@ fn unknown(namespace: &str, name: &str) -> String {
 }
 
 /// The account. The controllers are given time to make the one that a new namespace's pods run as.
-async fn account(asked: &Attributes<'_>, namespace: &str, name: &str) -> Option<Entry> {
+async fn account(attributes: &Attributes<'_>, namespace: &str, name: &str) -> Option<Entry> {
     let account = Key::new(&kinds::SERVICE_ACCOUNT, namespace, name);
-    let found = asked.find(&account);
+    let found = attributes.find(&account);
     if found.is_some() || name != "default" {
         return found;
     }
     let home = Key::new(&kinds::NAMESPACE, "", namespace);
     let appears = async {
-        while asked.find(&account).is_none() && asked.find(&home).is_some() {
+        while attributes.find(&account).is_none() && attributes.find(&home).is_some() {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
     let _ = tokio::time::timeout(WAIT_AT_MOST, appears).await;
-    asked.find(&account)
+    attributes.find(&account)
 }
 
 /// Why a pod that a node made by itself, and only shows to the server, may not be shown. Nothing is filled in: it would not be the
@@ -183,8 +183,8 @@ fn mount_in(container: &mut Value, volume: &str) -> bool {
         Some(mounts) => mounts.push(mount),
         None => {
             let behind = container.keys().position(|name| BEHIND.contains(&name.as_str()));
-            let place = behind.unwrap_or(container.len());
-            container.shift_insert(place, "volumeMounts".into(), json!([mount]));
+            let position = behind.unwrap_or(container.len());
+            container.shift_insert(position, "volumeMounts".into(), json!([mount]));
         }
     }
     true

@@ -131,8 +131,8 @@ mod tests {
             "initContainers": [{"resources": {"limits": {"cpu": "1", "ephemeral-storage": "1Gi"}}}],
             "containers": [{"volumeMounts": [{"recursiveReadOnly": "Disabled"}]}],
         });
-        let told = warnings(&kinds::POD, &json!({ "spec": spec }));
-        let paths: Vec<&str> = told.iter().filter_map(|text| text.split(':').next()).collect();
+        let all_warnings = warnings(&kinds::POD, &json!({ "spec": spec }));
+        let paths: Vec<&str> = all_warnings.iter().filter_map(|text| text.split(':').next()).collect();
         assert_eq!(
             paths,
             ["spec.volumes[1].emptyDir.medium", "spec.initContainers[0].resources.limits.ephemeral-storage"]

@@ -46,7 +46,7 @@ impl Attributes {
                 sub: target.sub.as_deref(),
                 watch: target.watch,
             }
-            .asked(method, query),
+            .to_attributes(method, query),
             Route::NoResource(named) | Route::NoGroup(named) if !named.resource.is_empty() => Words {
                 group: &named.group,
                 resource: &named.resource,
@@ -55,7 +55,7 @@ impl Attributes {
                 sub: named.sub.as_deref(),
                 watch: named.watch,
             }
-            .asked(method, query),
+            .to_attributes(method, query),
             Route::Bindings(namespace) => Words {
                 group: "",
                 resource: "bindings",
@@ -64,7 +64,7 @@ impl Attributes {
                 sub: None,
                 watch: false,
             }
-            .asked(method, query),
+            .to_attributes(method, query),
             Route::Verdict { namespace, pod } => Words {
                 group: "",
                 resource: "pods",
@@ -73,7 +73,7 @@ impl Attributes {
                 sub: Some("verdict"),
                 watch: false,
             }
-            .asked(method, query),
+            .to_attributes(method, query),
             _ => Attributes::plain(&method.as_str().to_ascii_lowercase(), &location.path),
         }
     }
@@ -133,11 +133,11 @@ struct Words<'a> {
 }
 
 impl Words<'_> {
-    fn asked(&self, method: &Method, query: &Query) -> Attributes {
+    fn to_attributes(&self, method: &Method, query: &Query) -> Attributes {
         let text = |word: Option<&str>| word.unwrap_or_default().to_owned();
         // Upstream says of a namespace that it lies in itself.
         let in_itself = self.resource == "namespaces" && self.group.is_empty();
-        let mut asked = Attributes {
+        let mut attributes = Attributes {
             verb: verb(method).into(),
             group: self.group.into(),
             resource: self.resource.into(),
@@ -146,20 +146,20 @@ impl Words<'_> {
             name: text(self.name),
             ..Attributes::default()
         };
-        let many = asked.name.is_empty();
-        asked.verb = match asked.verb.as_str() {
+        let many = attributes.name.is_empty();
+        attributes.verb = match attributes.verb.as_str() {
             "get" if self.watch => "watch".into(),
             "get" if many && query.flag("watch") => "watch".into(),
             "get" if many => "list".into(),
             "delete" if many => "deletecollection".into(),
-            _ => return asked,
+            _ => return attributes,
         };
         // A selector that cannot be read names no field here. The handler of the request refuses it later.
-        asked.fields = FieldSelector::parse(query.text("fieldSelector")).unwrap_or_default();
-        if many && asked.verb != "deletecollection" {
-            asked.name = asked.fields.requires("metadata.name").unwrap_or_default().to_owned();
+        attributes.fields = FieldSelector::parse(query.text("fieldSelector")).unwrap_or_default();
+        if many && attributes.verb != "deletecollection" {
+            attributes.name = attributes.fields.requires("metadata.name").unwrap_or_default().to_owned();
         }
-        asked
+        attributes
     }
 }
 

@@ -43,10 +43,10 @@ impl Authorizer {
     ///
     /// # Errors
     /// 403, with upstream's text.
-    pub fn may(&self, user: &Identity, asked: &Attributes) -> Result<(), Status> {
-        match self.decide(user, asked) {
+    pub fn may(&self, user: &Identity, attributes: &Attributes) -> Result<(), Status> {
+        match self.decide(user, attributes) {
             Decision::Allowed => Ok(()),
-            Decision::Refused(why) => Err(forbidden(user, asked, why.as_deref())),
+            Decision::Refused(why) => Err(forbidden(user, attributes, why.as_deref())),
         }
     }
 
@@ -60,18 +60,18 @@ impl Authorizer {
         Ok(wish.user)
     }
 
-    fn decide(&self, user: &Identity, asked: &Attributes) -> Decision {
+    fn decide(&self, user: &Identity, attributes: &Attributes) -> Decision {
         if user.is_in(MASTERS) || user.is_component() {
             return Decision::Allowed;
         }
-        if asked.resource.is_empty() {
-            return (asked.verb == "get" && is_open_path(user, &asked.path)).into();
+        if attributes.resource.is_empty() {
+            return (attributes.verb == "get" && is_open_path(user, &attributes.path)).into();
         }
-        if may_everybody(user, asked) {
+        if may_everybody(user, attributes) {
             return Decision::Allowed;
         }
         match user.node() {
-            Some(node) => match self.nodes.may(node, asked) {
+            Some(node) => match self.nodes.may(node, attributes) {
                 Ok(()) => Decision::Allowed,
                 Err(why) => Decision::Refused(why),
             },
@@ -81,12 +81,12 @@ impl Authorizer {
 }
 
 /// What all who are known may ask about themselves (upstream's `system:basic-user`), and how a new node comes to its certificate.
-fn may_everybody(user: &Identity, asked: &Attributes) -> bool {
+fn may_everybody(user: &Identity, attributes: &Attributes) -> bool {
     let reviews = ["selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews"];
-    let of_oneself = user.is_in(AUTHENTICATED) && reviews.contains(&asked.resource.as_str());
+    let of_oneself = user.is_in(AUTHENTICATED) && reviews.contains(&attributes.resource.as_str());
     let to_join =
-        user.is_in(BOOTSTRAPPERS) && asked.full_resource() == "certificatesigningrequests/nodeclient";
-    asked.verb == "create" && (of_oneself || to_join)
+        user.is_in(BOOTSTRAPPERS) && attributes.full_resource() == "certificatesigningrequests/nodeclient";
+    attributes.verb == "create" && (of_oneself || to_join)
 }
 
 /// Upstream's `system:public-info-viewer` for everybody, `system:discovery` for those who are known.
@@ -98,36 +98,37 @@ fn is_open_path(user: &Identity, path: &str) -> bool {
     tokens || public.contains(&path) || (user.user != ANONYMOUS && discovery.iter().any(below))
 }
 
-fn forbidden(user: &Identity, asked: &Attributes, reason: Option<&str>) -> Status {
-    if asked.resource.is_empty() {
-        let why = format!("forbidden: User {:?} cannot {} path {:?}", user.user, asked.verb, asked.path);
+fn forbidden(user: &Identity, attributes: &Attributes, reason: Option<&str>) -> Status {
+    if attributes.resource.is_empty() {
+        let why =
+            format!("forbidden: User {:?} cannot {} path {:?}", user.user, attributes.verb, attributes.path);
         return Status::failure(403, "Forbidden", why).with_details(Details::default());
     }
-    let mut why = cannot(&user.user, asked);
+    let mut why = cannot(&user.user, attributes);
     if let Some(reason) = reason {
         why = format!("{why}: {reason}");
     }
-    let qualified = if asked.group.is_empty() {
-        asked.resource.clone()
+    let qualified = if attributes.group.is_empty() {
+        attributes.resource.clone()
     } else {
-        format!("{}.{}", asked.resource, asked.group)
+        format!("{}.{}", attributes.resource, attributes.group)
     };
-    let named = if asked.name.is_empty() { String::new() } else { format!(" {:?}", asked.name) };
+    let named = if attributes.name.is_empty() { String::new() } else { format!(" {:?}", attributes.name) };
     let details = Details {
-        name: asked.name.clone(),
-        group: asked.group.clone(),
-        kind: asked.resource.clone(),
+        name: attributes.name.clone(),
+        group: attributes.group.clone(),
+        kind: attributes.resource.clone(),
         ..Details::default()
     };
     Status::failure(403, "Forbidden", format!("{qualified}{named} is forbidden: {why}")).with_details(details)
 }
 
 /// `User "bob" cannot list resource "pods" in API group "" in the namespace "a"`.
-fn cannot(user: &str, asked: &Attributes) -> String {
-    let place = match asked.namespace.as_str() {
+fn cannot(user: &str, attributes: &Attributes) -> String {
+    let scope = match attributes.namespace.as_str() {
         "" => "at the cluster scope".to_owned(),
         namespace => format!("in the namespace {namespace:?}"),
     };
-    let (verb, resource, group) = (&asked.verb, asked.full_resource(), &asked.group);
-    format!("User {user:?} cannot {verb} resource {resource:?} in API group {group:?} {place}")
+    let (verb, resource, group) = (&attributes.verb, attributes.full_resource(), &attributes.group);
+    format!("User {user:?} cannot {verb} resource {resource:?} in API group {group:?} {scope}")
 }

@@ -49,26 +49,28 @@ impl NodeRules {
     ///
     /// # Errors
     /// Why not, in upstream's words.
-    pub fn may(&self, node: &str, asked: &Attributes) -> Result<(), Refusal> {
-        match (asked.group.as_str(), asked.resource.as_str()) {
-            ("", "nodes") => own_node(node, asked),
-            ("", "pods") => self.pods(node, asked),
-            ("", "secrets" | "configmaps") => self.read_named(node, asked),
-            ("", "persistentvolumeclaims") if asked.subresource == "status" => self.claim_status(node, asked),
+    pub fn may(&self, node: &str, attributes: &Attributes) -> Result<(), Refusal> {
+        match (attributes.group.as_str(), attributes.resource.as_str()) {
+            ("", "nodes") => own_node(node, attributes),
+            ("", "pods") => self.pods(node, attributes),
+            ("", "secrets" | "configmaps") => self.read_named(node, attributes),
+            ("", "persistentvolumeclaims") if attributes.subresource == "status" => {
+                self.claim_status(node, attributes)
+            }
             ("", "persistentvolumeclaims" | "persistentvolumes")
-            | ("storage.k8s.io", "volumeattachments") => self.get_one(node, asked),
-            ("", "serviceaccounts") => self.accounts(node, asked),
-            ("coordination.k8s.io", "leases") => own_lease(node, asked),
-            ("storage.k8s.io", "csinodes") => own_csi_node(node, asked),
-            (group, resource) => is_granted(group, resource, &asked.subresource, &asked.verb),
+            | ("storage.k8s.io", "volumeattachments") => self.get_one(node, attributes),
+            ("", "serviceaccounts") => self.accounts(node, attributes),
+            ("coordination.k8s.io", "leases") => own_lease(node, attributes),
+            ("storage.k8s.io", "csinodes") => own_csi_node(node, attributes),
+            (group, resource) => is_granted(group, resource, &attributes.subresource, &attributes.verb),
         }
     }
 
-    fn pods(&self, node: &str, asked: &Attributes) -> Result<(), Refusal> {
-        match (asked.subresource.as_str(), asked.verb.as_str()) {
-            ("", "get") => self.related(node, asked),
-            ("", "list" | "watch") if asked.fields.requires("spec.nodeName") == Some(node) => Ok(()),
-            ("", "list" | "watch") if !asked.name.is_empty() => self.related(node, asked),
+    fn pods(&self, node: &str, attributes: &Attributes) -> Result<(), Refusal> {
+        match (attributes.subresource.as_str(), attributes.verb.as_str()) {
+            ("", "get") => self.related(node, attributes),
+            ("", "list" | "watch") if attributes.fields.requires("spec.nodeName") == Some(node) => Ok(()),
+            ("", "list" | "watch") if !attributes.name.is_empty() => self.related(node, attributes),
             ("", "list" | "watch") => {
                 Err(Some("can only list/watch pods with spec.nodeName field selector".into()))
             }
@@ -79,54 +81,54 @@ impl NodeRules {
     }
 
     /// Reading secrets and ConfigMaps, one at a time.
-    fn read_named(&self, node: &str, asked: &Attributes) -> Result<(), Refusal> {
+    fn read_named(&self, node: &str, attributes: &Attributes) -> Result<(), Refusal> {
         let refuse = |why: &str| Err(Some(why.to_owned()));
-        match asked.verb.as_str() {
+        match attributes.verb.as_str() {
             "get" | "list" | "watch" => {}
             _ => return refuse("can only read resources of this type"),
         }
-        if !asked.subresource.is_empty() {
+        if !attributes.subresource.is_empty() {
             return refuse("cannot read subresource");
         }
-        if asked.namespace.is_empty() {
+        if attributes.namespace.is_empty() {
             return refuse("can only read namespaced object of this type");
         }
-        self.related(node, asked)
+        self.related(node, attributes)
     }
 
-    fn get_one(&self, node: &str, asked: &Attributes) -> Result<(), Refusal> {
-        if asked.verb != "get" {
+    fn get_one(&self, node: &str, attributes: &Attributes) -> Result<(), Refusal> {
+        if attributes.verb != "get" {
             return Err(Some("can only get individual resources of this type".into()));
         }
-        if !asked.subresource.is_empty() {
+        if !attributes.subresource.is_empty() {
             return Err(Some("cannot get subresource".into()));
         }
-        self.related(node, asked)
+        self.related(node, attributes)
     }
 
-    fn claim_status(&self, node: &str, asked: &Attributes) -> Result<(), Refusal> {
-        match asked.verb.as_str() {
-            "update" | "patch" => self.related(node, asked),
+    fn claim_status(&self, node: &str, attributes: &Attributes) -> Result<(), Refusal> {
+        match attributes.verb.as_str() {
+            "update" | "patch" => self.related(node, attributes),
             _ => Err(Some("can only update/patch status".into())),
         }
     }
 
-    fn accounts(&self, node: &str, asked: &Attributes) -> Result<(), Refusal> {
-        match (asked.subresource.as_str(), asked.verb.as_str()) {
-            ("token", "create") | ("", "get") => self.related(node, asked),
+    fn accounts(&self, node: &str, attributes: &Attributes) -> Result<(), Refusal> {
+        match (attributes.subresource.as_str(), attributes.verb.as_str()) {
+            ("token", "create") | ("", "get") => self.related(node, attributes),
             ("token", _) => Err(Some("can only create tokens for individual service accounts".into())),
             _ => Err(None),
         }
     }
 
     /// Whether a pod of the node is the object, or names it.
-    fn related(&self, node: &str, asked: &Attributes) -> Result<(), Refusal> {
-        if asked.name.is_empty() {
+    fn related(&self, node: &str, attributes: &Attributes) -> Result<(), Refusal> {
+        if attributes.name.is_empty() {
             return Err(Some("No Object name found".into()));
         }
-        let related = match asked.resource.as_str() {
-            "pods" => self.is_bound(&asked.namespace, &asked.name, node, |_| true),
-            resource => self.is_named(node, resource, &asked.namespace, &asked.name),
+        let related = match attributes.resource.as_str() {
+            "pods" => self.is_bound(&attributes.namespace, &attributes.name, node, |_| true),
+            resource => self.is_named(node, resource, &attributes.namespace, &attributes.name),
         };
         if related {
             return Ok(());
@@ -179,49 +181,49 @@ impl NodeRules {
 }
 
 /// A node reads its own Node. Which one it writes is seen when the object is known.
-fn own_node(node: &str, asked: &Attributes) -> Result<(), Refusal> {
-    match (asked.subresource.as_str(), asked.verb.as_str()) {
+fn own_node(node: &str, attributes: &Attributes) -> Result<(), Refusal> {
+    match (attributes.subresource.as_str(), attributes.verb.as_str()) {
         ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Ok(()),
-        ("", "get" | "list" | "watch") if asked.name == node => Ok(()),
+        ("", "get" | "list" | "watch") if attributes.name == node => Ok(()),
         // Unlike upstream: an agent looks which slices of the cluster's network are taken (ADR 19).
-        ("", "list") if asked.name.is_empty() => Ok(()),
-        ("", "get" | "list" | "watch") if asked.name.is_empty() => {
+        ("", "list") if attributes.name.is_empty() => Ok(()),
+        ("", "get" | "list" | "watch") if attributes.name.is_empty() => {
             Err(Some(format!("node '{node}' cannot read all nodes, only its own Node object")))
         }
         ("", "get" | "list" | "watch") => {
-            let other = &asked.name;
+            let other = &attributes.name;
             Err(Some(format!("node '{node}' cannot read '{other}', only its own Node object")))
         }
         // The line on which logs and sessions come down.
-        ("line", "create") if asked.name == node => Ok(()),
+        ("line", "create") if attributes.name == node => Ok(()),
         _ => Err(None),
     }
 }
 
-fn own_lease(node: &str, asked: &Attributes) -> Result<(), Refusal> {
+fn own_lease(node: &str, attributes: &Attributes) -> Result<(), Refusal> {
     let verbs = ["get", "create", "update", "patch", "delete"];
-    if !verbs.contains(&asked.verb.as_str()) {
+    if !verbs.contains(&attributes.verb.as_str()) {
         return Err(Some("can only get, create, update, patch, or delete a node lease".into()));
     }
-    if asked.namespace != LEASES {
+    if attributes.namespace != LEASES {
         return Err(Some(format!("can only access leases in the {LEASES:?} system namespace")));
     }
     // The name of a new one is seen when the object is known.
-    if asked.verb != "create" && asked.name != node {
+    if attributes.verb != "create" && attributes.name != node {
         return Err(Some("can only access node lease with the same name as the requesting node".into()));
     }
     Ok(())
 }
 
-fn own_csi_node(node: &str, asked: &Attributes) -> Result<(), Refusal> {
+fn own_csi_node(node: &str, attributes: &Attributes) -> Result<(), Refusal> {
     let verbs = ["get", "create", "update", "patch", "delete"];
-    if !verbs.contains(&asked.verb.as_str()) {
+    if !verbs.contains(&attributes.verb.as_str()) {
         return Err(Some("can only get, create, update, patch, or delete a CSINode".into()));
     }
-    if !asked.subresource.is_empty() {
+    if !attributes.subresource.is_empty() {
         return Err(Some("cannot authorize CSINode subresources".into()));
     }
-    if asked.verb != "create" && asked.name != node {
+    if attributes.verb != "create" && attributes.name != node {
         return Err(Some("can only access CSINode with the same name as the requesting node".into()));
     }
     Ok(())

@@ -37,8 +37,8 @@ pub fn groups_and_versions(kinds: &Kinds) -> Vec<(String, Vec<String>)> {
             None => groups.push((kind.group().into(), vec![kind.version().into()])),
         }
     }
-    let place = |group: &str| ORDER.iter().position(|g| *g == group).unwrap_or(ORDER.len());
-    groups.sort_by_cached_key(|(group, _)| (place(group), group.clone()));
+    let rank = |group: &str| ORDER.iter().position(|g| *g == group).unwrap_or(ORDER.len());
+    groups.sort_by_cached_key(|(group, _)| (rank(group), group.clone()));
     groups
 }
 

@@ -141,6 +141,6 @@ pub fn under(row: &KindRef, object: &Object) -> Arc<Object> {
 }
 
 /// Where an object stands among those of its kind: upstream sorts by this text, not by namespace and then name.
-pub fn place(key: &Key) -> String {
+pub fn ns_name(key: &Key) -> String {
     format!("{}/{}", key.namespace, key.name)
 }

@@ -1,7 +1,7 @@
 //! What is known of a client before it asks anything: whom the certificate of its connection names.
 
 use super::bodies::Room;
-use crate::connections::Place;
+use crate::connections::Slot;
 use crate::identity::Identity;
 
 /// What a connection's client certificate says. TLS has verified that it is of this cluster's authority.
@@ -21,8 +21,8 @@ pub enum Peer {
 pub struct Connection {
     /// Who is at the other end.
     pub peer: Peer,
-    /// Its place among the server's connections.
-    pub place: Option<Place>,
+    /// Its slot among the server's connections.
+    pub slot: Option<Slot>,
     /// How much of bodies it may have under way.
     pub room: Room,
 }

@@ -114,8 +114,8 @@ impl Reply {
             headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
-        if let Some(place) = self.location.and_then(|place| HeaderValue::from_str(&place).ok()) {
-            headers.insert(header::LOCATION, place);
+        if let Some(location) = self.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+            headers.insert(header::LOCATION, location);
         }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

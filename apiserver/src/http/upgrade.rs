@@ -41,7 +41,7 @@ pub struct Socket {
     upgrade: WebSocketUpgrade,
     /// The protocol that was chosen.
     pub protocol: &'static str,
-    /// The connection's place, which the conversation holds as the requests before it did.
+    /// The connection's slot, which the conversation holds as the requests before it did.
     held: Option<Request>,
 }
 
@@ -77,7 +77,7 @@ pub async fn socket(parts: &mut Parts, protocols: &'static [&'static str]) -> Re
         return Err(Reply::text(403, text).into_response());
     };
     let connection = parts.extensions.get::<Connection>();
-    let held = connection.and_then(|connection| connection.place.as_ref()).map(|place| place.request());
+    let held = connection.and_then(|connection| connection.slot.as_ref()).map(|slot| slot.request());
     let upgrade = match WebSocketUpgrade::from_request_parts(parts, &()).await {
         Ok(upgrade) if chosen.is_empty() => upgrade,
         Ok(upgrade) => upgrade.protocols([*chosen]),

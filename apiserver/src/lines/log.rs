@@ -11,7 +11,7 @@ use coracle_client::line::{Duplex, Frame, What};
 use futures::stream;
 use http::request::Parts;
 
-use super::place;
+use super::container;
 use super::session::{App, begin};
 use crate::http::query::Query;
 use crate::http::reply::Reply;
@@ -32,7 +32,7 @@ pub(super) async fn answer(
     parts: &mut Parts,
 ) -> Result<Response, Status> {
     let logs = super::options::read(name, query)?;
-    let Some(place) = place::find(&app.registry, namespace, name, query.text("container"))? else {
+    let Some(found) = container::find(&app.registry, namespace, name, query.text("container"))? else {
         // A pod without a node has written nothing.
         return Ok(Reply { code: 204, ..text(Body::empty()) }.into_response());
     };
@@ -43,7 +43,7 @@ pub(super) async fn answer(
         },
         Wish::Nothing | Wish::Spdy => None,
     };
-    let session = begin(app, place, What::Logs(logs)).await?;
+    let session = begin(app, found, What::Logs(logs)).await?;
     let Some(socket) = socket else {
         return Ok(text(Body::from_stream(stream::unfold(session, next))).into_response());
     };

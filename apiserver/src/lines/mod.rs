@@ -10,9 +10,10 @@ pub mod serve;
 pub mod service;
 pub mod session;
 
+mod container;
 mod log;
 pub(crate) mod options;
-mod place;
+
 mod remote;
 mod socket;
 

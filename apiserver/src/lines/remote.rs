@@ -6,7 +6,7 @@ use coracle_client::line::{Attach, Exec, What};
 use http::request::Parts;
 use serde_json::{Value, json};
 
-use super::place;
+use super::container;
 use super::session::{App, begin};
 use super::socket::{PROTOCOLS, Protocol, serve};
 use crate::http::query::Query;
@@ -26,7 +26,7 @@ pub(super) async fn answer(
     query: &Query,
     parts: &mut Parts,
 ) -> Result<Response, Status> {
-    let place = place::find(&app.registry, namespace, name, query.text("container"))?
+    let found = container::find(&app.registry, namespace, name, query.text("container"))?
         .ok_or_else(|| Status::bad_request(format!("pod {name} does not have a host assigned")))?;
     // Everything about the upgrade is settled before the container hears of it: a command must not run whose output
     // cannot be sent.
@@ -48,9 +48,9 @@ pub(super) async fn answer(
     } else {
         What::Attach(Attach { stdin, stdout, stderr, tty })
     };
-    let asked = admitted_as(sub, query, [stdin, stdout, stderr, tty]);
+    let options = admitted_as(sub, query, [stdin, stdout, stderr, tty]);
     let pod = Key::new(&kinds::POD, namespace, name);
-    app.registry.admit_connection(&Context::of(app.user.clone()), &pod, sub, asked).await?;
+    app.registry.admit_connection(&Context::of(app.user.clone()), &pod, sub, options).await?;
     // In plain text, as a kubelet says it: clients show it as it is.
     let refused = |status: Status| Ok(Reply::text(status.code, status.message).into_response());
     if !(stdin || stdout || stderr) {
@@ -59,12 +59,12 @@ pub(super) async fn answer(
     let Some(socket) = socket else {
         // Clients whose WebSocket was refused ask again over SPDY and show this answer only, so the reason for the refusal goes
         // before the protocol. Nothing may run meanwhile: an attachment without streams only finds the container.
-        return match begin(app, place, What::Attach(Attach::default())).await {
+        return match begin(app, found, What::Attach(Attach::default())).await {
             Ok(_) => Err(Status::bad_request(NO_SPDY)),
             Err(status) => refused(status),
         };
     };
-    let session = match begin(app, place, what).await {
+    let session = match begin(app, found, what).await {
         Ok(session) => session,
         Err(status) => return refused(status),
     };

@@ -6,7 +6,7 @@ use coracle_api::Status;
 use coracle_client::line::{Duplex, Frame, Open, What};
 use tokio_util::sync::CancellationToken;
 
-use super::place::Place;
+use super::container::ContainerOnNode;
 use super::{LineError, Lines};
 use crate::identity::Identity;
 use crate::peers::ask::Peers;
@@ -28,13 +28,13 @@ pub struct App {
 }
 
 /// Opens a session and waits until the agent has found the container.
-pub(super) async fn begin(app: &App, place: Place, what: What) -> Result<Duplex, Status> {
-    let order = Open { what: Some(what), ..place.order };
-    let here = app.lines.open(&place.node, order.clone()).await;
+pub(super) async fn begin(app: &App, found: ContainerOnNode, what: What) -> Result<Duplex, Status> {
+    let order = Open { what: Some(what), ..found.order };
+    let here = app.lines.open(&found.node, order.clone()).await;
     let session = match here {
         Ok(session) => Ok(session),
         // The agent may have dialled another server, and may not even have hung up here.
-        Err(away) => app.peers.open(&place.node, order).await.map_err(|elsewhere| match elsewhere {
+        Err(away) => app.peers.open(&found.node, order).await.map_err(|elsewhere| match elsewhere {
             LineError::NotConnected(_) => away,
             LineError::NoAnswer(_) => elsewhere,
         }),
@@ -43,6 +43,6 @@ pub(super) async fn begin(app: &App, place: Place, what: What) -> Result<Duplex,
     match session.receive.recv().await {
         Some(Frame::Accepted) => Ok(session),
         Some(Frame::Closed(Some(status))) => Err(*status),
-        _ => Err(Status::internal(format!("the agent of node {:?} broke off", place.node))),
+        _ => Err(Status::internal(format!("the agent of node {:?} broke off", found.node))),
     }
 }

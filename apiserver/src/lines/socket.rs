@@ -227,7 +227,7 @@ mod tests {
             "NonZeroExitCode",
             "command terminated with non-zero exit code: exit status 3",
         );
-        let told: Value = serde_json::from_str(&text("v4.channel.k8s.io", Some(&status))).unwrap();
-        assert_eq!((&told["reason"], &told["kind"]), (&json!("NonZeroExitCode"), &Value::Null));
+        let sent: Value = serde_json::from_str(&text("v4.channel.k8s.io", Some(&status))).unwrap();
+        assert_eq!((&sent["reason"], &sent["kind"]), (&json!("NonZeroExitCode"), &Value::Null));
     }
 }

@@ -116,7 +116,7 @@ async fn nodes_that_are_away_or_asleep_are_told_apart() {
 }
 
 /// What a client of SPDY is told that asks for a conversation with the container of the pod `web`.
-async fn asked(server: &Server, sub: &str, query: &str) -> (u16, String) {
+async fn status_of(server: &Server, sub: &str, query: &str) -> (u16, String) {
     let app = session::App {
         peers: Default::default(),
         registry: server.registry(),
@@ -170,17 +170,17 @@ async fn whoever_speaks_spdy_is_told_the_reason_before_the_protocol() {
     for sub in ["exec", "attach"] {
         let query = "stdout=true&command=true";
         let away = (500, "Internal error occurred: node \"near\" is not connected".to_owned());
-        assert_eq!(asked(&server, sub, query).await, away, "{sub}");
+        assert_eq!(status_of(&server, sub, query).await, away, "{sub}");
         let crashed = agent(server.lines(), false).await;
         let gone = (500, "container not found (\"web\")".to_owned());
-        assert_eq!(asked(&server, sub, query).await, gone, "{sub}");
+        assert_eq!(status_of(&server, sub, query).await, gone, "{sub}");
         let nothing = (400, "you must specify at least 1 of stdin, stdout, stderr".to_owned());
-        assert_eq!(asked(&server, sub, "command=true").await, nothing, "{sub}");
+        assert_eq!(status_of(&server, sub, "command=true").await, nothing, "{sub}");
         let other = (400, "container other is not valid for pod web".to_owned());
-        assert_eq!(asked(&server, sub, "container=other").await, other, "{sub}");
+        assert_eq!(status_of(&server, sub, "container=other").await, other, "{sub}");
         crashed.abort();
         let runs = agent(server.lines(), true).await;
-        assert_eq!(asked(&server, sub, query).await, (400, NO_SPDY.to_owned()), "{sub}");
+        assert_eq!(status_of(&server, sub, query).await, (400, NO_SPDY.to_owned()), "{sub}");
         runs.abort();
         while server.lines().is_connected("near") {
             tokio::task::yield_now().await;

@@ -53,26 +53,26 @@ impl Peers {
     /// # Errors
     /// [`LineError`]
     pub async fn open(&self, node: &str, order: Open) -> Result<Duplex, LineError> {
-        let mut told = LineError::NotConnected(node.to_owned());
+        let mut error = LineError::NotConnected(node.to_owned());
         for peer in self.all() {
             match tokio::time::timeout(OPEN, open(peer, node, order.clone())).await {
                 Ok(Ok(session)) => return Ok(session),
                 // It is not this one.
                 Ok(Err(status)) if status.code() == Code::NotFound => {}
-                Ok(Err(_)) | Err(_) => told = LineError::NoAnswer(node.to_owned()),
+                Ok(Err(_)) | Err(_) => error = LineError::NoAnswer(node.to_owned()),
             }
         }
-        Err(told)
+        Err(error)
     }
 
     /// What the others know of why a pod is where it is.
     pub async fn verdicts(&self, pod: &Key) -> Vec<Value> {
-        let asked = self.all().into_iter().map(|peer| async move {
+        let answers = self.all().into_iter().map(|peer| async move {
             let request = pb::VerdictRequest { namespace: pod.namespace.clone(), name: pod.name.clone() };
             let answer = tokio::time::timeout(LOOK_UP, PeersClient::new(peer).verdict(request)).await;
             serde_json::from_slice(&answer.ok()?.ok()?.into_inner().json).ok()
         });
-        join_all(asked).await.into_iter().flatten().collect()
+        join_all(answers).await.into_iter().flatten().collect()
     }
 
     fn all(&self) -> Vec<Channel> {
@@ -81,11 +81,11 @@ impl Peers {
         let mut channels = inner.channels.lock();
         channels.retain(|address, _| others.iter().any(|other| other.address == *address));
         for other in others {
-            let Entry::Vacant(place) = channels.entry(other.address) else { continue };
-            let server = place.key().clone();
+            let Entry::Vacant(vacant) = channels.entry(other.address) else { continue };
+            let server = vacant.key().clone();
             match channel(&Credentials { server, ..inner.credentials.clone() }) {
-                Ok(channel) => drop(place.insert(channel)),
-                Err(error) => tracing::warn!(server = place.key(), %error, "cannot ask"),
+                Ok(channel) => drop(vacant.insert(channel)),
+                Err(error) => tracing::warn!(server = vacant.key(), %error, "cannot ask"),
             }
         }
         channels.values().cloned().collect()

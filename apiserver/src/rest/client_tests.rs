@@ -82,7 +82,7 @@ fn short() -> Limits {
 }
 
 #[tokio::test]
-async fn idle_strangers_make_room_and_the_cluster_keeps_its_places() {
+async fn idle_strangers_make_room_and_the_cluster_keeps_its_slots() {
     let bench = bench(Limits { shaking: 4, cluster: 2, others: 3, ..Limits::default() }).await;
     // HTTP/2: the preface and empty settings, and then nothing.
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -103,7 +103,7 @@ async fn idle_strangers_make_room_and_the_cluster_keeps_its_places() {
         timeout(LONG, next.read_exact(&mut [0; 9])).await.unwrap().unwrap();
         until_closed(&mut strangers.remove(0)).await;
         strangers.push(next);
-        assert_eq!(bench.get("/api").await.0, 200, "there is a place for those who are known");
+        assert_eq!(bench.get("/api").await.0, 200, "there is a slot for those who are known");
     }
     assert_eq!(timeout(LONG, get(&bench.server, "/livez")).await.unwrap().0, 200);
     assert!(is_open(&mut node), "the cluster's connections stay");

@@ -49,8 +49,8 @@ fn walk(path: &mut String, before: &Value, after: &Value, fields: &mut Map<Strin
             }
         }
         _ => {
-            let told = if is_told(path) { short(after) } else { Value::Null };
-            fields.insert(path.clone(), told);
+            let shown = if is_shown(path) { short(after) } else { Value::Null };
+            fields.insert(path.clone(), shown);
         }
     }
 }
@@ -65,7 +65,7 @@ fn is_dull(path: &str) -> bool {
     matches!(path, "metadata.managedFields" | "metadata.resourceVersion" | "metadata.generation")
 }
 
-fn is_told(path: &str) -> bool {
+fn is_shown(path: &str) -> bool {
     path.starts_with("status.")
         || matches!(path, "spec.nodeName" | "spec.replicas" | "spec.paused" | "spec.unschedulable")
         || path == "metadata.deletionTimestamp"

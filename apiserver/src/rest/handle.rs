@@ -129,9 +129,9 @@ fn too_slow() -> Status {
 fn who(app: &App, parts: &Parts, route: Option<&Route>) -> Result<Identity, Status> {
     let connection = parts.extensions.get::<Connection>().cloned().unwrap_or_default();
     let user = app.authenticator.identify(&connection.peer, &parts.headers, route)?;
-    if let Some(place) = connection.place.filter(|_| user.user != ANONYMOUS) {
-        // It has a place already, and keeps it.
-        let _ = place.belongs_to(Class::Known);
+    if let Some(slot) = connection.slot.filter(|_| user.user != ANONYMOUS) {
+        // It has a slot already, and keeps it.
+        let _ = slot.set_class(Class::Known);
     }
     Ok(user)
 }

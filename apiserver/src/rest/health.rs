@@ -12,7 +12,7 @@ pub fn check(app: &App, asked: &Asked, page: &str, one: Option<&str>) -> Reply {
     // What upstream's store is called.
     let one = one.map(|name| if name == "etcd" { "store" } else { name });
     match app.checks.answer(&Question { page, one, excluded: &excluded, verbose }) {
-        Some(told) => Reply::text(told.code, told.text),
+        Some(answer) => Reply::text(answer.code, answer.text),
         None => Reply::no_page(),
     }
 }

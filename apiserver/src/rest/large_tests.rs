@@ -39,7 +39,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let bounds = Bounds::default();
         let registry = Registry::open(Box::new(Memory::new(bounds)), bounds, Clock::system()).await.unwrap();
-        registry.found_cluster("127.0.0.1:1".parse().unwrap()).await;
+        registry.ensure_system_objects("127.0.0.1:1".parse().unwrap()).await;
         let pki = Pki::open(dir.path(), Clock::system()).unwrap();
         let router = handle::router(App {
             peers: Default::default(),
@@ -94,13 +94,13 @@ fn admin(name: &str) -> Identity {
 }
 
 #[tokio::test]
-async fn what_is_printed_from_much_waits_for_its_users_places() {
+async fn what_is_printed_from_much_waits_for_its_users_slots() {
     const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
     const METADATA: &str = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
     let bench = Bench::new().await;
     let mut held = Vec::new();
     for _ in 0..SHARE {
-        held.push(bench.registry.large().place(&admin("busy")).await.unwrap());
+        held.push(bench.registry.large().slot(&admin("busy")).await.unwrap());
     }
     let posted = json!({"metadata": {"name": "other"}, "data": {"large": "x".repeat(100_000)}}).to_string();
     let changes = "/coracle/v1/changes?fields=true&kind=configmaps&name=big";
@@ -114,7 +114,7 @@ async fn what_is_printed_from_much_waits_for_its_users_places() {
         ("POST", "/api/v1/namespaces/default/configmaps?dryRun=All".to_owned(), "", posted.as_str()),
     ];
     for (method, path, accept, body) in &cases {
-        // Time stands still only for those who wait for a place: the others' work is done on threads that do not know.
+        // Time stands still only for those who wait for a slot: the others' work is done on threads that do not know.
         tokio::time::pause();
         let busy = bench.ask("busy", method, path, accept, body).await;
         tokio::time::resume();

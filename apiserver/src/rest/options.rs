@@ -328,13 +328,13 @@ mod tests {
 
     #[test]
     fn names_of_managers_are_printable() {
-        let told = |manager: &str| {
+        let fault = |manager: &str| {
             let mut errors = Errors::new();
             check_manager(manager, &mut errors);
             errors.0.first().map(|error| error.body.clone())
         };
         for fine in ["", "kubectl", "a b", "é", "日本", "e\u{301}", "{}", "\u{1f6a3}"] {
-            assert_eq!(told(fine), None, "{fine}");
+            assert_eq!(fault(fine), None, "{fine}");
         }
         let cases = [
             ("a\nb", r#"Invalid value: "a\nb": invalid character U+000A (at position 1)"#),
@@ -343,8 +343,8 @@ mod tests {
             ("\u{e0001}", r#"Invalid value: "\U000e0001": invalid character U+E0001 (at position 0)"#),
         ];
         for (manager, text) in cases {
-            assert_eq!(told(manager).as_deref(), Some(text));
+            assert_eq!(fault(manager).as_deref(), Some(text));
         }
-        assert!(told(&"m".repeat(129)).is_some());
+        assert!(fault(&"m".repeat(129)).is_some());
     }
 }

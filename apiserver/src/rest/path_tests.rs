@@ -44,7 +44,7 @@ pub(super) fn bench() -> Bench {
     let router = runtime.block_on(async {
         let store = Box::new(Memory::new(Bounds::default()));
         let registry = Registry::open(store, Bounds::default(), Clock::system()).await.unwrap();
-        registry.found_cluster("127.0.0.1:1".parse().unwrap()).await;
+        registry.ensure_system_objects("127.0.0.1:1".parse().unwrap()).await;
         let secret = json!({"metadata": {"name": "marked"}, "data": {"mark": MARK}});
         let context = Context::of(Identity::new("test", &[MASTERS]));
         let (kind, namespace) = (&kinds::SECRET, "default".to_owned());

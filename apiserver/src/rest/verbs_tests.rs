@@ -103,7 +103,7 @@ fn object(kind: &Kind, name: &str) -> [(&'static str, Vec<u8>); 3] {
 }
 
 /// Where the objects of a kind are.
-fn place(kind: &Kind) -> String {
+fn collection(kind: &Kind) -> String {
     let root =
         if kind.group().is_empty() { "/api/v1".into() } else { format!("/apis/{}", kind.api_version()) };
     let namespace = if kind.namespaced { "/namespaces/default" } else { "" };
@@ -183,7 +183,10 @@ fn furnished() -> Bench {
     let bench = bench();
     let account = &coracle_api::kinds::SERVICE_ACCOUNT;
     let [(content_type, body), ..] = object(account, "default");
-    bench.expect(&[201], &Asked { method: "POST", path: place(account), accept: JSON, content_type, body });
+    bench.expect(
+        &[201],
+        &Asked { method: "POST", path: collection(account), accept: JSON, content_type, body },
+    );
     bench
 }
 
@@ -193,7 +196,7 @@ fn every_kind_is_written_in_every_encoding_with_all_options() {
     let written = "dryRun=All&fieldManager=m&fieldValidation=Strict&pretty=true";
     let accepts = [JSON, YAML, "application/vnd.kubernetes.protobuf,application/json"];
     for (kind, name) in served() {
-        let at = place(&kind);
+        let at = collection(&kind);
         for ((content_type, body), accept) in object(&kind, &name).into_iter().zip(accepts) {
             let path = format!("{at}?{written}");
             let post = Asked { method: "POST", path, accept, content_type, body: body.clone() };
@@ -243,7 +246,7 @@ fn every_kind_is_read_and_watched_with_all_options() {
     let bench = furnished();
     let options = "labelSelector=a!%3Db&limit=5&timeoutSeconds=5&allowWatchBookmarks=true&pretty=1";
     for (kind, name) in served() {
-        let at = place(&kind);
+        let at = collection(&kind);
         let listed = format!("{options}&fieldSelector=metadata.name%3D{name}");
         let [(content_type, body), ..] = object(&kind, &name);
         let post = Asked { method: "POST", path: at.clone(), accept: JSON, content_type, body };
@@ -283,7 +286,7 @@ fn every_kind_is_deleted_with_options_of_every_version_in_every_encoding() {
     let bench = furnished();
     let (options, message) = delete_options();
     for (kind, name) in served() {
-        let at = place(&kind);
+        let at = collection(&kind);
         let [(content_type, body), ..] = object(&kind, &name);
         let post = Asked { method: "POST", path: at.clone(), accept: JSON, content_type, body };
         bench.expect(&[201], &post);

@@ -9,7 +9,7 @@ use super::refusals::{expired, too_large};
 use super::selection::Selection;
 use super::shelf::Span;
 use super::{Inner, State};
-use crate::entry::{Entry, place};
+use crate::entry::{Entry, ns_name};
 
 /// What a list asks for beside the selection.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +37,7 @@ impl ListOptions {
 pub struct Listing {
     /// All items were true together at this revision.
     pub revision: Revision,
-    /// In order of their places.
+    /// In order of namespace and name, as one text.
     pub entries: Vec<Entry>,
     /// Where to go on; empty at the end.
     pub continue_token: String,
@@ -77,7 +77,7 @@ impl State {
         }
         let mut listing = Listing { revision, entries, continue_token: String::new(), remaining: None };
         if more > 0 {
-            let last = listing.entries.last().map(|e| place(&e.object.key)).unwrap_or_default();
+            let last = listing.entries.last().map(|e| ns_name(&e.object.key)).unwrap_or_default();
             listing.continue_token = token(revision, &last, selection, false);
             listing.remaining = (!selection.selects()).then_some(more);
         }
@@ -91,7 +91,7 @@ struct Start {
     least: Option<Revision>,
     /// Exactly this one.
     exact: Option<Revision>,
-    /// Only what stands after this place: the end of the page before.
+    /// Only what stands after this namespace and name: the end of the page before.
     behind: Option<String>,
 }
 
@@ -140,10 +140,10 @@ impl Inner {
             });
         }
         let undone = shelf.undone(revision);
-        if let Some(place) = selection.place().filter(|_| undone.is_empty() && start.behind.is_none()) {
+        if let Some(ns_name) = selection.ns_name().filter(|_| undone.is_empty() && start.behind.is_none()) {
             return Ok(Found {
                 revision,
-                entries: shelf.get(&place).cloned().into_iter().collect(),
+                entries: shelf.get(&ns_name).cloned().into_iter().collect(),
                 more: 0,
             });
         }
@@ -154,10 +154,10 @@ impl Inner {
     }
 }
 
-fn token(revision: Revision, place: &str, selection: &Selection, inconsistent: bool) -> String {
+fn token(revision: Revision, ns_name: &str, selection: &Selection, inconsistent: bool) -> String {
     let start = match &selection.namespace {
-        Some(namespace) => place.strip_prefix(&format!("{namespace}/")).unwrap_or(place),
-        None => place.strip_prefix('/').unwrap_or(place),
+        Some(namespace) => ns_name.strip_prefix(&format!("{namespace}/")).unwrap_or(ns_name),
+        None => ns_name.strip_prefix('/').unwrap_or(ns_name),
     };
     let rv = if inconsistent { -1 } else { i64::try_from(revision.0).unwrap_or(i64::MAX) };
     let token = Token { v: TOKEN_VERSION.into(), rv, start: format!("{start}\0") };

@@ -26,7 +26,7 @@ use parking_lot::RwLock;
 use tokio::sync::{Notify, watch as progress};
 
 use crate::entry::claims::Claims;
-use crate::entry::{Entry, place, under};
+use crate::entry::{Entry, ns_name, under};
 use crate::store::{Bounds, Committed, Follower, Loaded};
 use past::Change;
 use selection::Selection;
@@ -112,7 +112,7 @@ impl State {
 
     /// One object as it is now.
     pub fn get(&self, key: &Key) -> Option<Entry> {
-        self.inner.read().shelves.get(&key.kind)?.get(&place(key)).cloned()
+        self.inner.read().shelves.get(&key.kind)?.get(&ns_name(key)).cloned()
     }
 
     /// Every object of a kind in a namespace, or in all.

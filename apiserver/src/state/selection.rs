@@ -45,10 +45,10 @@ impl Selection {
         let bad = |text: String| Status::bad_request(text);
         let labels = Selector::parse(labels).map_err(bad)?;
         let mut fields = FieldSelector::parse(fields).map_err(bad)?.for_kind(&kind).map_err(bad)?;
-        // A view names differently what stands in the same place.
+        // A view has another name for the same field.
         for term in &mut fields.0 {
-            let place = kind.selectable.iter().find(|s| s.field == term.field).map(|s| s.read.first());
-            let same = |s: &&Selectable| Some(s.read.first()) == place;
+            let field = kind.selectable.iter().find(|s| s.field == term.field).map(|s| s.read.first());
+            let same = |s: &&Selectable| Some(s.read.first()) == field;
             if let Some(own) = stored.selectable.iter().find(same).filter(|_| kind.view.is_some()) {
                 term.field = own.field.clone().into_owned();
             }
@@ -61,8 +61,8 @@ impl Selection {
         !self.labels.is_everything() || !self.fields.0.is_empty()
     }
 
-    /// The only place where a wanted object can stand, if it is named.
-    pub fn place(&self) -> Option<String> {
+    /// The namespace and name of the only object that can be wanted, if it is named.
+    pub fn ns_name(&self) -> Option<String> {
         let name = self.fields.requires("metadata.name")?;
         match &self.namespace {
             Some(namespace) => Some(format!("{namespace}/{name}")),

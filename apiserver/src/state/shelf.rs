@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::past::{Change, Feed};
 use super::selection::Selection;
-use crate::entry::{Entry, place};
+use crate::entry::{Entry, ns_name};
 use crate::store::{Committed, Verb};
 
 /// Fields by whose value objects are found and watched: every node follows its own pods, and must not be woken for those of
@@ -35,19 +35,19 @@ struct Index {
 
 /// The objects whose field has one value: where they stand, and what happened to those that have it or had it.
 struct Group {
-    places: BTreeSet<String>,
+    names: BTreeSet<String>,
     feed: Feed,
 }
 
 /// For each key that changed after an earlier revision: its entry at that revision, `None` if it did not exist then.
 pub type Undone<'a> = BTreeMap<String, Option<&'a Entry>>;
 
-/// Which places a list looks at.
+/// Which namespaces and names a list looks at.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Span<'a> {
     /// One namespace; `None` for all.
     pub namespace: Option<&'a str>,
-    /// Only what stands after this place.
+    /// Only what stands after this namespace and name.
     pub behind: Option<&'a str>,
 }
 
@@ -74,28 +74,28 @@ impl Shelf {
         self.bytes = 0;
         self.feed.reset(floor);
         for group in self.indexes.iter_mut().flat_map(|index| index.groups.values_mut()) {
-            group.places.clear();
+            group.names.clear();
             group.feed.reset(floor);
         }
     }
 
     /// Takes an object in that was there before history begins.
     pub fn adopt(&mut self, entry: Entry) {
-        let place = place(&entry.object.key);
-        self.index(&place, None, Some(&entry));
-        self.objects.insert(place, entry);
+        let ns_name = ns_name(&entry.object.key);
+        self.index(&ns_name, None, Some(&entry));
+        self.objects.insert(ns_name, entry);
     }
 
     /// Plays one change; says what it holds in memory.
     pub fn apply(&mut self, change: Committed, woken: &mut Vec<Arc<Notify>>) -> usize {
         let Committed { object, time, actor, causes, verb, summary, line } = change;
-        let (revision, place) = (object.revision, place(&object.key));
+        let (revision, ns_name) = (object.revision, ns_name(&object.key));
         let entry = Entry::committed(object, summary, time).with_line(verb.event(), line);
         let before = match verb {
-            Verb::Delete => self.objects.remove(&place),
-            Verb::Create | Verb::Update => self.objects.insert(place.clone(), entry.clone()),
+            Verb::Delete => self.objects.remove(&ns_name),
+            Verb::Create | Verb::Update => self.objects.insert(ns_name.clone(), entry.clone()),
         };
-        self.index(&place, before.as_ref(), (verb != Verb::Delete).then_some(&entry));
+        self.index(&ns_name, before.as_ref(), (verb != Verb::Delete).then_some(&entry));
         let left = OnceLock::new();
         let change = Arc::new(Change { revision, time, actor, causes, verb, entry, before, left });
         let cost = change.cost();
@@ -111,7 +111,7 @@ impl Shelf {
     }
 
     /// Keeps the indexes in step with an object that changes.
-    fn index(&mut self, place: &str, before: Option<&Entry>, after: Option<&Entry>) {
+    fn index(&mut self, ns_name: &str, before: Option<&Entry>, after: Option<&Entry>) {
         let floor = self.feed.floor();
         for index in &mut self.indexes {
             let (old, new) = (before.map(|e| e.field(index.field)), after.map(|e| e.field(index.field)));
@@ -119,10 +119,10 @@ impl Shelf {
                 continue;
             }
             if let Some(group) = old.and_then(|value| index.groups.get_mut(value)) {
-                group.places.remove(place);
+                group.names.remove(ns_name);
             }
             if let Some(value) = new {
-                index.group(value, floor).places.insert(place.to_owned());
+                index.group(value, floor).names.insert(ns_name.to_owned());
             }
         }
     }
@@ -146,14 +146,14 @@ impl Shelf {
     pub fn sweep(&mut self) {
         for index in &mut self.indexes {
             index.groups.retain(|_, group| {
-                !group.places.is_empty() || !group.feed.is_empty() || group.feed.is_followed()
+                !group.names.is_empty() || !group.feed.is_empty() || group.feed.is_followed()
             });
         }
     }
 
     /// One object.
-    pub fn get(&self, place: &str) -> Option<&Entry> {
-        self.objects.get(place)
+    pub fn get(&self, ns_name: &str) -> Option<&Entry> {
+        self.objects.get(ns_name)
     }
 
     /// How many live.
@@ -207,12 +207,12 @@ impl Shelf {
         let mut undone = Undone::new();
         for change in self.feed.since(revision) {
             // The first change after the revision is the one that knows how it was then.
-            undone.entry(place(&change.entry.object.key)).or_insert(change.before.as_ref());
+            undone.entry(ns_name(&change.entry.object.key)).or_insert(change.before.as_ref());
         }
         undone
     }
 
-    /// The objects in a span of places, in order, as they are but for what is undone. With a selection that an index serves these
+    /// The objects in a span, in order, as they are but for what is undone. With a selection that an index serves these
     /// are fewer, but never too few.
     pub fn entries_in<'a>(
         &'a self,
@@ -222,30 +222,30 @@ impl Shelf {
     ) -> impl Iterator<Item = &'a Entry> {
         let prefix = span.namespace.map(|n| format!("{n}/")).unwrap_or_default();
         let start = match span.behind {
-            Some(place) => Bound::Excluded(place.to_owned()),
+            Some(ns_name) => Bound::Excluded(ns_name.to_owned()),
             None => Bound::Included(prefix.clone()),
         };
         let bounds = (start, Bound::Unbounded);
         let within = {
             let prefix = prefix.clone();
-            move |place: &str| place.starts_with(&prefix)
+            move |ns_name: &str| ns_name.starts_with(&prefix)
         };
         let present: Box<dyn Iterator<Item = (&String, &Entry)>> = match self.group_of(selection) {
             Some(group) => {
-                let places = group.places.range::<String, _>(bounds.clone());
-                Box::new(places.filter_map(|place| self.objects.get_key_value(place)))
+                let names = group.names.range::<String, _>(bounds.clone());
+                Box::new(names.filter_map(|ns_name| self.objects.get_key_value(ns_name)))
             }
             None => Box::new(self.objects.range::<String, _>(bounds.clone())),
         };
         let inside = within.clone();
         let mut present = present
-            .take_while(move |(place, _)| inside(place))
-            .filter(|(place, _)| !undone.contains_key(*place))
+            .take_while(move |(ns_name, _)| inside(ns_name))
+            .filter(|(ns_name, _)| !undone.contains_key(*ns_name))
             .peekable();
         let mut past = undone
             .range::<String, _>(bounds)
-            .take_while(move |(place, _)| within(place))
-            .filter_map(|(place, entry)| Some((place, (*entry)?)))
+            .take_while(move |(ns_name, _)| within(ns_name))
+            .filter_map(|(ns_name, entry)| Some((ns_name, (*entry)?)))
             .peekable();
         iter::from_fn(move || {
             let next = match (present.peek(), past.peek()) {
@@ -261,7 +261,7 @@ impl Shelf {
 impl Index {
     fn group(&mut self, value: &str, floor: Revision) -> &mut Group {
         if !self.groups.contains_key(value) {
-            let group = Group { places: BTreeSet::new(), feed: Feed::new(floor) };
+            let group = Group { names: BTreeSet::new(), feed: Feed::new(floor) };
             self.groups.insert(value.to_owned(), group);
         }
         self.groups.get_mut(value).expect("it was put in just above")

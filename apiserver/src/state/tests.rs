@@ -43,7 +43,7 @@ fn committed(kind: &Kind, key: Key, verb: Verb, revision: u64, object: &Value) -
     }
 }
 
-/// A state, and what it was at every revision: node and revision of each pod by place.
+/// A state, and what it was at every revision: node and revision of each pod by namespace and name.
 struct World {
     state: Arc<State>,
     past: Vec<BTreeMap<String, (usize, u64)>>,
@@ -62,7 +62,7 @@ impl World {
     fn write(&mut self, write: Write) {
         let mut now = self.past.last().cloned().unwrap_or_default();
         let (key, revision) = (pod(write), self.revision() + 1);
-        let had = now.get(&place(&key)).map(|(node, _)| *node);
+        let had = now.get(&ns_name(&key)).map(|(node, _)| *node);
         let (verb, node) = match (had, write.node) {
             (None, None) => return,
             (Some(node), None) => (Verb::Delete, node),
@@ -71,8 +71,8 @@ impl World {
         };
         let object = json!({"metadata": {"name": key.name, "namespace": key.namespace}, "spec": {"nodeName": NODES[node]}});
         match verb {
-            Verb::Delete => drop(now.remove(&place(&key))),
-            _ => drop(now.insert(place(&key), (node, revision))),
+            Verb::Delete => drop(now.remove(&ns_name(&key))),
+            _ => drop(now.insert(ns_name(&key), (node, revision))),
         }
         self.state.publish(vec![committed(&kinds::POD, key, verb, revision, &object)]);
         self.past.push(now);
@@ -96,9 +96,9 @@ fn selection(namespace: Option<&str>, node: Option<usize>) -> Selection {
 fn remembered(world: &World, at: u64, namespace: Option<&str>, node: Option<usize>) -> Vec<(String, u64)> {
     let prefix = namespace.map(|n| format!("{n}/")).unwrap_or_default();
     let all = world.past[usize::try_from(at).unwrap()].iter();
-    all.filter(|(place, _)| place.starts_with(&prefix))
+    all.filter(|(ns_name, _)| ns_name.starts_with(&prefix))
         .filter(|(_, (on, _))| node.is_none_or(|node| node == *on))
-        .map(|(place, (_, revision))| (place.clone(), *revision))
+        .map(|(ns_name, (_, revision))| (ns_name.clone(), *revision))
         .collect()
 }
 
@@ -127,7 +127,7 @@ proptest! {
             let page = world.state.list(&selection, &options).unwrap();
             prop_assert_eq!(page.revision, Revision(at));
             prop_assert!(limit == 0 || page.entries.len() <= limit);
-            found.extend(page.entries.iter().map(|e| (place(&e.object.key), e.object.revision.0)));
+            found.extend(page.entries.iter().map(|e| (ns_name(&e.object.key), e.object.revision.0)));
             if page.continue_token.is_empty() {
                 break;
             }
@@ -146,7 +146,7 @@ proptest! {
         let selection = selection(None, node);
         let listing = world.state.list(&selection, &ListOptions::default()).unwrap();
         let mut copy: BTreeMap<String, u64> =
-            listing.entries.iter().map(|e| (place(&e.object.key), e.object.revision.0)).collect();
+            listing.entries.iter().map(|e| (ns_name(&e.object.key), e.object.revision.0)).collect();
         let mut watcher = world.state.watch(vec![selection], listing.revision).unwrap();
         let mut behind = 0;
         for (step, write) in writes[split..].iter().enumerate() {
@@ -161,11 +161,11 @@ proptest! {
                     return Ok(());
                 };
                 for event in events {
-                    let (place, revision) = (place(&event.object().key), event.object().revision.0);
+                    let (ns_name, revision) = (ns_name(&event.object().key), event.object().revision.0);
                     match event {
-                        Event::Added(_) => prop_assert!(copy.insert(place, revision).is_none()),
-                        Event::Modified(_) => prop_assert!(copy.insert(place, revision).is_some()),
-                        Event::Deleted(_) => prop_assert!(copy.remove(&place).is_some()),
+                        Event::Added(_) => prop_assert!(copy.insert(ns_name, revision).is_none()),
+                        Event::Modified(_) => prop_assert!(copy.insert(ns_name, revision).is_some()),
+                        Event::Deleted(_) => prop_assert!(copy.remove(&ns_name).is_some()),
                     }
                 }
             }

@@ -18,14 +18,14 @@ const BESIDE: usize = 512;
 #[derive(Clone, Debug)]
 pub enum Batch {
     /// All of them or none: a condition that does not hold refuses the whole batch, and a crash leaves all or nothing.
-    Together(Vec<Change>),
+    Together(Vec<Proposed>),
     /// Each for itself: one that is refused does not touch the others.
-    Each(Vec<Change>),
+    Each(Vec<Proposed>),
 }
 
 impl Batch {
     /// The changes, in order.
-    pub fn changes(&self) -> &[Change] {
+    pub fn changes(&self) -> &[Proposed] {
         let (Batch::Together(changes) | Batch::Each(changes)) = self;
         changes
     }
@@ -42,9 +42,9 @@ impl Batch {
     }
 }
 
-/// One change that somebody wants.
+/// One change that somebody wants; durable, it is a [`Committed`] one.
 #[derive(Clone, Debug)]
-pub struct Change {
+pub struct Proposed {
     /// Of what.
     pub key: Key,
     /// What must be there for the change to be made.
@@ -63,9 +63,9 @@ pub struct Change {
     pub summary: Summary,
 }
 
-impl Change {
+impl Proposed {
     pub(super) fn numbered(self, revision: Revision) -> Committed {
-        let Change { key, body, actor, causes, verb, time, summary, .. } = self;
+        let Proposed { key, body, actor, causes, verb, time, summary, .. } = self;
         let Framed { line, json } = body.framed(verb.event(), revision);
         let object = Arc::new(Object { key, revision, json });
         Committed { object, time, actor, causes, verb, summary: Some(summary), line: Some(line) }
@@ -133,7 +133,7 @@ pub struct Committed {
     pub causes: Vec<Revision>,
     /// What it did.
     pub verb: Verb,
-    /// The summary of the [`Change`]; absent for what was read from disk.
+    /// The summary of the [`Proposed`]; absent for what was read from disk.
     pub summary: Option<Summary>,
     /// The line that tells watches of it, which holds the object's bytes; absent for what was read from disk.
     pub line: Option<Bytes>,

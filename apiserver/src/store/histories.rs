@@ -296,7 +296,7 @@ impl Play {
         &mut self,
         batch: usize,
         asked: &Asked,
-    ) -> (Vec<Change>, Vec<(String, Option<Option<String>>)>) {
+    ) -> (Vec<Proposed>, Vec<(String, Option<Option<String>>)>) {
         let mut now: BTreeMap<String, Expected> = BTreeMap::new();
         let (mut changes, mut expected) = (Vec::new(), Vec::new());
         for wanted in &asked.changes {

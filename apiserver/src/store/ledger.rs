@@ -9,7 +9,7 @@ use coracle_api::{Key, Object, Revision};
 
 use crate::entry::claims::{Claim, Claims};
 
-use super::{Batch, Change, Committed, Conflict, Expected, Outcome, Verb};
+use super::{Batch, Committed, Conflict, Expected, Outcome, Proposed, Verb};
 
 /// Everything that lives. It shares the objects with whoever else holds them, so an entry costs little more than a pointer.
 #[derive(Debug, Default)]
@@ -106,7 +106,7 @@ impl Draft<'_> {
     }
 
     /// `own` is where the changes of the same batch begin.
-    fn add_one(&mut self, change: Change, own: usize) -> Outcome {
+    fn add_one(&mut self, change: Proposed, own: usize) -> Outcome {
         let found = self.left.get(&change.key).copied();
         let found = found.unwrap_or_else(|| self.ledger.revision_of(&change.key));
         let holds = match change.expected {
@@ -135,7 +135,7 @@ impl Draft<'_> {
     }
 
     /// The first thing that a change claims and another object holds.
-    fn held_by_another(&self, change: &Change) -> Option<(Claim, Key)> {
+    fn held_by_another(&self, change: &Proposed) -> Option<(Claim, Key)> {
         let claims = if change.verb == Verb::Delete { &[] } else { &*change.summary.claims };
         claims.iter().find_map(|claim| {
             let holder = match self.claimed.get(claim) {

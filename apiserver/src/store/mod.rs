@@ -37,7 +37,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use coracle_api::Revision;
 
-pub use change::{Batch, Change, Committed, Conflict, Expected, Outcome, Verb};
+pub use change::{Batch, Committed, Conflict, Expected, Outcome, Proposed, Verb};
 pub use embedded::Embedded;
 pub use etcd::Etcd;
 pub use memory::Memory;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Committed, Verb};
 
-/// The key of an object in the base: group, resource, namespace and name. Versions of one kind share a place.
+/// The key of an object in the base: group, resource, namespace and name. Versions of one kind share it.
 pub fn base_key(key: &Key) -> Vec<u8> {
     format!("b{}/{}/{}/{}", key.kind.group(), key.kind.plural(), key.namespace, key.name).into_bytes()
 }

@@ -18,9 +18,9 @@ pub fn key(name: &str) -> Key {
     Key::new(&kinds::CONFIG_MAP, "default", name)
 }
 
-pub fn change(name: &str, expected: impl Into<Expected>, verb: Verb, text: &str) -> Change {
+pub fn change(name: &str, expected: impl Into<Expected>, verb: Verb, text: &str) -> Proposed {
     let object = json!({"metadata": {"name": name, "namespace": "default"}, "data": {"text": text}});
-    Change {
+    Proposed {
         key: key(name),
         expected: expected.into(),
         verb,
@@ -33,7 +33,7 @@ pub fn change(name: &str, expected: impl Into<Expected>, verb: Verb, text: &str)
 }
 
 /// Makes one change.
-pub async fn commit(store: &dyn Store, change: Change) -> Result<Revision, StoreError> {
+pub async fn commit(store: &dyn Store, change: Proposed) -> Result<Revision, StoreError> {
     let outcomes = store.commit(Batch::Together(vec![change])).await?;
     Ok(outcomes.into_iter().next().unwrap().unwrap().revision)
 }
@@ -192,10 +192,10 @@ async fn a_batch_is_made_together_or_each_for_itself<S: Store>(make: impl Fn(&st
 }
 
 /// A Service of some address, in place of whatever stands there.
-fn service(name: &str, expected: impl Into<Expected>, verb: Verb, address: &str) -> Change {
+fn service(name: &str, expected: impl Into<Expected>, verb: Verb, address: &str) -> Proposed {
     let object = json!({"metadata": {"name": name, "namespace": "default"}, "spec": {"clusterIPs": [address]},
         "data": {"text": address}});
-    Change {
+    Proposed {
         key: Key::new(&kinds::SERVICE, "default", name),
         body: encode(&kinds::SERVICE, &object),
         summary: Summary::of(&kinds::SERVICE, &object),
@@ -219,7 +219,7 @@ async fn what_one_object_holds_no_other_gets<S: Store>(make: impl Fn(&str) -> S)
     refused(commit(&store, service("b", None, Verb::Create, "10.0.0.1")).await);
 
     // What one lets go of another may have at once, unless the batch comes to nothing.
-    let hand_over = |then: Change| {
+    let hand_over = |then: Proposed| {
         let let_go = service("a", Some(first), Verb::Update, "10.0.0.2");
         vec![let_go, service("b", None, Verb::Create, "10.0.0.1"), then]
     };

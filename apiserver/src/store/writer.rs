@@ -93,8 +93,9 @@ impl Writer {
             for (answer, _) in waiting {
                 // A frame that may be on disk stays in a broken file until another is begun, or the store is opened again.
                 let unknown = self.log.is_broken();
-                let told = if unknown { StoreError::Disk(error.to_string()) } else { self.refusal(&error) };
-                let _ = answer.send(Err(told));
+                let refusal =
+                    if unknown { StoreError::Disk(error.to_string()) } else { self.refusal(&error) };
+                let _ = answer.send(Err(refusal));
             }
             return;
         }

@@ -19,19 +19,19 @@ use crate::identity::Identity;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Makes again what is missing, until it is stopped.
-pub async fn look_after_cluster(registry: Arc<Registry>, address: SocketAddr, stop: CancellationToken) {
+pub async fn keep_system_objects(registry: Arc<Registry>, address: SocketAddr, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        registry.found_cluster(address).await;
+        registry.ensure_system_objects(address).await;
     }
 }
 
 impl Registry {
     /// Makes what every cluster has and nobody else makes; what is there already stays as it is.
-    pub async fn found_cluster(self: &Arc<Self>, address: SocketAddr) {
+    pub async fn ensure_system_objects(self: &Arc<Self>, address: SocketAddr) {
         let user = Identity::new("system:apiserver", &["system:masters", "system:authenticated"]);
         let context = Context { field_manager: "kube-apiserver".into(), ..Context::of(user) };
-        for (kind, namespace, body) in founding(address) {
+        for (kind, namespace, body) in system_objects(address) {
             let name = body["metadata"]["name"].as_str().unwrap_or_default();
             // Looked for first: a second Service of that address would be refused before its name is.
             let key = Key::new(&kind, namespace, name);
@@ -45,13 +45,15 @@ impl Registry {
                 Ok(_) => {}
                 // Another server was quicker.
                 Err(_) if self.get(&key).is_some() => {}
-                Err(status) => tracing::error!(kind = what, %status, "cannot found the cluster"),
+                Err(status) => {
+                    tracing::error!(kind = what, %status, "cannot make an object that every cluster has")
+                }
             }
         }
     }
 }
 
-fn founding(address: SocketAddr) -> Vec<(KindRef, &'static str, Value)> {
+fn system_objects(address: SocketAddr) -> Vec<(KindRef, &'static str, Value)> {
     let namespace = |name: &str| {
         let body = json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}});
         (kinds::NAMESPACE.handle(), "", body)
@@ -100,9 +102,9 @@ mod tests {
         let world = World::new(1000).await;
         let address = "127.0.0.1:1".parse().unwrap();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(look_after_cluster(world.registry.clone(), address, stop.clone()));
+        let task = tokio::spawn(keep_system_objects(world.registry.clone(), address, stop.clone()));
         let mut deleted = Vec::new();
-        for (kind, namespace, body) in founding(address) {
+        for (kind, namespace, body) in system_objects(address) {
             let key = Key::new(&kind, namespace, body["metadata"]["name"].as_str().unwrap());
             let options = DeleteOptions::default();
             if let Err(status) = world.perform(Operation::Delete { key: key.clone(), options }).await {

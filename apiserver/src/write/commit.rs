@@ -87,8 +87,8 @@ impl Registry {
         expected: Expected,
         verb: Verb,
         object: &Value,
-    ) -> store::Change {
-        store::Change {
+    ) -> store::Proposed {
+        store::Proposed {
             key: key.clone(),
             expected,
             verb,
@@ -105,7 +105,7 @@ impl Registry {
     pub(super) async fn commit_together(
         &self,
         context: &Context,
-        mut changes: Vec<store::Change>,
+        mut changes: Vec<store::Proposed>,
         with: Vec<Companion>,
     ) -> Result<Vec<Arc<Object>>, Failure> {
         let own = changes.first().map(|change| change.key.clone());
@@ -137,7 +137,7 @@ impl Registry {
 
 /// An object that no request could bring whole is not stored either: patches could let one grow without end, and every write,
 /// event and list would cost all of it. Upstream has the limit of etcd, 1.5 MiB of protobuf. What goes is not held up.
-fn not_too_large(change: &store::Change) -> Result<(), Failure> {
+fn not_too_large(change: &store::Proposed) -> Result<(), Failure> {
     if change.verb == Verb::Delete || change.body.len() <= LARGEST {
         return Ok(());
     }

@@ -191,7 +191,7 @@ mod tests {
         let store = Memory::new(Bounds::default());
         let open = || Registry::open(Box::new(store.another()), Bounds::default(), clock.clone());
         let registry = open().await.unwrap();
-        registry.found_cluster("127.0.0.1:1".parse().unwrap()).await;
+        registry.ensure_system_objects("127.0.0.1:1".parse().unwrap()).await;
         let minutes = |minutes: u64| tokio::time::sleep(Duration::from_secs(60 * minutes));
         let old = event(&registry, "old").await;
         minutes(20).await;

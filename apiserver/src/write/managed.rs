@@ -89,14 +89,14 @@ pub fn drop_double_owners(object: &mut Value, warnings: &mut Vec<String>) {
         return;
     };
     let (mut kept, mut doubles): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
-    let (mut seen, mut told) = (HashSet::new(), HashSet::new());
+    let (mut seen, mut reported) = (HashSet::new(), HashSet::new());
     for reference in list {
         // All come out of the same shape, so equal ones are the same text.
         if seen.insert(reference.to_string()) {
             kept.push(reference.clone());
         } else {
             let uid = reference["uid"].as_str().unwrap_or_default();
-            doubles.extend(told.insert(uid).then(|| uid.to_owned()));
+            doubles.extend(reported.insert(uid).then(|| uid.to_owned()));
         }
     }
     if doubles.is_empty() {

@@ -72,7 +72,7 @@ impl World {
         let left = Arc::new(AtomicUsize::new(usize::MAX));
         let slow = Box::new(Slow(store.another(), left.clone()));
         let registry = Registry::open_with(slow, bounds, Clock::system(), chain).await.unwrap();
-        registry.found_cluster("127.0.0.1:1".parse().unwrap()).await;
+        registry.ensure_system_objects("127.0.0.1:1".parse().unwrap()).await;
         World { registry, store, left }
     }
 

@@ -35,24 +35,24 @@ impl Link for NodeRestriction {
 
     async fn mutate(
         &self,
-        asked: &Attributes<'_>,
+        attributes: &Attributes<'_>,
         object: &mut Value,
         _: &mut Vec<String>,
     ) -> Result<bool, Status> {
-        let Some(node) = asked.user.node() else { return Ok(false) };
-        let verb = match asked.operation {
+        let Some(node) = attributes.user.node() else { return Ok(false) };
+        let verb = match attributes.operation {
             Operation::Create => "create",
             Operation::Update => "update",
             Operation::Delete => "delete",
             Operation::Connect => return Ok(false),
         };
         // A new object, and one of a collection, has no name but its own.
-        let named = if object.is_null() { asked.old } else { &*object };
+        let named = if object.is_null() { attributes.old } else { &*object };
         let inside = named["metadata"]["name"].as_str().unwrap_or_default();
-        let name = if asked.key.name.is_empty() { inside } else { &asked.key.name };
-        let key = Key { name: name.into(), ..asked.key.clone() };
-        let find = |key: &Key| asked.find(key).map(|entry| entry.value());
-        let (sub, old) = (asked.subresource, asked.old);
+        let name = if attributes.key.name.is_empty() { inside } else { &attributes.key.name };
+        let key = Key { name: name.into(), ..attributes.key.clone() };
+        let find = |key: &Key| attributes.find(key).map(|entry| entry.value());
+        let (sub, old) = (attributes.subresource, attributes.old);
         admit(&Review { node, verb, key: &key, sub, new: object, old, find: &find }).map(|()| false)
     }
 }

@@ -170,7 +170,7 @@ impl Access {
 }
 
 fn channel(url: &str, endpoints: &Endpoints) -> Result<Channel, String> {
-    let told = |error: tonic::transport::Error| match std::error::Error::source(&error) {
+    let explained = |error: tonic::transport::Error| match std::error::Error::source(&error) {
         Some(cause) => format!("{url}: {error}: {cause}"),
         None => format!("{url}: {error}"),
     };
@@ -179,7 +179,7 @@ fn channel(url: &str, endpoints: &Endpoints) -> Result<Channel, String> {
         true => url.to_owned(),
         false => format!("{}://{url}", if with_tls { "https" } else { "http" }),
     };
-    let mut endpoint = Endpoint::from_shared(whole.clone()).map_err(told)?;
+    let mut endpoint = Endpoint::from_shared(whole.clone()).map_err(explained)?;
     if whole.starts_with("https://") {
         let mut tls = ClientTlsConfig::new();
         if let Some(ca) = &endpoints.ca {
@@ -188,7 +188,7 @@ fn channel(url: &str, endpoints: &Endpoints) -> Result<Channel, String> {
         if let Some((certificate, key)) = &endpoints.identity {
             tls = tls.identity(Identity::from_pem(certificate, key));
         }
-        endpoint = endpoint.tls_config(tls).map_err(told)?;
+        endpoint = endpoint.tls_config(tls).map_err(explained)?;
     }
     let endpoint = endpoint
         .connect_timeout(CONNECT)

@@ -58,14 +58,14 @@ pub async fn run(
 
 /// Steps until the floor has reached the goal.
 async fn fold(access: &Access, layout: &Layout, goal: Revision) -> Result<(), String> {
-    let told = |trouble: Trouble| trouble.to_string();
+    let to_text = |trouble: Trouble| trouble.to_string();
     loop {
         let (key, end) = layout.frames_from(Revision(0));
         let heads = vec![layout::get(layout.floor()), layout::range(key, end, layout::PAGE, 0)];
         let heads = access
             .txn(pb::TxnRequest { success: heads, ..Default::default() }, WITHIN)
             .await
-            .map_err(told)?;
+            .map_err(to_text)?;
         let floor = layout::found(&heads, 0).0.first();
         let (Some(at), Some(set)) = (layout::number(floor), floor.map(|kv| kv.mod_revision)) else {
             return Err("the floor is missing".into());
@@ -85,7 +85,7 @@ async fn fold(access: &Access, layout: &Layout, goal: Revision) -> Result<(), St
         if changes.is_empty() {
             return Ok(());
         }
-        let step = access.txn(layout.fold(set, last, &changes), WITHIN).await.map_err(told)?;
+        let step = access.txn(layout.fold(set, last, &changes), WITHIN).await.map_err(to_text)?;
         if !step.succeeded {
             // Another server is at it. Its goal may be nearer than this one's.
             tokio::time::sleep(Duration::from_millis(rand::random_range(1..20))).await;

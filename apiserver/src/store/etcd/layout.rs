@@ -70,8 +70,8 @@ impl Layout {
 
     /// An object of the base.
     pub fn base(&self, key: &Key) -> Bytes {
-        let place = record::base_key(key);
-        [self.prefix.as_bytes(), b"/base/", &place[1..]].concat().into()
+        let base_key = record::base_key(key);
+        [self.prefix.as_bytes(), b"/base/", &base_key[1..]].concat().into()
     }
 
     /// The whole base.
@@ -157,13 +157,13 @@ pub const PAGE: i64 = 64;
 /// The value of a frame's key: an id, by which whoever wrote it knows it again, and the frame.
 pub fn value(id: &str, changes: &[Committed]) -> Bytes {
     let mut framed = Vec::new();
-    encode(&told_once(changes), &mut framed);
+    encode(&without_repeats(changes), &mut framed);
     [id.as_bytes(), b"\n", &framed].concat().into()
 }
 
 /// What is marked and removed in one commit is the same object twice. The second time it is left out, so that whatever could be written
 /// can be removed.
-fn told_once(changes: &[Committed]) -> Cow<'_, [Committed]> {
+fn without_repeats(changes: &[Committed]) -> Cow<'_, [Committed]> {
     let is_repeated = |at: usize| {
         let change = &changes[at];
         let again =
@@ -174,12 +174,12 @@ fn told_once(changes: &[Committed]) -> Cow<'_, [Committed]> {
     if repeated.is_empty() {
         return changes.into();
     }
-    let mut told = changes.to_vec();
+    let mut without = changes.to_vec();
     for at in repeated {
-        let object = Object { json: Bytes::new(), ..(*told[at].object).clone() };
-        told[at].object = Arc::new(object);
+        let object = Object { json: Bytes::new(), ..(*without[at].object).clone() };
+        without[at].object = Arc::new(object);
     }
-    told.into()
+    without.into()
 }
 
 /// The change before, of the same object.

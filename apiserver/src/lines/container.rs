@@ -8,7 +8,7 @@ use crate::registry::Registry;
 
 /// A container on a node.
 #[derive(Debug, PartialEq)]
-pub(super) struct Place {
+pub(super) struct ContainerOnNode {
     pub node: String,
     /// Everything about the order but its number and what is wanted.
     pub order: Open,
@@ -20,7 +20,7 @@ pub(super) fn find(
     namespace: &str,
     name: &str,
     container: &str,
-) -> Result<Option<Place>, Status> {
+) -> Result<Option<ContainerOnNode>, Status> {
     let key = Key::new(&kinds::POD, namespace, name);
     let pod = registry.get(&key).ok_or_else(|| Status::not_found(&kinds::POD, name))?;
     let pod = pod.value().map_err(Status::internal)?;
@@ -39,22 +39,22 @@ pub(super) fn find(
         container,
         ..Open::default()
     };
-    Ok(Some(Place { node: node.into(), order }))
+    Ok(Some(ContainerOnNode { node: node.into(), order }))
 }
 
 /// The container asked for, or the only one there is.
-fn choose(pod: &str, spec: &Value, asked: &str) -> Result<String, Status> {
+fn choose(pod: &str, spec: &Value, wanted: &str) -> Result<String, Status> {
     let names = |list: &str| -> Vec<String> {
         let containers = spec[list].as_array().into_iter().flatten();
         containers.filter_map(|c| c["name"].as_str()).map(str::to_owned).collect()
     };
     let main = names("containers");
     let all = [names("initContainers"), main.clone(), names("ephemeralContainers")].concat();
-    if !asked.is_empty() {
-        if all.iter().any(|name| name == asked) {
-            return Ok(asked.to_owned());
+    if !wanted.is_empty() {
+        if all.iter().any(|name| name == wanted) {
+            return Ok(wanted.to_owned());
         }
-        return Err(Status::bad_request(format!("container {asked} is not valid for pod {pod}")));
+        return Err(Status::bad_request(format!("container {wanted} is not valid for pod {pod}")));
     }
     match main.as_slice() {
         [only] => Ok(only.clone()),
@@ -75,7 +75,7 @@ mod tests {
     fn a_container_is_named_or_the_only_one() {
         let one = json!({"initContainers": [{"name": "i"}], "containers": [{"name": "a"}]});
         let two = json!({"initContainers": [{"name": "i"}], "containers": [{"name": "a"}, {"name": "b"}]});
-        let text = |spec: &Value, asked: &str| choose("x", spec, asked).map_err(|status| status.message);
+        let text = |spec: &Value, wanted: &str| choose("x", spec, wanted).map_err(|status| status.message);
         assert_eq!(text(&one, ""), Ok("a".into()));
         assert_eq!(text(&one, "i"), Ok("i".into()));
         assert_eq!(text(&two, "b"), Ok("b".into()));
