@@ -11,25 +11,39 @@ use crate::names;
 use crate::schema::SchemaRef::Named;
 use crate::table::Table;
 
-pub mod strategy;
+/// Every built-in kind that is kept, a line each: its file and its row, by group and then by name. Declares the files and
+/// makes `ROWS` of the rows, which is the first content of every [`Kinds`]. See ADR 47.
+macro_rules! rows {
+    ($($visible:vis mod $file:ident: $row:ident;)+) => {
+        $($visible mod $file;)+
 
-mod configmap;
+        static ROWS: &[&Kind] = &[$(&$file::$row),+];
+    };
+}
+
+rows! {
+    mod configmap: CONFIG_MAP;
+    mod event: EVENT;
+    mod namespace: NAMESPACE;
+    mod node: NODE;
+    mod pod: POD;
+    mod secret: SECRET;
+    mod serviceaccount: SERVICE_ACCOUNT;
+    pub mod service: SERVICE;
+    mod deployment: DEPLOYMENT;
+    mod replicaset: REPLICA_SET;
+    mod lease: LEASE;
+    mod poddisruptionbudget: POD_DISRUPTION_BUDGET;
+}
+
+// Around the rows.
 mod definition;
-mod deployment;
-mod event;
-mod lease;
-mod namespace;
-mod node;
 mod pipeline;
-mod pod;
-mod poddisruptionbudget;
-mod replicaset;
-mod secret;
-pub mod service;
-mod serviceaccount;
+pub mod strategy;
 mod table;
 mod workload;
 
+// What other code names.
 pub use {
     configmap::CONFIG_MAP,
     definition::{Definition, PrinterColumn},
@@ -46,22 +60,6 @@ pub use {
     serviceaccount::SERVICE_ACCOUNT,
     table::{Kinds, Rows, Taken},
 };
-
-/// Every built-in kind that is kept, by group and then by name. The first content of every [`Kinds`].
-static ROWS: [&Kind; 12] = [
-    &CONFIG_MAP,
-    &EVENT,
-    &NAMESPACE,
-    &NODE,
-    &POD,
-    &SECRET,
-    &SERVICE_ACCOUNT,
-    &SERVICE,
-    &DEPLOYMENT,
-    &REPLICA_SET,
-    &LEASE,
-    &POD_DISRUPTION_BUDGET,
-];
 
 /// Rows that only show objects of another kind ([`Kind::view`]).
 static VIEWS: [&Kind; 1] = [&EVENT_V1];

@@ -51,7 +51,7 @@ impl Kinds {
     /// A table of its own, with the built-in rows.
     pub fn new() -> Kinds {
         let rows = |rows: &[&'static Kind]| rows.iter().copied().map(Static).collect();
-        let rows = Rows::new(rows(&ROWS), rows(&VIEWS));
+        let rows = Rows::new(rows(ROWS), rows(&VIEWS));
         Kinds(Arc::new(Table { rows: ArcSwap::from_pointee(rows), changes: watch::Sender::new(0) }))
     }
 
@@ -196,7 +196,7 @@ impl Rows {
         let (name, group) =
             word.split_once('.').map_or((word.as_str(), None), |(name, group)| (name, Some(group)));
         let called = |k: &Kind| {
-            k.plural() == name || k.singular() == name || k.short_names().any(|short| short == name)
+            [k.plural(), k.singular()].into_iter().chain(k.short_names()).any(|known| known == name)
         };
         self.served().find(|k| {
             called(k) && group.is_none_or(|g| g == k.group() || g == format!("{}.{}", k.version(), k.group()))

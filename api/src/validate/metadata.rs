@@ -149,6 +149,7 @@ pub fn owner_references(references: &Field, errors: &mut Errors) {
             }
         }
         let (kind, name) = (reference.str("kind"), reference.str("name"));
+        // Upstream's one banned owner. By name: a reference may name what no row serves, so there is no row to ask.
         if (group, version, kind) == ("", "v1", "Event") {
             let detail = "/v1, Kind=Event is disallowed from being an owner";
             errors.invalid(&reference, in_order(reference.value), detail);

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use coracle_api::{Key, Status};
+use coracle_api::{Key, Kind, Status};
 use serde_json::{Value, json};
 
 use crate::entry::Entry;
@@ -74,9 +74,9 @@ impl Attributes<'_> {
         }
     }
 
-    /// Whether it is about the objects themselves of some resource, not about a subresource.
-    pub fn is_about(&self, group: &str, plural: &str) -> bool {
-        self.subresource.is_empty() && (self.key.kind.group(), self.key.kind.plural()) == (group, plural)
+    /// Whether it is about the objects of a kind themselves, not about a subresource.
+    pub fn is_about(&self, kind: &Kind) -> bool {
+        self.subresource.is_empty() && *self.key.kind == *kind
     }
 
     /// The options as their document: `CreateOptions`, `UpdateOptions` or `DeleteOptions`; null for a connection.

@@ -3,7 +3,7 @@
 //! Source: `plugin/pkg/admission/defaulttolerationseconds`.
 
 use async_trait::async_trait;
-use coracle_api::Status;
+use coracle_api::{Status, kinds};
 use serde_json::{Value, json};
 
 use super::attributes::{Attributes, Operation};
@@ -27,7 +27,7 @@ impl Link for DefaultTolerationSeconds {
         _: &mut Vec<String>,
     ) -> Result<bool, Status> {
         let written = matches!(attributes.operation, Operation::Create | Operation::Update);
-        if written && attributes.is_about("", "pods") {
+        if written && attributes.is_about(&kinds::POD) {
             fill(pod);
             return Ok(true);
         }

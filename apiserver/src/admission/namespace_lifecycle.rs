@@ -29,7 +29,7 @@ impl Link for NamespaceLifecycle {
     ) -> Result<bool, Status> {
         let named = attributes.old["metadata"]["name"].as_str().unwrap_or_default();
         match attributes.operation {
-            Operation::Delete if attributes.is_about("", "namespaces") && PROTECTED.contains(&named) => {
+            Operation::Delete if attributes.is_about(&kinds::NAMESPACE) && PROTECTED.contains(&named) => {
                 Err(attributes.forbid(attributes.old, "this namespace may not be deleted"))
             }
             // A post to a subresource concerns an object that exists already, so the namespace need not be checked.

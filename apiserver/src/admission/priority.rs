@@ -3,7 +3,7 @@
 //! Source: `plugin/pkg/admission/priority`.
 
 use async_trait::async_trait;
-use coracle_api::Status;
+use coracle_api::{Status, kinds};
 use serde_json::Value;
 
 use super::attributes::{Attributes, Operation};
@@ -28,8 +28,8 @@ impl Link for Priority {
         _: &mut Vec<String>,
     ) -> Result<bool, Status> {
         match attributes.operation {
-            Operation::Create if attributes.is_about("", "pods") => compute(attributes, pod).map(|()| true),
-            Operation::Update if attributes.is_about("", "pods") => Ok(keep(pod, attributes.old)),
+            Operation::Create if attributes.is_about(&kinds::POD) => compute(attributes, pod).map(|()| true),
+            Operation::Update if attributes.is_about(&kinds::POD) => Ok(keep(pod, attributes.old)),
             _ => Ok(false),
         }
     }

@@ -4,7 +4,7 @@
 //! Source: `plugin/pkg/admission/runtimeclass`.
 
 use async_trait::async_trait;
-use coracle_api::Status;
+use coracle_api::{Status, kinds};
 use serde_json::Value;
 
 use super::attributes::{Attributes, Extras, Operation};
@@ -42,5 +42,5 @@ impl Link for RuntimeClass {
 }
 
 fn concerns(attributes: &Attributes<'_>) -> bool {
-    attributes.operation == Operation::Create && attributes.is_about("", "pods")
+    attributes.operation == Operation::Create && attributes.is_about(&kinds::POD)
 }

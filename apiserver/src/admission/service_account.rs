@@ -49,7 +49,7 @@ impl Link for ServiceAccount {
         pod: &mut Value,
         _: &mut Vec<String>,
     ) -> Result<bool, Status> {
-        let concerns = attributes.operation == Operation::Create && attributes.is_about("", "pods");
+        let concerns = attributes.operation == Operation::Create && attributes.is_about(&kinds::POD);
         if !concerns {
             return Ok(false);
         }
@@ -88,8 +88,7 @@ impl Link for ServiceAccount {
             (Operation::Update, "ephemeralcontainers") => Wanted::EphemeralContainers,
             _ => return Ok(()),
         };
-        let is_pod = (attributes.key.kind.group(), attributes.key.kind.plural()) == ("", "pods");
-        if !is_pod || pod["metadata"]["annotations"].get(MIRROR).is_some() {
+        if !attributes.key.kind.is_pod() || pod["metadata"]["annotations"].get(MIRROR).is_some() {
             return Ok(());
         }
         let name = pod["spec"]["serviceAccountName"].as_str().unwrap_or_default();

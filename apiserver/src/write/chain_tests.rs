@@ -230,7 +230,7 @@ impl Link for Quota {
         object: &Value,
         extras: &mut Extras,
     ) -> Result<(), Status> {
-        let counts = asked.operation == attributes::Operation::Create && asked.is_about("", "configmaps");
+        let counts = asked.operation == attributes::Operation::Create && asked.is_about(&kinds::CONFIG_MAP);
         let Some(read) = asked.find(&key(&kinds::CONFIG_MAP, "quota")).filter(|_| counts) else {
             return Ok(());
         };
