@@ -1,8 +1,10 @@
 //! Discovery in all its forms: one list of kinds, shown in three.
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use coracle_api::kinds::Kinds;
 use coracle_api::{Kind, KindRef};
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::http::negotiation::{Media, Shape};
 use crate::http::reply::Reply;
@@ -102,6 +104,7 @@ pub fn resources(kinds: &Kinds, group: &str, version: &str, media: &Media) -> Re
         });
         words(kind.short_names(), "shortNames", &mut row);
         words(kind.categories(), "categories", &mut row);
+        row["storageVersionHash"] = storage_version_hash(&kind).into();
         list.push((kind.plural().into(), row));
         for sub in &*kind.subresources {
             let name = format!("{}/{}", kind.plural(), sub.name);
@@ -132,6 +135,15 @@ pub fn resources(kinds: &Kinds, group: &str, version: &str, media: &Media) -> Re
     document["groupVersion"] = name.into();
     document["resources"] = list.into_iter().map(|(_, row)| row).collect();
     Reply::value(200, &document, media)
+}
+
+/// Tells clients when objects come to be kept in another form, and that two resources are kept as the same objects.
+///
+/// Source: `StorageVersionHash` in `staging/src/k8s.io/apiserver/pkg/endpoints/discovery/storageversionhash.go`.
+fn storage_version_hash(kind: &Kind) -> String {
+    let kept = kind.view.map_or(kind, |view| view.of);
+    let name = format!("{}/{}/{}", kept.group(), kept.version(), kept.kind());
+    BASE64_STANDARD.encode(&Sha256::digest(name.as_bytes())[..8])
 }
 
 /// Lists words under a name, if there are any.
@@ -217,4 +229,34 @@ fn aggregated_row(kind: &Kind) -> Value {
         row["subresources"] = subs.into();
     }
     row
+}
+
+#[cfg(test)]
+mod tests {
+    use coracle_api::kinds;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn hashes_are_upstreams_and_a_view_has_that_of_what_is_kept() {
+        let cases = [
+            (&kinds::POD, "xPOwRZ+Yhw8="),
+            (&kinds::DEPLOYMENT, "8aSe+NMegvE="),
+            (&kinds::EVENT, "r2yiGXH7wu8="),
+            (&kinds::EVENT_V1, "r2yiGXH7wu8="),
+        ];
+        for (kind, expected) in cases {
+            assert_eq!(storage_version_hash(kind), expected, "case: {kind:?}");
+            let list = resources(&Kinds::default(), kind.group(), kind.version(), &Media::JSON);
+            let list = axum::body::to_bytes(list.body, usize::MAX).await.unwrap();
+            let list: Value = serde_json::from_slice(&list).unwrap();
+            for row in list["resources"].as_array().unwrap() {
+                let is_kept = row["name"] != BINDINGS && !row["name"].as_str().unwrap().contains('/');
+                assert_eq!(row.get("storageVersionHash").is_some(), is_kept, "{row}");
+                if row["name"] == kind.plural() {
+                    assert_eq!(row["storageVersionHash"], expected, "case: {kind:?}");
+                }
+            }
+        }
+    }
 }
