@@ -3,6 +3,7 @@
 //!
 //! Most documents are never asked for, so each is made on first use, and then kept as bytes.
 
+mod descriptions;
 mod operations;
 mod parameters;
 mod types;

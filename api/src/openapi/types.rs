@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::descriptions::describe;
 use crate::kind::KindRef;
 use crate::schema::{Schema, SchemaRef, structural};
 
@@ -65,7 +66,9 @@ pub fn collect(name: &str, out: &mut BTreeMap<&'static str, Value>) {
         return;
     }
     let text = Schema::text(known).unwrap_or("{}");
-    out.insert(known, serde_json::from_str(text).unwrap_or_default());
+    let mut schema = serde_json::from_str(text).unwrap_or_default();
+    describe(known, &mut schema);
+    out.insert(known, schema);
     for part in text.split(REFERENCE).skip(1) {
         collect(part.split('"').next().unwrap_or(""), out);
     }
