@@ -163,10 +163,11 @@ impl State {
     /// # Errors
     /// 504, with upstream's text: it does not come, as after the restore of a backup.
     pub async fn reach(&self, revision: Revision) -> Result<(), Status> {
-        let mut progress = self.progress.subscribe();
+        // Most often it has happened, and nobody has to wait.
         if self.revision() >= revision {
             return Ok(());
         }
+        let mut progress = self.progress.subscribe();
         let reached = progress.wait_for(|shown| *shown >= revision);
         match tokio::time::timeout(BEHIND, reached).await {
             Ok(Ok(_)) => Ok(()),

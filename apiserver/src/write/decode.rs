@@ -19,7 +19,10 @@ pub fn object(
 
 /// The stored form of a decoded object, with its defaults.
 pub fn settled(kind: &Kind, value: Value) -> Value {
-    let mut object = kind.view.map_or(value.clone(), |view| (view.store)(value));
+    let mut object = match kind.view {
+        Some(view) => (view.store)(value),
+        None => value,
+    };
     kind.fill_in(&mut object);
     object
 }

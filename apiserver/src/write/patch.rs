@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use coracle_api::decode::{Decoded, Target};
 use coracle_api::{Key, Status, patch};
+use serde_json::Value;
 
 use super::create::settle_namespace;
 use super::meta::text;
 use super::operation::{Body, Context, PatchForm, Written};
 use super::update::{Change, STALE, check_name};
 use super::{Failure, Registry, TRIES, decode, managed, stored};
-use crate::entry::Entry;
 
 impl Registry {
     pub(super) async fn patch(
@@ -48,12 +48,13 @@ impl Registry {
                 };
                 return self.apply_new(&change, force, &body, warnings).await;
             };
-            let decoded = self.patched(&change, &old, form, &body)?;
+            let live = old.value();
+            let decoded = self.patched(&change, &live, form, &body)?;
             warnings.extend(decoded.warnings);
             let mut new = decode::settled(&key.kind, decoded.value);
             settle_namespace(&key.kind, &key.namespace, &mut new)?;
             check_name(key, &new)?;
-            match self.replace(&change, &old, new, warnings).await {
+            match self.replace(&change, (&old, &live), new, warnings).await {
                 Ok(written) => return Ok(written),
                 Err(Failure::Refused(status) | Failure::Unknown(status)) => return Err(*status),
                 Err(Failure::Conflict | Failure::Raced) => {}
@@ -65,22 +66,25 @@ impl Registry {
     fn patched(
         &self,
         change: &Change<'_>,
-        old: &Entry,
+        old: &Value,
         form: PatchForm,
         body: &[u8],
     ) -> Result<Decoded, Status> {
         let (context, kind) = (change.context, &change.key.kind);
-        let live = kind.view.map_or(old.value(), |view| (view.show)(old.value()));
+        let live = match kind.view {
+            Some(view) => &(view.show)(old.clone()),
+            None => old,
+        };
         let form = match form {
             PatchForm::Json => patch::Kind::Json,
             PatchForm::Merge => patch::Kind::Merge,
             PatchForm::Strategic => patch::Kind::Strategic,
             PatchForm::Apply { force } => {
                 let (sub, now) = (change.sub.unwrap_or_default(), self.clock().now());
-                return managed::apply(context, kind, sub, force, Some(&live), body, now);
+                return managed::apply(context, kind, sub, force, Some(live), body, now);
             }
         };
-        patch::patch(form, &Target::of(kind), &live, body, context.field_validation)
+        patch::patch(form, &Target::of(kind), live, body, context.field_validation)
     }
 
     /// Applying to nothing makes an object.

@@ -27,8 +27,9 @@ impl Registry {
         check_name(key, &wanted)?;
         for _ in 0..TRIES {
             let old = self.entry(key).ok_or_else(|| Status::not_found(&key.kind, &key.name))?;
-            let new = self.scaled(context, key, &old, wanted.clone())?;
-            if let Some(written) = self.rescale(context, key, &old, new, warnings).await? {
+            let live = old.value();
+            let new = self.scaled(context, key, &live, wanted.clone())?;
+            if let Some(written) = self.rescale(context, key, (&old, &live), new, warnings).await? {
                 return Ok(written);
             }
         }
@@ -46,24 +47,25 @@ impl Registry {
         for _ in 0..TRIES {
             warnings.clear();
             let old = self.entry(key).ok_or_else(|| Status::not_found(&key.kind, &key.name))?;
+            let live = old.value();
             let form = match form {
                 PatchForm::Json => patch::Kind::Json,
                 PatchForm::Merge => patch::Kind::Merge,
                 PatchForm::Strategic => patch::Kind::Strategic,
                 PatchForm::Apply { force } => {
-                    let new = self.applied(context, key, &old, force, body)?;
-                    match self.rescale(context, key, &old, new, warnings).await? {
+                    let new = self.applied(context, key, &live, force, body)?;
+                    match self.rescale(context, key, (&old, &live), new, warnings).await? {
                         Some(written) => return Ok(written),
                         None => continue,
                     }
                 }
             };
-            let shown = scale::of(&key.kind, &old.value());
+            let shown = scale::of(&key.kind, &live);
             let decoded = patch::patch(form, &target()?, &shown, body, context.field_validation)?;
             warnings.extend(decoded.warnings);
             check_name(key, &decoded.value)?;
-            let new = self.scaled(context, key, &old, decoded.value)?;
-            if let Some(written) = self.rescale(context, key, &old, new, warnings).await? {
+            let new = self.scaled(context, key, &live, decoded.value)?;
+            if let Some(written) = self.rescale(context, key, (&old, &live), new, warnings).await? {
                 return Ok(written);
             }
         }
@@ -71,11 +73,10 @@ impl Registry {
     }
 
     /// The workload as a `Scale` wants it, its fields owned by way of the subresource.
-    fn scaled(&self, context: &Context, key: &Key, old: &Entry, mut wanted: Value) -> Result<Value, Status> {
-        let value = old.value();
-        check_uid(key, text(&wanted, "uid"), &value)?;
+    fn scaled(&self, context: &Context, key: &Key, old: &Value, mut wanted: Value) -> Result<Value, Status> {
+        check_uid(key, text(&wanted, "uid"), old)?;
         let revision = text(&wanted, "resourceVersion");
-        if !revision.is_empty() && revision != text(&value, "resourceVersion") {
+        if !revision.is_empty() && revision != text(old, "resourceVersion") {
             return Err(Status::conflict(&key.kind, &key.name, STALE));
         }
         meta(&mut wanted).insert("namespace".into(), key.namespace.as_str().into());
@@ -83,9 +84,9 @@ impl Registry {
         if !errors.is_empty() {
             return Err(Status::invalid_named("autoscaling", "Scale", &key.name, &errors));
         }
-        let mut new = value.clone();
+        let mut new = old.clone();
         scale::apply(&key.kind, &wanted, &mut new);
-        let mut new = managed::track(context, &key.kind, Some(&value), new, SUB, self.clock().now());
+        let mut new = managed::track(context, &key.kind, Some(old), new, SUB, self.clock().now());
         // Upstream notes no time for what is owned by way of a scale.
         for entry in
             new.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut).into_iter().flatten()
@@ -102,7 +103,7 @@ impl Registry {
         &self,
         context: &Context,
         key: &Key,
-        old: &Entry,
+        old: &Value,
         force: bool,
         body: &[u8],
     ) -> Result<Value, Status> {
@@ -123,9 +124,8 @@ impl Registry {
         });
         scale::want(&key.kind, wanted["spec"]["replicas"].as_i64().unwrap_or(0), &mut config);
         let now = self.clock().now();
-        let live = old.value();
         let config = config.to_string();
-        managed::apply(context, &key.kind, SUB, force, Some(&live), config.as_bytes(), now)
+        managed::apply(context, &key.kind, SUB, force, Some(old), config.as_bytes(), now)
             .map(|decoded| decoded.value)
     }
 
@@ -134,12 +134,12 @@ impl Registry {
         &self,
         context: &Context,
         key: &Key,
-        old: &Entry,
+        old: (&Entry, &Value),
         mut new: Value,
         warnings: &mut Vec<String>,
     ) -> Result<Option<Written>, Status> {
         // The chain sees the scale, as upstream's does.
-        let before = scale::of(&key.kind, &old.value());
+        let before = scale::of(&key.kind, old.1);
         let asked = self.asked(context, Operation::Update, key, SUB, &before);
         let (mut wanted, mut extras) = (scale::of(&key.kind, &new), Extras::default());
         self.admit(&asked, &mut wanted, &mut extras).await?;

@@ -62,7 +62,8 @@ impl Registry {
                 }
                 return Err(Status::not_found(&key.kind, &key.name));
             };
-            match self.replace(&change, &old, object.clone(), warnings).await {
+            let (live, new) = (old.value(), object.clone());
+            match self.replace(&change, (&old, &live), new, warnings).await {
                 Ok(written) => return Ok(written),
                 Err(Failure::Refused(status) | Failure::Unknown(status)) => return Err(*status),
                 Err(Failure::Conflict | Failure::Raced) => {}
@@ -71,28 +72,27 @@ impl Registry {
         Err(Status::conflict(&key.kind, &key.name, STALE))
     }
 
-    /// Puts a whole new object, or a new status, in place of the old: everything after decoding.
+    /// Puts a whole new object, or a new status, in place of the old, which is given with its tree: everything after decoding.
     pub(super) async fn replace(
         &self,
         change: &Change<'_>,
-        old_entry: &Entry,
+        (old_entry, old): (&Entry, &Value),
         mut new: Value,
         warnings: &mut Vec<String>,
     ) -> Result<Written, Failure> {
         let (context, key, kind) = (change.context, change.key, &change.key.kind);
-        let old = old_entry.value();
         if change.precise {
-            check_uid(key, text(&new, "uid"), &old).map_err(Failure::refused)?;
+            check_uid(key, text(&new, "uid"), old).map_err(Failure::refused)?;
         }
-        check_revision(key, &old, &mut new).map_err(Failure::refused)?;
-        fill_changed(&mut new, &old);
+        check_revision(key, old, &mut new).map_err(Failure::refused)?;
+        fill_changed(&mut new, old);
         drop_double_owners(&mut new, warnings);
-        let asked = self.asked(context, Operation::Update, key, change.sub.unwrap_or_default(), &old);
+        let asked = self.asked(context, Operation::Update, key, change.sub.unwrap_or_default(), old);
         if !change.admitted {
             self.mutate(&asked, kind, &mut new, warnings).await.map_err(Failure::refused)?;
         }
         if change.sub.is_none() {
-            self.allocate(kind, &mut new, Some(&old), context.dry_run).map_err(Failure::refused)?;
+            self.allocate(kind, &mut new, Some(old), context.dry_run).map_err(Failure::refused)?;
         }
         self.replace_prepared(change, &asked, old_entry, new, warnings).await
     }
