@@ -36,6 +36,9 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a client may take to send a body.
     pub body: Duration,
+    /// How long a client may leave what it is sent unread. A system tells a full buffer's sender of room only once a good part of it is
+    /// free again, so that even one that reads some kilobytes in a second seems to stand still for minutes.
+    pub unread: Duration,
 }
 
 impl Default for Limits {
@@ -48,6 +51,7 @@ impl Default for Limits {
             first_request: Duration::from_secs(30),
             idle: Duration::from_secs(90),
             body: Duration::from_secs(60),
+            unread: Duration::from_secs(300),
         }
     }
 }

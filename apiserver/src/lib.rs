@@ -34,6 +34,7 @@ pub mod state;
 pub mod store;
 pub mod verdicts;
 pub mod write;
+mod write_timeout;
 
 pub use identity::Identity;
 pub use local::LocalClient;

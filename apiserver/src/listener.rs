@@ -21,10 +21,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::authenticate::certified;
-use crate::connections::{self, Class, Connections, Slot};
+use crate::connections::{self, Class, Connections, Limits, Slot};
 use crate::http::bodies::Room;
 use crate::http::connection::{Connection, Peer};
 use crate::identity::MASTERS;
+use crate::write_timeout::WriteTimeout;
 
 /// An HTTP/2 client that has vanished, such as an agent after a power cut, is noticed within the sum of these.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
@@ -59,10 +60,10 @@ impl Listener {
                 Ok((stream, _)) => {
                     // Without a slot the connection closes at once.
                     let Ok(slot) = self.connections.take() else { continue };
-                    let limit = self.connections.limits().handshake;
+                    let Limits { handshake, unread, .. } = *self.connections.limits();
                     let (tls, router, stop) = (self.tls.clone(), self.router.clone(), self.stop.clone());
                     self.tasks.spawn(async move {
-                        let shaken = shake(stream, &tls, limit);
+                        let shaken = shake(stream, &tls, handshake, unread);
                         let stream = tokio::select! {
                             stream = shaken => stream,
                             () = slot.over() => None,
@@ -83,13 +84,19 @@ impl Listener {
     }
 }
 
-type Stream = tokio_rustls::server::TlsStream<TcpStream>;
+type Stream = tokio_rustls::server::TlsStream<WriteTimeout<TcpStream>>;
 
 /// Sets TLS up, and says whom the client's certificate names.
-async fn shake(stream: TcpStream, tls: &TlsAcceptor, limit: Duration) -> Option<(Stream, Peer)> {
+async fn shake(
+    stream: TcpStream,
+    tls: &TlsAcceptor,
+    handshake: Duration,
+    unread: Duration,
+) -> Option<(Stream, Peer)> {
     let _ = stream.set_nodelay(true);
     keep_alive(&stream);
-    let stream = tokio::time::timeout(limit, tls.accept(stream)).await.ok()?.ok()?;
+    let stream = tls.accept(WriteTimeout::new(stream, unread));
+    let stream = tokio::time::timeout(handshake, stream).await.ok()?.ok()?;
     // Verified in the handshake: it is of this cluster's authority.
     let chain = stream.get_ref().1.peer_certificates();
     let peer = chain.and_then(|chain| chain.first()).map_or(Peer::Unknown, |leaf| certified(leaf));

@@ -155,6 +155,26 @@ async fn a_body_has_a_size_and_a_time() {
 }
 
 #[tokio::test]
+async fn who_asks_and_does_not_read_is_given_up() {
+    let bench = bench(Limits { unread: Duration::from_secs(1), ..Limits::default() }).await;
+    let large = json!({"metadata": {"name": "large"}, "data": {"a": "x".repeat(1 << 20)}}).to_string();
+    assert_eq!(ask(&bench.server, Some(&bench.admin), "POST", MAPS, &large).await.0, 201);
+    let get = format!("GET {MAPS}/large HTTP/1.1\r\nHost: x\r\n\r\n");
+    let mut stream = bench.sent(&get).await;
+    // It asks on and on, until the server takes nothing any more, and then waits. Only a connection that is cut off ends that.
+    let asking = async {
+        loop {
+            if let Err(error) = stream.write_all(get.as_bytes()).await {
+                return error;
+            }
+        }
+    };
+    timeout(LONG, asking).await.expect("the server gives up");
+    assert_eq!(bench.get("/livez").await.0, 200);
+    bench.server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_write_is_done_or_not_when_its_client_breaks_off() {
     let bench = bench(Limits::default()).await;
     let post = |name: &str, claimed: usize| {
