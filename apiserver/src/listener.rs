@@ -1,19 +1,17 @@
 //! From a listening socket to requests: TLS, a slot among the connections, HTTP.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
-use axum::middleware::{self, Next};
-use axum::response::Response;
 use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
+use http::{Request, Response};
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -22,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::authenticate::certified;
 use crate::connections::{self, Class, Connections, Limits, Slot};
+use crate::faces::Faces;
 use crate::http::bodies::Room;
 use crate::http::connection::{Connection, Peer};
 use crate::identity::MASTERS;
@@ -46,7 +45,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub(crate) struct Listener {
     pub listener: TcpListener,
     pub tls: TlsAcceptor,
-    pub router: Router,
+    pub faces: Faces,
     pub connections: Connections,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
@@ -61,7 +60,7 @@ impl Listener {
                     // Without a slot the connection closes at once.
                     let Ok(slot) = self.connections.take() else { continue };
                     let Limits { handshake, unread, .. } = *self.connections.limits();
-                    let (tls, router, stop) = (self.tls.clone(), self.router.clone(), self.stop.clone());
+                    let (tls, faces, stop) = (self.tls.clone(), self.faces.clone(), self.stop.clone());
                     self.tasks.spawn(async move {
                         let shaken = shake(stream, &tls, handshake, unread);
                         let stream = tokio::select! {
@@ -71,7 +70,7 @@ impl Listener {
                         if let Some((stream, peer)) = stream
                             && slot.set_class(class(&peer)).is_ok()
                         {
-                            serve(stream, peer, slot, router, stop).await;
+                            serve(stream, peer, slot, faces, stop).await;
                         }
                     });
                 }
@@ -126,19 +125,16 @@ fn class(peer: &Peer) -> Class {
     }
 }
 
-async fn serve(stream: Stream, peer: Peer, slot: Slot, router: Router, stop: CancellationToken) {
+async fn serve(stream: Stream, peer: Peer, slot: Slot, faces: Faces, stop: CancellationToken) {
+    let connection = Connection { peer, slot: Some(slot.clone()), room: Room::default() };
     let counted = slot.clone();
-    let router = router
-        .layer(axum::Extension(Connection { peer, slot: Some(slot.clone()), room: Room::default() }))
-        .layer(middleware::from_fn(move |request: Request, next: Next| {
-            count(counted.request(), request, next)
-        }));
+    let service =
+        service_fn(move |request| answer(faces.clone(), connection.clone(), counted.request(), request));
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(slot.idle_limit());
     let http2 = &mut builder.http2();
     http2.timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
     http2.keep_alive_interval(ALIVE_EVERY).keep_alive_timeout(ALIVE_ANSWER);
-    let service = TowerToHyperService::new(router);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
@@ -151,9 +147,16 @@ async fn serve(stream: Stream, peer: Peer, slot: Slot, router: Router, stop: Can
     let _ = tokio::time::timeout(DRAIN, connection).await;
 }
 
-/// Lets the connection count as busy until the answer has been sent.
-async fn count(held: connections::Request, request: Request, next: Next) -> Response {
-    next.run(request).await.map(|body| Body::new(Counted { body, _held: held }))
+/// Answers a request, and lets the connection count as busy until the answer has been sent.
+async fn answer(
+    faces: Faces,
+    connection: Connection,
+    held: connections::Request,
+    mut request: Request<Incoming>,
+) -> Result<Response<Counted>, Infallible> {
+    request.extensions_mut().insert(connection);
+    let response = faces.answer(request.map(Body::new)).await;
+    Ok(response.map(|body| Counted { body, _held: held }))
 }
 
 /// The body of an answer.

@@ -35,7 +35,7 @@ pub struct LocalClient {
     registry: Arc<Registry>,
     verdicts: Arc<Verdicts>,
     authorizer: Authorizer,
-    user: Identity,
+    user: Arc<Identity>,
     user_agent: String,
 }
 
@@ -45,10 +45,10 @@ impl LocalClient {
         registry: Arc<Registry>,
         verdicts: Arc<Verdicts>,
         authorizer: Authorizer,
-        user: Identity,
+        user: impl Into<Arc<Identity>>,
         user_agent: impl Into<String>,
     ) -> LocalClient {
-        LocalClient { registry, verdicts, authorizer, user, user_agent: user_agent.into() }
+        LocalClient { registry, verdicts, authorizer, user: user.into(), user_agent: user_agent.into() }
     }
 
     fn may(&self, attributes: &Attributes) -> Result<(), Status> {
@@ -66,7 +66,7 @@ impl LocalClient {
             user_agent: self.user_agent.clone(),
             ..Context::of(self.user.clone())
         };
-        let answer = self.registry.perform(&context, Operation::from(write.op)).await;
+        let answer = self.registry.perform(context, Operation::from(write.op)).await;
         answer.result.map(|written| written.object)
     }
 }
@@ -113,7 +113,20 @@ impl Client for LocalClient {
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<Vec<Result<Arc<Object>, Status>>, Error> {
-        Ok(join_all(writes.into_iter().map(|write| self.write_one(write))).await)
+        let [write] = match <[Write; 1]>::try_from(writes) {
+            Ok(one) => one,
+            // Preparing many takes processors: a task for each lets all of them take part.
+            Err(many) => {
+                let each = many.into_iter().map(|write| {
+                    let client = self.clone();
+                    tokio::spawn(async move { client.write_one(write).await })
+                });
+                let lost =
+                    |error| Err(Status::internal(format!("the write did not come to its end: {error}")));
+                return Ok(join_all(each).await.into_iter().map(|done| done.unwrap_or_else(lost)).collect());
+            }
+        };
+        Ok(vec![self.write_one(write).await])
     }
 
     async fn report(&self, verdicts: Vec<(Key, Value)>) -> Result<(), Error> {

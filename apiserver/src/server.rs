@@ -17,7 +17,7 @@ use crate::auth::authenticate::Authenticator;
 use crate::auth::authorize::Authorizer;
 use crate::auth::lookup::Lookup;
 use crate::connections::{Connections, Limits};
-use crate::faces;
+use crate::faces::{self, Faces};
 use crate::identity::{Identity, MASTERS};
 use crate::lines::Lines;
 use crate::listener::Listener;
@@ -28,7 +28,7 @@ use crate::peers::ask::Peers;
 use crate::pki::{Pki, PkiError};
 use crate::registry::Registry;
 use crate::rest::app::App;
-use crate::rest::{handle, metrics};
+use crate::rest::metrics;
 use crate::store::{Bounds, Embedded, Store, StoreError};
 use crate::verdicts::Verdicts;
 use crate::write::{bootstrap, expiry};
@@ -188,7 +188,7 @@ impl Server {
         let objects: Arc<dyn Lookup> = registry.clone();
         let authorizer = Authorizer::new(objects.clone());
         let checks = checks(&registry);
-        let router = handle::router(App {
+        let rest = App {
             body_time: config.limits.body,
             registry: registry.clone(),
             verdicts: verdicts.clone(),
@@ -200,10 +200,8 @@ impl Server {
             checks: checks.clone(),
             metrics: metrics::Metrics::default(),
             openapi: crate::discovery::OpenApi::default(),
-        });
-        let bus = authorizer.clone();
-        let router =
-            faces::with_bus(router, registry.clone(), verdicts.clone(), lines.clone(), pki.clone(), bus);
+        };
+        let faces = Faces::new(rest, pki.clone());
         tasks.spawn(forget(registry.clone(), stop.clone()));
         tasks.spawn(bootstrap::keep_system_objects(registry.clone(), address, stop.clone()));
         let event_ttl = SignedDuration::try_from(config.event_ttl).unwrap_or(SignedDuration::MAX);
@@ -211,7 +209,7 @@ impl Server {
         let listener = Listener {
             listener,
             tls: TlsAcceptor::from(tls),
-            router,
+            faces,
             connections: Connections::new(config.limits),
             stop: stop.clone(),
             tasks: tasks.clone(),

@@ -1,7 +1,7 @@
 //! Clients that do not read what they are sent.
 //!
 //! Such a client is alive: its system acknowledges, so [keepalive](crate::listener) finds nothing wrong, and an answer that waits for it
-//! would keep its connection, its request and its place for ever. Over HTTP/2 pings that are not answered end that; this is for HTTP/1 and
+//! would keep its connection, its request and its slot for ever. Over HTTP/2 pings that are not answered end that; this is for HTTP/1 and
 //! for what a connection has been upgraded to.
 
 use std::io;

@@ -112,7 +112,7 @@ impl Cluster {
             field_validation: FieldValidation::Strict,
             ..Context::of(user)
         };
-        self.server.registry().perform(&context, operation).await.result
+        self.server.registry().perform(context, operation).await.result
     }
 
     async fn create(

@@ -45,14 +45,14 @@ impl Authenticator {
         peer: &Peer,
         headers: &HeaderMap,
         route: Option<&Route>,
-    ) -> Result<Identity, Status> {
+    ) -> Result<Arc<Identity>, Status> {
         let token = bearer(headers)?;
         match (peer, token) {
             (Peer::Unreadable, _) => Err(unauthorized()),
             (Peer::Known(user), _) => Ok(user.clone()),
-            (Peer::Unknown, Some(token)) => self.account(token).ok_or_else(unauthorized),
+            (Peer::Unknown, Some(token)) => self.account(token).map(Arc::new).ok_or_else(unauthorized),
             (Peer::Unknown, None) if self.anonymous || route.is_some_and(|route| self.is_open(route)) => {
-                Ok(Identity::new(ANONYMOUS, &[UNAUTHENTICATED]))
+                Ok(Identity::new(ANONYMOUS, &[UNAUTHENTICATED]).into())
             }
             (Peer::Unknown, None) => Err(unauthorized()),
         }
@@ -112,7 +112,7 @@ fn named(claims: &Claims) -> Identity {
 
 /// Whom a client certificate names: the common name is the user, the organisations are the groups. It must have been verified.
 pub fn certified(certificate: &CertificateDer<'_>) -> Peer {
-    subject(certificate).map_or(Peer::Unreadable, Peer::Known)
+    subject(certificate).map_or(Peer::Unreadable, |user| Peer::Known(user.into()))
 }
 
 fn subject(certificate: &CertificateDer<'_>) -> Option<Identity> {

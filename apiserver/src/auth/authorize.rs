@@ -54,10 +54,10 @@ impl Authorizer {
     ///
     /// # Errors
     /// 400 for headers that cannot be read; 403 where the user may not be somebody else.
-    pub fn impersonate(&self, user: Identity, headers: &HeaderMap) -> Result<Identity, Status> {
+    pub fn impersonate(&self, user: Arc<Identity>, headers: &HeaderMap) -> Result<Arc<Identity>, Status> {
         let Some(wish) = impersonate::read(headers)? else { return Ok(user) };
         wish.needs.iter().try_for_each(|need| self.may(&user, need))?;
-        Ok(wish.user)
+        Ok(wish.user.into())
     }
 
     fn decide(&self, user: &Identity, attributes: &Attributes) -> Decision {

@@ -82,7 +82,7 @@ fn bench() -> Bench {
 }
 
 impl Bench {
-    fn admin(&self) -> Identity {
+    fn admin(&self) -> Arc<Identity> {
         let pem = self.pki.credentials("", "kubernetes-admin", Some(MASTERS)).unwrap().certificate;
         let peer = certified(&CertificateDer::from_pem_slice(pem.as_bytes()).unwrap());
         let Peer::Known(admin) = peer else { panic!("{peer:?}") };
@@ -91,7 +91,7 @@ impl Bench {
 
     fn who(&self, peer: &Peer, headers: &HeaderMap) -> Result<String, u16> {
         let user = self.authenticator.identify(peer, headers, None);
-        user.map(|user| user.user).map_err(|status| status.code)
+        user.map(|user| user.user.clone()).map_err(|status| status.code)
     }
 
     fn may(&self, user: &Identity, method: &str, uri: &str) -> Result<(), Status> {
@@ -110,7 +110,7 @@ impl Bench {
 fn certificates_tokens_and_nothing() {
     let bench = bench();
     let admin = bench.admin();
-    assert_eq!(admin, Identity::new("kubernetes-admin", &[MASTERS, AUTHENTICATED]));
+    assert_eq!(*admin, Identity::new("kubernetes-admin", &[MASTERS, AUTHENTICATED]));
     let known = Peer::Known(admin);
     let who = |peer: &Peer, text: &str| bench.who(peer, &headers(&[("authorization", text)]));
     assert_eq!(who(&known, "Bearer nonsense"), Ok("kubernetes-admin".into()));
@@ -154,7 +154,7 @@ fn a_certificate_names_one_user_or_nobody() {
     let text = |text: &str| DnValue::Utf8String(text.into());
     let wide = |text: &str| DnValue::BmpString(BmpString::try_from(text).unwrap());
     let (name, group) = (DnType::CommonName, DnType::OrganizationName);
-    let bob = Peer::Known(Identity::new("bob", &["devs", AUTHENTICATED]));
+    let bob = Peer::Known(Identity::new("bob", &["devs", AUTHENTICATED]).into());
     assert_eq!(peer(vec![(name.clone(), text("bob")), (group.clone(), text("devs"))]), bob);
     let unreadable = [
         ("no subject", vec![]),
@@ -183,7 +183,7 @@ fn without_credentials_only_some_paths_are_open() {
         let route = path::read(&coracle_api::kinds::Kinds::new(), path).unwrap().route;
         let headers = headers(&[("authorization", token)]);
         let outcome = authenticator.identify(&Peer::Unknown, &headers, Some(&route));
-        outcome.map(|user| user.user).map_err(|status| (status.code, status.message))
+        outcome.map(|user| user.user.clone()).map_err(|status| (status.code, status.message))
     };
     let is_open = |authenticator: &Authenticator, path: &str| {
         authenticator.is_open(&path::read(&coracle_api::kinds::Kinds::new(), path).unwrap().route)
@@ -212,7 +212,7 @@ fn masters_impersonate_and_others_do_not() {
         ("impersonate-extra-acme.example%2fteam", "red"),
     ]);
     let bob = bench.authorizer.impersonate(admin.clone(), &as_bob).unwrap();
-    assert_eq!((bob.user.as_str(), bob.groups), ("bob", vec!["devs".to_owned(), AUTHENTICATED.into()]));
+    assert_eq!((bob.user.as_str(), &bob.groups), ("bob", &vec!["devs".to_owned(), AUTHENTICATED.into()]));
     assert_eq!(bob.extra["acme.example/team"], ["red"]);
 
     let account = headers(&[("impersonate-user", "system:serviceaccount:ci:builder")]);
@@ -226,7 +226,7 @@ fn masters_impersonate_and_others_do_not() {
     let empty = bench.authorizer.impersonate(admin, &headers(&[("impersonate-user", "")]));
     assert_eq!(empty.unwrap_err().code, 400);
 
-    let nobody = Identity::new(ANONYMOUS, &[UNAUTHENTICATED]);
+    let nobody = Arc::new(Identity::new(ANONYMOUS, &[UNAUTHENTICATED]));
     let nobody = bench.authorizer.impersonate(nobody, &as_bob).unwrap_err();
     assert_eq!(
         nobody.message,
@@ -243,7 +243,7 @@ fn a_nodes_certificate_names_the_node_whatever_it_asked_for() {
     let request = wish.serialize_request(&key).unwrap().pem().unwrap();
     let pem = bench.pki.sign_node("n1", &request).unwrap();
     let peer = certified(&CertificateDer::from_pem_slice(pem.as_bytes()).unwrap());
-    assert_eq!(peer, Peer::Known(Identity::new("system:node:n1", &[NODES, AUTHENTICATED])));
+    assert_eq!(peer, Peer::Known(Identity::new("system:node:n1", &[NODES, AUTHENTICATED]).into()));
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn refusals_have_upstreams_texts() {
     }
     assert_eq!(ask(&bob, "GET", "/apis/apps/v1"), Ok(()));
     assert_eq!(ask(&bob, "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews"), Ok(()));
-    let nobody = Identity::new(ANONYMOUS, &[UNAUTHENTICATED]);
+    let nobody = Arc::new(Identity::new(ANONYMOUS, &[UNAUTHENTICATED]));
     assert_eq!(ask(&nobody, "GET", "/healthz"), Ok(()));
     assert!(ask(&nobody, "GET", "/api").is_err());
     let admin = Identity::new("kubernetes-admin", &[MASTERS, AUTHENTICATED]);

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::Response;
 use http::header::{AUTHORIZATION, HeaderName};
+use http::{Request, Response};
 use http_body_util::Limited;
 use tonic::Status;
 
@@ -21,17 +19,20 @@ const JOIN_BYTES: usize = 64 << 10;
 /// How long a stranger may take over that.
 const JOIN_TIME: Duration = Duration::from_secs(60);
 
-/// Stands before the services.
-pub async fn check(request: Request, next: Next) -> Response {
+/// Has a service answer a request, if it lets the request pass.
+pub async fn serve<F>(request: Request<Body>, service: impl FnOnce(Request<Body>) -> F) -> Response<Body>
+where
+    F: Future<Output = Response<Body>>,
+{
     let joins = request.uri().path() == JOIN;
     let request = match admit(request) {
         Ok(request) => request,
         Err(refused) => return refused.into_http(),
     };
     if !joins {
-        return next.run(request).await;
+        return service(request).await;
     }
-    let answer = tokio::time::timeout(JOIN_TIME, next.run(request)).await;
+    let answer = tokio::time::timeout(JOIN_TIME, service(request)).await;
     answer.unwrap_or_else(|_| Status::deadline_exceeded("nothing was sent in time").into_http())
 }
 
@@ -40,7 +41,7 @@ pub async fn check(request: Request, next: Next) -> Response {
 /// # Errors
 /// 401 in gRPC's words for somebody unknown who asks for anything but to join; 400 for credentials that components do not use and
 /// that must not be passed over.
-fn admit(request: Request) -> Result<Request, Status> {
+fn admit(request: Request<Body>) -> Result<Request<Body>, Status> {
     let other = |name: &&HeaderName| **name == AUTHORIZATION || impersonate::is_meant(name);
     if let Some(name) = request.headers().keys().find(other) {
         return Err(Status::invalid_argument(format!(
@@ -63,7 +64,7 @@ mod tests {
 
     #[test]
     fn strangers_only_join_and_nobody_asks_in_another_name() {
-        let node = Peer::Known(Identity::new("system:node:n", &["system:nodes"]));
+        let node = Peer::Known(Identity::new("system:node:n", &["system:nodes"]).into());
         let (write, connect) = ("/coracle.v1.Objects/Write", "/coracle.v1.Nodes/Connect");
         for (peer, path, header, expected) in [
             (Peer::Unknown, JOIN, None, None),

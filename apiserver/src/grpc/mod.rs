@@ -21,7 +21,7 @@ const LARGEST_ANSWER: usize = 512 << 20;
 const LARGEST_REQUEST: usize = 64 << 20;
 
 /// Makes a client for whoever calls.
-pub type MakeClient = Arc<dyn Fn(Identity) -> Arc<dyn Client> + Send + Sync>;
+pub type MakeClient = Arc<dyn Fn(Arc<Identity>) -> Arc<dyn Client> + Send + Sync>;
 
 /// The service `Objects`.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ impl Face {
 ///
 /// # Errors
 /// 401 in gRPC's words.
-pub fn caller(extensions: &Extensions) -> Result<Identity, Status> {
+pub fn caller(extensions: &Extensions) -> Result<Arc<Identity>, Status> {
     match extensions.get::<Connection>().map(|connection| &connection.peer) {
         Some(Peer::Known(user)) => Ok(user.clone()),
         Some(Peer::Unreadable) => Err(Status::unauthenticated("the client certificate names nobody")),

@@ -1,5 +1,7 @@
 //! What is known of a client before it asks anything: whom the certificate of its connection names.
 
+use std::sync::Arc;
+
 use super::bodies::Room;
 use crate::connections::Slot;
 use crate::identity::Identity;
@@ -11,7 +13,7 @@ pub enum Peer {
     #[default]
     Unknown,
     /// It names this user.
-    Known(Identity),
+    Known(Arc<Identity>),
     /// It does not say for sure whom it names. Such a client is refused: it must not pass for one without a certificate.
     Unreadable,
 }

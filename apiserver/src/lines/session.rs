@@ -24,7 +24,7 @@ pub struct App {
     /// Ends long answers.
     pub stop: CancellationToken,
     /// Who asks.
-    pub user: Identity,
+    pub user: Arc<Identity>,
 }
 
 /// Opens a session and waits until the agent has found the container.

@@ -122,7 +122,7 @@ async fn status_of(server: &Server, sub: &str, query: &str) -> (u16, String) {
         registry: server.registry(),
         lines: server.lines(),
         stop: CancellationToken::new(),
-        user: Identity::new("u", &["system:masters"]),
+        user: Identity::new("u", &["system:masters"]).into(),
     };
     let request = http::Request::builder().header("Connection", "Upgrade").header("Upgrade", "SPDY/3.1");
     let (mut parts, ()) = request.body(()).unwrap().into_parts();

@@ -127,5 +127,5 @@ async fn remove(registry: &Arc<Registry>, server: &Announced) -> Result<(), Stat
 async fn perform(registry: &Arc<Registry>, operation: Operation) -> Result<(), Status> {
     let user = Identity::new(SERVER_USER, &[MASTERS, AUTHENTICATED]);
     let context = Context { field_manager: "kube-apiserver".into(), ..Context::of(user) };
-    registry.perform(&context, operation).await.result.map(drop)
+    registry.perform(context, operation).await.result.map(drop)
 }

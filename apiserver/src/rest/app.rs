@@ -58,7 +58,7 @@ pub struct Asked {
     /// `User-Agent`.
     pub user_agent: String,
     /// Who asks.
-    pub user: Identity,
+    pub user: Arc<Identity>,
     /// What was sent.
     pub body: Bytes,
 }
@@ -76,7 +76,7 @@ impl Asked {
             accept: text(headers, &header::ACCEPT)?,
             content_type: text(headers, &header::CONTENT_TYPE)?,
             user_agent: String::from_utf8_lossy(user_agent).into_owned(),
-            user: Identity::default(),
+            user: Arc::default(),
             body: Bytes::new(),
         })
     }

@@ -3,22 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::response::Response;
 use coracle_api::Status;
 use coracle_api::status::Details;
 use http::header::HOST;
 use http::request::Parts;
-use http::{Method, Version};
+use http::{Method, Request, Response, Version};
 
 use super::app::{App, Asked};
 use super::{changes, health, read, socket, write};
 use crate::auth::attributes::Attributes;
 use crate::connections::Class;
 use crate::discovery;
-use crate::http::connection::Connection;
+use crate::http::connection::{Connection, Peer};
 use crate::http::negotiation::{self, Media, Offer, negotiate};
 use crate::http::path::{self, Location, Route, Target};
 use crate::http::query::Query;
@@ -30,12 +27,8 @@ use crate::lines;
 /// How long an answer may take to begin: upstream's `--request-timeout`. Only a disk that has stopped takes so long.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
-/// Everything that is served over HTTP.
-pub fn router(app: App) -> Router {
-    Router::new().fallback(handle).with_state(Arc::new(app))
-}
-
-async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+/// Answers a request. It carries its [`Connection`] among its extensions.
+pub async fn handle(app: &Arc<App>, request: Request<Body>) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
     let method = parts.method.clone();
     if parts.version == Version::HTTP_11 && !parts.headers.contains_key(HOST) {
@@ -47,7 +40,7 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
         Err(status) => Reply::status(&status, &Media::JSON).into_response(),
         Ok(mut asked) => {
             let plain = Media { pretty: asked.pretty(), ..negotiation::of_error(&asked.accept) };
-            let answer = answer(&app, &mut asked, &mut parts, body).await;
+            let answer = answer(app, &mut asked, &mut parts, body).await;
             answer.unwrap_or_else(|status| Reply::status(&status, &plain).into_response())
         }
     };
@@ -60,7 +53,7 @@ async fn answer(
     asked: &mut Asked,
     parts: &mut Parts,
     body: Body,
-) -> Result<Response, Status> {
+) -> Result<Response<Body>, Status> {
     let location = path::read(app.registry.kinds(), parts.uri.path());
     asked.user = who(app, parts, location.as_ref().ok().map(|location| &location.route))?;
     let location = location?;
@@ -98,7 +91,7 @@ async fn answer(
         held = room.unwrap_or_default().read(body, app.body_time).await?;
         asked.body = held.bytes.clone();
     }
-    // A write goes on to its end in a task of its own: only the waiting for it ends here.
+    // A write goes on to its end by itself: only the waiting for it ends here.
     let answer = tokio::time::timeout(ANSWER_TIME, dispatch(app, asked, &location)).await;
     let reply = answer.unwrap_or_else(|_| Err(too_slow()))?;
     Ok(match socket {
@@ -126,10 +119,12 @@ fn too_slow() -> Status {
 }
 
 /// Who asks, before anything else is looked at.
-fn who(app: &App, parts: &Parts, route: Option<&Route>) -> Result<Identity, Status> {
-    let connection = parts.extensions.get::<Connection>().cloned().unwrap_or_default();
-    let user = app.authenticator.identify(&connection.peer, &parts.headers, route)?;
-    if let Some(slot) = connection.slot.filter(|_| user.user != ANONYMOUS) {
+fn who(app: &App, parts: &Parts, route: Option<&Route>) -> Result<Arc<Identity>, Status> {
+    let connection = parts.extensions.get::<Connection>();
+    let (peer, slot) = connection.map_or((&Peer::Unknown, None), |it| (&it.peer, it.slot.as_ref()));
+    let user = app.authenticator.identify(peer, &parts.headers, route)?;
+    // By its certificate it would be known since the handshake.
+    if let (Peer::Unknown, Some(slot), true) = (peer, slot, user.user != ANONYMOUS) {
         // It has a slot already, and keeps it.
         let _ = slot.set_class(Class::Known);
     }
@@ -139,11 +134,11 @@ fn who(app: &App, parts: &Parts, route: Option<&Route>) -> Result<Identity, Stat
 /// In whose name the request is made, and whether all that it is about is allowed.
 fn may(
     app: &App,
-    user: Identity,
+    user: Arc<Identity>,
     parts: &Parts,
     location: &Location,
     query: &Query,
-) -> Result<Identity, Status> {
+) -> Result<Arc<Identity>, Status> {
     let user = app.authorizer.impersonate(user, &parts.headers)?;
     if !app.authenticator.is_open(&location.route) {
         let needed = Attributes::needed(&parts.method, location, query);

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use coracle_api::kinds;
 use coracle_client::clock::Clock;
 use http::Request;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
 use super::app::App;
 use super::{handle, metrics};
@@ -29,7 +27,7 @@ const MAP: &str = "/api/v1/namespaces/default/configmaps/big";
 
 struct Bench {
     registry: Arc<Registry>,
-    router: Router,
+    app: Arc<App>,
     _dir: tempfile::TempDir,
 }
 
@@ -41,7 +39,7 @@ impl Bench {
         let registry = Registry::open(Box::new(Memory::new(bounds)), bounds, Clock::system()).await.unwrap();
         registry.ensure_system_objects("127.0.0.1:1".parse().unwrap()).await;
         let pki = Pki::open(dir.path(), Clock::system()).unwrap();
-        let router = handle::router(App {
+        let app = Arc::new(App {
             peers: Default::default(),
             body_time: Duration::from_secs(60),
             registry: registry.clone(),
@@ -54,7 +52,7 @@ impl Bench {
             checks: Default::default(),
             openapi: crate::discovery::OpenApi::default(),
         });
-        let bench = Bench { registry, router, _dir: dir };
+        let bench = Bench { registry, app, _dir: dir };
         for n in 0..2 {
             let data = json!({"n": n.to_string(), "large": "x".repeat(100_000)});
             let body = Written::Tree(json!({"metadata": {"name": "big"}, "data": data}));
@@ -68,7 +66,7 @@ impl Bench {
                 },
                 _ => Operation::Update { key, sub: None, body },
             };
-            bench.registry.perform(&Context::of(admin("setup")), operation).await.result.unwrap();
+            bench.registry.perform(Context::of(admin("setup")), operation).await.result.unwrap();
         }
         bench
     }
@@ -80,9 +78,9 @@ impl Bench {
             request = request.header("Accept", accept);
         }
         let mut request = request.body(Body::from(body.to_owned())).unwrap();
-        let peer = Peer::Known(admin(user));
+        let peer = Peer::Known(admin(user).into());
         request.extensions_mut().insert(Connection { peer, ..Connection::default() });
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = handle::handle(&self.app, request).await;
         let code = response.status().as_u16();
         let bytes = to_bytes(response.into_body(), 16 << 20).await.unwrap();
         (code, String::from_utf8_lossy(&bytes).into_owned())
@@ -148,7 +146,12 @@ async fn the_change_log_is_told_in_pieces_of_bounded_work() {
             "metadata": {"name": "big"}, "data": {"n": format!("again {n}"), "large": "x".repeat(1_000_000)},
         }));
         let key = coracle_api::Key::new(&kinds::CONFIG_MAP, "default", "big");
-        bench.registry.perform(&context, Operation::Update { key, sub: None, body }).await.result.unwrap();
+        bench
+            .registry
+            .perform(context.clone(), Operation::Update { key, sub: None, body })
+            .await
+            .result
+            .unwrap();
     }
     let (mut since, mut told, mut pieces) = (0, 0, 0);
     loop {

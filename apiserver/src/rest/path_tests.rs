@@ -1,9 +1,9 @@
 //! What is authorized is what is served, however a path is written.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use coracle_api::{Key, KindRef, kinds};
 use coracle_client::Clock;
@@ -13,10 +13,9 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
 use super::app::App;
-use super::handle::router;
+use super::handle::handle;
 use crate::auth::attributes::Attributes;
 use crate::auth::authenticate::Authenticator;
 use crate::auth::authorize::Authorizer;
@@ -35,13 +34,13 @@ const MARK: &str = "bm9ib2R5IG1heSBzZWUgdGhpcw==";
 pub(super) struct Bench {
     _dir: tempfile::TempDir,
     pub(super) runtime: Runtime,
-    pub(super) router: Router,
+    pub(super) app: Arc<App>,
 }
 
 pub(super) fn bench() -> Bench {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let router = runtime.block_on(async {
+    let app = runtime.block_on(async {
         let store = Box::new(Memory::new(Bounds::default()));
         let registry = Registry::open(store, Bounds::default(), Clock::system()).await.unwrap();
         registry.ensure_system_objects("127.0.0.1:1".parse().unwrap()).await;
@@ -49,10 +48,10 @@ pub(super) fn bench() -> Bench {
         let context = Context::of(Identity::new("test", &[MASTERS]));
         let (kind, namespace) = (&kinds::SECRET, "default".to_owned());
         let create = Operation::Create { kind: kind.into(), namespace, sub: None, body: Given::Tree(secret) };
-        registry.perform(&context, create).await.result.unwrap();
+        registry.perform(context, create).await.result.unwrap();
         assert!(registry.get(&Key::new(&kinds::SECRET, "default", "marked")).is_some());
         let pki = Pki::open(dir.path(), Clock::system()).unwrap();
-        router(App {
+        Arc::new(App {
             body_time: Duration::from_secs(60),
             verdicts: Default::default(),
             peers: Default::default(),
@@ -66,7 +65,7 @@ pub(super) fn bench() -> Bench {
             registry,
         })
     });
-    Bench { _dir: dir, runtime, router }
+    Bench { _dir: dir, runtime, app }
 }
 
 impl Bench {
@@ -77,9 +76,9 @@ impl Bench {
         };
         request
             .extensions_mut()
-            .insert(Connection { peer: Peer::Known(user.clone()), ..Connection::default() });
+            .insert(Connection { peer: Peer::Known(user.clone().into()), ..Connection::default() });
         let answer = async {
-            let response = self.router.clone().oneshot(request).await.unwrap();
+            let response = handle(&self.app, request).await;
             let code = response.status().as_u16();
             if code == 200 && attributes(uri).is_some_and(|asked| asked.verb == "watch") {
                 return (code, String::new());
@@ -221,10 +220,11 @@ fn a_body_that_nobody_reads_is_not_waited_for() {
         let endless = Body::from_stream(futures::stream::pending::<Result<bytes::Bytes, std::io::Error>>());
         let mut request = Request::builder().method(Method::POST).uri(uri).body(endless).unwrap();
         let master = Identity::new("test", &[MASTERS]);
-        request.extensions_mut().insert(Connection { peer: Peer::Known(master), ..Connection::default() });
-        let answer = async {
-            tokio::time::timeout(Duration::from_secs(10), bench.router.clone().oneshot(request)).await
-        };
-        bench.runtime.block_on(answer).expect(uri).unwrap();
+        request
+            .extensions_mut()
+            .insert(Connection { peer: Peer::Known(master.into()), ..Connection::default() });
+        let answer =
+            async { tokio::time::timeout(Duration::from_secs(10), handle(&bench.app, request)).await };
+        bench.runtime.block_on(answer).expect(uri);
     }
 }

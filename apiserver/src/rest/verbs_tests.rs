@@ -6,8 +6,8 @@ use coracle_api::{Kind, KindRef};
 use futures::StreamExt;
 use http::{Request, header};
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
+use super::handle::handle;
 use super::path_tests::{Bench, bench};
 use crate::http::connection::{Connection, Peer};
 use crate::identity::{AUTHENTICATED, Identity, MASTERS};
@@ -129,8 +129,10 @@ impl Bench {
             .body(Body::from(asked.body.clone()))
             .expect("a request");
         let admin = Identity::new("admin", &[MASTERS, AUTHENTICATED]);
-        request.extensions_mut().insert(Connection { peer: Peer::Known(admin), ..Connection::default() });
-        let response = self.runtime.block_on(self.router.clone().oneshot(request)).expect("an answer");
+        request
+            .extensions_mut()
+            .insert(Connection { peer: Peer::Known(admin.into()), ..Connection::default() });
+        let response = self.runtime.block_on(handle(&self.app, request));
         let told = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         (response.status().as_u16(), told.unwrap_or_default().to_owned(), response.into_body())
     }

@@ -31,7 +31,7 @@ pub async fn create(app: &App, asked: &Asked, target: &Target) -> Result<Reply, 
         sub,
         body,
     };
-    let answer = app.registry.perform(&context(asked, &options), operation).await;
+    let answer = app.registry.perform(context(asked, &options), operation).await;
     written(app, asked, target, answer, &media).await
 }
 
@@ -55,7 +55,7 @@ pub async fn update(app: &App, asked: &Asked, target: &Target) -> Result<Reply, 
     let media = media(asked, Offer::Objects)?;
     let options = WriteQuery::read(&asked.query, "UpdateOptions", false)?;
     let operation = Operation::Update { key: shown_key(target), sub: target.sub.clone(), body: body(asked)? };
-    let answer = app.registry.perform(&context(asked, &options), operation).await;
+    let answer = app.registry.perform(context(asked, &options), operation).await;
     written(app, asked, target, answer, &media).await
 }
 
@@ -68,7 +68,7 @@ pub async fn patch(app: &App, asked: &Asked, target: &Target) -> Result<Reply, S
     let bytes = asked.body.clone();
     let body = Body::Bytes(if apply { Format::Yaml } else { Format::Json }, bytes);
     let operation = Operation::Patch { key: shown_key(target), sub: target.sub.clone(), form, body };
-    let answer = app.registry.perform(&context(asked, &options), operation).await;
+    let answer = app.registry.perform(context(asked, &options), operation).await;
     written(app, asked, target, answer, &media).await
 }
 
@@ -78,7 +78,7 @@ pub async fn delete(app: &App, asked: &Asked, target: &Target) -> Result<Reply, 
     let (options, dry_run) = delete_options(app, asked).await?;
     let context = Context { dry_run, ..context(asked, &WriteQuery::default()) };
     let orphans = options.orphan_dependents;
-    let answer = app.registry.perform(&context, Operation::Delete { key: key(target), options }).await;
+    let answer = app.registry.perform(context, Operation::Delete { key: key(target), options }).await;
     let Written { object, gone, .. } = match answer.result {
         Ok(written) => written,
         Err(status) => return Ok(Reply::status(&status, &media).warning(answer.warnings)),

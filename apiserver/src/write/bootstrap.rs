@@ -41,7 +41,7 @@ impl Registry {
             let what = kind.qualified_kind();
             let operation =
                 Operation::Create { kind, namespace: namespace.into(), sub: None, body: Body::Tree(body) };
-            match self.perform(&context, operation).await.result {
+            match self.perform(context.clone(), operation).await.result {
                 Ok(_) => {}
                 // Another server was quicker.
                 Err(_) if self.get(&key).is_some() => {}

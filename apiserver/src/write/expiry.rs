@@ -127,7 +127,7 @@ async fn remove(registry: &Arc<Registry>, events: Vec<(Key, Revision)>) -> Vec<(
         let operation = Operation::Delete { key: key.clone(), options };
         let context = &context;
         async move {
-            match registry.perform(context, operation).await.result {
+            match registry.perform(context.clone(), operation).await.result {
                 Err(status) if !matches!(status.code, 404 | 409) => Some((key, revision)),
                 _ => None,
             }
@@ -171,7 +171,7 @@ mod tests {
 
     async fn perform(registry: &Arc<Registry>, operation: Operation) {
         let context = Context::of(Identity::new("test", &["system:masters"]));
-        registry.perform(&context, operation).await.result.unwrap();
+        registry.perform(context.clone(), operation).await.result.unwrap();
     }
 
     async fn event(registry: &Arc<Registry>, name: &str) -> Key {

@@ -14,7 +14,7 @@ use crate::identity::Identity;
 #[derive(Clone, Debug, Default)]
 pub struct Context {
     /// On whose behalf.
-    pub user: Identity,
+    pub user: Arc<Identity>,
     /// Which part of a component acts, for the change log; empty: the user's name says enough.
     pub actor: String,
     /// The revisions that made the writer act.
@@ -31,8 +31,8 @@ pub struct Context {
 
 impl Context {
     /// A context for one of the cluster's own components.
-    pub fn of(user: Identity) -> Context {
-        Context { user, field_validation: FieldValidation::Ignore, ..Context::default() }
+    pub fn of(user: impl Into<Arc<Identity>>) -> Context {
+        Context { user: user.into(), field_validation: FieldValidation::Ignore, ..Context::default() }
     }
 }
 

@@ -15,10 +15,10 @@ const NODE_USER: &str = "system:node:";
 impl Registry {
     /// Does one write and answers when it is on disk. Who drops the future does not get to know how the write ended; the write
     /// itself goes on to its end.
-    pub async fn perform(self: &Arc<Self>, context: &Context, operation: Operation) -> Answer {
-        let large = self.is_large(&operation).then_some((&self.large, &context.user));
-        let (registry, asked) = (self.clone(), context.clone());
-        let write = async move { registry.perform_here(&asked, operation).await };
+    pub async fn perform(self: &Arc<Self>, context: Context, operation: Operation) -> Answer {
+        let (registry, user) = (self.clone(), context.user.clone());
+        let large = self.is_large(&operation).then_some((&self.large, &*user));
+        let write = async move { registry.perform_here(&context, operation).await };
         self.writes.run(large, write).await.unwrap_or_else(Answer::refused)
     }
 

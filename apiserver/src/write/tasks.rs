@@ -1,14 +1,20 @@
 //! The writes that are under way.
 //!
-//! Some writes consist of several steps, and whoever drops a future stops it where it waits. So each runs in a task of its own:
-//! who asked may stop waiting for the answer at any moment, which ends the waiting and nothing else.
+//! Some writes consist of several steps, and whoever drops a future stops it where it waits. So each write is [`Unstoppable`]: who
+//! asked may stop waiting for the answer at any moment, which ends the waiting and nothing else.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use coracle_api::Status;
 use coracle_api::status::Details;
-use tokio::sync::Semaphore;
+use futures::FutureExt;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::identity::Identity;
@@ -44,19 +50,27 @@ impl Tasks {
         large: Option<(&LargeWork, &Identity)>,
         write: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Status> {
-        let place = tokio::time::timeout(PATIENCE, self.places.clone().acquire_owned()).await;
-        let Ok(Ok(place)) = place else { return Err(busy()) };
-        let task = self.tasks.track_future(async move {
+        let place = self.place().await?;
+        let write = self.tasks.track_future(async move {
             let outcome = write.await;
             drop(place);
             outcome
         });
         match large {
-            Some((large, user)) => large.run(user, task).await,
-            None => tokio::spawn(task)
+            Some((large, user)) => large.run(user, write).await,
+            None => Unstoppable::new(AssertUnwindSafe(write).catch_unwind())
                 .await
-                .map_err(|error| Status::internal(format!("the write did not come to its end: {error}"))),
+                .map_err(|panic| panicked(&*panic)),
         }
+    }
+
+    /// A place among the writes that are under way, as soon as there is one.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            return Ok(place);
+        }
+        let place = tokio::time::timeout(PATIENCE, self.places.clone().acquire_owned()).await;
+        place.ok().and_then(Result::ok).ok_or_else(busy)
     }
 
     /// Waits for what is under way, within reason.
@@ -76,9 +90,97 @@ impl Tasks {
     }
 }
 
+/// A future that comes to its end whoever drops it: what is not finished then goes on as a task of its own. Where nobody drops
+/// it, it runs in its caller's task, which costs none.
+///
+/// It begins when it is first polled. One that is dropped before that goes on, too, so nothing is asked twice.
+pub struct Unstoppable<T: Send + 'static> {
+    /// Nothing once it has come to its end.
+    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+}
+
+impl<T: Send + 'static> Unstoppable<T> {
+    /// Some work that must come to its end.
+    pub fn new(work: impl Future<Output = T> + Send + 'static) -> Unstoppable<T> {
+        Unstoppable { work: Some(Box::pin(work)) }
+    }
+}
+
+impl<T: Send + 'static> Future for Unstoppable<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        // Nobody polls a future again that has given its outcome; whoever does waits for ever.
+        let Some(work) = &mut self.work else { return Poll::Pending };
+        let outcome = std::task::ready!(work.as_mut().poll(cx));
+        self.work = None;
+        Poll::Ready(outcome)
+    }
+}
+
+impl<T: Send + 'static> Drop for Unstoppable<T> {
+    fn drop(&mut self) {
+        // Without a runtime the process is at its end, and nothing can go on.
+        if let (Some(work), Ok(runtime)) = (self.work.take(), Handle::try_current()) {
+            runtime.spawn(work);
+        }
+    }
+}
+
+/// 500: the write has come upon a fault of the server's own.
+fn panicked(panic: &(dyn Any + Send)) -> Status {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it panicked");
+    Status::internal(format!("the write did not come to its end: {text}"))
+}
+
 /// 429: the queue to the disk is full.
 pub fn busy() -> Status {
     let why = "the server has received too many requests and has asked us to try again later";
     let details = Details { retry_after_seconds: 1, ..Details::default() };
     Status::failure(429, "TooManyRequests", why).with_details(details)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_comes_to_its_end_wherever_it_is_dropped() {
+        const STEPS: usize = 5;
+        for polls in 0..=STEPS + 1 {
+            let tasks = Tasks::default();
+            let done = Arc::new(AtomicUsize::new(0));
+            let steps = done.clone();
+            let work = Unstoppable::new(tasks.tasks.track_future(async move {
+                for _ in 0..STEPS {
+                    steps.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                }
+            }));
+            let mut work = Box::pin(work);
+            for _ in 0..polls {
+                let _ = futures::poll!(work.as_mut());
+            }
+            drop(work);
+            tasks.idle().await;
+            assert_eq!(done.load(Ordering::Relaxed), STEPS, "dropped after {polls} polls");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_and_gives_its_place_back() {
+        let tasks = Tasks::default();
+        let status = tasks.run(None, async { panic!("on purpose") }).await.map(|(): ()| ()).unwrap_err();
+        assert_eq!(status.code, 500);
+        assert!(
+            status.message.ends_with("the write did not come to its end: on purpose"),
+            "{}",
+            status.message
+        );
+        assert_eq!(tasks.places.available_permits(), MOST);
+        tasks.idle().await;
+    }
 }

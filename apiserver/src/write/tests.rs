@@ -92,7 +92,7 @@ impl World {
 
     pub(super) async fn perform(&self, operation: Operation) -> Result<Written, Status> {
         let context = Context::of(Identity::new("test", &["system:masters"]));
-        self.registry.perform(&context, operation).await.result
+        self.registry.perform(context, operation).await.result
     }
 
     async fn create(&self, name: &str, label: &str) -> Result<Written, Status> {
