@@ -114,31 +114,27 @@ impl<'a> Tree<'a> {
     fn below(&self, change: &Change, indent: &str, keep: &BTreeSet<u64>, all: bool, out: &mut String) {
         let kept = self.children.get(&change.revision).into_iter().flatten().filter(|r| keep.contains(r));
         let children: Vec<&Change> = kept.filter_map(|r| self.changes.get(r).copied()).collect();
-        let mut seen: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
         let alike = |c: &'a Change| (c.actor.as_str(), c.verb.as_str(), c.key.kind.as_str());
+        let mut groups: BTreeMap<(&str, &str, &str), Vec<&Change>> = BTreeMap::new();
         let mut shown: Vec<&Change> = Vec::new();
         for child in children {
-            let count = seen.entry(alike(child)).or_default();
-            *count += 1;
-            if all || *count <= EACH {
+            let group = groups.entry(alike(child)).or_default();
+            group.push(child);
+            if all || group.len() <= EACH {
                 shown.push(child);
             }
         }
-        let hidden: Vec<_> = seen.iter().filter(|(_, n)| !all && **n > EACH).collect();
+        let hidden: Vec<&[&Change]> =
+            groups.values().filter(|group| !all && group.len() > EACH).map(|group| &group[EACH..]).collect();
         for (i, child) in shown.iter().enumerate() {
             let last = i + 1 == shown.len() && hidden.is_empty();
             let (branch, trunk) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
             out.push_str(&self.line(child, Some(change), indent, branch));
             self.below(child, &format!("{indent}{trunk}"), keep, all, out);
         }
-        for (i, ((actor, verb, kind), count)) in hidden.iter().enumerate() {
+        for (i, changes) in hidden.iter().enumerate() {
             let branch = if i + 1 == hidden.len() { "└─ " } else { "├─ " };
-            let more = *count - EACH;
-            out.push_str(&format!(
-                "{:>9}  {indent}{branch}{actor} {verb} {more} more {}s (--all shows them)\n",
-                "",
-                kind.to_lowercase()
-            ));
+            out.push_str(&format!("{:>9}  {indent}{branch}{} (--all shows them)\n", "", summary(changes)));
         }
     }
 
@@ -164,6 +160,39 @@ impl<'a> Tree<'a> {
         };
         let number = format!("  #{}", change.revision);
         format!("{}{number}\n", fit(&format!("{text}{also}"), WIDTH.saturating_sub(number.chars().count())))
+    }
+}
+
+/// Changes of one writer, verb and kind that are not shown one by one: of one object, each of another, or several of several.
+fn summary(changes: &[&Change]) -> String {
+    let [first, ..] = changes else { return String::new() };
+    let objects: BTreeSet<&str> = changes.iter().map(|change| change.uid.as_str()).collect();
+    let (actor, count) = (&first.actor, changes.len());
+    let done = match first.verb.as_str() {
+        "create" => "created",
+        "delete" => "removed",
+        _ => "updated",
+    };
+    let times = if count == 1 { "once more".to_owned() } else { format!("{count} more times") };
+    match objects.len() {
+        1 if done == "updated" => format!("{actor} {done} {} {times}", first.key),
+        several if several == count => {
+            format!("{actor} {done} {count} more {}", kinds(&first.key.kind, count))
+        }
+        several => format!("{actor} {done} {several} {} {times}", kinds(&first.key.kind, several)),
+    }
+}
+
+/// `pods`, or `pod` for one.
+fn kinds(kind: &str, count: usize) -> String {
+    let word = kind.to_lowercase();
+    match word.as_bytes() {
+        _ if count == 1 => word,
+        [.., b's', b's'] => word + "es",
+        // `endpoints`.
+        [.., b's'] => word,
+        [start @ .., b'y'] if !start.ends_with(b"a") => format!("{}ies", &word[..word.len() - 1]),
+        _ => word + "s",
     }
 }
 
@@ -264,7 +293,28 @@ mod tests {
         );
         let text = Tree::new(&log).show(&[1], false);
         assert_eq!(text.lines().count(), 1 + EACH + 1, "{text}");
-        assert!(text.ends_with("replicaset-controller create 13 more pods (--all shows them)\n"), "{text}");
+        assert!(text.ends_with("replicaset-controller created 13 more pods (--all shows them)\n"), "{text}");
         assert_eq!(Tree::new(&log).show(&[1], true).lines().count(), 19);
+    }
+
+    #[test]
+    fn what_is_not_shown_is_told_by_objects_and_times() {
+        let cases: [(&str, &str, &[&str], &str); 8] = [
+            ("update", "Pod", &["a", "a", "a"], "w updated pod/a 3 more times"),
+            ("update", "Pod", &["a"], "w updated pod/a once more"),
+            ("update", "Pod", &["a", "b"], "w updated 2 more pods"),
+            ("update", "Pod", &["a", "b", "a"], "w updated 2 pods 3 more times"),
+            ("create", "Pod", &["a"], "w created 1 more pod"),
+            ("delete", "Ingress", &["a", "b"], "w removed 2 more ingresses"),
+            ("delete", "NetworkPolicy", &["a", "b"], "w removed 2 more networkpolicies"),
+            ("create", "Endpoints", &["a", "b"], "w created 2 more endpoints"),
+        ];
+        for (verb, kind, names, expected) in cases {
+            let mut log = vec![change(1, &[], "admin", "create", "Deployment", "d")];
+            let names = ["x"; EACH].iter().chain(names).zip(2..);
+            log.extend(names.map(|(name, n)| change(n, &[1], "w", verb, kind, name)));
+            let text = Tree::new(&log).show(&[1], false);
+            assert!(text.ends_with(&format!("└─ {expected} (--all shows them)\n")), "{expected}: {text}");
+        }
     }
 }
