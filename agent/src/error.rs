@@ -1,6 +1,6 @@
 //! Why an agent cannot start.
 
-/// Why an agent could not start.
+/// The agent ends with it; `coracle agent` prints it.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The container engine did not do what is needed.

@@ -1,4 +1,4 @@
-//! Doors for the fuzz targets (`fuzz/`) to what reads bytes from outside. Nothing else uses them.
+//! Functions that the fuzz targets (`fuzz/`) call to reach private code that reads bytes from outside. Nothing else calls them.
 
 use coracle_api::{Revision, Status};
 

@@ -1,4 +1,4 @@
-//! Who asks.
+//! Identities: the user, groups and further attributes of whoever makes a request, and the names that have a meaning.
 
 use std::collections::BTreeMap;
 

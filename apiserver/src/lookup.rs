@@ -1,4 +1,4 @@
-//! What rights depend on, found in the registry.
+//! The stored objects that authentication and authorization ask for ([`Lookup`]), found in the registry.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line: every verb, and the dispatch to it.
 
 use std::process::ExitCode;
 

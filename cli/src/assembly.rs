@@ -1,4 +1,4 @@
-//! Where components are put together: the only file here that knows them.
+//! Puts components together into the processes that `coracle` starts: their settings, credentials and clients.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

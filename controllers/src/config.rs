@@ -2,7 +2,7 @@
 
 use crate::Timing;
 
-/// The settings of the controllers.
+/// One for all controllers of a process.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     /// How patient they are.

@@ -1,4 +1,4 @@
-//! Bodies in this encoding, of every kind.
+//! Bodies in JSON, of every kind.
 #![no_main]
 
 use coracle_api::decode::Format;

@@ -1,4 +1,4 @@
-//! A node that exists, as filters and scores look at it.
+//! A node as filters and scores look at it. It is known to exist: the scheduler also counts pods on nodes whose object is gone.
 
 use crate::node::{Node, NodeFacts};
 use crate::pod::Shape;

@@ -1,11 +1,11 @@
-//! What variables and files of a pod are made of, beside its spec.
+//! What variables and files of a pod show that its spec does not say: addresses, ConfigMaps, Secrets, Services.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 
-/// What the node knows of a pod that its spec does not say.
+/// Looked up by the node before a container is made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// The pod's address.

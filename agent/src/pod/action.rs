@@ -1,4 +1,4 @@
-//! What a step may ask for.
+//! The actions that a step may ask the worker for.
 
 use crate::event_type::EventType;
 use crate::runtime::Limits;

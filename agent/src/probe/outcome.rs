@@ -1,6 +1,6 @@
-//! What asking a container once came to.
+//! The outcome of one run of a probe.
 
-/// What came of asking once.
+/// What one run of a probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All is well.

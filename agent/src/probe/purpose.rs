@@ -1,4 +1,4 @@
-//! What a probe is for.
+//! The three purposes of probes, and which probe of a container serves each.
 
 use k8s_openapi::api::core::v1::{Container, Probe};
 

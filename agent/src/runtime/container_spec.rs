@@ -1,4 +1,4 @@
-//! Everything about a container that is to be made.
+//! The description from which a runtime makes a container, whatever the runtime is.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

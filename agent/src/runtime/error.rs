@@ -1,8 +1,8 @@
-//! Why a container engine did not do what it was asked.
+//! Errors of a container engine, by what a caller does about them.
 
 use std::time::Duration;
 
-/// Why the engine did not do it.
+/// Why the engine did not do what it was asked to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// There is no such container, image or network.

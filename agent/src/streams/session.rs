@@ -1,4 +1,4 @@
-//! The beginning of a session.
+//! The first frame that an agent sends on a session.
 
 use coracle_client::line::{Duplex, Frame};
 

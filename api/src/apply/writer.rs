@@ -1,9 +1,9 @@
-//! Who writes.
+//! The manager on whose behalf fields are owned: its name, what it writes to, and when.
 
 use super::managers::Owner;
 use super::set::Set;
 
-/// Who writes, and when.
+/// A write as `managedFields` records it.
 #[derive(Clone, Copy, Debug)]
 pub struct Writer<'a> {
     /// The field manager's name.

@@ -1,4 +1,4 @@
-//! What a link is.
+//! The trait of all links: what one may change of a write, and what it may refuse.
 
 use async_trait::async_trait;
 use coracle_api::Status;

@@ -1,4 +1,4 @@
-//! Answers, before they are HTTP.
+//! Answers to requests: code, body and headers, in the form that every handler returns.
 
 use std::collections::HashSet;
 

@@ -1,8 +1,8 @@
-//! Why there is no certificate.
+//! Errors of the certificate authority: files, keys and requests that it cannot use.
 
 use std::path::{Path, PathBuf};
 
-/// Why there is no certificate.
+/// Why the authority cannot be opened, or does not sign.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
     /// A file cannot be read or written.

@@ -1,4 +1,4 @@
-//! Whether the server is well.
+//! The pages `/livez`, `/readyz` and `/healthz`: whether the server is well.
 
 use coracle_client::health::Question;
 

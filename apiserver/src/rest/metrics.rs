@@ -1,4 +1,4 @@
-//! What the server has done.
+//! The page `/metrics`: counters of requests and of what is stored.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -1,4 +1,4 @@
-//! One object, or many.
+//! GET: one object or a list, as it is stored or as a table.
 
 use std::sync::Arc;
 

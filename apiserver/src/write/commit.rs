@@ -1,4 +1,4 @@
-//! Where a write becomes durable.
+//! The commit: a write and what belongs to it become one batch for the store, and refusals of the store become a `Status`.
 
 use std::sync::Arc;
 

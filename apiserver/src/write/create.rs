@@ -1,4 +1,4 @@
-//! New objects.
+//! Creates: names, metadata and defaults of a new object, then the chain, then the commit.
 
 use coracle_api::decode::Target;
 use coracle_api::{Key, KindRef, Status};

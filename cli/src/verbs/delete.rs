@@ -1,4 +1,4 @@
-//! `coracle delete`.
+//! `coracle delete`: deletes objects, and waits until they are gone.
 
 use std::time::Duration;
 

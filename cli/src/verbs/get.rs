@@ -1,4 +1,4 @@
-//! `coracle get`.
+//! `coracle get`: objects as tables, JSON or YAML, once or for as long as they change.
 
 use anyhow::{Result, bail};
 use futures::{AsyncBufReadExt, StreamExt};

@@ -1,4 +1,4 @@
-//! `coracle logs`.
+//! `coracle logs`: what a container of a pod wrote; of a workload, of its best pod: a Ready one before others.
 
 use std::io::Write as _;
 use std::time::Duration;

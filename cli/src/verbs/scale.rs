@@ -1,4 +1,4 @@
-//! `coracle scale`.
+//! `coracle scale`: sets the replicas of a workload through its `/scale`.
 
 use anyhow::Result;
 use http::Method;

@@ -1,4 +1,4 @@
-//! `coracle wait`.
+//! `coracle wait`: returns when a condition holds, or when an object is gone.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a filter is.
+//! The trait of all filters, and what one is asked.
 
 use super::reason::Reason;
 use crate::changes::Changes;

@@ -1,4 +1,4 @@
-//! What a score is.
+//! The trait of all scores.
 
 use crate::filter::Ask;
 use crate::view::NodeView;
