@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use coracle_api::{Key, kinds};
@@ -47,6 +48,8 @@ pub struct Context {
     pub images: Images,
     /// The tokens of its pods.
     pub tokens: Tokens,
+    /// The next turn of those who read what volumes hold.
+    pub turns: AtomicU64,
     /// How many containers are made at once: more only queue up inside the engine.
     pub starts: Semaphore,
 }

@@ -57,6 +57,7 @@ pub mod pause;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use coracle_client::backoff::Backoff;
@@ -142,6 +143,7 @@ async fn begin(client: Arc<dyn Client>, config: AgentConfig, clock: Clock) -> Re
         objects: objects::Objects::default(),
         images: images::Images::default(),
         tokens: tokens::Tokens::default(),
+        turns: AtomicU64::new(0),
         starts: Semaphore::new(STARTS_AT_ONCE),
         config,
     };

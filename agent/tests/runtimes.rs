@@ -131,6 +131,7 @@ async fn keeps_files(runtime: &dyn Runtime, cluster: &str, on_disk: bool) {
         content,
         group: None,
         now: "2026-01-01T00:00:00Z".parse().unwrap(),
+        turn: 0,
     };
     let own = PodFile { path: "etc-hosts".into(), text: "hosts".into(), mode: 0o644, replace: true };
     let at_path = |source| {

@@ -70,7 +70,7 @@ async fn nothing_but_the_folder_that_was_checked_is_mounted() {
     let files = runtime.open_files(&folder.path().join("node"), &owner).await.unwrap();
     let now = "2026-01-01T00:00:00Z".parse().unwrap();
     let content = VolumeContent::Folder { in_memory: false };
-    let spec = VolumeSpec { name: "v".into(), content, group: None, now };
+    let spec = VolumeSpec { name: "v".into(), content, group: None, now, turn: 0 };
     let MountSource::Path(volume) = files.make_volume("uid", spec).await.unwrap() else { panic!("no path") };
     std::fs::create_dir(volume.join("s")).unwrap();
     std::fs::write(volume.join("s/right"), "").unwrap();

@@ -74,6 +74,8 @@ pub struct VolumeSpec {
     pub group: Option<u32>,
     /// The time, for the name of a folder of new files.
     pub now: Timestamp,
+    /// When what it holds began to be read: a later read has a higher number, and what it wrote stays.
+    pub turn: u64,
 }
 
 /// What a volume holds.

@@ -47,6 +47,8 @@ pub struct Ingredients<'a> {
     pub tokens: &'a BTreeMap<TokenRequest, String>,
     /// The time.
     pub now: Timestamp,
+    /// See [`VolumeSpec::turn`].
+    pub turn: u64,
 }
 
 /// How a volume comes to be.
@@ -64,7 +66,8 @@ pub fn origin(pod: &Pod, volume: &Volume, given: &Ingredients<'_>) -> Result<Ori
     let group = context.and_then(|context| context.fs_group);
     let made = |content: VolumeContent| {
         let group = group.and_then(|group| u32::try_from(group).ok());
-        Ok(Origin::Made(VolumeSpec { name: volume.name.clone(), content, group, now: given.now }))
+        let (now, turn) = (given.now, given.turn);
+        Ok(Origin::Made(VolumeSpec { name: volume.name.clone(), content, group, now, turn }))
     };
     if let Some(files) = payload::files(pod, volume, given.lookup, given.facts, given.tokens) {
         return made(VolumeContent::Files { files: files?, in_memory: volume.config_map.is_none() });

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::Ipv4Addr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume, VolumeMount};
@@ -47,6 +48,8 @@ impl Start {
         if self.pod.spec.as_ref().is_none_or(|spec| spec.volumes.as_ref().is_none_or(Vec::is_empty)) {
             return Ok(BTreeMap::new());
         }
+        // A refresh and the start of a container may be at this at the same time.
+        let turn = ctx.turns.fetch_add(1, Ordering::Relaxed);
         let lookup = ctx.named(&self.pod, age).await.map_err(|error| self.failure("", error))?;
         let tokens = tokens::of(ctx, &self.pod).await;
         let no_token = tokens.as_ref().err().cloned();
@@ -58,6 +61,7 @@ impl Start {
             facts: &facts,
             tokens: &tokens,
             now: ctx.clock.now(),
+            turn,
         };
         let mut prepared = BTreeMap::new();
         for volume in self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {

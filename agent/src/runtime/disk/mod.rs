@@ -7,6 +7,7 @@ mod atomic;
 mod folders;
 mod host_path;
 mod sub_path;
+mod turns;
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -22,6 +23,7 @@ use crate::helper::kill::belongs;
 use crate::helper::{Job, measure};
 use crate::labels::Owner;
 use folders::{Folders, in_go_words, make_folder};
+use turns::Turns;
 
 /// The files of one node's pods.
 pub struct DiskFiles {
@@ -32,6 +34,7 @@ pub struct DiskFiles {
     runtime: Arc<dyn Runtime>,
     /// Set once the engine is known to give processes the numbers that they have here.
     numbers: OnceCell<()>,
+    turns: Turns,
 }
 
 impl DiskFiles {
@@ -50,7 +53,14 @@ impl DiskFiles {
         let folders = folders.await;
         let folders =
             folders.map_err(|error| Error::Refused(format!("cannot use {}: {error}", root.display())))?;
-        Ok(DiskFiles { root, folders, owner: owner.clone(), runtime, numbers: OnceCell::new() })
+        Ok(DiskFiles {
+            root,
+            folders,
+            owner: owner.clone(),
+            runtime,
+            numbers: OnceCell::new(),
+            turns: Turns::default(),
+        })
     }
 
     /// Checks that the engine finds what this process holds open: a link to that names the process by its number, which
@@ -101,12 +111,22 @@ async fn on_a_thread<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
+/// Where a volume lies.
+fn folder_of(folders: &Folders, uid: &str, volume: &VolumeSpec) -> PathBuf {
+    match &volume.content {
+        VolumeContent::Files { in_memory, .. } | VolumeContent::Folder { in_memory } => {
+            folders.volume(uid, &volume.name, *in_memory)
+        }
+        VolumeContent::HostPath(source) => PathBuf::from(&source.path),
+    }
+}
+
 /// Makes a volume, or brings it up to date.
 fn make_volume(folders: &Folders, uid: &str, volume: &VolumeSpec) -> Result<PathBuf, String> {
     let go = |error: io::Error| in_go_words(&error);
+    let folder = folder_of(folders, uid, volume);
     match &volume.content {
         VolumeContent::Files { files, in_memory } => {
-            let folder = folders.volume(uid, &volume.name, *in_memory);
             if !folder.is_dir() {
                 make_folder(&folder, if *in_memory { 0o1777 } else { 0o777 }).map_err(go)?;
             }
@@ -114,7 +134,6 @@ fn make_volume(folders: &Folders, uid: &str, volume: &VolumeSpec) -> Result<Path
             Ok(folder)
         }
         VolumeContent::Folder { in_memory } => {
-            let folder = folders.volume(uid, &volume.name, *in_memory);
             if !folder.is_dir() {
                 let mode = if *in_memory { 0o1777 } else { 0o777 };
                 make_folder(&folder, mode).map_err(go)?;
@@ -155,8 +174,15 @@ fn end_of_file(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
 #[async_trait]
 impl PodFiles for DiskFiles {
     async fn make_volume(&self, uid: &str, volume: VolumeSpec) -> Result<MountSource, Error> {
+        let place = self.turns.place(uid, &volume.name);
         let (folders, uid) = (self.folders.clone(), uid.to_owned());
-        let made = on_a_thread(move || Ok(make_volume(&folders, &uid, &volume))).await;
+        let made = on_a_thread(move || {
+            Ok(place.take(volume.turn, |is_latest| match is_latest {
+                true => make_volume(&folders, &uid, &volume),
+                false => Ok(folder_of(&folders, &uid, &volume)),
+            }))
+        });
+        let made = made.await;
         let made = made.unwrap_or_else(|error| Err(error.to_string()));
         made.map(MountSource::Path).map_err(Error::Refused)
     }
@@ -213,6 +239,7 @@ impl PodFiles for DiskFiles {
     }
 
     async fn remove(&self, uid: &str) -> Result<(), Error> {
+        self.turns.forget(uid);
         remove(self.runtime.as_ref(), &self.owner, self.folders.of_pod(uid)).await
     }
 
