@@ -248,7 +248,7 @@ async fn commands_leave_nothing_behind() {
         let asked = tokio::time::timeout(Duration::from_secs(1), runtime.exec(id, &words, 100, PATIENCE));
         asked.await.expect_err("it takes longer");
         let streams = Streams { stdout: true, ..Default::default() };
-        drop(runtime.open_exec(id, &words, streams).await.unwrap());
+        drop(runtime.open_exec(id, &words, streams, None).await.unwrap());
         let gone = tokio::time::timeout(PATIENCE, async {
             while processes(&runtime, id).await.matches("sleep 360").count() > before {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -275,7 +275,7 @@ async fn no_key_is_held_back() {
     let id = runtime.create(&spec).await.unwrap();
     runtime.start(&id).await.unwrap();
     let streams = Streams { stdin: true, stdout: true, stderr: true, tty: true };
-    let mut session = runtime.open_exec(&id, &["cat".into()], streams).await.unwrap();
+    let mut session = runtime.open_exec(&id, &["cat".into()], streams, None).await.unwrap();
     session.input.write_all(&[0x10]).await.unwrap();
     session.input.flush().await.unwrap();
     // The terminal shows what was typed.

@@ -95,7 +95,13 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Runs a command inside a container with its streams open. When the session is dropped, the command gets a moment to
     /// end by itself and is killed then, with everything that it started.
-    async fn open_exec(&self, id: &str, command: &[String], streams: Streams) -> Result<Session, Error>;
+    async fn open_exec(
+        &self,
+        id: &str,
+        command: &[String],
+        streams: Streams,
+        size: Option<TerminalSize>,
+    ) -> Result<Session, Error>;
 
     /// Attaches to a container's first process.
     async fn attach(&self, id: &str, streams: Streams) -> Result<Session, Error>;
@@ -295,13 +301,23 @@ pub struct Session {
     pub input: Pin<Box<dyn AsyncWrite + Send>>,
     /// The process itself.
     pub process: Arc<dyn Process>,
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TerminalSize {
+    /// Of a line.
+    pub width: u16,
+    /// How many lines it shows.
+    pub height: u16,
+}
+
 }
 
 /// A process that a [`Session`] belongs to.
 #[async_trait]
 pub trait Process: Send + Sync {
     /// Tells its terminal its size.
-    async fn resize(&self, width: u16, height: u16) -> Result<(), Error>;
+    async fn resize(&self, size: TerminalSize) -> Result<(), Error>;
     /// Its exit code once its output has ended; `None` while it still runs.
     async fn exit_code(&self) -> Result<Option<i64>, Error>;
 }

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Context;
 use crate::runtime::Streams;
 use ending::end_of;
+use process::Beginning;
 use session::accept;
 
 /// How many sessions an agent has at once; each holds a connection to the engine.
@@ -75,7 +76,7 @@ async fn attend(ctx: Arc<Context>, lines: Arc<dyn Lines>, room: Arc<Semaphore>, 
 }
 
 /// Serves one session. An error is sent to the other end.
-async fn run(ctx: &Context, order: Open, session: Duplex) -> Result<(), Status> {
+async fn run(ctx: &Context, order: Open, mut session: Duplex) -> Result<(), Status> {
     match &order.what {
         Some(What::Logs(wanted)) => logs::send(ctx, &order, wanted, session).await,
         Some(What::Exec(exec)) => {
@@ -83,9 +84,13 @@ async fn run(ctx: &Context, order: Open, session: Duplex) -> Result<(), Status> 
             let streams =
                 Streams { stdin: exec.stdin, stdout: exec.stdout, stderr: exec.stderr, tty: exec.tty };
             accept(&session).await;
-            let failed = |error| process::cannot_run(&error);
-            let process = ctx.runtime().open_exec(&id, &exec.command, streams).await.map_err(failed)?;
-            process::relay(process, session, process::End::ExitCode, end_of(ctx, &id)).await
+            let beginning = match exec.tty {
+                true => process::first_size(&mut session.receive).await,
+                false => Beginning::default(),
+            };
+            let process = ctx.runtime().open_exec(&id, &exec.command, streams, beginning.size).await;
+            let process = process.map_err(|error| process::cannot_run(&error))?;
+            process::relay(process, session, beginning, process::End::ExitCode, end_of(ctx, &id)).await
         }
         Some(What::Attach(attach)) => {
             let id = find::running(ctx, &order).await?;
@@ -101,7 +106,8 @@ async fn run(ctx: &Context, order: Open, session: Duplex) -> Result<(), Status> 
                 return Ok(());
             }
             let process = ctx.runtime().attach(&id, streams).await.map_err(Status::internal)?;
-            process::relay(process, session, process::End::Silent, end_of(ctx, &id)).await
+            let beginning = Beginning::default();
+            process::relay(process, session, beginning, process::End::Silent, end_of(ctx, &id)).await
         }
         Some(What::PortForward(_)) | None => {
             Err(Status::failure(501, "NotImplemented", "the agent does not know this kind of session"))

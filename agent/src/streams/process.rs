@@ -8,12 +8,11 @@ use coracle_api::Status;
 use coracle_api::status::{Cause, Details};
 use coracle_client::line::{CLOSE, Duplex, Frame, RESIZE, STDERR, STDIN, STDOUT};
 use futures::{Stream, StreamExt};
-use serde::Deserialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::ending::ending;
-use crate::runtime::{Error, Output, Process, Session};
+use crate::runtime::{Error, Output, Process, Session, TerminalSize};
 
 /// How long the engine may take to know a process's exit code after its output has ended.
 const EXIT: Duration = Duration::from_secs(10);
@@ -23,6 +22,30 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const NOT_STARTED: &[u8] = b"OCI runtime exec failed";
 /// The codes that go with it: not executable, not found.
 const NOT_STARTED_CODES: [i64; 2] = [126, 127];
+
+/// How long a command that gets a terminal waits for its size, which a client sends when it knows that the session has begun.
+/// Clients without a window send none.
+const FIRST_SIZE: Duration = Duration::from_millis(300);
+
+/// What a client has sent before its command runs.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Beginning {
+    /// The size of its terminal.
+    pub(super) size: Option<TerminalSize>,
+    /// What came in place of it, or with it.
+    early: Option<Frame>,
+}
+
+/// Waits for the size of a client's terminal. A program that is told it only later draws its first screen for none.
+pub(super) async fn first_size(receive: &mut mpsc::Receiver<Frame>) -> Beginning {
+    match tokio::time::timeout(FIRST_SIZE, receive.recv()).await {
+        Ok(Some(Frame::Data { channel: RESIZE, data })) => {
+            Beginning { size: serde_json::from_slice(&data).ok(), early: None }
+        }
+        Ok(early) => Beginning { size: None, early },
+        Err(_) => Beginning::default(),
+    }
+}
 
 /// What is reported at the end of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +60,7 @@ pub(super) enum End {
 pub(super) async fn relay(
     process: Session,
     session: Duplex,
+    beginning: Beginning,
     end: End,
     container: impl Future<Output = ()>,
 ) -> Result<(), Status> {
@@ -45,7 +69,7 @@ pub(super) async fn relay(
     tokio::select! {
         biased;
         result = outward(ending(output, container), &session.send, &process, end) => result,
-        () = inward(input, session.receive, process.clone()) => Ok(()),
+        () = inward(input, beginning.early, session.receive, process.clone()) => Ok(()),
     }
 }
 
@@ -91,11 +115,17 @@ async fn outward(
 /// Ends when the other end is gone.
 async fn inward(
     input: Pin<Box<dyn AsyncWrite + Send>>,
+    mut early: Option<Frame>,
     mut receive: mpsc::Receiver<Frame>,
     process: Arc<dyn Process>,
 ) {
     let mut input = Some(input);
-    while let Some(frame) = receive.recv().await {
+    loop {
+        let next = match early.take() {
+            Some(frame) => Some(frame),
+            None => receive.recv().await,
+        };
+        let Some(frame) = next else { return };
         let Frame::Data { channel, data } = frame else { continue };
         match channel {
             STDIN => {
@@ -108,7 +138,7 @@ async fn inward(
             }
             RESIZE => {
                 if let Ok(size) = serde_json::from_slice::<TerminalSize>(&data)
-                    && let Err(error) = process.resize(size.width, size.height).await
+                    && let Err(error) = process.resize(size).await
                 {
                     tracing::debug!(%error, "terminal keeps its size");
                 }
@@ -121,13 +151,6 @@ async fn inward(
             _ => {}
         }
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct TerminalSize {
-    width: u16,
-    height: u16,
 }
 
 async fn exit_code(process: &Arc<dyn Process>) -> Result<i64, Status> {
@@ -170,7 +193,7 @@ mod tests {
 
     #[async_trait]
     impl Process for Ended {
-        async fn resize(&self, _: u16, _: u16) -> Result<(), Error> {
+        async fn resize(&self, _: TerminalSize) -> Result<(), Error> {
             Ok(())
         }
 
@@ -194,7 +217,9 @@ mod tests {
 
     async fn relayed(session: Session) -> (Vec<(u8, String)>, Result<(), String>) {
         let (ours, mut theirs) = duplex();
-        let end = relay(session, ours, End::ExitCode, never()).await.map_err(|status| status.reason);
+        let end = relay(session, ours, Beginning::default(), End::ExitCode, never())
+            .await
+            .map_err(|status| status.reason);
         let mut data = Vec::new();
         while let Some(Frame::Data { channel, data: bytes }) = theirs.receive.recv().await {
             data.push((channel, String::from_utf8(bytes.to_vec()).unwrap()));
@@ -219,6 +244,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_terminal_has_its_size_before_the_command_runs() {
+        let frame =
+            |channel, data: &'static str| Frame::Data { channel, data: Bytes::from_static(data.as_bytes()) };
+        let size = Some(TerminalSize { width: 100, height: 40 });
+        let typed = || Some(frame(STDIN, "typed"));
+        let cases = [
+            (
+                "it comes",
+                Some(frame(RESIZE, r#"{"Width":100,"Height":40}"#)),
+                Beginning { size, early: None },
+            ),
+            ("keys come first", typed(), Beginning { size: None, early: typed() }),
+            ("it cannot be read", Some(frame(RESIZE, "wide")), Beginning::default()),
+            ("nothing comes", None, Beginning::default()),
+        ];
+        for (case, sent, expected) in cases {
+            let (mut ours, theirs) = duplex();
+            let begin = tokio::spawn(async move { first_size(&mut ours.receive).await });
+            // As long as a client takes to hear that the session has begun, and to answer.
+            tokio::time::sleep(FIRST_SIZE / 3).await;
+            assert!(!begin.is_finished(), "{case}: the command must not run yet");
+            if let Some(frame) = sent {
+                theirs.send.send(frame).await.unwrap();
+            }
+            assert_eq!(begin.await.unwrap(), expected, "case: {case}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn input_arrives_and_ends_while_output_goes_on() {
         let (input, mut inside) = tokio::io::duplex(4);
         let (finish, finished) = tokio::sync::oneshot::channel::<()>();
@@ -228,7 +282,7 @@ mod tests {
         });
         let session = Session { output: output.boxed(), input: Box::pin(input), process: Arc::new(Ended(0)) };
         let (ours, mut theirs) = duplex();
-        let relaying = tokio::spawn(relay(session, ours, End::ExitCode, never()));
+        let relaying = tokio::spawn(relay(session, ours, Beginning::default(), End::ExitCode, never()));
         let data = |channel, data: &'static [u8]| Frame::Data { channel, data: Bytes::from_static(data) };
         theirs.send.send(data(STDIN, b"longer than four")).await.unwrap();
         theirs.send.send(data(CLOSE, &[STDIN])).await.unwrap();
@@ -249,7 +303,8 @@ mod tests {
             let session = Session { output, input: Box::pin(input), process: Arc::new(Ended(137)) };
             let (ours, _theirs) = duplex();
             let container = tokio::time::sleep(Duration::from_secs(1));
-            let relaying = tokio::time::timeout(Duration::from_secs(5), relay(session, ours, end, container));
+            let relaying = relay(session, ours, Beginning::default(), end, container);
+            let relaying = tokio::time::timeout(Duration::from_secs(5), relaying);
             assert_eq!(relaying.await.expect("it ends").map_err(code), expected, "{end:?}");
         }
     }

@@ -11,7 +11,7 @@ use coracle_agent::helper::Job;
 use coracle_agent::labels::{Identity, Mark, Owner};
 use coracle_agent::runtime::{
     Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, Limits, LogLine, LogOptions,
-    Network, PodFiles, Removed, Runtime, Session, State as RunState, Streams,
+    Network, PodFiles, Removed, Runtime, Session, State as RunState, Streams, TerminalSize,
 };
 use coracle_agent::sim::SimRuntime;
 use coracle_api::{Key, kinds};
@@ -315,8 +315,14 @@ impl Runtime for Faulty {
         self.engine.exec(id, command, limit, timeout).await
     }
 
-    async fn open_exec(&self, id: &str, command: &[String], streams: Streams) -> Result<Session, Error> {
-        self.engine.open_exec(id, command, streams).await
+    async fn open_exec(
+        &self,
+        id: &str,
+        command: &[String],
+        streams: Streams,
+        size: Option<TerminalSize>,
+    ) -> Result<Session, Error> {
+        self.engine.open_exec(id, command, streams, size).await
     }
 
     async fn attach(&self, id: &str, streams: Streams) -> Result<Session, Error> {

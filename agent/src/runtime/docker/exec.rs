@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bollard::Docker;
 use bollard::exec::{CreateExecOptions, ResizeExecOptions, StartExecOptions, StartExecResults};
 use bytes::BytesMut;
 use futures::StreamExt;
@@ -16,7 +17,7 @@ use super::connection::DockerRuntime;
 use super::helper;
 use super::session::{DETACH_KEYS, pieces};
 use crate::helper::{Job, kill};
-use crate::runtime::{Error, ExecOutput, Process, Runtime, Session, Streams};
+use crate::runtime::{Error, ExecOutput, Process, Runtime, Session, Streams, TerminalSize};
 
 /// How long the engine may take to know how a command ended whose output has ended, and to start one.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
@@ -194,8 +195,18 @@ pub async fn open(
     id: &str,
     words: &[String],
     streams: Streams,
+    size: Option<TerminalSize>,
 ) -> Result<Session, Error> {
     let command = Command::create(runtime, id, words, streams, AFTER_CLIENT).await?;
+    if let Some(size) = size {
+        // The engine holds this back until the command runs. To be told the size with the start it would have to be newer (API 1.42).
+        let (docker, exec) = (runtime.docker.clone(), command.exec.clone());
+        tokio::spawn(async move {
+            if let Err(error) = resize(&docker, &exec, size).await {
+                tracing::debug!(%error, "terminal begins without its size");
+            }
+        });
+    }
     let options = StartExecOptions { detach: false, tty: streams.tty, output_capacity: Some(64 * 1024) };
     match runtime.docker.start_exec(&command.exec, Some(options)).await.map_err(error_of)? {
         StartExecResults::Attached { output, input } => {
@@ -205,11 +216,15 @@ pub async fn open(
     }
 }
 
+async fn resize(docker: &Docker, exec: &str, size: TerminalSize) -> Result<(), Error> {
+    let size = ResizeExecOptions { height: size.height, width: size.width };
+    docker.resize_exec(exec, size).await.map_err(error_of)
+}
+
 #[async_trait]
 impl Process for Command {
-    async fn resize(&self, width: u16, height: u16) -> Result<(), Error> {
-        let size = ResizeExecOptions { height, width };
-        self.runtime.docker.resize_exec(&self.exec, size).await.map_err(error_of)
+    async fn resize(&self, size: TerminalSize) -> Result<(), Error> {
+        resize(&self.runtime.docker, &self.exec, size).await
     }
 
     async fn exit_code(&self) -> Result<Option<i64>, Error> {

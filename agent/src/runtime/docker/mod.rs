@@ -27,8 +27,8 @@ pub(crate) use create::body as create_body;
 
 use super::disk::{self, DiskFiles};
 use super::{
-    Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, Limits, LogLine, LogOptions,
-    Network, PodFiles, Removed, Runtime, Session, Streams,
+    Container, ContainerEvent, ContainerSpec, Enforced, Error, ExecOutput, Image, Info, Limits, LogLine,
+    LogOptions, Network, PodFiles, Removed, Runtime, Session, Streams, TerminalSize,
 };
 use crate::helper::Job;
 use crate::labels::{self, Mark, Owner};
@@ -173,8 +173,14 @@ impl Runtime for DockerRuntime {
         exec::run(self, id, command, limit, timeout).await
     }
 
-    async fn open_exec(&self, id: &str, command: &[String], streams: Streams) -> Result<Session, Error> {
-        exec::open(self, id, command, streams).await
+    async fn open_exec(
+        &self,
+        id: &str,
+        command: &[String],
+        streams: Streams,
+        size: Option<TerminalSize>,
+    ) -> Result<Session, Error> {
+        exec::open(self, id, command, streams, size).await
     }
 
     async fn attach(&self, id: &str, streams: Streams) -> Result<Session, Error> {

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::answer::error_of;
-use crate::runtime::{Error, LogLine, LogOptions, Output, Process, Session, Streams};
+use crate::runtime::{Error, Output, Process, Session, Streams, TerminalSize};
 
 /// What a person would have to type to leave a terminal without ending it. The engine watches for such keys and holds back
 /// the first of them, by default Ctrl-P, which shells and editors want to have at once. Nobody types these.
@@ -52,8 +52,9 @@ where
 
 #[async_trait]
 impl Process for Attached {
-    async fn resize(&self, width: u16, height: u16) -> Result<(), Error> {
-        let options = query::ResizeContainerTTYOptions { h: i32::from(height), w: i32::from(width) };
+    async fn resize(&self, size: TerminalSize) -> Result<(), Error> {
+        let options =
+            query::ResizeContainerTTYOptions { h: i32::from(size.height), w: i32::from(size.width) };
         self.docker.resize_container_tty(&self.container, options).await.map_err(error_of)
     }
 

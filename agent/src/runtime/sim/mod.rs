@@ -29,7 +29,7 @@ use tokio_stream::wrappers::BroadcastStream;
 
 use super::{
     Container, ContainerEvent, ContainerSpec, Error, EventKind, ExecOutput, Image, Info, Limits, LogLine,
-    LogOptions, Network, NetworkMode, PodFiles, Removed, Runtime, Session, State, Streams,
+    LogOptions, Network, NetworkMode, PodFiles, Removed, Runtime, Session, State, Streams, TerminalSize,
 };
 use crate::helper::Job;
 use crate::labels::{self, Mark, Owner};
@@ -391,7 +391,13 @@ impl Runtime for SimRuntime {
         }
     }
 
-    async fn open_exec(&self, _: &str, _: &[String], _: Streams) -> Result<Session, Error> {
+    async fn open_exec(
+        &self,
+        _: &str,
+        _: &[String],
+        _: Streams,
+        _: Option<TerminalSize>,
+    ) -> Result<Session, Error> {
         Err(Error::Refused("nothing can be run in a simulated container".into()))
     }
 
