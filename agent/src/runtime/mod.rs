@@ -7,6 +7,7 @@ mod disk;
 pub mod docker;
 mod error;
 mod files;
+mod follow;
 mod held;
 pub mod sim;
 

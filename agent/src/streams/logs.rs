@@ -7,7 +7,6 @@ use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 
-use super::ending::{end_of, ending};
 use super::find;
 use super::session::accept;
 use crate::context::Context;
@@ -29,8 +28,7 @@ pub(super) async fn send(ctx: &Context, order: &Open, wanted: &Logs, session: Du
         tail: wanted.tail_lines.and_then(|lines| u64::try_from(lines).ok()),
         since: since(wanted, ctx.clock.now()),
     };
-    let lines = ctx.runtime().logs(&id, &options).ready_chunks(AT_ONCE);
-    let mut lines = std::pin::pin!(ending(lines, end_if_followed(ctx, &id, wanted)));
+    let mut lines = ctx.runtime().logs(&id, &options).ready_chunks(AT_ONCE);
     accept(&session).await;
     let mut writer = LineWriter::new(wanted);
     loop {
@@ -41,23 +39,27 @@ pub(super) async fn send(ctx: &Context, order: &Open, wanted: &Logs, session: Du
         };
         let Some(chunk) = chunk else { return Ok(()) };
         let mut data = BytesMut::new();
+        let mut is_broken = false;
         for line in chunk {
-            // An error in the middle of a log cannot be reported any more: the log just ends.
-            let Ok(line) = line else { break };
-            writer.write(&line, &mut data);
+            match line {
+                Ok(line) => writer.write(&line, &mut data),
+                // An error in the middle of a log cannot be reported any more: the log just ends.
+                Err(error) => {
+                    tracing::debug!(container = id, %error, "a log breaks off");
+                    is_broken = true;
+                    break;
+                }
+            }
         }
-        let frame = Frame::Data { channel: STDOUT, data: data.freeze() };
-        if session.send.send(frame).await.is_err() || writer.is_full() {
+        if !data.is_empty() {
+            let frame = Frame::Data { channel: STDOUT, data: data.freeze() };
+            if session.send.send(frame).await.is_err() {
+                return Ok(());
+            }
+        }
+        if is_broken || writer.is_full() {
             return Ok(());
         }
-    }
-}
-
-/// When a log that is followed ends; any other ends by itself.
-async fn end_if_followed(ctx: &Context, id: &str, wanted: &Logs) {
-    match wanted.follow {
-        true => end_of(ctx, id).await,
-        false => std::future::pending().await,
     }
 }
 

@@ -7,6 +7,7 @@ mod engine;
 mod exec;
 mod helper;
 mod images;
+mod logs;
 mod network;
 mod observe;
 mod session;
@@ -188,7 +189,7 @@ impl Runtime for DockerRuntime {
     }
 
     fn logs(&self, id: &str, options: &LogOptions) -> BoxStream<'static, Result<LogLine, Error>> {
-        session::logs(self.docker.clone(), id.to_owned(), options.clone())
+        logs::logs(self.docker.clone(), id.to_owned(), options.clone())
     }
 
     async fn events(&self, owner: &Owner) -> Result<BoxStream<'static, ContainerEvent>, Error> {

@@ -1,0 +1,264 @@
+//! Following a log whose engine loses lines when it follows: see `docs/adr/0043`.
+//!
+//! The log is read to its end again and again. What of it the reader has already is recognised by the lines that it got last:
+//!
+//! ```text
+//!  got:            ... c d e f
+//!  read again:       b c d e f g h     ends with what was got at f, so that g and h are new
+//! ```
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Error, LogLine, LogOptions};
+
+type Lines = BoxStream<'static, Result<LogLine, Error>>;
+type Bell = mpsc::Receiver<Result<(), Error>>;
+
+/// A log that can be read to its present end.
+pub trait Log: Send + Sync + 'static {
+    /// Its last lines (`None`: all that are kept), written at a time or later.
+    fn read(&self, tail: Option<u64>, since: Option<Timestamp>) -> Lines;
+
+    /// Says that something was written, and ends when nothing more will be. It may miss something, and say too much.
+    fn bell(&self) -> BoxStream<'static, Result<(), Error>>;
+}
+
+/// How many lines wait for a reader.
+const AHEAD: usize = 256;
+/// How many of the lines that the reader got last are remembered. All of them are compared: the last few alone could be equal
+/// pieces of one very long line, which have the same time, too.
+const REMEMBERED: usize = 64;
+/// How many lines are read again at least, and after how many the whole log is.
+const TAIL: (u64, u64) = (128, 1 << 15);
+/// How much more is read when the last lines are not among those.
+const FURTHER: u64 = 16;
+/// The pause between two reads of a log that is written all the time.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Waits for the bell before the log is read without it: the first, and the longest.
+const QUIET: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
+
+/// What stands in a log where lines are missing: they were written and, since a log keeps only so much, removed before the reader
+/// had them.
+const MISSING: &[u8] =
+    b"coracle: lines of the log are missing here: more was written than is kept before they could be read\n";
+
+/// The lines of a log as they are written, until nothing more will be.
+pub fn follow(log: impl Log, options: LogOptions) -> Lines {
+    let (lines, followed) = mpsc::channel(AHEAD);
+    let task = tokio::spawn(async move {
+        let since = options.since;
+        let mut follower = Follower { log, lines, since, got: VecDeque::new() };
+        match follower.run(options.tail).await {
+            Err(Stop::Failed(error)) => drop(follower.lines.send(Err(error)).await),
+            Ok(()) | Err(Stop::Gone) => {}
+        }
+    });
+    let task = AbortOnDropHandle::new(task);
+    let followed = ReceiverStream::new(followed).map(move |line| {
+        // As long as somebody reads.
+        let _ = &task;
+        line
+    });
+    followed.boxed()
+}
+
+/// Why following ends early.
+enum Stop {
+    /// Nobody reads any more.
+    Gone,
+    Failed(Error),
+}
+
+/// Why a log is read again.
+enum Rest {
+    /// Nothing more will be written.
+    Over,
+    Rung,
+    /// It has not rung for a while: it may have missed something.
+    Quiet,
+}
+
+struct Follower<L> {
+    log: L,
+    lines: mpsc::Sender<Result<LogLine, Error>>,
+    since: Option<Timestamp>,
+    /// The lines that the reader got last, or would have got without `since` and `tail`, oldest first.
+    got: VecDeque<u64>,
+}
+
+impl<L: Log> Follower<L> {
+    async fn run(&mut self, tail: Option<u64>) -> Result<(), Stop> {
+        let (ringer, mut bell) = mpsc::channel(1);
+        let _ringing = AbortOnDropHandle::new(tokio::spawn(ring(self.log.bell(), ringer)));
+        self.begin(tail).await?;
+        let (mut tail, mut quiet, mut over) = (Some(TAIL.0), QUIET.0, false);
+        loop {
+            let Some(new) = self.go_on(tail).await? else {
+                tail = match tail {
+                    Some(lines) if lines < TAIL.1 => Some(lines.saturating_mul(FURTHER)),
+                    Some(_) => None,
+                    None => return Err(Stop::Gone),
+                };
+                continue;
+            };
+            tail = Some(new.saturating_mul(2).saturating_add(TAIL.0));
+            if over && new == 0 {
+                return Ok(());
+            }
+            if over {
+                continue;
+            }
+            let pause = if new > 0 { PAUSE } else { Duration::ZERO };
+            match self.rest(&mut bell, pause, quiet).await? {
+                // What was written last is still to be read.
+                Rest::Over => over = true,
+                Rest::Rung => quiet = QUIET.0,
+                Rest::Quiet => quiet = (quiet * 2).min(QUIET.1),
+            }
+        }
+    }
+
+    /// Waits until it is worth to read again: until the bell has rung, but not before the pause is over. The end is heard at once: the
+    /// container, and its log with it, may be removed soon.
+    async fn rest(&self, bell: &mut Bell, pause: Duration, quiet: Duration) -> Result<Rest, Stop> {
+        let rested = Instant::now() + pause;
+        let mut has_rung = false;
+        loop {
+            let until = if has_rung { rested } else { rested + quiet };
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(until) => {
+                    return Ok(if has_rung { Rest::Rung } else { Rest::Quiet });
+                }
+                rung = bell.recv() => match rung {
+                    Some(rung) => {
+                        rung.map_err(Stop::Failed)?;
+                        has_rung = true;
+                    }
+                    None => return Ok(Rest::Over),
+                },
+                () = self.lines.closed() => return Err(Stop::Gone),
+            }
+        }
+    }
+
+    /// What is asked for of the lines that are there.
+    async fn begin(&mut self, tail: Option<u64>) -> Result<(), Stop> {
+        let mut last = self.log.read(Some(TAIL.0), None);
+        while let Some(line) = last.next().await {
+            let line = line.map_err(Stop::Failed)?;
+            self.remember(key(&line));
+        }
+        let mut asked = self.log.read(tail, self.since);
+        let mut is_first = true;
+        while let Some(line) = asked.next().await {
+            let line = line.map_err(Stop::Failed)?;
+            if std::mem::take(&mut is_first) {
+                // It may be older than what was remembered, or come later.
+                self.got.clear();
+            }
+            self.send(line).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the log again and sends what is new. Answers how much that was; `None`: so few lines do not reach back to the last one
+    /// that the reader got.
+    async fn go_on(&mut self, tail: Option<u64>) -> Result<Option<u64>, Stop> {
+        // Where the log was empty all of it is new.
+        let mut found = self.got.is_empty();
+        let tail = tail.filter(|_| !found);
+        let mut lines = self.log.read(tail, None);
+        let (mut before, mut new) = (VecDeque::new(), 0);
+        while let Some(line) = lines.next().await {
+            let line = line.map_err(Stop::Failed)?;
+            if found {
+                new += 1;
+                self.send(line).await?;
+            } else {
+                push(&mut before, key(&line));
+                found = self.ends_here(&before, tail.is_none());
+            }
+        }
+        drop(lines);
+        match tail {
+            _ if found => Ok(Some(new)),
+            Some(_) => Ok(None),
+            None => self.after_a_gap().await.map(Some),
+        }
+    }
+
+    /// Whether lines that were read end with the last one that the reader got. `whole`: what was before them is not kept any more.
+    fn ends_here(&self, before: &VecDeque<u64>, whole: bool) -> bool {
+        let enough = whole || before.len() >= self.got.len();
+        enough && before.iter().rev().zip(self.got.iter().rev()).all(|(one, other)| one == other)
+    }
+
+    /// All that is kept comes after what the reader got.
+    async fn after_a_gap(&mut self) -> Result<u64, Stop> {
+        let mut lines = self.log.read(None, None);
+        let mut new = 0;
+        self.got.clear();
+        while let Some(line) = lines.next().await {
+            let line = line.map_err(Stop::Failed)?;
+            if new == 0 {
+                let data = Bytes::from_static(MISSING);
+                let notice = LogLine { time: line.time.clone(), stderr: true, data };
+                self.lines.send(Ok(notice)).await.map_err(|_| Stop::Gone)?;
+            }
+            new += 1;
+            self.send(line).await?;
+        }
+        Ok(new)
+    }
+
+    async fn send(&mut self, line: LogLine) -> Result<(), Stop> {
+        self.remember(key(&line));
+        let early = |since: Timestamp| line.time.parse::<Timestamp>().is_ok_and(|time| time < since);
+        if self.since.is_some_and(early) {
+            return Ok(());
+        }
+        self.lines.send(Ok(line)).await.map_err(|_| Stop::Gone)
+    }
+
+    fn remember(&mut self, key: u64) {
+        push(&mut self.got, key);
+    }
+}
+
+fn push(keys: &mut VecDeque<u64>, key: u64) {
+    if keys.len() == REMEMBERED {
+        keys.pop_front();
+    }
+    keys.push_back(key);
+}
+
+fn key(line: &LogLine) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&line.time, line.stderr, &line.data).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Passes a bell on. However fast it rings, once is enough until somebody has looked.
+async fn ring(mut bell: BoxStream<'static, Result<(), Error>>, ringer: mpsc::Sender<Result<(), Error>>) {
+    while let Some(rung) = bell.next().await {
+        match rung {
+            Ok(()) => drop(ringer.try_send(Ok(()))),
+            Err(error) => return drop(ringer.send(Err(error)).await),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
