@@ -33,8 +33,7 @@ use std::net::Ipv4Addr;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
-use crate::runtime::{Limits, State};
-use crate::spec::full_name;
+use crate::runtime::{Enforced, Limits, State};
 use crate::spec::requests::Room;
 use crate::times::seconds_later;
 
@@ -158,8 +157,8 @@ pub struct Observed<'a> {
     pub busy: &'a BTreeMap<String, Busy>,
     /// What could not be done, by container name.
     pub failures: &'a BTreeMap<String, Failure>,
-    /// What the engine has granted containers while they ran, by id. One that cannot enforce it does not show it.
-    pub granted: &'a BTreeMap<String, Limits>,
+    /// Which limits the engine enforces.
+    pub enforced: Enforced,
     /// What the engine has refused to grant, by container name.
     pub refused: &'a BTreeMap<String, Failure>,
     /// What the node has for requests.

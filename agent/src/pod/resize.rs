@@ -58,12 +58,11 @@ pub fn progress(observed: &Observed<'_>) -> Progress {
     }
 }
 
-/// What a container is to be granted; `None` if it is granted that already.
+/// What a container is to have; `None` if the engine shows that it has it. Where its spec asks for no limit it may have one: a resize
+/// takes none away, so somebody else has set it.
 pub fn wanted(observed: &Observed<'_>, container: &Container, record: &Record) -> Option<Limits> {
-    let wanted = resources::limits(observed.pod, container, 1);
-    let granted = observed.granted.get(&record.id).unwrap_or(&record.limits);
-    let kernel = |limits: &Limits| Limits { oom_score_adj: 0, ..*limits };
-    (kernel(&wanted) != kernel(granted)).then_some(wanted)
+    let wanted = observed.enforced.of(resources::limits(observed.pod, container, 1));
+    (!wanted.hold_in(&record.limits)).then_some(wanted)
 }
 
 /// What the status says of a container so far.

@@ -211,8 +211,8 @@ impl Plan<'_> {
             return;
         }
         let changed = [
-            ("cpu", (old.cpu_shares, old.cpu_milli) != (new.cpu_shares, new.cpu_milli)),
-            ("memory", old.memory != new.memory),
+            ("cpu", !Limits { memory: 0, ..new }.hold_in(old)),
+            ("memory", !Limits { memory: new.memory, ..Limits::default() }.hold_in(old)),
         ];
         let restarts = |resource: &str| {
             let mut policies = view.container.resize_policy.iter().flatten();

@@ -1,6 +1,7 @@
 //! The description from which a runtime makes a container, whatever the runtime is.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -159,6 +160,60 @@ pub struct Limits {
     pub memory: i64,
     /// Who is killed first when the machine runs out of memory: -1000 (never) to 1000 (first).
     pub oom_score_adj: i64,
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cpu weight {}", self.cpu_shares)?;
+        match self.cpu_milli {
+            0 => write!(f, ", no limit of cpu")?,
+            milli => write!(f, ", cpu {milli}m")?,
+        }
+        match self.memory {
+            0 => write!(f, ", no limit of memory"),
+            bytes => write!(f, ", memory {bytes}"),
+        }
+    }
+}
+
+impl Limits {
+    /// Whether a container that shows `shown` has all of these; what is not limited here may be limited there.
+    pub fn hold_in(&self, shown: &Limits) -> bool {
+        let holds = |asked: i64, shown: i64| asked == 0 || asked == shown;
+        holds(self.cpu_shares, shown.cpu_shares)
+            && holds(self.cpu_milli, shown.cpu_milli)
+            && holds(self.memory, shown.memory)
+    }
+}
+
+/// Which limits an engine enforces: its kernel may lack some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enforced {
+    /// [`Limits::cpu_shares`].
+    pub cpu_shares: bool,
+    /// [`Limits::cpu_milli`].
+    pub cpu: bool,
+    /// [`Limits::memory`].
+    pub memory: bool,
+}
+
+impl Default for Enforced {
+    fn default() -> Enforced {
+        Enforced { cpu_shares: true, cpu: true, memory: true }
+    }
+}
+
+impl Enforced {
+    /// The same limits without those that are not enforced.
+    pub fn of(self, limits: Limits) -> Limits {
+        let kept = |enforced: bool, limit: i64| if enforced { limit } else { 0 };
+        Limits {
+            cpu_shares: kept(self.cpu_shares, limits.cpu_shares),
+            cpu_milli: kept(self.cpu, limits.cpu_milli),
+            memory: kept(self.memory, limits.memory),
+            ..limits
+        }
+    }
 }
 
 /// What a container may do.

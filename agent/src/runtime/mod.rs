@@ -27,7 +27,8 @@ use tokio::io::AsyncWrite;
 use crate::helper::Job;
 use crate::labels::{Mark, Owner};
 pub use container_spec::{
-    ContainerSpec, HostPort, Limits, Mount, MountSource, NetworkMode, Propagation, Seccomp, Security, Share,
+    ContainerSpec, Enforced, HostPort, Limits, Mount, MountSource, NetworkMode, Propagation, Seccomp,
+    Security, Share,
 };
 pub use error::Error;
 pub use files::{File, Files, MachineFiles, PodFile, PodFiles, VolumeContent, VolumeSpec};
@@ -69,8 +70,14 @@ pub trait Runtime: Send + Sync + 'static {
     /// Starts a container.
     async fn start(&self, id: &str) -> Result<(), Error>;
 
-    /// Changes what a container may use while it runs.
-    async fn update(&self, id: &str, limits: &Limits) -> Result<(), Error>;
+    /// Changes what a container may use while it runs; what has no limit is left as it is. Answers what the container may use
+    /// then, as the engine shows it.
+    async fn update(&self, id: &str, limits: &Limits) -> Result<Limits, Error>;
+
+    /// Which limits the engine enforces. Others it drops, and shows none.
+    fn enforced(&self) -> Enforced {
+        Enforced::default()
+    }
 
     /// Sends a signal to a container's first process. One that has ended already is fine.
     async fn kill(&self, id: &str, signal: &str) -> Result<(), Error>;

@@ -275,7 +275,7 @@ impl Runtime for Faulty {
         Ok(())
     }
 
-    async fn update(&self, id: &str, limits: &Limits) -> Result<(), Error> {
+    async fn update(&self, id: &str, limits: &Limits) -> Result<Limits, Error> {
         self.trouble().await?;
         self.engine.update(id, limits).await
     }

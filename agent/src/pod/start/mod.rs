@@ -203,8 +203,13 @@ impl Start {
     /// Changes what a container may use while it runs.
     pub async fn resize(&self, name: &str, id: &str, limits: &Limits) -> Result<(), Failure> {
         // If it fails, the container goes on as it was.
-        let failed = |error| self.failure("", format!("failed to resize container {name:?}: {error}"));
-        self.ctx.runtime().update(id, limits).await.map_err(failed)
+        let failed = |why: String| self.failure("", format!("failed to resize container {name:?}: {why}"));
+        let shown = self.ctx.runtime().update(id, limits).await;
+        let shown = shown.map_err(|error| failed(error.to_string()))?;
+        match limits.hold_in(&shown) {
+            true => Ok(()),
+            false => Err(failed(format!("the engine was asked for {limits}, and shows {shown}"))),
+        }
     }
 
     fn emit(&self, container: &Container, event_type: EventType, reason: &str, message: String) {

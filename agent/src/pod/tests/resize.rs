@@ -5,7 +5,41 @@ use serde_json::json;
 use super::world::{World, at, running};
 use crate::pod::Failure;
 use crate::pod::step::Action;
-use crate::runtime::Limits;
+use crate::runtime::{Enforced, Limits};
+
+/// Somebody has limited a container that asks for no limit, or its engine enforces none: nobody asked for a resize, so none is made and
+/// none is told. The status shows what the engine does.
+#[test]
+fn what_is_not_asked_for_is_no_resize() {
+    let has = |asked: &str, limits: Limits, enforced: Enforced| {
+        let mut resources = json!({"requests": {"cpu": "100m"}});
+        if !asked.is_empty() {
+            resources["limits"] = json!({"cpu": asked});
+        }
+        let mut world =
+            World::new(json!({"containers": [{"name": "a", "resources": resources}]})).with("a", running());
+        world.containers.get_mut("a").unwrap()[0].limits = Limits { cpu_shares: 102, ..limits };
+        world.enforced = enforced;
+        world
+    };
+    let limited = Limits { cpu_milli: 500, memory: 64 << 20, ..Limits::default() };
+    let no_quota = Enforced { cpu: false, ..Enforced::default() };
+    let cases = [
+        (
+            "limited by somebody",
+            has("", limited, Enforced::default()),
+            json!({"cpu": "500m", "memory": "67108864"}),
+        ),
+        ("not enforced", has("200m", Limits::default(), no_quota), json!({})),
+    ];
+    for (case, world, limits) in cases {
+        let next = world.step();
+        assert_eq!(next.actions, [], "case: {case}");
+        let conditions = next.status["conditions"].to_string();
+        assert!(!conditions.contains("PodResize"), "case: {case}: {conditions}");
+        assert_eq!(next.status["containerStatuses"][0]["resources"]["limits"], limits, "case: {case}");
+    }
+}
 
 /// What a resize comes to, and what is said of it.
 #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::pod::step::{Action, Step, step};
 use crate::pod::{Busy, Failure, Health, Observed, Record, Sandbox};
-use crate::runtime::{Limits, State};
+use crate::runtime::{Enforced, Limits, State};
 use crate::spec::requests::{Requests, Room};
 
 const NOW: i64 = 1_000_000;
@@ -26,7 +26,7 @@ pub(super) struct World {
     pub(super) busy: BTreeMap<String, Busy>,
     pub(super) failures: BTreeMap<String, Failure>,
     pub(super) health: BTreeMap<String, Health>,
-    pub(super) granted: BTreeMap<String, Limits>,
+    pub(super) enforced: Enforced,
     pub(super) refused: BTreeMap<String, Failure>,
     pub(super) room: Room,
     pub(super) evicted: Option<&'static str>,
@@ -49,7 +49,7 @@ impl World {
             busy: BTreeMap::new(),
             failures: BTreeMap::new(),
             health: BTreeMap::new(),
-            granted: BTreeMap::new(),
+            enforced: Enforced::default(),
             refused: BTreeMap::new(),
             room: Room { all: Requests { cpu_milli: 2000, memory: 1 << 30 }, others: Requests::default() },
             evicted: None,
@@ -99,7 +99,7 @@ impl World {
             busy: &self.busy,
             failures: &self.failures,
             health: &self.health,
-            granted: &self.granted,
+            enforced: self.enforced,
             refused: &self.refused,
             room: self.room,
             evicted: self.evicted,

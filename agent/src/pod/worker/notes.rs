@@ -45,7 +45,6 @@ impl Worker {
             self.keep_few(&name);
         }
         self.signalled.remove(id);
-        self.granted.remove(id);
         self.removals.remove(id);
         // Events that are emitted once for each container: no more are emitted for one that is gone.
         self.emitted.remove(id);

@@ -44,10 +44,7 @@ impl Worker {
             Done::Resized { name, id, outcome } => {
                 self.end(&name);
                 match outcome {
-                    Ok(limits) => {
-                        self.refused.remove(&name);
-                        self.granted.insert(id.clone(), limits);
-                    }
+                    Ok(()) => drop(self.refused.remove(&name)),
                     Err(failure) => drop(self.refused.insert(name, failure)),
                 }
                 self.look(&id, false).await;

@@ -40,8 +40,6 @@ pub struct Worker {
     pub(super) health: BTreeMap<String, Health>,
     /// The probes that are asked, by container id. Each is a task of `work`.
     pub(super) probes: BTreeMap<(String, Purpose), AbortHandle>,
-    /// What containers were granted while they ran, by id: an engine that cannot enforce it does not show it.
-    pub(super) granted: BTreeMap<String, Limits>,
     /// What the engine has refused to grant, by container name.
     pub(super) refused: BTreeMap<String, Failure>,
     /// How containers ended, as events of the engine say, by id.
@@ -156,7 +154,6 @@ impl Worker {
             failures: BTreeMap::new(),
             health: BTreeMap::new(),
             probes: BTreeMap::new(),
-            granted: BTreeMap::new(),
             refused: BTreeMap::new(),
             ends: BTreeMap::new(),
             signalled: BTreeSet::new(),
@@ -184,7 +181,7 @@ impl Worker {
             containers: &self.containers,
             busy: &self.busy,
             failures: &self.failures,
-            granted: &self.granted,
+            enforced: self.ctx.runtime().enforced(),
             refused: &self.refused,
             room: self.ctx.requests.room(self.pod.metadata.uid.as_deref().unwrap_or_default()),
             evicted: self.measuring.exceeded.as_deref(),

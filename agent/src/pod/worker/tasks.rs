@@ -149,7 +149,7 @@ impl Worker {
     pub(super) fn resize(&mut self, name: String, id: String, limits: Limits) {
         let (start, serial) = self.begin(&name, Busy::Resizing);
         self.spawn(&name.clone(), serial, async move {
-            let outcome = start.resize(&name, &id, &limits).await.map(|()| limits);
+            let outcome = start.resize(&name, &id, &limits).await;
             Done::Resized { name, id, outcome }
         });
     }

@@ -7,7 +7,7 @@ use bollard::Docker;
 use super::answer::error_of;
 use super::{engine, observe};
 use crate::labels::Owner;
-use crate::runtime::Error;
+use crate::runtime::{Enforced, Error};
 
 /// A connection to a Docker engine.
 #[derive(Clone)]
@@ -15,6 +15,8 @@ pub struct DockerRuntime {
     pub(super) docker: Docker,
     /// Whether the engine can protect a container from being killed first when the machine runs out of memory.
     pub(super) oom_protection: bool,
+    /// Which limits its kernel enforces.
+    pub(super) enforced: Enforced,
 }
 
 /// Connects to the engine that `DOCKER_HOST` names, or to the usual socket, in the newest version of its API that both
@@ -40,7 +42,11 @@ pub async fn connect() -> Result<DockerRuntime, Error> {
     let info = docker.info().await.map_err(error_of)?;
     match engine::refusal(&info) {
         Some(why) => Err(Error::Refused(why)),
-        None => Ok(DockerRuntime { docker, oom_protection: observe::may_protect_from_oom() }),
+        None => Ok(DockerRuntime {
+            docker,
+            oom_protection: observe::may_protect_from_oom(),
+            enforced: observe::enforced(&info),
+        }),
     }
 }
 

@@ -11,7 +11,7 @@ use bollard::models::{
 };
 
 use super::answer::error_of;
-use super::observe::MARK;
+use super::observe::{MARK, NANOS_IN_MILLI};
 use crate::runtime::{
     ContainerSpec, Error, Limits, Mount, MountSource, NetworkMode, Propagation, Seccomp, Share,
 };
@@ -79,10 +79,11 @@ pub fn body(spec: &ContainerSpec, oom_protection: bool) -> ContainerCreateBody {
 }
 
 /// The body of the request that changes what a container may use. What is not limited is left as it is: a resize adds
-/// limits and never takes one away, and the engine has no value for "none".
-pub fn update(limits: &Limits) -> ContainerUpdateBody {
-    let quota = quota(limits.cpu_milli);
+/// limits and never takes one away, and the engine has no value for "none". `in_nanos`: see [`super::observe::is_in_nanos`].
+pub fn update(limits: &Limits, in_nanos: bool) -> ContainerUpdateBody {
+    let quota = quota(limits.cpu_milli).filter(|_| !in_nanos);
     ContainerUpdateBody {
+        nano_cpus: positive(limits.cpu_milli.saturating_mul(NANOS_IN_MILLI)).filter(|_| in_nanos),
         cpu_shares: positive(limits.cpu_shares),
         cpu_period: quota.map(|_| CPU_PERIOD),
         cpu_quota: quota,

@@ -133,8 +133,18 @@ impl Runtime for DockerRuntime {
         self.docker.start_container(id, None::<query::StartContainerOptions>).await.map_err(error_of)
     }
 
-    async fn update(&self, id: &str, limits: &Limits) -> Result<(), Error> {
-        self.docker.update_container(id, create::update(limits)).await.map_err(error_of)
+    async fn update(&self, id: &str, limits: &Limits) -> Result<Limits, Error> {
+        let options = None::<query::InspectContainerOptions>;
+        let found = self.docker.inspect_container(id, options).await.map_err(error_of)?;
+        let in_nanos = found.host_config.as_ref().is_some_and(observe::is_in_nanos);
+        self.docker.update_container(id, create::update(limits, in_nanos)).await.map_err(error_of)?;
+        // The engine takes what it cannot enforce, too.
+        let gone = || Error::NotFound(format!("container {id} is gone"));
+        self.inspect(id).await?.map(|shown| shown.limits).ok_or_else(gone)
+    }
+
+    fn enforced(&self) -> Enforced {
+        self.enforced
     }
 
     async fn kill(&self, id: &str, signal: &str) -> Result<(), Error> {

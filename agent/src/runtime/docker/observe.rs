@@ -8,7 +8,7 @@ use bollard::models::{
 use jiff::Timestamp;
 
 use crate::labels;
-use crate::runtime::{Container, ContainerEvent, EventKind, Info, Limits, State};
+use crate::runtime::{Container, ContainerEvent, Enforced, EventKind, Info, Limits, State};
 
 /// The capability that is needed to protect a process from being killed first when memory runs out: `CAP_SYS_RESOURCE`.
 const SYS_RESOURCE: u64 = 1 << 24;
@@ -64,6 +64,14 @@ pub fn is_going(found: &ContainerInspectResponse) -> bool {
     })
 }
 
+/// What the engine's unit of `--cpus` makes of a thousandth of a core.
+pub const NANOS_IN_MILLI: i64 = 1_000_000;
+
+/// Whether a container's processor time is limited by what `--cpus` sets, not by a quota: by that alone it can be changed.
+pub fn is_in_nanos(host: &HostConfig) -> bool {
+    host.nano_cpus.is_some_and(|nanos| nanos > 0)
+}
+
 /// A container as the engine shows it.
 pub fn container(found: ContainerInspectResponse) -> Container {
     let created = time(found.created.as_deref()).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -93,9 +101,11 @@ pub fn container(found: ContainerInspectResponse) -> Container {
         }
     };
     let positive = |number: Option<i64>| number.unwrap_or(0).max(0);
+    let quota = positive(host.cpu_quota) * 1000 / host.cpu_period.filter(|p| *p > 0).unwrap_or(100_000);
     let limits = Limits {
         cpu_shares: positive(host.cpu_shares),
-        cpu_milli: positive(host.cpu_quota) * 1000 / host.cpu_period.filter(|p| *p > 0).unwrap_or(100_000),
+        // `docker update --cpus` sets the one, and a quota cannot be set any more then.
+        cpu_milli: if is_in_nanos(&host) { positive(host.nano_cpus) / NANOS_IN_MILLI } else { quota },
         memory: positive(host.memory),
         oom_score_adj: 0,
     };
@@ -109,6 +119,15 @@ pub fn container(found: ContainerInspectResponse) -> Container {
         limits,
         stop_signal: signal.unwrap_or_else(|| "SIGTERM".into()),
         pid: if running { state.pid.unwrap_or(0) } else { 0 },
+    }
+}
+
+/// Which limits the engine's kernel enforces.
+pub fn enforced(info: &SystemInfo) -> Enforced {
+    Enforced {
+        cpu_shares: info.cpu_shares != Some(false),
+        cpu: info.cpu_cfs_quota != Some(false) && info.cpu_cfs_period != Some(false),
+        memory: info.memory_limit != Some(false),
     }
 }
 

@@ -360,8 +360,17 @@ impl Runtime for SimRuntime {
         self.0.run(id)
     }
 
-    async fn update(&self, id: &str, limits: &Limits) -> Result<(), Error> {
-        self.0.with(id, |one| one.container.limits = Limits { oom_score_adj: 0, ..*limits })
+    async fn update(&self, id: &str, limits: &Limits) -> Result<Limits, Error> {
+        self.0.with(id, |one| {
+            let shown = &mut one.container.limits;
+            let changes = [
+                (&mut shown.cpu_shares, limits.cpu_shares),
+                (&mut shown.cpu_milli, limits.cpu_milli),
+                (&mut shown.memory, limits.memory),
+            ];
+            changes.into_iter().filter(|(_, asked)| *asked > 0).for_each(|(shown, asked)| *shown = asked);
+            *shown
+        })
     }
 
     async fn kill(&self, id: &str, signal: &str) -> Result<(), Error> {
