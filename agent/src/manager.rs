@@ -11,7 +11,7 @@ use coracle_api::{Object, Revision};
 use coracle_client::backoff::Backoff;
 use coracle_client::{Error, Event, Typed as _};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use tokio::sync::mpsc;
 use tokio::task::{self, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -20,9 +20,10 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::context::Context;
 use crate::gc::{self, ByPod};
 use crate::labels::{self, Owner};
-use crate::pod::worker::{self, Sender};
+use crate::pod::admission::{self, Place, Refusal};
+use crate::pod::worker::{self, Given, Sender};
 use crate::runtime::{Container, ContainerEvent};
-use crate::spec::is_terminal;
+use crate::spec::{is_terminal, node_selector};
 
 /// How long the engine may take to show all containers.
 const SURVEY: Duration = Duration::from_secs(120);
@@ -44,6 +45,7 @@ struct Manager {
 /// A pod and the way to its worker.
 struct Managed {
     pod: Arc<Pod>,
+    refusal: Option<Refusal>,
     revision: Revision,
     gone: bool,
     inbox: Sender,
@@ -122,7 +124,9 @@ impl Manager {
                     *since = Some(event.revision());
                     match event {
                         Event::Added(object) | Event::Modified(object) => {
-                            self.decoded(&object).into_iter().for_each(|pod| self.take(pod, object.revision, Vec::new()));
+                            if let Some(pod) = self.decoded(&object) {
+                                self.take(pod, object.revision, Vec::new()).await;
+                            }
                         }
                         Event::Deleted(object) => self.gone(&object),
                         Event::Bookmark(_) => {}
@@ -156,20 +160,26 @@ impl Manager {
         let mut found = found.map_err(|error| unseen(&error))?;
         let (objects, revision) = self.ctx.client.list(&gc::interest(&self.ctx)).await?;
         let mut known = gc::uids(&objects);
-        let pods: Vec<(Pod, Revision)> =
+        let mut pods: Vec<(Pod, Revision)> =
             objects.iter().filter_map(|object| Some((self.decoded(object)?, object.revision))).collect();
         // Before any worker asks for an address, all that are in use must be known.
         self.claim_addresses(&found, pods.iter().map(|(pod, _)| pod));
-        for (pod, at) in pods {
-            let own = pod.metadata.uid.as_ref().and_then(|uid| found.remove(uid)).unwrap_or_default();
-            self.take(pod, at, own);
-        }
         for (uid, managed) in &mut self.pods {
             // A list that is older than what is known of a pod says nothing about it.
             if !known.contains(uid) && managed.revision <= revision {
                 managed.gone = true;
+                self.ctx.requests.forget(uid);
                 managed.inbox.gone();
             }
+        }
+        // Those that are here already have their room; of the others the oldest comes first.
+        pods.sort_by_key(|(pod, _)| {
+            let has = pod.metadata.uid.as_ref().is_some_and(|uid| found.contains_key(uid));
+            (admission::is_new(pod) && !has, pod.metadata.creation_timestamp.as_ref().map(|time| time.0))
+        });
+        for (pod, at) in pods {
+            let own = pod.metadata.uid.as_ref().and_then(|uid| found.remove(uid)).unwrap_or_default();
+            self.take(pod, at, own).await;
         }
         known.extend(self.pods.keys().cloned());
         found.retain(|uid, _| !known.contains(uid));
@@ -251,9 +261,39 @@ impl Manager {
         }
     }
 
+    /// Why the node refuses a pod that is new to it, if it does.
+    async fn refusal(&self, pod: &Pod) -> Option<Refusal> {
+        let selects = pod.spec.as_ref().is_some_and(node_selector::selects);
+        let labels = if selects { self.labels().await } else { None };
+        let (node, offer) = (self.ctx.config.node.as_str(), self.ctx.requests.offer());
+        let refusal = admission::refusal(pod, &Place { node, labels: labels.as_ref(), offer: &offer })?;
+        tracing::info!(pod = %Context::key(pod), reason = refusal.reason, message = refusal.message, "refused");
+        Some(refusal)
+    }
+
+    /// The labels of the Node, as they are now: the pod may have been bound because of one that it got a moment ago.
+    async fn labels(&self) -> Option<BTreeMap<String, String>> {
+        match self.ctx.client.get_as::<Node>("", &self.ctx.config.node).await {
+            Ok(node) => Some(node?.metadata.labels.unwrap_or_default()),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the Node; its labels are not compared");
+                None
+            }
+        }
+    }
+
     /// A pod as the API has it at a revision, and containers of it that were found.
-    fn take(&mut self, pod: Pod, revision: Revision, found: Vec<Container>) {
+    async fn take(&mut self, pod: Pod, revision: Revision, found: Vec<Container>) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
+        let known = self.pods.get(&uid);
+        let refusal = match known {
+            Some(known) => known.refusal.clone(),
+            None if found.is_empty() && admission::is_new(&pod) => self.refusal(&pod).await,
+            None => None,
+        };
+        if refusal.is_none() {
+            self.ctx.requests.note(&pod);
+        }
         let pod = Arc::new(pod);
         if let Some(managed) = self.pods.get_mut(&uid) {
             managed.pod = pod.clone();
@@ -266,8 +306,10 @@ impl Manager {
         }
         let (sender, inbox) = worker::inbox();
         let replace = self.ctx.backoff(REPLACE_AFTER.0, REPLACE_AFTER.1);
-        let work = worker::run(self.ctx.clone(), pod.clone(), found, inbox);
-        self.pods.insert(uid.clone(), Managed { pod, revision, gone: false, inbox: sender, replace });
+        let given = Given { pod: pod.clone(), refusal: refusal.clone() };
+        let work = worker::run(self.ctx.clone(), given, found, inbox);
+        self.pods
+            .insert(uid.clone(), Managed { pod, refusal, revision, gone: false, inbox: sender, replace });
         let task = self.workers.spawn(work);
         self.worker_of.insert(task.id(), uid);
     }
@@ -278,6 +320,7 @@ impl Manager {
         managed.pod = Arc::new(pod);
         managed.revision = object.revision;
         managed.gone = true;
+        self.ctx.requests.forget(managed.pod.metadata.uid.as_deref().unwrap_or_default());
         managed.inbox.pod(managed.pod.clone());
         managed.inbox.gone();
     }
@@ -298,7 +341,8 @@ impl Manager {
             sender.gone();
         }
         managed.inbox = sender;
-        let work = worker::replace(self.ctx.clone(), managed.pod.clone(), wait, inbox);
+        let given = Given { pod: managed.pod.clone(), refusal: managed.refusal.clone() };
+        let work = worker::replace(self.ctx.clone(), given, wait, inbox);
         let task = self.workers.spawn(work);
         self.worker_of.insert(task.id(), uid);
     }

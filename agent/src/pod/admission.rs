@@ -1,6 +1,16 @@
-//! Which pods a node refuses, though they are bound to it. Pure.
+//! Which pods a node refuses, though they are bound to it: asked once, when it first takes them. Pure.
+//!
+//! Source: `pkg/kubelet/lifecycle/predicate.go` and `AdmissionCheck` in `pkg/scheduler/eventhandlers.go`, whose order and texts
+//! these are. Of taints a kubelet looks at `NoExecute`, which here is the controller's that evicts by taints.
 
-use k8s_openapi::api::core::v1::Pod;
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+
+use crate::pod_requests::Offer;
+use crate::spec::host_port::host_ports;
+use crate::spec::node_selector;
+use crate::spec::requests::requests;
 
 /// The kernel settings that reach no further than their pod.
 ///
@@ -20,13 +30,97 @@ const SAFE: [&str; 12] = [
     "net.ipv4.tcp_wmem",
 ];
 
-/// Why a pod is refused: reason and message, as upstream's.
-pub fn refusal(pod: &Pod) -> Option<(&'static str, String)> {
+/// Why a pod is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Upstream's word.
+    pub reason: &'static str,
+    /// Upstream's text.
+    pub message: String,
+}
+
+impl Refusal {
+    fn new(reason: &'static str, message: impl Into<String>) -> Refusal {
+        Refusal { reason, message: message.into() }
+    }
+}
+
+/// A node, as a pod that is new to it finds it.
+pub struct Place<'a> {
+    /// Its name.
+    pub node: &'a str,
+    /// Its labels; `None` where they are not known, so that nothing is refused for them.
+    pub labels: Option<&'a BTreeMap<String, String>>,
+    /// What it has.
+    pub offer: &'a Offer,
+}
+
+/// Whether a pod is new to its node: the status that the node reports first gives it a start time.
+pub fn is_new(pod: &Pod) -> bool {
+    let started = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+    !started && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// Why a node refuses a pod, if it does.
+pub fn refusal(pod: &Pod, place: &Place<'_>) -> Option<Refusal> {
     let spec = pod.spec.as_ref()?;
+    let all = [by_sysctl, by_system];
+    all.iter()
+        .find_map(|check| check(pod, spec))
+        .or_else(|| by_room(spec, place.offer))
+        .or_else(|| by_place(spec, place))
+}
+
+const OS: &str = "kubernetes.io/os";
+
+/// What is meant for another operating system.
+fn by_system(pod: &Pod, spec: &PodSpec) -> Option<Refusal> {
+    if pod.metadata.labels.as_ref().and_then(|labels| labels.get(OS)).is_some_and(|os| os != "linux") {
+        let message = format!("Failed to admit pod as the `{OS}` label doesn't match node label");
+        return Some(Refusal::new("PodOSSelectorNodeLabelDoesNotMatch", message));
+    }
+    let os = spec.os.as_ref().filter(|os| os.name != "linux");
+    os.map(|_| Refusal::new("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"))
+}
+
+/// What does not fit beside the pods that are here.
+fn by_room(spec: &PodSpec, offer: &Offer) -> Option<Refusal> {
+    let (asked, all, used) = (requests(spec), offer.room.all, offer.room.others);
+    let resources = [
+        ("OutOfpods", "pods", 1, offer.pods, offer.most_pods),
+        ("OutOfcpu", "cpu", asked.cpu_milli, used.cpu_milli, all.cpu_milli),
+        ("OutOfmemory", "memory", asked.memory, used.memory, all.memory),
+        ("OutOfephemeral-storage", "ephemeral-storage", asked.storage, used.storage, all.storage),
+    ];
+    let short =
+        |(_, _, asked, used, all): &&(_, _, i64, i64, i64)| *asked > 0 && *asked > all.saturating_sub(*used);
+    let (reason, name, asked, used, all) = resources.iter().find(short)?;
+    let message = format!(
+        "Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {all}"
+    );
+    Some(Refusal::new(reason, message))
+}
+
+/// What the node is not meant for, or has given to another.
+fn by_place(spec: &PodSpec, place: &Place<'_>) -> Option<Refusal> {
+    let failed = |name, why: &str| Some(Refusal::new(name, format!("Predicate {name} failed: {why}")));
+    if place.labels.is_some_and(|labels| !node_selector::suits(spec, place.node, labels)) {
+        return failed("NodeAffinity", "node(s) didn't match Pod's node affinity/selector");
+    }
+    let taken = |port| place.offer.ports.iter().any(|other| other.clashes(port));
+    if host_ports(spec).iter().any(taken) {
+        return failed("NodePorts", "node(s) didn't have free ports for the requested pod ports");
+    }
+    None
+}
+
+/// Kernel settings that reach further than the pod.
+fn by_sysctl(_: &Pod, spec: &PodSpec) -> Option<Refusal> {
     let context = spec.security_context.as_ref()?;
     let name = |name: &str| name.replace('/', ".");
     for sysctl in context.sysctls.iter().flatten().map(|sysctl| name(&sysctl.name)) {
-        let forbidden = |why: &str| Some(("SysctlForbidden", format!("forbidden sysctl: {sysctl:?} {why}")));
+        let forbidden =
+            |why: &str| Some(Refusal::new("SysctlForbidden", format!("forbidden sysctl: {sysctl:?} {why}")));
         if !SAFE.contains(&sysctl.as_str()) {
             return forbidden("not allowlisted");
         }
@@ -43,7 +137,8 @@ pub fn refusal(pod: &Pod) -> Option<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::spec::requests::{Requests, Room};
+    use serde_json::{Value, json};
 
     #[test]
     fn settings_of_the_machine_are_refused() {
@@ -63,8 +158,109 @@ mod tests {
             ),
         ];
         for (sysctl, host_network, expected) in cases {
-            let got = refusal(&pod(sysctl, host_network)).map(|(_, why)| why);
+            let got = refused(&pod(sysctl, host_network), &Offer { most_pods: 1, ..Offer::default() });
             assert_eq!(got.as_deref(), expected, "{sysctl}, host network: {host_network}");
         }
+    }
+
+    fn refused(pod: &Pod, offer: &Offer) -> Option<String> {
+        let labels = BTreeMap::from([("zone".to_owned(), "a".to_owned())]);
+        let place = Place { node: "node-1", labels: Some(&labels), offer };
+        refusal(pod, &place).map(|refusal| refusal.message)
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_in_upstreams_words() {
+        let pod = |requests: Value, more: Value| -> Pod {
+            let port = json!({"containerPort": 80, "hostPort": 8080});
+            let mut spec =
+                json!({"containers": [{"name": "c", "resources": {"requests": requests}, "ports": [port]}]});
+            spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            serde_json::from_value(json!({ "spec": spec })).unwrap()
+        };
+        let all = Requests { cpu_milli: 2000, memory: 1 << 30, storage: 1 << 30 };
+        let others = Requests { cpu_milli: 1500, memory: 1 << 29, storage: 0 };
+        let offer = Offer { room: Room { all, others }, most_pods: 10, pods: 3, ports: Vec::new() };
+        let full = Offer { pods: 10, ..offer.clone() };
+        let ports = host_ports(pod(json!({}), json!({})).spec.as_ref().unwrap());
+        let taken = Offer { ports, ..offer.clone() };
+        let short = |what: &str| Some(format!("Node didn't have enough resource: {what}"));
+        let none = || json!({});
+        let elsewhere = json!({"nodeSelector": {"zone": "b"}});
+        let cases = [
+            ("it fits", pod(json!({"cpu": "500m", "memory": "512Mi"}), none()), &offer, None),
+            (
+                "cpu",
+                pod(json!({"cpu": "2"}), none()),
+                &offer,
+                short("cpu, requested: 2000, used: 1500, capacity: 2000"),
+            ),
+            (
+                "memory",
+                pod(json!({"memory": "513Mi"}), none()),
+                &offer,
+                short("memory, requested: 537919488, used: 536870912, capacity: 1073741824"),
+            ),
+            (
+                "disk",
+                pod(json!({"ephemeral-storage": "2Gi"}), none()),
+                &offer,
+                short("ephemeral-storage, requested: 2147483648, used: 0, capacity: 1073741824"),
+            ),
+            (
+                "the number of pods, first of all",
+                pod(json!({"cpu": "2"}), elsewhere.clone()),
+                &full,
+                short("pods, requested: 1, used: 10, capacity: 10"),
+            ),
+            (
+                "another zone",
+                pod(none(), elsewhere),
+                &taken,
+                Some(
+                    "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".into(),
+                ),
+            ),
+            (
+                "a port",
+                pod(none(), none()),
+                &taken,
+                Some(
+                    "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+                        .into(),
+                ),
+            ),
+            (
+                "another system",
+                pod(none(), json!({"os": {"name": "windows"}})),
+                &offer,
+                Some("Failed to admit pod as the OS field doesn't match node OS".into()),
+            ),
+        ];
+        for (case, pod, offer, expected) in cases {
+            assert_eq!(refused(&pod, offer), expected, "case: {case}");
+        }
+        let mut over = offer.clone();
+        over.room.others.cpu_milli = 3000;
+        assert_eq!(
+            refused(&pod(none(), none()), &over),
+            None,
+            "who asks for nothing fits where there is too much already"
+        );
+    }
+
+    #[test]
+    fn only_what_is_new_is_asked() {
+        let pod = |status: Value, deleted: Value| -> Pod {
+            serde_json::from_value(json!({"metadata": {"deletionTimestamp": deleted}, "status": status}))
+                .unwrap()
+        };
+        let time = || json!("2026-01-01T00:00:00Z");
+        assert!(is_new(&pod(json!({"phase": "Pending"}), json!(null))));
+        assert!(
+            !is_new(&pod(json!({"phase": "Pending", "startTime": time()}), json!(null))),
+            "it was taken before"
+        );
+        assert!(!is_new(&pod(json!({"phase": "Pending"}), time())), "it goes");
     }
 }

@@ -30,6 +30,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use admission::Refusal;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
@@ -175,6 +176,8 @@ pub struct Observed<'a> {
     pub accepted: Timestamp,
     /// The time.
     pub now: Timestamp,
+    /// Why the node refuses the pod, if it does.
+    pub refusal: Option<&'a Refusal>,
 }
 
 impl<'a> Observed<'a> {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 pub use super::action::Action;
 use super::resize::{self, Progress};
+use super::admission::Refusal;
 use super::view::{View, views};
 use super::{Busy, Observed, Record, admission, backoff, conditions, phase, status};
 use crate::event_type::EventType;
@@ -73,7 +74,7 @@ fn refused(observed: &Observed<'_>) -> Option<Step> {
     if begun || observed.deleted() || known.is_some_and(spec::is_terminal) {
         return None;
     }
-    let (reason, message) = admission::refusal(observed.pod)?;
+    let Refusal { reason, message } = observed.refusal?.clone();
     let status = json!({
         "phase": "Failed",
         "reason": reason,

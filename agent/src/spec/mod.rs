@@ -1,6 +1,8 @@
 //! What a pod's spec says. The lowest floor of the agent: nothing in it needs any other part.
 
+pub mod host_port;
 pub mod hostname;
+pub mod node_selector;
 pub mod references;
 pub mod requests;
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
+use crate::pod::admission::Refusal;
 use crate::pod::step::{Action, Step, step};
 use crate::pod::{Busy, Failure, Health, Observed, Record, Sandbox};
 use crate::runtime::{Enforced, Limits, State};
@@ -29,6 +30,7 @@ pub(super) struct World {
     pub(super) enforced: Enforced,
     pub(super) refused: BTreeMap<String, Failure>,
     pub(super) room: Room,
+    pub(super) refusal: Option<Refusal>,
     pub(super) evicted: Option<&'static str>,
     pub(super) now: Timestamp,
 }
@@ -51,7 +53,11 @@ impl World {
             health: BTreeMap::new(),
             enforced: Enforced::default(),
             refused: BTreeMap::new(),
-            room: Room { all: Requests { cpu_milli: 2000, memory: 1 << 30 }, others: Requests::default() },
+            room: Room {
+                all: Requests { cpu_milli: 2000, memory: 1 << 30, storage: 0 },
+                others: Requests::default(),
+            },
+            refusal: None,
             evicted: None,
             now: at(0),
         }
@@ -104,6 +110,7 @@ impl World {
             room: self.room,
             evicted: self.evicted,
             address: Some(Ipv4Addr::new(10, 88, 0, 2)),
+            refusal: self.refusal.as_ref(),
             host: Ipv4Addr::new(10, 88, 0, 1),
             accepted: at(-100),
             now: self.now,

@@ -19,6 +19,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio::sync::mpsc;
 
+use super::admission::Refusal;
 use super::memory::End;
 use super::reporter::Wanted;
 use super::step::{Action, step};
@@ -35,10 +36,18 @@ use state::Worker;
 /// How many results of probes wait for a worker. Beyond that its own probes wait; nobody else is held up.
 const RESULTS: usize = 64;
 
+/// A pod that is given to a worker.
+pub struct Given {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// Why its node refuses it, if it does.
+    pub refusal: Option<Refusal>,
+}
+
 /// The work on a pod with the containers that it has already. Its end is the pod's end on this node.
-pub async fn run(ctx: Arc<Context>, pod: Arc<Pod>, found: Vec<Container>, mut inbox: Inbox) {
+pub async fn run(ctx: Arc<Context>, given: Given, found: Vec<Container>, mut inbox: Inbox) {
     let (results, mut result_inbox) = mpsc::channel(RESULTS);
-    let mut worker = Worker::new(ctx, pod, results);
+    let mut worker = Worker::new(ctx, given.pod, given.refusal, results);
     for container in found {
         worker.take(container).await;
     }
@@ -48,7 +57,7 @@ pub async fn run(ctx: Arc<Context>, pod: Arc<Pod>, found: Vec<Container>, mut in
 }
 
 /// The same in place of a worker that panicked: after a wait, with the containers that are there by then.
-pub async fn replace(ctx: Arc<Context>, pod: Arc<Pod>, wait: Duration, inbox: Inbox) {
+pub async fn replace(ctx: Arc<Context>, given: Given, wait: Duration, inbox: Inbox) {
     tokio::time::sleep(wait).await;
     let owner = Owner::node(&ctx.config.cluster, &ctx.config.node);
     let uid = pod.metadata.uid.clone().unwrap_or_default();
@@ -99,7 +108,6 @@ impl Worker {
     /// Decides what to do, reports the status, and begins the actions.
     fn step(&mut self) -> Option<Timestamp> {
         self.keep_probes();
-        self.ctx.requests.note(&self.pod);
         let decided = step(&self.observed());
         let finish = decided.actions.contains(&Action::Finish);
         if let Some(wanted) = &self.wanted {
@@ -217,7 +225,6 @@ impl Worker {
             }
         }
         self.release_address();
-        self.ctx.requests.forget(&uid);
         self.ctx.images.forget(&uid);
         self.ctx.tokens.forget(&uid);
         gc::remove_files(&self.ctx, &uid).await;

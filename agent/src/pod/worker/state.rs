@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
+use crate::pod::admission::Refusal;
 use crate::pod::memory::End;
 use crate::pod::reporter::Wanted;
 use crate::pod::start::Started;
@@ -54,6 +55,8 @@ pub struct Worker {
     pub(super) removals: BTreeMap<String, Backoff>,
     pub(super) refreshing: bool,
     pub(super) refreshed: Option<Refreshed>,
+    /// Why the node refuses the pod, if it does.
+    pub(super) refusal: Option<Refusal>,
     pub(super) measuring: Measuring,
     /// Whether nothing will be started any more.
     pub(super) ending: bool,
@@ -139,7 +142,12 @@ pub(super) struct Measured {
 }
 
 impl Worker {
-    pub(super) fn new(ctx: Arc<Context>, pod: Arc<Pod>, results: mpsc::Sender<ProbeResult>) -> Worker {
+    pub(super) fn new(
+        ctx: Arc<Context>,
+        pod: Arc<Pod>,
+        refusal: Option<Refusal>,
+        results: mpsc::Sender<ProbeResult>,
+    ) -> Worker {
         let (wanted, _) = watch::channel(Wanted::default());
         let since = pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
         Worker {
@@ -162,6 +170,7 @@ impl Worker {
             removals: BTreeMap::new(),
             refreshing: false,
             refreshed: None,
+            refusal,
             measuring: Measuring::default(),
             ending: false,
             gone: false,
@@ -183,6 +192,7 @@ impl Worker {
             failures: &self.failures,
             enforced: self.ctx.runtime().enforced(),
             refused: &self.refused,
+            refusal: self.refusal.as_ref(),
             room: self.ctx.requests.room(self.pod.metadata.uid.as_deref().unwrap_or_default()),
             evicted: self.measuring.exceeded.as_deref(),
             health: &self.health,
