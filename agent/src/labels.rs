@@ -21,6 +21,8 @@ pub const CONTAINER: &str = "coracle.dev/container";
 pub const ATTEMPT: &str = "coracle.dev/attempt";
 /// The seconds that a restart must wait once this container ends; see `pod::backoff`.
 pub const BACKOFF: &str = "coracle.dev/backoff";
+/// The image of a container, as the pod's spec named it when the container was made.
+pub const IMAGE: &str = "coracle.dev/image";
 /// The address of a sandbox, which the pod keeps for life.
 pub const ADDRESS: &str = "coracle.dev/address";
 

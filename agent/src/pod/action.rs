@@ -40,6 +40,8 @@ pub enum Action {
         message: String,
         /// How long it may take.
         grace: u64,
+        /// Whether another follows, because the container's definition has changed.
+        replaced: bool,
     },
     /// Change what a container may use while it runs.
     Resize {

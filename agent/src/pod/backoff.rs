@@ -2,6 +2,7 @@
 //! once it has run for 10. It is computed from the last container alone, so that it survives a crash of the agent.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Container;
 
 use super::Record;
 use crate::runtime::State;
@@ -14,15 +15,22 @@ const LONGEST: u64 = 300;
 /// A container that has run for twice the longest wait starts anew.
 const FORGOTTEN: SignedDuration = SignedDuration::from_secs(2 * LONGEST as i64);
 
-/// When a container that is over may start again, and the wait that is in force until then.
-pub fn due(record: &Record) -> Option<(Timestamp, u64)> {
+/// When a container that is over may start again, and the wait that is in force until then. One whose definition has changed
+/// need not wait: what failed is not what starts.
+pub fn due(record: &Record, container: &Container) -> Option<(Timestamp, u64)> {
     let State::Exited { finished, .. } = record.state else { return None };
-    let wait = if forgotten(record, finished) { 0 } else { record.backoff };
+    let anew = record.has_changed(container) || forgotten(record, finished);
+    let wait = if anew { 0 } else { record.backoff };
     Some((seconds_later(finished, wait), wait))
 }
 
 /// The wait that will follow the end of the container that comes after this one.
-pub fn next(record: &Record) -> u64 {
+pub fn next(record: &Record, container: &Container) -> u64 {
+    if record.has_changed(container) { FIRST } else { next_of_same(record) }
+}
+
+/// The same, where the next is made as this one was.
+pub fn next_of_same(record: &Record) -> u64 {
     let State::Exited { finished, .. } = record.state else { return FIRST };
     match record.backoff {
         _ if forgotten(record, finished) => FIRST,
@@ -66,6 +74,7 @@ mod tests {
             backoff,
             created,
             begun: created,
+            image: String::new(),
             image_id: String::new(),
             state: State::Exited {
                 code: 1,
@@ -79,22 +88,27 @@ mod tests {
             gone: false,
             unseen: false,
             interrupted: false,
+            replaced: false,
         }
     }
 
     #[test]
     fn waits_double_and_are_forgotten() {
+        let same = Container::default();
         let mut wait = 0;
         let mut waits = Vec::new();
         for _ in 0..8 {
             let record = ended(wait, 1);
             let State::Exited { finished, .. } = record.state else { unreachable!() };
-            waits.push((due(&record).unwrap().0.duration_since(finished)).as_secs());
-            wait = next(&record);
+            waits.push((due(&record, &same).unwrap().0.duration_since(finished)).as_secs());
+            wait = next(&record, &same);
         }
         assert_eq!(waits, [0, 10, 20, 40, 80, 160, 300, 300]);
         let long = ended(300, 601);
-        assert_eq!((due(&long).unwrap().1, next(&long)), (0, 10));
+        assert_eq!((due(&long, &same).unwrap().1, next(&long, &same)), (0, 10));
+        let made = Record { image: "broken".into(), ..ended(300, 1) };
+        let mended = Container { image: Some("mended".into()), ..Container::default() };
+        assert_eq!((due(&made, &mended).unwrap().1, next(&made, &mended)), (0, 10), "another definition");
     }
 
     #[test]

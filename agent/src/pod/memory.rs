@@ -63,7 +63,7 @@ pub fn split(known: &Record, seen: &mut Record, end: Option<End>) -> Record {
     before.gone = true;
     ended_unseen(&mut before, end, seen.begun, false);
     seen.attempt = known.attempt.saturating_add(1);
-    seen.backoff = backoff::next(&before);
+    seen.backoff = backoff::next_of_same(&before);
     before
 }
 
@@ -140,6 +140,7 @@ fn remembered(reported: &ContainerStatus) -> Vec<Record> {
             created,
             // The times of a status are cut to whole seconds: it began within that second.
             begun: later(created, SignedDuration::from_nanos(999_999_999)),
+            image: reported.image.clone(),
             image_id: reported.image_id.clone(),
             state,
             message,
@@ -148,6 +149,7 @@ fn remembered(reported: &ContainerStatus) -> Vec<Record> {
             gone: true,
             unseen,
             interrupted: false,
+            replaced: false,
         });
     };
     let last_id = last.and_then(|last| id(last.container_id.as_ref()));
@@ -213,6 +215,7 @@ mod tests {
             backoff: 0,
             created: at(0),
             begun,
+            image: "i".into(),
             image_id: "i".into(),
             state,
             message: String::new(),
@@ -221,6 +224,7 @@ mod tests {
             gone: false,
             unseen: false,
             interrupted: false,
+            replaced: false,
         }
     }
 

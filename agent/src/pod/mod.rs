@@ -7,7 +7,7 @@
 //! ```
 
 mod action;
-mod admission;
+pub mod admission;
 pub mod backoff;
 mod conditions;
 mod hooks;
@@ -36,6 +36,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use crate::runtime::{Enforced, Limits, State};
 use crate::spec::requests::Room;
+use crate::spec::{Role, full_name, restarts};
 use crate::times::seconds_later;
 
 /// A container of the pod, as the runtime shows it.
@@ -51,6 +52,8 @@ pub struct Record {
     pub created: Timestamp,
     /// When it began to run; when it was made, if it never ran.
     pub begun: Timestamp,
+    /// Its image, as the pod's spec named it when the container was made; empty if that is not known.
+    pub image: String,
     /// The id of its image.
     pub image_id: String,
     /// What it is doing.
@@ -67,12 +70,21 @@ pub struct Record {
     pub unseen: bool,
     /// Whether a signal ended it that the agent did not send. Whoever sent it may start it again, as `docker restart` does.
     pub interrupted: bool,
+    /// Whether the agent ended it because its definition has changed: another follows, whatever its restart policy.
+    pub replaced: bool,
 }
 
 impl Record {
     /// Its id as the API writes it.
     pub fn container_id(&self) -> String {
         container_id(&self.id)
+    }
+
+    /// Whether the pod's spec names another image than this was made of.
+    ///
+    /// Source: `HashContainer` in `pkg/kubelet/container/helpers.go`, which looks at name and image only.
+    pub fn has_changed(&self, container: &Container) -> bool {
+        !self.image.is_empty() && container.image.as_ref().is_some_and(|image| *image != self.image)
     }
 
     /// For one that somebody else's signal has ended: until when the agent waits whether it is started again.
@@ -164,6 +176,8 @@ pub struct Observed<'a> {
     pub refused: &'a BTreeMap<String, Failure>,
     /// What the node has for requests.
     pub room: Room,
+    /// Why the node refuses the pod, if it does.
+    pub refusal: Option<&'a Refusal>,
     /// Why the pod is evicted, if it is.
     pub evicted: Option<&'a str>,
     /// What probes have found, by container id.
@@ -176,8 +190,6 @@ pub struct Observed<'a> {
     pub accepted: Timestamp,
     /// The time.
     pub now: Timestamp,
-    /// Why the node refuses the pod, if it does.
-    pub refusal: Option<&'a Refusal>,
 }
 
 impl<'a> Observed<'a> {
@@ -190,6 +202,11 @@ impl<'a> Observed<'a> {
     /// Whether somebody asked for the pod to go.
     pub fn deleted(&self) -> bool {
         self.pod.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether another attempt follows a container that ended with this code.
+    pub fn comes_again(&self, container: &Container, role: Role, record: &Record, code: i64) -> bool {
+        record.replaced || restarts(self.spec(), container, role, code)
     }
 
     /// The newest container of a name.

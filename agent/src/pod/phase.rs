@@ -4,7 +4,7 @@
 
 use super::Observed;
 use super::view::{Shown, View, exit_code};
-use crate::spec::{Role, is_terminal, restarts};
+use crate::spec::{Role, is_terminal};
 use crate::times::later;
 
 /// The phase that the containers' states add up to; terminal also while a sidecar still has to be stopped.
@@ -87,8 +87,12 @@ fn by_states(observed: &Observed<'_>, views: &[View<'_>]) -> &'static str {
 /// Whether a main container that is over will start again.
 fn again(observed: &Observed<'_>, views: &[View<'_>]) -> bool {
     views.iter().filter(|view| view.role == Role::Main).any(|view| {
-        let code = view.exit_code().or_else(|| view.last.and_then(exit_code));
-        code.is_some_and(|code| restarts(observed.spec(), view.container, view.role, code))
+        let ended = match view.shown {
+            Shown::Terminated(record) => Some(record),
+            _ => view.last,
+        };
+        let ended = ended.and_then(|record| Some((record, exit_code(record)?)));
+        ended.is_some_and(|(record, code)| observed.comes_again(view.container, view.role, record, code))
     })
 }
 

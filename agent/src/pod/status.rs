@@ -96,13 +96,16 @@ fn unlocated<'a>(views: &[View<'a>]) -> Vec<&'a str> {
 }
 
 fn container_status(observed: &Observed<'_>, view: &View<'_>) -> Value {
+    // What runs, or ran last, was made of this; the spec may name another by now.
+    let known = view.record.map(|record| &record.image).filter(|image| !image.is_empty());
+    let image = known.or(view.container.image.as_ref()).map_or("", String::as_str);
     let mut status = json!({
         "name": view.container.name,
         "state": state(&view.shown),
         "lastState": view.last.map_or(json!({}), |last| json!({"terminated": terminated(last)})),
         "ready": view.ready,
         "restartCount": view.record.map_or(0, |record| record.attempt),
-        "image": view.container.image.clone().unwrap_or_default(),
+        "image": image,
         "imageID": view.record.map_or("", |record| &record.image_id),
     });
     if view.role != Role::Ephemeral {

@@ -1,16 +1,17 @@
 //! What to do next for a pod, and which status it has. Pure and total: the same input gives the same answer.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Container;
 use serde_json::{Value, json};
 
 pub use super::action::Action;
-use super::resize::{self, Progress};
 use super::admission::Refusal;
+use super::resize::{self, Progress};
 use super::view::{View, views};
-use super::{Busy, Observed, Record, admission, backoff, conditions, phase, status};
+use super::{Busy, Observed, Record, backoff, conditions, phase, status};
 use crate::event_type::EventType;
 use crate::labels::SANDBOX;
-use crate::runtime::State;
+use crate::runtime::{Limits, State};
 use crate::spec::{self, Role, containers, restarts};
 use crate::times::{later, rfc3339, seconds_later};
 
@@ -123,6 +124,7 @@ impl Plan<'_> {
             None if observed.any_running() => return self.stop_all(),
             None => return self.start_sandbox(0),
         }
+        self.stop_changed();
         self.stop_unhealthy();
         self.emit_resize();
         let begun = containers(observed.spec())
@@ -180,8 +182,10 @@ impl Plan<'_> {
                     }
                     false
                 }
-                State::Exited { code, .. } if restarts(observed.spec(), view.container, view.role, *code) => {
-                    self.restart(name, record);
+                State::Exited { code, .. }
+                    if observed.comes_again(view.container, view.role, record, *code) =>
+                {
+                    self.restart(view.container, record);
                     false
                 }
                 State::Exited { .. } => true,
@@ -199,8 +203,9 @@ impl Plan<'_> {
     /// Whether a container is over and does not come again.
     fn is_done(&self, view: &View<'_>) -> bool {
         let newest = self.observed.newest(&view.container.name);
-        let code = newest.and_then(super::view::exit_code);
-        code.is_some_and(|code| !restarts(self.observed.spec(), view.container, view.role, code))
+        let ended = newest.and_then(|record| Some((record, super::view::exit_code(record)?)));
+        ended
+            .is_some_and(|(record, code)| !self.observed.comes_again(view.container, view.role, record, code))
     }
 
     /// Changes what a container may use to what its spec says now: while it runs, or by a restart where its spec asks for one.
@@ -220,7 +225,8 @@ impl Plan<'_> {
             policies.any(|one| one.resource_name == resource && one.restart_policy == "RestartContainer")
         };
         let mut changed = changed.into_iter().filter(|(_, changed)| *changed).peekable();
-        if changed.peek().is_none() || self.busy(name).is_some() {
+        let stops = |action: &Action| matches!(action, Action::Stop { name: one, .. } if one == name);
+        if changed.peek().is_none() || self.busy(name).is_some() || self.actions.iter().any(stops) {
             return;
         }
         if let Some(failure) = observed.refused.get(name).filter(|failure| failure.until > observed.now) {
@@ -259,12 +265,13 @@ impl Plan<'_> {
         }
     }
 
-    fn restart(&mut self, name: &str, record: &Record) {
-        let due = backoff::due(record).map_or(self.observed.now, |(due, _)| due);
+    fn restart(&mut self, container: &Container, record: &Record) {
+        let name = &container.name;
+        let due = backoff::due(record, container).map_or(self.observed.now, |(due, _)| due);
         if due > self.observed.now {
             self.wake_at(due);
             self.actions.push(Action::Emit {
-                container: Some(name.into()),
+                container: Some(name.clone()),
                 once: record.id.clone(),
                 event_type: EventType::Warning,
                 reason: "BackOff",
@@ -275,7 +282,7 @@ impl Plan<'_> {
             });
             return;
         }
-        self.start(name, record.attempt.saturating_add(1), backoff::next(record));
+        self.start(name, record.attempt.saturating_add(1), backoff::next(record, container));
     }
 
     fn emit(&mut self, once: &str, event_type: EventType, reason: &'static str, message: String) {
@@ -320,15 +327,30 @@ impl Plan<'_> {
         }
     }
 
+    /// Stops containers that run something else than the pod's spec says now; another of each follows. An init container goes on:
+    /// once it has ended it is not needed again.
+    ///
+    /// Source: `containerChanged` in `pkg/kubelet/kuberuntime/kuberuntime_manager.go`.
+    fn stop_changed(&mut self) {
+        let observed = self.observed;
+        for (container, role) in containers(observed.spec()).filter(|(_, role)| *role != Role::Init) {
+            let name = &container.name;
+            let running = observed.newest(name).filter(|record| record.state.is_running());
+            let Some(record) = running.filter(|record| record.has_changed(container)) else { continue };
+            let message = match role {
+                Role::Sidecar => format!("Init container {name} definition changed"),
+                _ => format!("Container {name} definition changed, will be restarted"),
+            };
+            self.end(name, record, message, self.grace(), true);
+        }
+    }
+
     /// Stops containers whose liveness or startup probe has failed for good.
     fn stop_unhealthy(&mut self) {
         let spec = self.observed.spec();
         for (container, role) in containers(spec) {
-            let Some(record) =
-                self.observed.newest(&container.name).filter(|record| record.state.is_running())
-            else {
-                continue;
-            };
+            let running = self.observed.newest(&container.name).filter(|record| record.state.is_running());
+            let Some(record) = running.filter(|record| !record.has_changed(container)) else { continue };
             let Some(probe) = self.observed.health.get(&record.id).and_then(|health| health.failed_probe)
             else {
                 continue;
@@ -411,13 +433,24 @@ impl Plan<'_> {
 
     /// Stops a container, unless that is under way and ends no later.
     fn stop(&mut self, name: &str, record: &Record, message: String, grace: u64) {
+        self.end(name, record, message, grace, false);
+    }
+
+    /// The same. `replaced`: another follows, whatever the restart policy says.
+    fn end(&mut self, name: &str, record: &Record, message: String, grace: u64, replaced: bool) {
         let deadline = seconds_later(self.observed.now, grace.max(SHORTEST_GRACE));
         match self.busy(name) {
             Some(Busy::Starting | Busy::Resizing) => return,
             Some(Busy::Stopping { deadline: known }) if *known <= seconds_later(deadline, 1) => return,
             _ => {}
         }
-        self.actions.push(Action::Stop { name: name.into(), id: record.id.clone(), message, grace });
+        self.actions.push(Action::Stop {
+            name: name.into(),
+            id: record.id.clone(),
+            message,
+            grace,
+            replaced,
+        });
     }
 
     /// Removes attempts that are not shown any more.

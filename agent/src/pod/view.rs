@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Container;
 
 use super::{Busy, Observed, Record, backoff};
 use crate::runtime::State;
-use crate::spec::{Role, containers, restarts};
+use crate::spec::{Role, containers};
 
 /// A container as the pod's status shows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,7 +110,7 @@ fn view<'a>(
         Some(record) => match &record.state {
             State::Running { started } => (Shown::Running { since: *started }, previous),
             State::Created => (not_yet(), previous),
-            State::Exited { code, .. } if !ending && restarts(observed.spec(), container, role, *code) => {
+            State::Exited { code, .. } if !ending && observed.comes_again(container, role, record, *code) => {
                 match (failed, crash_loop(observed, container, record)) {
                     (Some(failure), _) => (wait(&failure.reason, &failure.message), Some(record)),
                     (None, Some(message)) => (wait("CrashLoopBackOff", &message), Some(record)),
@@ -149,7 +149,7 @@ fn reported_started(observed: &Observed<'_>, record: Option<&Record>) -> bool {
 
 /// The text of a container that waits for its restart; `None` if it waits no longer.
 fn crash_loop(observed: &Observed<'_>, container: &Container, record: &Record) -> Option<String> {
-    let (due, wait) = backoff::due(record)?;
+    let (due, wait) = backoff::due(record, container)?;
     let starting = observed.busy.get(&container.name) == Some(&Busy::Starting);
     if starting || due <= observed.now {
         return None;

@@ -101,7 +101,7 @@ pub trait Runtime: Send + Sync + 'static {
         timeout: Duration,
     ) -> Result<ExecOutput, Error>;
 
-    /// Runs a command inside a container with its streams open. When the session is dropped, the command gets a moment to
+    /// Runs a command inside a container with its streams open; its terminal has this size as soon as it runs. When the session is dropped, the command gets a moment to
     /// end by itself and is killed then, with everything that it started.
     async fn open_exec(
         &self,
@@ -301,14 +301,6 @@ pub struct Streams {
     pub tty: bool,
 }
 
-/// A process with its streams open.
-pub struct Session {
-    /// What it writes, until it ends.
-    pub output: BoxStream<'static, Result<Output, Error>>,
-    /// Where its input goes; dropped or shut down, the process reads the end.
-    pub input: Pin<Box<dyn AsyncWrite + Send>>,
-    /// The process itself.
-    pub process: Arc<dyn Process>,
 /// The size of a terminal, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -319,6 +311,14 @@ pub struct TerminalSize {
     pub height: u16,
 }
 
+/// A process with its streams open.
+pub struct Session {
+    /// What it writes, until it ends.
+    pub output: BoxStream<'static, Result<Output, Error>>,
+    /// Where its input goes; dropped or shut down, the process reads the end.
+    pub input: Pin<Box<dyn AsyncWrite + Send>>,
+    /// The process itself.
+    pub process: Arc<dyn Process>,
 }
 
 /// A process that a [`Session`] belongs to.

@@ -10,6 +10,9 @@ use coracle_agent::runtime::Runtime;
 /// A static busybox with its usual names; without a command it waits for SIGTERM.
 pub const IMAGE: &str = "coracle-test/busybox:3";
 
+/// How [`IMAGE`] is made of its files.
+pub const CHANGES: [&str; 2] = ["ENV PATH=/bin", "CMD [\"/bin/pause\"]"];
+
 /// The engine, with [`IMAGE`]. `None`, said aloud, where there is no engine or no static busybox; a failure where an
 /// engine is required.
 pub async fn docker(what: &str) -> Option<DockerRuntime> {
@@ -24,16 +27,27 @@ pub async fn docker(what: &str) -> Option<DockerRuntime> {
         }
     };
     if runtime.image(IMAGE).await.unwrap().is_none() {
-        let busybox = ["/usr/bin/busybox", "/bin/busybox"].iter().find_map(|path| std::fs::read(path).ok());
-        let Some(busybox) = busybox else {
+        let Some(busybox) = busybox() else {
             assert!(!required, "{what}: no static busybox to make an image of");
             println!("SKIPPED {what}: no static busybox to make an image of");
             return None;
         };
-        let changes = ["ENV PATH=/bin".into(), "CMD [\"/bin/pause\"]".into()];
-        runtime.import(IMAGE, root_folder(&busybox).into(), &changes).await.unwrap();
+        runtime.import(IMAGE, root_folder(&busybox).into(), &CHANGES.map(String::from)).await.unwrap();
     }
     Some(runtime)
+}
+
+fn busybox() -> Option<Vec<u8>> {
+    ["/usr/bin/busybox", "/bin/busybox"].iter().find_map(|path| std::fs::read(path).ok())
+}
+
+/// Another image than [`IMAGE`], for one test: whoever makes it removes it.
+pub async fn other_image(runtime: &DockerRuntime) -> String {
+    let name = format!("coracle-test/other-{}:1", std::process::id());
+    let changes = ["ENV OTHER=1"].iter().chain(&CHANGES).map(|line| (*line).to_owned()).collect::<Vec<_>>();
+    let busybox = busybox().expect("the first image was made of it");
+    runtime.import(&name, root_folder(&busybox).into(), &changes).await.unwrap();
+    name
 }
 
 /// A tar with busybox and its usual names.

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use super::{Start, Started};
 use crate::env::{self, expand, expand_all};
-use crate::labels::{ADDRESS, SANDBOX};
+use crate::labels::{ADDRESS, IMAGE, SANDBOX};
 use crate::pod::Failure;
 use crate::runtime::{ContainerSpec, HostPort, Limits, NetworkMode, Share};
 use crate::spec::{containers, hostname};
@@ -92,12 +92,9 @@ impl Start {
         }
         let own = self.own_files(spec, container, attempt, sandbox, &mounts).await;
         mounts.extend(own.map_err(|error| error.to_string())?);
-        Ok(ContainerSpec {
-            name: identity.container_name(&ctx.config.cluster),
-            labels: self.labels(&identity),
-            mounts,
-            ..described
-        })
+        let mut labels = self.labels(&identity);
+        labels.insert(IMAGE.into(), described.image.clone());
+        Ok(ContainerSpec { name: identity.container_name(&ctx.config.cluster), labels, mounts, ..described })
     }
 
     async fn shown_hostname(&self, spec: &PodSpec) -> String {

@@ -135,6 +135,73 @@ fn what_is_done_next() {
     assert_eq!(short(&over.step()), ["finish"], "a deleted one is forgotten");
 }
 
+/// A container of another image takes the place of one that runs, whatever the restart policy; one that was over stays over.
+#[test]
+fn another_image_is_another_container() {
+    let asks = |policy: &str| {
+        let one = |name: &str, image: &str| json!({"name": name, "image": image});
+        let mut side = one("s", "i:2");
+        side["restartPolicy"] = json!("Always");
+        json!({"restartPolicy": policy, "initContainers": [side, one("i", "i:2")], "containers": [one("a", "i:2"), one("b", "i:1")]})
+    };
+    let pod = |policy: &str| World::new(asks(policy));
+    let up = |policy: &str| {
+        let mut world = pod(policy).with("s", running()).with("i", ended(0)).with("b", running());
+        world.containers.get_mut("s").unwrap()[0].image = "i:2".into();
+        world
+    };
+    let replaced = |policy: &str, code: i64| {
+        let mut world = up(policy).with("a", ended(code));
+        world.containers.get_mut("a").unwrap()[0].replaced = true;
+        world
+    };
+    let mut crashing = up("Always").with("a", ended(1));
+    crashing.containers.get_mut("a").unwrap()[0].backoff = 300;
+    let mut unhealthy = up("Never").with("a", running());
+    unhealthy.health.insert("a-0".into(), Health { failed_probe: Some("liveness"), ..Default::default() });
+    let mut resized = up("Never").with("a", running());
+    resized.containers.get_mut("a").unwrap()[0].limits.cpu_shares = 500;
+    let mut stops = up("Always").with("a", running());
+    stops.busy.insert("a".into(), Busy::Stopping { deadline: at(20) });
+    let mut unknown = up("Always").with("a", running());
+    unknown.containers.get_mut("a").unwrap()[0].image = String::new();
+    let cases: Vec<(&str, World, &[&str])> = vec![
+        ("it runs", up("Always").with("a", running()), &["replace a"]),
+        ("whatever the policy", up("Never").with("a", running()), &["replace a"]),
+        ("it is ending", stops, &[]),
+        ("ended for another", replaced("Never", 143), &["start a.1"]),
+        ("and well", replaced("OnFailure", 0), &["start a.1"]),
+        ("it was over before", up("Never").with("a", ended(1)), &[]),
+        ("what failed is not what starts", crashing, &["start a.1"]),
+        ("once is enough", unhealthy, &["replace a"]),
+        ("it is not resized as well", resized, &["event ResizeStarted", "replace a"]),
+        ("nobody knows what it was made of", unknown, &[]),
+        ("a sidecar", pod("Never").with("s", running()).with("i", running()), &["replace s"]),
+        (
+            "an init container runs to its end",
+            {
+                let mut world = pod("Never").with("s", running()).with("i", running());
+                world.containers.get_mut("s").unwrap()[0].image = "i:2".into();
+                world
+            },
+            &[],
+        ),
+    ];
+    for (case, world, expected) in cases {
+        let mut done = short(&world.step());
+        done.sort_by_key(|word| word.starts_with("replace"));
+        assert_eq!(done, expected, "case: {case}");
+    }
+    let phase = |world: World| world.step().status["phase"].clone();
+    assert_eq!(phase(replaced("Never", 143)), "Running", "another follows");
+    let Action::Start { backoff, .. } = replaced("Never", 143).step().actions[0] else { panic!("it starts") };
+    assert_eq!(backoff, 10, "the back-off begins anew");
+    let Action::Stop { message, .. } = &up("Never").with("a", running()).step().actions[0] else {
+        panic!("it is stopped")
+    };
+    assert_eq!(message, "Container a definition changed, will be restarted");
+}
+
 #[test]
 fn restarts_wait_and_say_so() {
     let mut world = World::new(two()).with("a", ended(1)).with("a", ended(1)).with("b", running());

@@ -8,9 +8,13 @@ use super::world::{World, ended, running, unlimited, with_init};
 use crate::pod::step::Action;
 use crate::pod::{Record, Sandbox};
 use crate::runtime::State;
+use crate::spec;
 
 /// Does what a step asks for, at once and without failure.
 fn perform(world: &mut World, actions: &[Action]) {
+    let spec = world.pod.spec.clone().unwrap();
+    let image_of =
+        |name: &str| spec::find(&spec, name).and_then(|(container, _)| container.image).unwrap_or_default();
     for action in actions {
         match action {
             Action::StartSandbox { attempt } => {
@@ -30,6 +34,7 @@ fn perform(world: &mut World, actions: &[Action]) {
                     backoff: *backoff,
                     created: world.now,
                     begun: world.now,
+                    image: image_of(name),
                     image_id: String::new(),
                     state: State::Running { started: world.now },
                     message: String::new(),
@@ -38,13 +43,15 @@ fn perform(world: &mut World, actions: &[Action]) {
                     gone: false,
                     unseen: false,
                     interrupted: false,
+                    replaced: false,
                 };
                 world.containers.entry(name.clone()).or_default().push(record);
             }
-            Action::Stop { id, .. } => {
+            Action::Stop { id, replaced, .. } => {
                 for record in world.containers.values_mut().flatten().filter(|record| record.id == *id) {
                     let State::Running { started } = record.state else { continue };
                     let (finished, error) = (world.now, String::new());
+                    record.replaced |= replaced;
                     record.state =
                         State::Exited { code: 0, oom: false, started: Some(started), finished, error };
                 }
@@ -63,10 +70,20 @@ fn perform(world: &mut World, actions: &[Action]) {
 }
 
 proptest! {
-    /// From any state a pod comes to rest, and a deleted one to its end.
+    /// From any state a pod comes to rest, and a deleted one to its end. What runs then was made of the image that is asked for.
     #[test]
-    fn pods_converge(states in proptest::collection::vec(0..4u8, 3), sandbox in 0..3u8, deleted: bool, policy in 0..3usize) {
+    fn pods_converge(
+        states in proptest::collection::vec(0..4u8, 3),
+        changed in proptest::collection::vec(proptest::bool::ANY, 3),
+        sandbox in 0..3u8,
+        deleted: bool,
+        policy in 0..3usize,
+    ) {
         let mut spec = with_init();
+        let images: Vec<&str> = changed.iter().map(|changed| if *changed { "i:2" } else { "i:1" }).collect();
+        spec["initContainers"][0]["image"] = json!(images[0]);
+        spec["initContainers"][1]["image"] = json!(images[1]);
+        spec["containers"][0]["image"] = json!(images[2]);
         spec["restartPolicy"] = json!(["Always", "OnFailure", "Never"][policy]);
         let mut world = World::new(spec);
         for (name, state) in ["s", "i", "c"].iter().zip(states) {
@@ -91,6 +108,11 @@ proptest! {
             let done = next.actions.iter().all(|action| matches!(action, Action::Finish | Action::Emit { .. }));
             if done && next.wake.is_none() {
                 prop_assert_eq!(deleted, next.actions.contains(&Action::Finish));
+                for (name, image) in ["s", "c"].iter().zip([images[0], images[2]]) {
+                    let newest = world.containers.get(*name).and_then(|all| all.last());
+                    let running = newest.filter(|record| record.state.is_running());
+                    prop_assert!(running.is_none_or(|record| record.image == image), "{} runs something else", name);
+                }
                 return Ok(());
             }
             // The init container does its work.

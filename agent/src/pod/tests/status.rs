@@ -106,6 +106,19 @@ fn a_condition_keeps_its_time_until_it_changes() {
     assert_eq!(conditions.as_array().unwrap().last().unwrap()["type"], "PodScheduled");
 }
 
+/// The image of the status is that of what runs, or ran last; the one that the spec names by now may never come up.
+#[test]
+fn the_status_names_the_image_that_runs() {
+    let spec = json!({"containers": [{"name": "a", "image": "i:2"}]});
+    let shown = |world: World| {
+        let status = world.step().status["containerStatuses"][0].clone();
+        [status["image"].as_str().unwrap().to_owned(), status["imageID"].as_str().unwrap().to_owned()]
+    };
+    assert_eq!(shown(World::new(spec.clone())), ["i:2", ""], "nothing was made yet");
+    assert_eq!(shown(World::new(spec.clone()).with("a", running())), ["i:1", "sha256:1"]);
+    assert_eq!(shown(World::new(spec).with("a", ended(143))), ["i:1", "sha256:1"]);
+}
+
 #[test]
 fn an_evicted_pod_has_failed_and_says_why() {
     let mut world = World::new(two()).with("a", ended(137)).with("b", ended(137));

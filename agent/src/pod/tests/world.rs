@@ -72,6 +72,7 @@ impl World {
             backoff: 0,
             created: at(-50),
             begun: at(-50),
+            image: "i:1".into(),
             image_id: "sha256:1".into(),
             state,
             message: String::new(),
@@ -80,6 +81,7 @@ impl World {
             gone: false,
             unseen: false,
             interrupted: false,
+            replaced: false,
         });
         self
     }
@@ -108,9 +110,9 @@ impl World {
             enforced: self.enforced,
             refused: &self.refused,
             room: self.room,
+            refusal: self.refusal.as_ref(),
             evicted: self.evicted,
             address: Some(Ipv4Addr::new(10, 88, 0, 2)),
-            refusal: self.refusal.as_ref(),
             host: Ipv4Addr::new(10, 88, 0, 1),
             accepted: at(-100),
             now: self.now,
@@ -138,6 +140,7 @@ pub(super) fn short(step: &Step) -> Vec<String> {
         Action::RemoveSandbox { .. } => "remove sandbox".into(),
         Action::Start { name, attempt, .. } => format!("start {name}.{attempt}"),
         Action::Cancel { name } => format!("cancel {name}"),
+        Action::Stop { name, replaced: true, .. } => format!("replace {name}"),
         Action::Stop { name, .. } => format!("stop {name}"),
         Action::Remove { id, .. } => format!("remove {id}"),
         Action::Resize { name, limits, .. } => format!("resize {name} to {}m", limits.cpu_milli),

@@ -60,16 +60,18 @@ pub async fn run(ctx: Arc<Context>, given: Given, found: Vec<Container>, mut inb
 pub async fn replace(ctx: Arc<Context>, given: Given, wait: Duration, inbox: Inbox) {
     tokio::time::sleep(wait).await;
     let owner = Owner::node(&ctx.config.cluster, &ctx.config.node);
-    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    let uid = given.pod.metadata.uid.clone().unwrap_or_default();
     let mut backoff = ctx.backoff(Duration::from_millis(100), Duration::from_secs(10));
     let found = loop {
         match ctx.runtime().of_pod(&owner, &uid).await {
             Ok(found) => break found,
-            Err(error) => tracing::warn!(pod = full_name(&pod), %error, "cannot see the pod's containers"),
+            Err(error) => {
+                tracing::warn!(pod = full_name(&given.pod), %error, "cannot see the pod's containers")
+            }
         }
         tokio::time::sleep(backoff.next_wait()).await;
     };
-    run(ctx, pod, found, inbox).await;
+    run(ctx, given, found, inbox).await;
 }
 
 impl Worker {
@@ -136,7 +138,11 @@ impl Worker {
                     task.cancel.cancel();
                 }
             }
-            Action::Stop { name, id, message, grace } => self.stop(name, id, message, grace),
+            Action::Stop { name, id, message, grace, replaced } => {
+                let all = self.containers.get_mut(&name).into_iter().flatten();
+                all.filter(|record| record.id == id).for_each(|record| record.replaced |= replaced);
+                self.stop(name, id, message, grace);
+            }
             Action::Emit { container, once, event_type, reason, message } => {
                 if self.emitted.insert(once) {
                     self.ctx.emit(&self.pod, container.as_deref(), event_type, reason, message);
@@ -152,8 +158,10 @@ impl Worker {
             let relabelled = meta(&pod) != meta(&self.pod);
             self.ephemeral = pod.spec.as_ref().map(ephemeral).unwrap_or_default();
             if pod.metadata.generation != self.pod.metadata.generation {
-                // It may ask for something else now.
+                // It may ask for something else now. What could not be started is shown until that has been tried again.
                 self.refused.clear();
+                let now = self.ctx.clock.now();
+                self.failures.values_mut().for_each(|failure| failure.until = failure.until.min(now));
             }
             self.pod = pod;
             if relabelled {

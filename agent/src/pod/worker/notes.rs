@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::state::Worker;
-use crate::labels::{ADDRESS, Identity, SANDBOX};
+use crate::labels::{ADDRESS, IMAGE, Identity, SANDBOX};
 use crate::pod::step::KEPT;
 use crate::pod::{Busy, Record, Sandbox, memory, termination_message};
 use crate::runtime::{Container, State};
@@ -134,6 +134,7 @@ impl Worker {
             begun: begun(&container),
             id: container.id,
             created: container.created,
+            image: container.labels.get(IMAGE).cloned().unwrap_or_default(),
             image_id: container.image_id,
             state: container.state,
             message,
@@ -142,6 +143,7 @@ impl Worker {
             gone: false,
             unseen: false,
             interrupted,
+            replaced: restarted.is_none() && known.as_ref().is_some_and(|known| known.replaced),
         };
         let end = restarted.and_then(|_| self.ends.remove(&record.id));
         let before = restarted.map(|known| memory::split(known, &mut record, end));

@@ -21,7 +21,6 @@ use crate::pod::start::Started;
 use crate::pod::{Busy, Failure, Health, Observed, Record, Sandbox};
 use crate::probe::Purpose;
 use crate::probe::task::ProbeResult;
-use crate::runtime::Limits;
 use crate::spec::ephemeral;
 
 /// One pod's worker.
@@ -55,9 +54,9 @@ pub struct Worker {
     pub(super) removals: BTreeMap<String, Backoff>,
     pub(super) refreshing: bool,
     pub(super) refreshed: Option<Refreshed>,
+    pub(super) measuring: Measuring,
     /// Why the node refuses the pod, if it does.
     pub(super) refusal: Option<Refusal>,
-    pub(super) measuring: Measuring,
     /// Whether nothing will be started any more.
     pub(super) ending: bool,
     pub(super) gone: bool,
@@ -76,7 +75,7 @@ pub(super) enum Done {
     Resized {
         name: String,
         id: String,
-        outcome: Result<Limits, Failure>,
+        outcome: Result<(), Failure>,
     },
     Stopped {
         name: String,
@@ -170,8 +169,8 @@ impl Worker {
             removals: BTreeMap::new(),
             refreshing: false,
             refreshed: None,
-            refusal,
             measuring: Measuring::default(),
+            refusal,
             ending: false,
             gone: false,
             serials: 0,
@@ -192,8 +191,8 @@ impl Worker {
             failures: &self.failures,
             enforced: self.ctx.runtime().enforced(),
             refused: &self.refused,
-            refusal: self.refusal.as_ref(),
             room: self.ctx.requests.room(self.pod.metadata.uid.as_deref().unwrap_or_default()),
+            refusal: self.refusal.as_ref(),
             evicted: self.measuring.exceeded.as_deref(),
             health: &self.health,
             address: self.address,
