@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::context::Context;
 use crate::gc::{self, ByPod};
 use crate::labels::{self, Owner};
-use crate::pod::admission::{self, Place, Refusal};
+use crate::pod::admission::{self, NodeFacts, Refusal};
 use crate::pod::worker::{self, Given, Sender};
 use crate::runtime::{Container, ContainerEvent};
 use crate::spec::{is_terminal, node_selector};
@@ -266,7 +266,7 @@ impl Manager {
         let selects = pod.spec.as_ref().is_some_and(node_selector::selects);
         let labels = if selects { self.labels().await } else { None };
         let (node, offer) = (self.ctx.config.node.as_str(), self.ctx.requests.offer());
-        let refusal = admission::refusal(pod, &Place { node, labels: labels.as_ref(), offer: &offer })?;
+        let refusal = admission::refusal(pod, &NodeFacts { node, labels: labels.as_ref(), offer: &offer })?;
         tracing::info!(pod = %Context::key(pod), reason = refusal.reason, message = refusal.message, "refused");
         Some(refusal)
     }

@@ -121,10 +121,10 @@ async fn limits_that_somebody_has_set_are_shown_and_can_be_changed() {
     let limits = async || bench.runtime.inspect(&id).await.unwrap().unwrap().limits;
     assert_eq!(limits().await.cpu_milli, 500);
     let ask = async |limits: Value| {
-        let mut asked = spec(limits);
+        let mut wanted = spec(limits);
         // Something changes in any case, so that the container is looked at.
-        asked["containers"][0]["resources"]["requests"]["cpu"] = json!("150m");
-        bench.client().write_one(Op::merge(key.clone(), json!({ "spec": asked }))).await.unwrap();
+        wanted["containers"][0]["resources"]["requests"]["cpu"] = json!("150m");
+        bench.client().write_one(Op::merge(key.clone(), json!({ "spec": wanted }))).await.unwrap();
     };
     let shown = |status: &Value| status["containerStatuses"][0]["resources"]["limits"]["cpu"].clone();
     ask(json!({})).await;

@@ -1,4 +1,4 @@
-//! Which pods a node refuses, though they are bound to it: asked once, when it first takes them. Pure.
+//! Which pods a node refuses, though they are bound to it: decided once, when it first takes them. Pure.
 //!
 //! Source: `pkg/kubelet/lifecycle/predicate.go` and `AdmissionCheck` in `pkg/scheduler/eventhandlers.go`, whose order and texts
 //! these are. Of taints a kubelet looks at `NoExecute`, which here is the controller's that evicts by taints.
@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use crate::pod_requests::Offer;
 use crate::spec::host_port::host_ports;
 use crate::spec::node_selector;
-use crate::spec::requests::requests;
+use crate::spec::requests::{insufficient, requests};
 
 /// The kernel settings that reach no further than their pod.
 ///
@@ -46,7 +46,7 @@ impl Refusal {
 }
 
 /// A node, as a pod that is new to it finds it.
-pub struct Place<'a> {
+pub struct NodeFacts<'a> {
     /// Its name.
     pub node: &'a str,
     /// Its labels; `None` where they are not known, so that nothing is refused for them.
@@ -62,13 +62,13 @@ pub fn is_new(pod: &Pod) -> bool {
 }
 
 /// Why a node refuses a pod, if it does.
-pub fn refusal(pod: &Pod, place: &Place<'_>) -> Option<Refusal> {
+pub fn refusal(pod: &Pod, facts: &NodeFacts<'_>) -> Option<Refusal> {
     let spec = pod.spec.as_ref()?;
     let all = [by_sysctl, by_system];
     all.iter()
         .find_map(|check| check(pod, spec))
-        .or_else(|| by_room(spec, place.offer))
-        .or_else(|| by_place(spec, place))
+        .or_else(|| by_room(spec, facts.offer))
+        .or_else(|| by_node(spec, facts))
 }
 
 const OS: &str = "kubernetes.io/os";
@@ -85,29 +85,27 @@ fn by_system(pod: &Pod, spec: &PodSpec) -> Option<Refusal> {
 
 /// What does not fit beside the pods that are here.
 fn by_room(spec: &PodSpec, offer: &Offer) -> Option<Refusal> {
-    let (asked, all, used) = (requests(spec), offer.room.all, offer.room.others);
+    let (requested, all, used) = (requests(spec), offer.room.all, offer.room.others);
     let resources = [
         ("OutOfpods", "pods", 1, offer.pods, offer.most_pods),
-        ("OutOfcpu", "cpu", asked.cpu_milli, used.cpu_milli, all.cpu_milli),
-        ("OutOfmemory", "memory", asked.memory, used.memory, all.memory),
-        ("OutOfephemeral-storage", "ephemeral-storage", asked.storage, used.storage, all.storage),
+        ("OutOfcpu", "cpu", requested.cpu_milli, used.cpu_milli, all.cpu_milli),
+        ("OutOfmemory", "memory", requested.memory, used.memory, all.memory),
+        ("OutOfephemeral-storage", "ephemeral-storage", requested.storage, used.storage, all.storage),
     ];
-    let short =
-        |(_, _, asked, used, all): &&(_, _, i64, i64, i64)| *asked > 0 && *asked > all.saturating_sub(*used);
-    let (reason, name, asked, used, all) = resources.iter().find(short)?;
-    let message = format!(
-        "Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {all}"
-    );
-    Some(Refusal::new(reason, message))
+    let short = |(_, _, requested, used, all): &&(_, _, i64, i64, i64)| {
+        *requested > 0 && *requested > all.saturating_sub(*used)
+    };
+    let (reason, name, requested, used, all) = *resources.iter().find(short)?;
+    Some(Refusal::new(reason, insufficient(name, requested, used, all)))
 }
 
 /// What the node is not meant for, or has given to another.
-fn by_place(spec: &PodSpec, place: &Place<'_>) -> Option<Refusal> {
+fn by_node(spec: &PodSpec, facts: &NodeFacts<'_>) -> Option<Refusal> {
     let failed = |name, why: &str| Some(Refusal::new(name, format!("Predicate {name} failed: {why}")));
-    if place.labels.is_some_and(|labels| !node_selector::suits(spec, place.node, labels)) {
+    if facts.labels.is_some_and(|labels| !node_selector::suits(spec, facts.node, labels)) {
         return failed("NodeAffinity", "node(s) didn't match Pod's node affinity/selector");
     }
-    let taken = |port| place.offer.ports.iter().any(|other| other.clashes(port));
+    let taken = |port| facts.offer.ports.iter().any(|other| other.clashes(port));
     if host_ports(spec).iter().any(taken) {
         return failed("NodePorts", "node(s) didn't have free ports for the requested pod ports");
     }
@@ -165,8 +163,8 @@ mod tests {
 
     fn refused(pod: &Pod, offer: &Offer) -> Option<String> {
         let labels = BTreeMap::from([("zone".to_owned(), "a".to_owned())]);
-        let place = Place { node: "node-1", labels: Some(&labels), offer };
-        refusal(pod, &place).map(|refusal| refusal.message)
+        let facts = NodeFacts { node: "node-1", labels: Some(&labels), offer };
+        refusal(pod, &facts).map(|refusal| refusal.message)
     }
 
     #[test]
@@ -250,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_new_is_asked() {
+    fn only_new_pods_are_refused() {
         let pod = |status: Value, deleted: Value| -> Pod {
             serde_json::from_value(json!({"metadata": {"deletionTimestamp": deleted}, "status": status}))
                 .unwrap()

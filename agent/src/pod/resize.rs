@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{Observed, Record};
 use crate::resources;
 use crate::runtime::Limits;
-use crate::spec::requests::requests;
+use crate::spec::requests::{insufficient, requests};
 use crate::spec::{Role, containers};
 
 /// How far a resize is.
@@ -102,9 +102,7 @@ fn pending(observed: &Observed<'_>) -> Option<Progress> {
     }
     let short = resources.iter().find(|(_, requested, used, all)| requested.saturating_add(*used) > *all);
     short.map(|(name, requested, used, all)| {
-        let message = format!(
-            "Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {all}"
-        );
+        let message = insufficient(name, *requested, *used, *all);
         Progress::Pending { reason: "Deferred", message }
     })
 }

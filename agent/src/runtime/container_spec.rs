@@ -179,7 +179,7 @@ impl fmt::Display for Limits {
 impl Limits {
     /// Whether a container that shows `shown` has all of these; what is not limited here may be limited there.
     pub fn hold_in(&self, shown: &Limits) -> bool {
-        let holds = |asked: i64, shown: i64| asked == 0 || asked == shown;
+        let holds = |wanted: i64, shown: i64| wanted == 0 || wanted == shown;
         holds(self.cpu_shares, shown.cpu_shares)
             && holds(self.cpu_milli, shown.cpu_milli)
             && holds(self.memory, shown.memory)

@@ -153,16 +153,16 @@ impl<L: Log> Follower<L> {
         }
     }
 
-    /// What is asked for of the lines that are there.
+    /// Sends what the reader wants of the lines that are there.
     async fn begin(&mut self, tail: Option<u64>) -> Result<(), Stop> {
         let mut last = self.log.read(Some(TAIL.0), None);
         while let Some(line) = last.next().await {
             let line = line.map_err(Stop::Failed)?;
             self.remember(key(&line));
         }
-        let mut asked = self.log.read(tail, self.since);
+        let mut lines = self.log.read(tail, self.since);
         let mut is_first = true;
-        while let Some(line) = asked.next().await {
+        while let Some(line) = lines.next().await {
             let line = line.map_err(Stop::Failed)?;
             if std::mem::take(&mut is_first) {
                 // It may be older than what was remembered, or come later.

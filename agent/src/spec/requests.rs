@@ -54,9 +54,14 @@ impl Requests {
     }
 }
 
+/// What is said of a resource that a node has not enough of, in upstream's words.
+pub fn insufficient(name: &str, requested: i64, used: i64, all: i64) -> String {
+    format!("Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {all}")
+}
+
 /// What a pod asks for.
 pub fn requests(spec: &PodSpec) -> Requests {
-    sum(spec, asked)
+    sum(spec, requested)
 }
 
 /// What was allocated to a pod: less than it asks for, as long as its node has no room for a resize.
@@ -77,17 +82,17 @@ pub fn allocated(pod: &Pod) -> Requests {
         let mut known = statuses.iter().filter(|status| status.name == container.name);
         match known.find_map(|status| status.allocated_resources.as_ref()) {
             Some(allocated) => Requests::read(Some(allocated)),
-            None => asked(container),
+            None => requested(container),
         }
     })
 }
 
-fn asked(container: &Container) -> Requests {
+fn requested(container: &Container) -> Requests {
     Requests::read(container.resources.as_ref().and_then(|resources| resources.requests.as_ref()))
 }
 
 /// What the containers of a pod come to together: those that run at once are added, an init container runs alone but for the
-/// sidecars before it. What is asked for the pod as a whole takes the place of that sum; its overhead is added.
+/// sidecars before it. What is asked for the pod as a whole stands in for that sum; its overhead is added.
 ///
 /// Source: Kubernetes docs, "Resource sharing within containers" and "Pod-level resource specification".
 fn sum(spec: &PodSpec, of: impl Fn(&Container) -> Requests) -> Requests {
@@ -106,12 +111,12 @@ fn sum(spec: &PodSpec, of: impl Fn(&Container) -> Requests) -> Requests {
     let mut all = together.with(peak, i64::max);
     let whole = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
     if let Some(list) = whole {
-        let asked = Requests::read(Some(list));
+        let whole = Requests::read(Some(list));
         if list.contains_key("cpu") {
-            all.cpu_milli = asked.cpu_milli;
+            all.cpu_milli = whole.cpu_milli;
         }
         if list.contains_key("memory") {
-            all.memory = asked.memory;
+            all.memory = whole.memory;
         }
     }
     all.plus(Requests::read(spec.overhead.as_ref()))

@@ -11,10 +11,10 @@ use crate::runtime::{Enforced, Limits};
 /// none is told. The status shows what the engine does.
 #[test]
 fn what_is_not_asked_for_is_no_resize() {
-    let has = |asked: &str, limits: Limits, enforced: Enforced| {
+    let has = |limit: &str, limits: Limits, enforced: Enforced| {
         let mut resources = json!({"requests": {"cpu": "100m"}});
-        if !asked.is_empty() {
-            resources["limits"] = json!({"cpu": asked});
+        if !limit.is_empty() {
+            resources["limits"] = json!({"cpu": limit});
         }
         let mut world =
             World::new(json!({"containers": [{"name": "a", "resources": resources}]})).with("a", running());

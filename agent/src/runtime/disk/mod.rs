@@ -174,10 +174,10 @@ fn end_of_file(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
 #[async_trait]
 impl PodFiles for DiskFiles {
     async fn make_volume(&self, uid: &str, volume: VolumeSpec) -> Result<MountSource, Error> {
-        let place = self.turns.place(uid, &volume.name);
+        let writers = self.turns.writers(uid, &volume.name);
         let (folders, uid) = (self.folders.clone(), uid.to_owned());
         let made = on_a_thread(move || {
-            Ok(place.take(volume.turn, |is_latest| match is_latest {
+            Ok(writers.take(volume.turn, |is_latest| match is_latest {
                 true => make_volume(&folders, &uid, &volume),
                 false => Ok(folder_of(&folders, &uid, &volume)),
             }))

@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// The places of all volumes: of each pod, by its uid, those of its volumes by name.
+/// The writers of all volumes: of each pod, by its uid, those of its volumes by name.
 #[derive(Debug, Default)]
-pub struct Turns(Mutex<BTreeMap<String, BTreeMap<String, Place>>>);
+pub struct Turns(Mutex<BTreeMap<String, BTreeMap<String, Writers>>>);
 
-/// Where the writers of one volume meet: the turn of the last one that has written.
+/// The writers of one volume: the turn of the last one that has written.
 #[derive(Clone, Debug, Default)]
-pub struct Place(Arc<Mutex<u64>>);
+pub struct Writers(Arc<Mutex<u64>>);
 
 impl Turns {
-    /// The place of a volume.
-    pub fn place(&self, uid: &str, volume: &str) -> Place {
+    /// The writers of a volume.
+    pub fn writers(&self, uid: &str, volume: &str) -> Writers {
         let mut all = self.0.lock();
         all.entry(uid.to_owned()).or_default().entry(volume.to_owned()).or_default().clone()
     }
@@ -27,7 +27,7 @@ impl Turns {
     }
 }
 
-impl Place {
+impl Writers {
     /// Writes when nobody else does. It is told whether its turn is the latest so far.
     pub fn take<T, E>(&self, turn: u64, write: impl FnOnce(bool) -> Result<T, E>) -> Result<T, E> {
         let mut latest = self.0.lock();
@@ -49,13 +49,13 @@ mod tests {
     use super::*;
     use crate::runtime::{File, Files};
 
-    fn write(folder: &Path, place: &Place, turn: u64) -> std::io::Result<bool> {
+    fn write(folder: &Path, writers: &Writers, turn: u64) -> std::io::Result<bool> {
         let now = jiff::Timestamp::from_second(turn.try_into().unwrap()).unwrap();
         let text = |name: &str| {
             (name.to_owned(), File { data: turn.to_string().into_bytes(), mode: 0o644, only_for: None })
         };
         let files: Files = ["a", "b"].map(text).into_iter().collect();
-        place.take(
+        writers.take(
             turn,
             |is_latest| if is_latest { atomic::write(folder, &files, None, now) } else { Ok(false) },
         )
@@ -70,7 +70,7 @@ mod tests {
                 let (turns, folder) = (&turns, folder.path());
                 threads.spawn(move || {
                     for turn in (first..=last).step_by(4) {
-                        write(folder, &turns.place("uid", "v"), turn).unwrap();
+                        write(folder, &turns.writers("uid", "v"), turn).unwrap();
                     }
                 });
             }
@@ -79,14 +79,14 @@ mod tests {
         assert_eq!((read("a"), read("b")), (last.to_string(), last.to_string()));
         let left = fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(left, 4, "two names, the link to the folder of files, and that folder");
-        assert!(!write(folder.path(), &turns.place("uid", "v"), 7).unwrap(), "read earlier");
+        assert!(!write(folder.path(), &turns.writers("uid", "v"), 7).unwrap(), "read earlier");
         assert_eq!(read("a"), last.to_string());
     }
 
     #[test]
     fn what_failed_was_not_written() {
-        let place = Place::default();
-        assert_eq!(place.take(5, |_| Err::<(), _>("full")), Err("full"));
-        assert_eq!(place.take(4, Ok::<_, ()>), Ok(true));
+        let writers = Writers::default();
+        assert_eq!(writers.take(5, |_| Err::<(), _>("full")), Err("full"));
+        assert_eq!(writers.take(4, Ok::<_, ()>), Ok(true));
     }
 }

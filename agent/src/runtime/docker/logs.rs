@@ -27,7 +27,7 @@ struct EngineLog {
 }
 
 impl EngineLog {
-    fn asked(tail: Option<u64>, follow: bool) -> query::LogsOptions {
+    fn options(tail: Option<u64>, follow: bool) -> query::LogsOptions {
         query::LogsOptions {
             follow,
             stdout: true,
@@ -45,12 +45,12 @@ impl Log for EngineLog {
         tail: Option<u64>,
         since: Option<Timestamp>,
     ) -> BoxStream<'static, Result<LogLine, Error>> {
-        let asked = query::LogsOptions {
+        let options = query::LogsOptions {
             // Whole seconds are all that this field takes: the first second is cut exactly below.
             since: since.and_then(|since| i32::try_from(since.as_second()).ok()).unwrap_or(0),
-            ..Self::asked(tail, false)
+            ..Self::options(tail, false)
         };
-        let lines = self.docker.logs(&self.id, Some(asked)).map(line);
+        let lines = self.docker.logs(&self.id, Some(options)).map(line);
         let lines = lines.filter(move |line: &Result<LogLine, Error>| {
             let wanted = match (line, since) {
                 (Ok(line), Some(since)) => line.time.parse::<Timestamp>().is_ok_and(|time| time >= since),
@@ -63,7 +63,7 @@ impl Log for EngineLog {
 
     /// What the engine passes on while it follows: which lines these are does not matter.
     fn bell(&self) -> BoxStream<'static, Result<(), Error>> {
-        let followed = self.docker.logs(&self.id, Some(Self::asked(Some(0), true)));
+        let followed = self.docker.logs(&self.id, Some(Self::options(Some(0), true)));
         let options = query::WaitContainerOptions { condition: "not-running".into() };
         // An error of the wait is one of the engine's, which the log shows, too.
         let ended = self.docker.wait_container(&self.id, Some(options)).into_future();

@@ -368,7 +368,7 @@ impl Runtime for SimRuntime {
                 (&mut shown.cpu_milli, limits.cpu_milli),
                 (&mut shown.memory, limits.memory),
             ];
-            changes.into_iter().filter(|(_, asked)| *asked > 0).for_each(|(shown, asked)| *shown = asked);
+            changes.into_iter().filter(|(_, wanted)| *wanted > 0).for_each(|(shown, wanted)| *shown = wanted);
             *shown
         })
     }
