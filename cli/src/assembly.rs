@@ -255,7 +255,7 @@ pub async fn remote_agent(
     credentials: &Credentials,
     stop: CancellationToken,
 ) -> Result<()> {
-    let channel = coracle_client::grpc::channel(credentials)?;
+    let channel = coracle_client::channel::channel(credentials)?;
     let config = AgentConfig {
         ca: Some(credentials.ca.clone()),
         lines: Some(Arc::new(GrpcLines::over(channel.clone()))),

@@ -229,9 +229,9 @@ pub struct AgentArgs {
     /// Name of the node
     #[arg(long, value_name = "NAME")]
     node: String,
-    /// Address of the API server
-    #[arg(long, value_name = "URL")]
-    server: String,
+    /// Address of the API server; of several on one store repeat it or give a list: where one is away the next is asked
+    #[arg(long, value_name = "URL", required = true, value_delimiter = ',')]
+    server: Vec<String>,
     /// The cluster's certificate authority, PEM
     #[arg(long, value_name = "FILE")]
     ca: PathBuf,
@@ -273,7 +273,7 @@ impl AgentArgs {
     async fn credentials(&self, cluster: &Cluster) -> Result<Credentials> {
         let kept = cluster.dir.join(format!("node-{}.kubeconfig", self.node));
         if kept.exists() {
-            return Ok(Credentials { server: self.server.clone(), ..read_credentials(&kept)? });
+            return Ok(Credentials { server: self.server.join(","), ..read_credentials(&kept)? });
         }
         let read = |path: &PathBuf| {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
@@ -284,10 +284,17 @@ impl AgentArgs {
                 self.node
             );
         };
-        let credentials =
-            coracle_client::join::join(&self.server, &read(&self.ca)?, &self.node, read(token)?.trim())
-                .await?;
-        write_whole(&kept, credentials.to_kubeconfig(&format!("system:node:{}", self.node)).as_bytes())?;
+        let credentials = coracle_client::join::join(
+            &self.server.join(","),
+            &read(&self.ca)?,
+            &self.node,
+            read(token)?.trim(),
+        )
+        .await?;
+        // A kubeconfig names one server; the agent is told which there are at each start.
+        let first = self.server.first().cloned().unwrap_or_default();
+        let file = Credentials { server: first, ..credentials.clone() };
+        write_whole(&kept, file.to_kubeconfig(&format!("system:node:{}", self.node)).as_bytes())?;
         Ok(credentials)
     }
 }

@@ -266,13 +266,13 @@ async fn what_only_one_server_has_is_found_through_the_other() {
     let Some(etcd) = process::started() else { return };
     let home = tempfile::tempdir().expect("a temporary folder");
     let one = Server::start(&etcd, home.path(), "a");
-    let two = Server::start(&etcd, home.path(), "b");
+    let mut two = Server::start(&etcd, home.path(), "b");
     let file = |name: &str| two.dir.join(name).to_str().expect("a path in text").to_owned();
     let node_dir = home.path().join("node").to_str().expect("a path in text").to_owned();
     let (scheduler, controllers) = (file("scheduler.kubeconfig"), file("controllers.kubeconfig"));
     let _scheduler = Component::start(&["scheduler", "--kubeconfig", &scheduler]);
     let _controllers = Component::start(&["controllers", "--kubeconfig", &controllers, "--timing", "demo"]);
-    let (url, ca, token) = (two.url(), file("ca.crt"), file("join-token"));
+    let (urls, ca, token) = (format!("{},{}", two.url(), one.url()), file("ca.crt"), file("join-token"));
     let _agent = Component::start(&[
         "agent",
         "--node",
@@ -282,7 +282,7 @@ async fn what_only_one_server_has_is_found_through_the_other() {
         "--timing",
         "demo",
         "--server",
-        &url,
+        &urls,
         "--ca",
         &ca,
         "--token-file",
@@ -311,6 +311,22 @@ async fn what_only_one_server_has_is_found_through_the_other() {
     let request = http::Request::get("/coracle/v1/verdicts/default/web").body(Vec::new()).expect("a request");
     let verdict: Value = client.request(request).await.expect("the verdict, through the other server");
     assert_eq!(verdict["node"], "far", "{verdict}");
+
+    // The agent's server goes, and the scheduler's with it: the agent dials the other one.
+    two.kill();
+    let late = json!({"metadata": {"name": "late"},
+        "spec": {"nodeName": "far", "containers": [{"name": "c", "image": "coracle.dev/demo:v1"}]}});
+    let late: Pod = serde_json::from_value(late).expect("a pod");
+    pods.create(&PostParams::default(), &late).await.expect("made");
+    wait_for("the pod runs, of which only the other server tells", async || {
+        let pod = pods.get("late").await.expect("the pod");
+        pod.status.and_then(|status| status.phase).as_deref() == Some("Running")
+    })
+    .await;
+    wait_for("the log, without another server between", async || {
+        pods.logs("late", &LogParams::default()).await.is_ok()
+    })
+    .await;
 }
 
 async fn wait_for(what: &str, holds: impl AsyncFn() -> bool) {

@@ -13,18 +13,15 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Streaming;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::Channel;
 
 use crate::backoff::Backoff;
+use crate::channel::channel;
 use crate::kubeconfig::Credentials;
 use crate::{Client, Error, Event, Interest, Write, messages};
 
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long one call may take; watches have no end.
 const CALL: Duration = Duration::from_secs(30);
-/// A dead line is noticed within this and [`ALIVE_ANSWER`].
-const ALIVE_EVERY: Duration = Duration::from_secs(10);
-const ALIVE_ANSWER: Duration = Duration::from_secs(5);
 /// A list of everything in a large cluster fits.
 const LARGEST_MESSAGE: usize = 512 << 20;
 
@@ -44,43 +41,6 @@ pub struct Grpc {
 struct Bus {
     objects: ObjectsClient<Channel>,
     kinds: Kinds,
-}
-
-/// A channel to the API server.
-///
-/// # Errors
-/// [`Error::Malformed`] for credentials that are none.
-pub fn channel(credentials: &Credentials) -> Result<Channel, Error> {
-    endpoint(&credentials.server, &credentials.ca, Some((&credentials.certificate, &credentials.key)))
-}
-
-/// A channel to the API server for one who has no certificate yet.
-///
-/// # Errors
-/// [`Error::Malformed`] for a server or an authority that is none.
-pub fn anonymous_channel(server: &str, ca: &str) -> Result<Channel, Error> {
-    endpoint(server, ca, None)
-}
-
-fn endpoint(server: &str, ca: &str, identity: Option<(&String, &String)>) -> Result<Channel, Error> {
-    let bad = |error: tonic::transport::Error| {
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        Error::Malformed(format!("credentials for {server}: {error}{cause}"))
-    };
-    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
-    if let Some((certificate, key)) = identity {
-        tls = tls.identity(Identity::from_pem(certificate, key));
-    }
-    let endpoint = Endpoint::from_shared(server.to_owned())
-        .map_err(bad)?
-        .tls_config(tls)
-        .map_err(bad)?
-        .connect_timeout(CONNECT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(ALIVE_EVERY)
-        .keep_alive_timeout(ALIVE_ANSWER)
-        .keep_alive_while_idle(true);
-    Ok(endpoint.connect_lazy())
 }
 
 impl Grpc {

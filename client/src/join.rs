@@ -5,8 +5,8 @@ use coracle_proto::v1 as pb;
 use coracle_proto::v1::nodes_client::NodesClient;
 use rcgen::{CertificateParams, KeyPair};
 
+use crate::channel::anonymous_channel;
 use crate::deadline::{ANSWER, in_time};
-use crate::grpc::anonymous_channel;
 use crate::kubeconfig::Credentials;
 use crate::{Error, messages};
 

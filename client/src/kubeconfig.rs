@@ -9,7 +9,7 @@ use serde::Deserialize;
 /// Where the server is, how it is recognised, and who one is there. All certificates and keys in PEM.
 #[derive(Clone, PartialEq)]
 pub struct Credentials {
-    /// `https://127.0.0.1:6443`.
+    /// `https://127.0.0.1:6443`; for components also several, with commas between them.
     pub server: String,
     /// The certificate authority of the cluster.
     pub ca: String,

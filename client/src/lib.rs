@@ -10,6 +10,7 @@
 
 pub mod backoff;
 pub mod chance;
+pub mod channel;
 pub mod clock;
 pub mod controller;
 pub mod deadline;

@@ -88,7 +88,7 @@ pub struct GrpcLines {
 }
 
 impl GrpcLines {
-    /// Over a channel such as that of [`crate::grpc::channel`].
+    /// Over a channel such as that of [`crate::channel::channel`].
     pub fn over(channel: Channel) -> GrpcLines {
         GrpcLines { nodes: NodesClient::new(channel) }
     }

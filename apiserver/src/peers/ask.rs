@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::Key;
-use coracle_client::grpc::channel;
+use coracle_client::channel::channel;
 use coracle_client::kubeconfig::Credentials;
 use coracle_client::line::{Duplex, Open, duplex, frame_out, receive_frames};
 use coracle_proto::v1 as pb;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use coracle_client::channel::noticing;
 use coracle_proto::etcd as pb;
 use pb::kv_client::KvClient;
 use pb::watch_client::WatchClient;
@@ -16,9 +17,6 @@ use tonic::{Code, ConnectError, Request, Status, Streaming};
 use super::super::StoreError;
 
 const CONNECT: Duration = Duration::from_secs(2);
-/// etcd hangs up on clients that ask more often than every five seconds.
-const ALIVE_EVERY: Duration = Duration::from_secs(10);
-const ALIVE_ANSWER: Duration = Duration::from_secs(5);
 /// The largest answer: a page of frames or objects of any size.
 const LARGEST_ANSWER: usize = 256 << 20;
 
@@ -190,13 +188,7 @@ fn channel(url: &str, endpoints: &Endpoints) -> Result<Channel, String> {
         }
         endpoint = endpoint.tls_config(tls).map_err(explained)?;
     }
-    let endpoint = endpoint
-        .connect_timeout(CONNECT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(ALIVE_EVERY)
-        .keep_alive_timeout(ALIVE_ANSWER)
-        .keep_alive_while_idle(true);
-    Ok(endpoint.connect_lazy())
+    Ok(noticing(endpoint.connect_timeout(CONNECT)).connect_lazy())
 }
 
 /// What an error of etcd's is to us.
