@@ -168,6 +168,7 @@ impl Server {
         let url = url(config.advertise, address);
         pki.write_kubeconfig(&kubeconfig, &url)?;
         registry.ensure_system_objects(address).await;
+        registry.correct_service(address).await;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let peers = if registry.is_shared() {
