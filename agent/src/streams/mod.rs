@@ -10,6 +10,7 @@ mod find;
 mod logs;
 mod process;
 mod session;
+mod shares;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,6 @@ use std::time::Duration;
 use coracle_api::Status;
 use coracle_client::line::{Duplex, Frame, Lines, Open, What};
 use futures::StreamExt;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -26,14 +26,12 @@ use crate::runtime::Streams;
 use ending::end_of;
 use process::Beginning;
 use session::accept;
-
-/// How many sessions an agent has at once; each holds a connection to the engine.
-const MOST_SESSIONS: usize = 256;
+use shares::{MOST, Room};
 
 /// Keeps the line and serves its sessions until `stop`.
 pub async fn serve(ctx: Arc<Context>, lines: Arc<dyn Lines>, stop: CancellationToken) {
     let mut backoff = ctx.backoff(Duration::from_millis(100), Duration::from_secs(5));
-    let room = Arc::new(Semaphore::new(MOST_SESSIONS));
+    let room = Arc::new(Room::default());
     let mut sessions = JoinSet::new();
     let keep = async {
         loop {
@@ -44,7 +42,7 @@ pub async fn serve(ctx: Arc<Context>, lines: Arc<dyn Lines>, stop: CancellationT
                         backoff.reset();
                         while sessions.try_join_next().is_some() {}
                         // Those above the limit are refused, which takes a moment: that queue has a bound, too.
-                        while sessions.len() >= 2 * MOST_SESSIONS {
+                        while sessions.len() >= 2 * MOST {
                             sessions.join_next().await;
                         }
                         sessions.spawn(attend(ctx.clone(), lines.clone(), room.clone(), order));
@@ -58,7 +56,7 @@ pub async fn serve(ctx: Arc<Context>, lines: Arc<dyn Lines>, stop: CancellationT
     stop.run_until_cancelled(keep).await;
 }
 
-async fn attend(ctx: Arc<Context>, lines: Arc<dyn Lines>, room: Arc<Semaphore>, order: Open) {
+async fn attend(ctx: Arc<Context>, lines: Arc<dyn Lines>, room: Arc<Room>, order: Open) {
     let session = match lines.attend(&ctx.config.node, order.session).await {
         Ok(session) => session,
         Err(error) => {
@@ -67,9 +65,9 @@ async fn attend(ctx: Arc<Context>, lines: Arc<dyn Lines>, room: Arc<Semaphore>, 
         }
     };
     let send = session.send.clone();
-    let end = match room.try_acquire() {
-        Ok(_room) => run(&ctx, order, session).await,
-        Err(_) => Err(Status::failure(429, "TooManyRequests", "too many sessions on the node")),
+    let end = match room.take(&order.user, &ctx.config.node) {
+        Ok(_place) => run(&ctx, order, session).await,
+        Err(refusal) => Err(refusal),
     };
     // An error says that the other end is gone.
     let _ = send.send(Frame::Closed(end.err().map(Box::new))).await;

@@ -49,6 +49,7 @@ impl Line {
             uid: text("uid"),
             container: container.into(),
             what: Some(what),
+            user: "test".into(),
         };
         orders.send(order).await.unwrap();
         assert_eq!(ours.receive.recv().await, Some(Frame::Accepted));

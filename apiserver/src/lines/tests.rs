@@ -200,6 +200,7 @@ async fn agent(way: Lines, runs: bool) -> tokio::task::JoinHandle<()> {
             let gone =
                 Status::failure(500, "InternalError", format!("container not found ({:?})", order.container));
             let frame = if runs { Frame::Accepted } else { Frame::Closed(Some(Box::new(gone))) };
+            assert_eq!(order.user, "u", "the agent counts the sessions of each user");
             assert!(!runs || order.what == Some(What::Attach(Attach::default())), "{order:?}");
             session.send.send(frame).await.unwrap();
         }
