@@ -32,7 +32,7 @@ pub struct AgentConfig {
     pub sandbox_image: String,
     /// Where it keeps its pods' volumes.
     pub root: PathBuf,
-    /// Which slice of the cluster's network it tries first, unless its Node has one; `None`: the first free one.
+    /// Which slice of the cluster's network it tries first, unless its Node has one; `None`: any.
     pub slice: Option<u16>,
     /// The API server as containers reach it, where no Service named `kubernetes` says so.
     pub api_server: Option<(IpAddr, u16)>,

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use coracle_api::{Key, kinds};
 use coracle_client::backoff::Backoff;
-use coracle_client::recorder::{EventRecorder, container_reference};
+use coracle_client::recorder::{EventRecorder, container_reference, reference};
 use coracle_client::{Client, Clock, Interest, Typed};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service};
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
@@ -21,7 +22,7 @@ use crate::images::Images;
 use crate::network::Addresses;
 use crate::objects::Objects;
 use crate::pod_requests::PodRequests;
-use crate::runtime::{Network, PodFiles, Runtime};
+use crate::runtime::{Error, Network, PodFiles, Runtime};
 use crate::tokens::Tokens;
 
 /// What all pods of a node share.
@@ -34,8 +35,10 @@ pub struct Context {
     pub clock: Clock,
     /// Writes events.
     pub recorder: EventRecorder,
-    /// The cluster's network.
+    /// The cluster's network. Its id may change: see [`Context::keep_network`].
     pub network: Network,
+    /// The id of the network as it was last seen.
+    pub network_id: Mutex<String>,
     /// The node's slice of it.
     pub addresses: Addresses,
     /// The files of its pods.
@@ -68,6 +71,39 @@ impl Context {
         self.config.runtime.as_ref()
     }
 
+    /// Finds the cluster's network, or makes it again with the addresses that it had: somebody may have removed it
+    /// (`docker network prune` does, while no pod runs).
+    ///
+    /// # Errors
+    /// Why pods have no network.
+    pub async fn keep_network(&self) -> Result<(), Error> {
+        let known = &self.network;
+        let found = self.runtime().ensure_network(&self.config.mark(), Some(known.subnet)).await?;
+        if (&found.name, found.subnet) != (&known.name, known.subnet) {
+            return Err(Error::Refused(format!(
+                "the cluster's network is {} ({}) now, but the node's pods have their addresses from {} ({}): remove it \
+                 (docker network rm {}), and it is made again as it was",
+                found.name, found.subnet, known.name, known.subnet, found.name
+            )));
+        }
+        let before = std::mem::replace(&mut *self.network_id.lock(), found.id.clone());
+        if before != found.id {
+            let message =
+                format!("network {} ({}) was gone; it has been made again", found.name, found.subnet);
+            tracing::warn!(node = self.config.node, message);
+            self.emit_of_node(EventType::Warning, "NetworkMadeAgain", message).await;
+        }
+        Ok(())
+    }
+
+    /// Emits an event about the node.
+    async fn emit_of_node(&self, event_type: EventType, reason: &str, message: String) {
+        // Without a Node there is nothing to tell it of; the log has it.
+        if let Ok(Some(node)) = self.client.get_as::<Node>("", &self.config.node).await {
+            self.recorder.emit(reference(&node), event_type.as_str(), reason, "", message);
+        }
+    }
+
     /// The node's address: the machine's, on the cluster's network.
     pub fn host(&self) -> Ipv4Addr {
         self.network.gateway
@@ -95,7 +131,7 @@ impl Context {
                 };
                 container_reference(pod, list, name)
             }
-            None => coracle_client::recorder::reference(pod),
+            None => reference(pod),
         };
         self.recorder.emit(about, event_type.as_str(), reason, "", message);
     }

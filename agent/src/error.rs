@@ -1,5 +1,7 @@
 //! Why an agent cannot start.
 
+use crate::network::Subnet;
+
 /// The agent ends with it; `coracle agent` prints it.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -9,10 +11,27 @@ pub enum StartError {
     /// The API did not.
     #[error(transparent)]
     Api(#[from] coracle_client::Error),
-    /// There is no slice of the network left for the node.
-    #[error("the cluster's network {0} has no slice left for the node")]
-    NoSlice(String),
-    /// Other nodes were quicker to take every slice that the node has tried.
-    #[error("other nodes are choosing their slices of the network at the same time")]
-    SlicesContested,
+    /// Every slice of the network that would do is another node's.
+    #[error(
+        "of the cluster's network {network} no slice that would do is left for node {node}: other Nodes have them (podCIDR)"
+    )]
+    NoSlice {
+        /// The node.
+        node: String,
+        /// The network.
+        network: Subnet,
+    },
+    /// The Node has a slice of another network, and a Node's `podCIDR` cannot be changed.
+    #[error(
+        "the Node {node} has podCIDR {slice}, but its pods get their addresses from {home}. A podCIDR cannot be changed: \
+         have the Node registered anew (kubectl delete node {node})"
+    )]
+    SliceElsewhere {
+        /// The node.
+        node: String,
+        /// The slice that its Node has.
+        slice: Subnet,
+        /// Where its pods get their addresses from.
+        home: String,
+    },
 }

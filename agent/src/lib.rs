@@ -64,6 +64,7 @@ use coracle_client::backoff::Backoff;
 use coracle_client::deadline::InTime;
 use coracle_client::recorder::EventRecorder;
 use coracle_client::{Client, Clock};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -74,7 +75,9 @@ pub use image::{DEMO_IMAGES, PAUSE_IMAGE};
 pub use runtime::{docker, sim};
 
 use context::{Context, STARTS_AT_ONCE};
-use network::{Addresses, Subnet};
+use network::Addresses;
+pub use node::prepare_network;
+use node::slice;
 
 /// Waits between attempts to start: the first, and the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -122,12 +125,14 @@ async fn serve_streams(ctx: Arc<Context>, stop: CancellationToken) {
 
 /// Everything before the first pod: the network, the images, the node's slice, its registration.
 async fn begin(client: Arc<dyn Client>, config: AgentConfig, clock: Clock) -> Result<Context, StartError> {
-    let network = config.runtime.ensure_network(&config.mark()).await?;
+    let slice = slice::of_node(client.as_ref(), &config.node).await?;
+    // Where it is gone it is made again where the node has its addresses from.
+    let subnet = slice.and_then(network::subnet_around);
+    let network = config.runtime.ensure_network(&config.mark(), subnet).await?;
     if config.sandbox_image == PAUSE_IMAGE {
         image::ensure(config.runtime.as_ref()).await?;
     }
-    let whole = Subnet { first: network.subnet, prefix: network.prefix };
-    let slice = node::register(client.as_ref(), &config, whole, &config.chance).await?;
+    let slice = node::register(client.as_ref(), &config, &network).await?;
     let chance = config.chance.clone();
     let recorder = EventRecorder::with_chance(client.clone(), clock.clone(), chance, "kubelet", &config.node);
     let owner = labels::Owner::node(&config.cluster, &config.node);
@@ -136,6 +141,7 @@ async fn begin(client: Arc<dyn Client>, config: AgentConfig, clock: Clock) -> Re
         client,
         clock,
         recorder,
+        network_id: Mutex::new(network.id.clone()),
         network,
         addresses: Addresses::new(slice),
         files,

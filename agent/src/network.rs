@@ -12,6 +12,11 @@ use parking_lot::Mutex;
 /// default; podman uses it, too, so there are others. 10.96 to 10.111 are left to Services.
 const CANDIDATES: [std::ops::RangeInclusive<u8>; 2] = [88..=95, 112..=126];
 
+/// The length of the prefix of a cluster's network.
+const WHOLE: u8 = 16;
+/// That of a node's slice of it.
+const SLICE: u8 = 24;
+
 /// A range of IPv4 addresses, such as `10.88.0.0/16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subnet {
@@ -39,11 +44,21 @@ impl Subnet {
         u32::from(address) & mask(self.prefix) == u32::from(self.first)
     }
 
-    /// The n-th /24 within it: a node's slice.
+    /// Whether it is a node's slice of this network.
+    pub fn is_slice_of(&self, whole: &Subnet) -> bool {
+        self.prefix == SLICE && whole.prefix <= SLICE && whole.contains(self.first)
+    }
+
+    /// How many slices it has.
+    pub fn slices(&self) -> u32 {
+        SLICE.checked_sub(self.prefix).map_or(0, |bits| 1 << bits.min(16))
+    }
+
+    /// The n-th slice of it.
     pub fn slice(&self, n: u16) -> Option<Subnet> {
         let first = u32::from(self.first).checked_add(u32::from(n) << 8)?;
-        let slice = Subnet::new(Ipv4Addr::from(first), 24);
-        (self.prefix <= 24 && self.contains(slice.first)).then_some(slice)
+        let slice = Subnet::new(Ipv4Addr::from(first), SLICE);
+        (self.prefix <= SLICE && self.contains(slice.first)).then_some(slice)
     }
 }
 
@@ -71,9 +86,16 @@ impl FromStr for Subnet {
 
 /// The first candidate that collides with none of these.
 pub fn free_subnet(taken: &[Subnet]) -> Option<Subnet> {
-    let candidates =
-        CANDIDATES.into_iter().flatten().map(|second| Subnet::new(Ipv4Addr::new(10, second, 0, 0), 16));
-    candidates.into_iter().find(|candidate| !taken.iter().any(|other| other.overlaps(candidate)))
+    candidates().find(|candidate| !taken.iter().any(|other| other.overlaps(candidate)))
+}
+
+/// The candidate that a slice is of: on it a network is made again that is gone.
+pub fn subnet_around(slice: Subnet) -> Option<Subnet> {
+    candidates().find(|candidate| slice.is_slice_of(candidate))
+}
+
+fn candidates() -> impl Iterator<Item = Subnet> {
+    CANDIDATES.into_iter().flatten().map(|second| Subnet::new(Ipv4Addr::new(10, second, 0, 0), WHOLE))
 }
 
 /// Where the machine's own routes lead, so that the cluster does not hide a network that people need. Empty where
@@ -184,6 +206,19 @@ mod tests {
         assert_eq!(whole.slice(3), Some(subnet("10.88.3.0/24")));
         assert_eq!(subnet("10.88.0.0/23").slice(2), None);
         assert_eq!(subnet("10.88.0.0/25").slice(0), None);
+        for (text, slices) in
+            [("10.0.0.0/8", 65_536), ("10.88.0.0/16", 256), ("10.88.0.0/24", 1), ("10.88.0.0/25", 0)]
+        {
+            assert_eq!(subnet(text).slices(), slices, "{text}");
+            assert_eq!(
+                (0..=u16::MAX).map_while(|n| subnet(text).slice(n)).count(),
+                slices as usize,
+                "{text}"
+            );
+        }
+        assert_eq!(subnet_around(subnet("10.90.3.0/24")), Some(subnet("10.90.0.0/16")));
+        assert_eq!(subnet_around(subnet("10.90.3.0/28")), None, "no slice");
+        assert_eq!(subnet_around(subnet("10.0.3.0/24")), None, "where Services have their addresses");
     }
 
     #[test]

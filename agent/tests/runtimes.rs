@@ -168,12 +168,12 @@ async fn keeps_files(runtime: &dyn Runtime, cluster: &str, on_disk: bool) {
 }
 
 async fn addresses_are_given_once(runtime: &dyn Runtime, cluster: &str, like: &ContainerSpec) {
-    let network = runtime.ensure_network(&Mark::new(cluster, None)).await.unwrap();
+    let network = runtime.ensure_network(&Mark::new(cluster, None), None).await.unwrap();
     let at = |name: &str, last: u32| ContainerSpec {
         name: format!("{}.{name}", like.name),
         network: NetworkMode::Bridge {
             network: network.name.clone(),
-            address: Ipv4Addr::from(u32::from(network.subnet) + last),
+            address: Ipv4Addr::from(u32::from(network.subnet.first) + last),
             ports: Vec::new(),
         },
         ..like.clone()

@@ -58,11 +58,13 @@ impl ControlPlane {
         let listen = SocketAddr::from(([127, 0, 0, 1], spec.port));
         let server = start_server(cluster, listen, spec.anonymous_auth, spec.event_ttl).await?;
         let runtime = if spec.parts.agents { Some(runtime(spec.runtime).await?) } else { None };
+        let client = server.client("system:coracle-up", &["system:masters", "system:authenticated"]);
         if let Some(runtime) = &runtime {
             // Once, before the agents look for it all at the same time.
-            runtime.ensure_network(&Mark::new(&cluster.name, Some(server.pki().ca()))).await?;
+            let mark = Mark::new(&cluster.name, Some(server.pki().ca()));
+            let names: Vec<String> = spec.nodes.iter().map(|node| node.name.clone()).collect();
+            coracle_agent::prepare_network(client.as_ref(), runtime.as_ref(), &mark, &names).await?;
         }
-        let client = server.client("system:coracle-up", &["system:masters", "system:authenticated"]);
         let clock = Clock::system();
         let stop = CancellationToken::new();
         let mut parts = Vec::new();

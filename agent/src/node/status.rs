@@ -37,8 +37,18 @@ pub struct EngineInfo {
 }
 
 impl EngineInfo {
-    /// Asks what it is, if that was long ago or images have come meanwhile. Answers whether it is there.
-    pub async fn refresh(&mut self, ctx: &Context) -> bool {
+    /// Asks what it is, if that was long ago or images have come meanwhile, and whether pods have their network.
+    pub async fn refresh(&mut self, ctx: &Context) -> Health {
+        if !self.is_there(ctx).await {
+            return Health::NoEngine;
+        }
+        match ctx.keep_network().await {
+            Ok(()) => Health::Ready,
+            Err(why) => Health::NoNetwork(why.to_string()),
+        }
+    }
+
+    async fn is_there(&mut self, ctx: &Context) -> bool {
         let fresh = self.read_at.is_some_and(|read_at| read_at.elapsed() < WRITE_EVERY);
         if fresh && !ctx.images.have_changed() {
             return ctx.runtime().ping().await.is_ok();
@@ -47,6 +57,32 @@ impl EngineInfo {
         let Ok(images) = ctx.runtime().images().await else { return false };
         *self = EngineInfo { info, images, read_at: Some(Instant::now()), written: self.written };
         true
+    }
+}
+
+/// Whether pods can run here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// They can.
+    Ready,
+    /// The engine does not answer.
+    NoEngine,
+    /// There is no network for them, for this reason.
+    NoNetwork(String),
+}
+
+impl Health {
+    /// What the condition `Ready` says, in upstream's words; `None`: all is well.
+    ///
+    /// Source: `networkErrors` in `pkg/kubelet/runtime.go`, `NewCondition` of `ReadyCondition` in `pkg/kubelet/nodestatus/setters.go`.
+    fn complaint(&self) -> Option<String> {
+        match self {
+            Health::Ready => None,
+            Health::NoEngine => Some("container runtime is down".into()),
+            Health::NoNetwork(why) => Some(format!(
+                "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:{why}"
+            )),
+        }
     }
 }
 
@@ -77,14 +113,15 @@ const CONDITIONS: [(&str, &str, &str, &str); 4] = [
 ];
 
 /// Writes the status if it is another than the API has, or if that was done long ago.
-pub async fn write(ctx: &Context, engine: &mut EngineInfo, ready: bool) -> Result<(), Error> {
+pub async fn write(ctx: &Context, engine: &mut EngineInfo, health: &Health) -> Result<(), Error> {
+    let complaint = health.complaint();
     let now = ctx.clock.now();
     let known: Option<Node> = ctx.client.get_as("", &ctx.config.node).await?;
     let old = known.as_ref().and_then(|node| node.status.as_ref()?.conditions.clone()).unwrap_or_default();
     let was_ready = old.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
     let conditions = CONDITIONS.iter().map(|(kind, status, reason, message)| {
-        let (status, reason, message) = match *kind {
-            "Ready" if !ready => ("False", "KubeletNotReady", "container runtime is down"),
+        let (status, reason, message) = match &complaint {
+            Some(why) if *kind == "Ready" => ("False", "KubeletNotReady", why.as_str()),
             _ => (*status, *reason, *message),
         };
         let same = old.iter().find(|one| one.type_ == *kind && one.status == status);
@@ -103,7 +140,7 @@ pub async fn write(ctx: &Context, engine: &mut EngineInfo, ready: bool) -> Resul
         "allocatable": size(&ctx.config.size),
         "conditions": conditions.collect::<Vec<_>>(),
     });
-    if ready {
+    if *health != Health::NoEngine {
         status["nodeInfo"] = node_info(&engine.info);
         status["images"] = images(engine.images.clone());
     }
@@ -119,12 +156,12 @@ pub async fn write(ctx: &Context, engine: &mut EngineInfo, ready: bool) -> Resul
     let key = Key::new(&kinds::NODE, "", &ctx.config.node);
     ctx.client.write_one(as_kubelet(Op::strategic_status(key, json!({"status": status})))).await?;
     engine.written = Some(Instant::now());
-    if ready
-        && !was_ready
+    let is_ready = complaint.is_none();
+    if is_ready != was_ready
         && let Some(node) = known
     {
-        let message = format!("Node {} status is now: NodeReady", ctx.config.node);
-        ctx.recorder.normal(&node, "NodeReady", message);
+        let reason = if is_ready { "NodeReady" } else { "NodeNotReady" };
+        ctx.recorder.normal(&node, reason, format!("Node {} status is now: {reason}", ctx.config.node));
     }
     Ok(())
 }

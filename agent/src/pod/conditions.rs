@@ -33,7 +33,7 @@ pub const RESIZING: &str = "PodResizeInProgress";
 
 /// All conditions of the pod.
 pub fn conditions(observed: &Observed<'_>, views: &[View<'_>], phase: &str) -> Vec<Value> {
-    let ready_to_start = observed.sandbox.is_some_and(|sandbox| sandbox.running);
+    let ready_to_start = observed.sandbox.is_some_and(|sandbox| sandbox.is_ready());
     let containers_ready = containers_ready(views, phase);
     let ready = ready(observed, &containers_ready);
     let ours = [

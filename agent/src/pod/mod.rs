@@ -117,6 +117,15 @@ pub struct Sandbox {
     pub since: Timestamp,
     /// Whether it runs.
     pub running: bool,
+    /// Whether it has the pod's address: somebody else may have taken it out of the cluster's network.
+    pub connected: bool,
+}
+
+impl Sandbox {
+    /// Whether the pod's containers have in it what they need.
+    pub fn is_ready(&self) -> bool {
+        self.running && self.connected
+    }
 }
 
 /// What is being done with a container (or the sandbox) right now.

@@ -119,7 +119,7 @@ impl Plan<'_> {
     fn run(&mut self, views: &[View<'_>]) {
         let observed = self.observed;
         match observed.sandbox {
-            Some(sandbox) if sandbox.running && !self.any_cut_off(sandbox.since) => {}
+            Some(sandbox) if sandbox.is_ready() && !self.any_cut_off(sandbox.since) => {}
             Some(sandbox) => return self.renew_sandbox(sandbox.id.clone()),
             None if observed.any_running() => return self.stop_all(),
             None => return self.start_sandbox(0),
@@ -315,7 +315,7 @@ impl Plan<'_> {
         }
     }
 
-    /// The sandbox has ended, and with it the network of every container: all of it is made anew.
+    /// The sandbox has ended or lost its address, and with it every container its network: all of it is made anew.
     fn renew_sandbox(&mut self, id: String) {
         let observed = self.observed;
         if observed.any_running() {

@@ -130,7 +130,9 @@ fn view<'a>(
         Role::Main | Role::Sidecar => {
             let answers = health.is_some_and(|health| health.ready == Some(true));
             let reported = container.startup_probe.is_none() || reported_started(observed, newest);
-            started && reported && (container.readiness_probe.is_none() || answers)
+            // Without its sandbox nobody reaches it.
+            let reachable = observed.sandbox.is_some_and(|sandbox| sandbox.is_ready());
+            reachable && started && reported && (container.readiness_probe.is_none() || answers)
         }
     };
     View { container, role, shown, last, ready, started, record: newest }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::network::Subnet;
+
 /// Why the engine did not do what it was asked to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -22,6 +24,29 @@ pub enum Error {
         label = crate::labels::CLUSTER
     )]
     Foreign(String),
+    /// The cluster's network cannot have the subnet that it had.
+    #[error(
+        "the cluster's network is gone, and cannot be made again on {subnet}, where its nodes have their addresses from: \
+         that overlaps {by}"
+    )]
+    SubnetTaken {
+        /// The subnet that it had.
+        subnet: Subnet,
+        /// What has it now.
+        by: String,
+    },
+    /// What no agent has made uses the network, which so cannot be removed.
+    #[error(
+        "network {network} is in use by containers that are not Coracle's: {names}. Take them out of it (docker network \
+         disconnect -f {network} NAME) or remove them (docker rm -f NAME), then try again",
+        names = .containers.join(", ")
+    )]
+    InUse {
+        /// The network's name.
+        network: String,
+        /// The names of the containers.
+        containers: Vec<String>,
+    },
     /// The engine refused, with this message.
     #[error("{0}")]
     Refused(String),

@@ -26,6 +26,7 @@ use tokio::io::AsyncWrite;
 
 use crate::helper::Job;
 use crate::labels::{Mark, Owner};
+use crate::network::Subnet;
 pub use container_spec::{
     ContainerSpec, Enforced, HostPort, Limits, Mount, MountSource, NetworkMode, Propagation, Seccomp,
     Security, Share,
@@ -44,11 +45,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// Whether the engine answers; costs it nothing.
     async fn ping(&self) -> Result<(), Error>;
 
-    /// Finds the cluster's network or makes it, on a subnet that collides with no other network of the engine.
+    /// Finds the cluster's network, or makes it: on this subnet, or else on one that collides with no other network of the
+    /// engine. One that is there may have another subnet.
     ///
     /// # Errors
-    /// [`Error::Foreign`] where another cluster of that name has one.
-    async fn ensure_network(&self, mark: &Mark) -> Result<Network, Error>;
+    /// [`Error::Foreign`] where another cluster of that name has one, [`Error::SubnetTaken`] where it cannot have this subnet.
+    async fn ensure_network(&self, mark: &Mark, subnet: Option<Subnet>) -> Result<Network, Error>;
 
     /// All containers of an owner, running or not.
     async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error>;
@@ -182,12 +184,12 @@ pub struct Info {
 /// The cluster's network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
+    /// The engine's id. One that is made again has another.
+    pub id: String,
     /// Its name on the engine.
     pub name: String,
-    /// The first address of its subnet.
-    pub subnet: Ipv4Addr,
-    /// The length of the subnet's prefix.
-    pub prefix: u8,
+    /// The addresses of its pods.
+    pub subnet: Subnet,
     /// The engine's own address on it: how pods reach the machine.
     pub gateway: Ipv4Addr,
 }
@@ -211,6 +213,8 @@ pub struct Container {
     pub stop_signal: String,
     /// The number of its first process on the machine; 0 if it does not run.
     pub pid: i64,
+    /// Its address on the network that it was made for, while it runs; `None` if it was made for none, or is not connected.
+    pub address: Option<Ipv4Addr>,
 }
 
 /// What a container is doing.
@@ -275,6 +279,8 @@ pub enum EventKind {
         /// When.
         at: Timestamp,
     },
+    /// It is no longer connected to a network, though it runs.
+    Disconnected,
     /// It is gone.
     Removed,
 }

@@ -26,12 +26,12 @@ use crate::runtime::Streams;
 use ending::end_of;
 use process::Beginning;
 use session::accept;
-use shares::{MOST, Room};
+use shares::{MOST, Slots};
 
 /// Keeps the line and serves its sessions until `stop`.
 pub async fn serve(ctx: Arc<Context>, lines: Arc<dyn Lines>, stop: CancellationToken) {
     let mut backoff = ctx.backoff(Duration::from_millis(100), Duration::from_secs(5));
-    let room = Arc::new(Room::default());
+    let slots = Arc::new(Slots::default());
     let mut sessions = JoinSet::new();
     let keep = async {
         loop {
@@ -45,7 +45,7 @@ pub async fn serve(ctx: Arc<Context>, lines: Arc<dyn Lines>, stop: CancellationT
                         while sessions.len() >= 2 * MOST {
                             sessions.join_next().await;
                         }
-                        sessions.spawn(attend(ctx.clone(), lines.clone(), room.clone(), order));
+                        sessions.spawn(attend(ctx.clone(), lines.clone(), slots.clone(), order));
                     }
                 }
                 Err(error) => tracing::debug!(node = ctx.config.node, %error, "no line to the API server"),
@@ -56,7 +56,7 @@ pub async fn serve(ctx: Arc<Context>, lines: Arc<dyn Lines>, stop: CancellationT
     stop.run_until_cancelled(keep).await;
 }
 
-async fn attend(ctx: Arc<Context>, lines: Arc<dyn Lines>, room: Arc<Room>, order: Open) {
+async fn attend(ctx: Arc<Context>, lines: Arc<dyn Lines>, slots: Arc<Slots>, order: Open) {
     let session = match lines.attend(&ctx.config.node, order.session).await {
         Ok(session) => session,
         Err(error) => {
@@ -65,8 +65,8 @@ async fn attend(ctx: Arc<Context>, lines: Arc<dyn Lines>, room: Arc<Room>, order
         }
     };
     let send = session.send.clone();
-    let end = match room.take(&order.user, &ctx.config.node) {
-        Ok(_place) => run(&ctx, order, session).await,
+    let end = match slots.take(&order.user, &ctx.config.node) {
+        Ok(_slot) => run(&ctx, order, session).await,
         Err(refusal) => Err(refusal),
     };
     // An error says that the other end is gone.

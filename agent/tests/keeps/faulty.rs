@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use coracle_agent::helper::Job;
 use coracle_agent::labels::{Identity, Mark, Owner};
+use coracle_agent::network::Subnet;
 use coracle_agent::runtime::{
     Container, ContainerEvent, ContainerSpec, Error, ExecOutput, Image, Info, Limits, LogLine, LogOptions,
     Network, PodFiles, Removed, Runtime, Session, State as RunState, Streams, TerminalSize,
@@ -225,8 +226,8 @@ impl Runtime for Faulty {
         self.engine.info().await
     }
 
-    async fn ensure_network(&self, mark: &Mark) -> Result<Network, Error> {
-        self.engine.ensure_network(mark).await
+    async fn ensure_network(&self, mark: &Mark, subnet: Option<Subnet>) -> Result<Network, Error> {
+        self.engine.ensure_network(mark, subnet).await
     }
 
     async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error> {

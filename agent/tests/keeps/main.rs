@@ -1,6 +1,7 @@
 //! A node never loses what it runs, whatever happens to the agent, the engine or the watch.
 
 mod faulty;
+mod network;
 mod node;
 mod random;
 mod strangers;

@@ -4,6 +4,7 @@
 //! `CORACLE_SCHEDULES=5000` plays more; `CORACLE_SEED=7` plays one.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use coracle_api::{Key, Revision};
@@ -96,7 +97,7 @@ impl Play {
     }
 
     async fn step(&mut self) {
-        let kinds = if self.strangers { 20 } else { 12 };
+        let kinds = if self.strangers { 23 } else { 12 };
         let what = self.chance.below(kinds);
         let running: Vec<_> =
             self.node.containers().await.into_iter().filter(|(_, one)| one.state.is_running()).collect();
@@ -154,6 +155,13 @@ impl Play {
             (17, Some((_, one))) => engine.rename(&one.id, &format!("renamed-{}", self.log.len())),
             (18, _) => engine.reboot(),
             (19, Some((_, one))) => self.theirs.extend(engine.run_committed(&one.id)),
+            (20, Some((_, one))) => engine.disconnect(&one.id),
+            (21, Some((_, one))) => {
+                let last = u8::try_from(self.log.len() % 250).unwrap();
+                // There may be no network just now.
+                let _ = engine.reconnect(&one.id, Ipv4Addr::new(10, 250, 0, last));
+            }
+            (22, _) => engine.remove_network(),
             _ => {}
         }
         let tenths = self.chance.below(60);

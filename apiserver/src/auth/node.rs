@@ -185,8 +185,6 @@ fn own_node(node: &str, attributes: &Attributes) -> Result<(), Refusal> {
     match (attributes.subresource.as_str(), attributes.verb.as_str()) {
         ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Ok(()),
         ("", "get" | "list" | "watch") if attributes.name == node => Ok(()),
-        // Unlike upstream: an agent looks which slices of the cluster's network are taken (ADR 19).
-        ("", "list") if attributes.name.is_empty() => Ok(()),
         ("", "get" | "list" | "watch") if attributes.name.is_empty() => {
             Err(Some(format!("node '{node}' cannot read all nodes, only its own Node object")))
         }

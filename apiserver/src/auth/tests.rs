@@ -386,6 +386,7 @@ fn a_node_asks_for_its_own() {
         ("POST", "/api/v1/namespaces/a/serviceaccounts/default/token", Err(unrelated)),
         ("GET", "/api/v1/nodes/n1", Ok(())),
         ("GET", "/api/v1/nodes/n2", Err("node 'n1' cannot read 'n2', only its own Node object")),
+        ("GET", "/api/v1/nodes", Err("node 'n1' cannot read all nodes, only its own Node object")),
         ("GET", "/api/v1/nodes?watch=1", Err("node 'n1' cannot read all nodes, only its own Node object")),
         ("DELETE", "/api/v1/nodes/n1", Err("")),
         ("GET", "/api/v1/namespaces/a/services", Ok(())),

@@ -1,5 +1,5 @@
 //! A cluster small enough for a test: objects in a map, one counter, watches. Preconditions, conflicts, grace periods,
-//! finalizers, patches and selectors are the real server's; it validates nothing and defaults nothing but kinds, names,
+//! finalizers, patches, selectors and who holds a range of pods' addresses are the real server's; it validates nothing and defaults nothing but kinds, names,
 //! uids and revisions. What the real server does beyond that is tested there.
 
 mod select;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use coracle_api::decode::{FieldValidation, Target};
-use coracle_api::kind::Deletion;
-use coracle_api::{Key, Object, Revision, Status, patch};
+use coracle_api::kind::{Allocates, Deletion};
+use coracle_api::{Errors, Key, Object, Path, Revision, Status, patch, read};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -35,6 +35,7 @@ impl State {
                 object["apiVersion"] = json!(key.kind.api_version());
                 object["kind"] = json!(key.kind.kind);
                 let object = patched(&key, &object, patch::Kind::Merge, &json!({}))?;
+                self.check_ranges(&key, &object)?;
                 Ok(self.store(key, object))
             }
             Op::Update { sub, mut object, .. } => {
@@ -56,6 +57,7 @@ impl State {
                 };
                 let mut new = patched(&key, &old, form, &patch)?;
                 same_object(&key, &old, &new)?;
+                self.check_ranges(&key, &new)?;
                 if let Some(part) = sub {
                     let status = new[part].take();
                     new = old;
@@ -65,6 +67,31 @@ impl State {
             }
             Op::Delete { uid, revision, grace_seconds, .. } => self.delete(key, uid, revision, grace_seconds),
         }
+    }
+
+    /// 422 where a Node is to have a range of another one.
+    fn check_ranges(&self, key: &Key, object: &Value) -> Result<(), Status> {
+        let ranges = read::list(object, "/spec/podCIDRs");
+        if !matches!(key.kind.allocates, Some(Allocates::PodRanges)) || ranges.is_empty() {
+            return Ok(());
+        }
+        for (holder, other) in
+            self.objects.iter().filter(|(other, _)| other.kind == key.kind && *other != key)
+        {
+            let other = other.value().map_err(Status::internal)?;
+            let theirs = read::list(&other, "/spec/podCIDRs");
+            if let Some(range) = ranges.iter().find(|range| theirs.contains(range)) {
+                let mut errors = Errors::new();
+                let why = format!("provided range is already allocated to node {:?}", holder.name);
+                errors.invalid(
+                    &Path::root("spec").child("podCIDRs"),
+                    range.as_str().unwrap_or_default(),
+                    &why,
+                );
+                return Err(Status::invalid(&key.kind, &key.name, &errors));
+            }
+        }
+        Ok(())
     }
 
     fn bind(&mut self, key: &Key, binding: &Value) -> Result<Arc<Object>, Status> {

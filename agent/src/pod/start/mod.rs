@@ -101,6 +101,7 @@ impl Start {
             return Ok(Started { id, address });
         }
         let mut tries = ADDRESSES;
+        let mut network_kept = false;
         loop {
             let address = self.address()?;
             let free = |failure| {
@@ -114,6 +115,12 @@ impl Start {
                     tracing::info!(pod = full_name(&self.pod), %address, why, "trying another address");
                     self.ctx.addresses.pass_over(address, self.uid());
                     tries -= 1;
+                }
+                // It may be the network that is missing. That is made again at once.
+                Err(Error::NotFound(why)) if !network_kept => {
+                    tracing::info!(pod = full_name(&self.pod), why, "looking for the network");
+                    self.ctx.keep_network().await.map_err(|error| free(self.no_sandbox(&error)))?;
+                    network_kept = true;
                 }
                 Err(error) => return Err(free(self.no_sandbox(&error))),
             }

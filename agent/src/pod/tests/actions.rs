@@ -18,6 +18,8 @@ fn what_is_done_next() {
     waits.failures.insert("b".into(), Failure { reason: "E".into(), message: String::new(), until: at(5) });
     let mut broken = World::new(two()).with("a", running()).with("b", running());
     broken.sandbox.as_mut().unwrap().running = false;
+    let mut cut_off = World::new(two()).with("a", running()).with("b", running());
+    cut_off.sandbox.as_mut().unwrap().connected = false;
     let mut changed = World::new(two());
     changed.sandbox.as_mut().unwrap().running = false;
     let by_rule = || {
@@ -74,6 +76,7 @@ fn what_is_done_next() {
             &["remove a-0", "start b.0"],
         ),
         ("without sandbox all is stopped", broken, &["stop a", "stop b"]),
+        ("without its address, too", cut_off, &["stop a", "stop b"]),
         ("and the sandbox made anew", changed, &["event SandboxChanged", "remove sandbox"]),
         (
             "what it may use has changed",

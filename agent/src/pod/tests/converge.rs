@@ -24,6 +24,7 @@ fn perform(world: &mut World, actions: &[Action]) {
                     created: world.now,
                     since: world.now,
                     running: true,
+                    connected: true,
                 });
             }
             Action::RemoveSandbox { .. } => world.sandbox = None,
@@ -75,7 +76,7 @@ proptest! {
     fn pods_converge(
         states in proptest::collection::vec(0..4u8, 3),
         changed in proptest::collection::vec(proptest::bool::ANY, 3),
-        sandbox in 0..3u8,
+        sandbox in 0..4u8,
         deleted: bool,
         policy in 0..3usize,
     ) {
@@ -97,6 +98,7 @@ proptest! {
         match sandbox {
             0 => world.sandbox = None,
             1 => world.sandbox.as_mut().unwrap().running = false,
+            2 => world.sandbox.as_mut().unwrap().connected = false,
             _ => {}
         }
         if deleted {

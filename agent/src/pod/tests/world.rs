@@ -46,6 +46,7 @@ impl World {
                 created: at(-100),
                 since: at(-100),
                 running: true,
+                connected: true,
             }),
             containers: BTreeMap::new(),
             busy: BTreeMap::new(),

@@ -182,7 +182,7 @@ impl Worker {
                     continue;
                 }
                 EventKind::Ended { code, at } => drop(self.ends.insert(event.id.clone(), End { code, at })),
-                EventKind::Started | EventKind::Removed => {}
+                EventKind::Started | EventKind::Disconnected | EventKind::Removed => {}
             }
             self.look(&event.id, event.kind == EventKind::Removed).await;
         }

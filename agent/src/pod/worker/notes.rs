@@ -69,6 +69,8 @@ impl Worker {
     fn take_sandbox(&mut self, identity: &Identity, container: Container) {
         let address = container.labels.get(ADDRESS).and_then(|text| text.parse().ok());
         self.address = address.or(self.address);
+        let of_machine = self.pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true));
+        let connected = of_machine || address.is_none() || container.address == address;
         let running = container.state.is_running();
         let older = self.sandbox.as_ref().is_some_and(|known| known.created > container.created);
         if !older {
@@ -78,7 +80,7 @@ impl Worker {
                 _ => created,
             };
             let attempt = identity.attempt;
-            self.sandbox = Some(Sandbox { id: container.id, attempt, created, since, running });
+            self.sandbox = Some(Sandbox { id: container.id, attempt, created, since, running, connected });
         }
     }
 

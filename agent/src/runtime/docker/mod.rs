@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bollard::models::EventMessage;
 use bollard::query_parameters as query;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -28,11 +29,12 @@ pub(crate) use create::body as create_body;
 
 use super::disk::{self, DiskFiles};
 use super::{
-    Container, ContainerEvent, ContainerSpec, Enforced, Error, ExecOutput, Image, Info, Limits, LogLine,
-    LogOptions, Network, PodFiles, Removed, Runtime, Session, Streams, TerminalSize,
+    Container, ContainerEvent, ContainerSpec, Enforced, Error, EventKind, ExecOutput, Image, Info, Limits,
+    LogLine, LogOptions, Network, PodFiles, Removed, Runtime, Session, Streams, TerminalSize,
 };
 use crate::helper::Job;
 use crate::labels::{self, Mark, Owner};
+use crate::network::Subnet;
 use answer::{error_of, gone_is_fine};
 use connection::label_filter;
 pub use connection::{DockerRuntime, connect};
@@ -50,6 +52,16 @@ impl DockerRuntime {
         let containers: Vec<_> = looks.collect().await;
         let containers: Result<Vec<_>, _> = containers.into_iter().filter_map(Result::transpose).collect();
         Ok(containers?.into_iter().filter(|one| one.labels.contains_key(labels::CLUSTER)).collect())
+    }
+
+    /// Which container of an owner's an event of a network is about. Such an event shows no labels, so the container is looked at;
+    /// one that has ended is left out: it always loses its networks.
+    async fn disconnected(&self, owner: &Owner, event: EventMessage) -> Option<ContainerEvent> {
+        let id = event.actor?.attributes?.remove("container")?;
+        let found = self.inspect(&id).await.ok().flatten().filter(|found| found.state.is_running())?;
+        let is_owners = owner.labels().iter().all(|(key, value)| found.labels.get(key) == Some(value));
+        let uid = found.labels.get(labels::UID).filter(|_| is_owners)?.clone();
+        Some(ContainerEvent { id, uid, kind: EventKind::Disconnected })
     }
 
     /// The ids of all containers that agents have made for an owner, those that are being removed among them.
@@ -82,8 +94,8 @@ impl Runtime for DockerRuntime {
         self.docker.ping().await.map(|_| ()).map_err(error_of)
     }
 
-    async fn ensure_network(&self, mark: &Mark) -> Result<Network, Error> {
-        network::ensure(&self.docker, mark).await
+    async fn ensure_network(&self, mark: &Mark, subnet: Option<Subnet>) -> Result<Network, Error> {
+        network::ensure(&self.docker, mark, subnet).await
     }
 
     async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error> {
@@ -211,12 +223,25 @@ impl Runtime for DockerRuntime {
         let now = self.docker.info().await.map_err(error_of)?.system_time;
         let now = now.and_then(|text| text.parse::<jiff::Timestamp>().ok());
         let since = now.map(|now| format!("{}.{:09}", now.as_second(), now.subsec_nanosecond()));
-        let options = query::EventsOptions { since, filters: Some(filters), ..Default::default() };
-        let events = self.docker.events(Some(options));
+        let of_networks = HashMap::from([("type", "network"), ("event", "disconnect")]);
+        let of_networks =
+            of_networks.into_iter().map(|(key, value)| (key.to_owned(), vec![value.to_owned()])).collect();
         // An error ends the stream: the caller asks again, and looks at everything anew.
-        let events = events
-            .take_while(|event| futures::future::ready(event.is_ok()))
-            .filter_map(|event| async move { observe::event(event.ok()?) });
+        let follow = |filters| {
+            let options =
+                query::EventsOptions { since: since.clone(), filters: Some(filters), ..Default::default() };
+            let events = self.docker.events(Some(options)).map(Result::ok);
+            events.chain(futures::stream::iter([None]))
+        };
+        let (runtime, owner) = (self.clone(), owner.clone());
+        let disconnected = follow(of_networks).then(move |event| {
+            let (runtime, owner) = (runtime.clone(), owner.clone());
+            async move { Some(runtime.disconnected(&owner, event?).await) }
+        });
+        let events = follow(filters).map(|event| event.map(observe::event));
+        let events = futures::stream::select(events, disconnected)
+            .take_while(|event| futures::future::ready(event.is_some()))
+            .filter_map(|event| futures::future::ready(event.flatten()));
         Ok(events.boxed())
     }
 

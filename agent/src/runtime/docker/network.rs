@@ -18,11 +18,11 @@ use crate::runtime::{Error, Network, Removed, Runtime};
 /// How often another subnet is tried when the chosen one has been taken meanwhile.
 const TRIES: usize = 8;
 
-/// Finds the cluster's network or makes it.
-pub async fn ensure(docker: &Docker, mark: &Mark) -> Result<Network, Error> {
+/// Finds the cluster's network or makes it, on this subnet if one is named.
+pub async fn ensure(docker: &Docker, mark: &Mark, wanted: Option<Subnet>) -> Result<Network, Error> {
     let cluster = &mark.cluster;
     let mut refusal = Error::Conflict("no free subnet for the cluster's network".into());
-    let mut taken: Vec<Subnet> = Vec::new();
+    let mut refused: Vec<Subnet> = Vec::new();
     for _ in 0..TRIES {
         let networks = docker.list_networks(None::<query::ListNetworksOptions>).await.map_err(error_of)?;
         if let Some(found) = networks.iter().find(|network| label(network, labels::CLUSTER) == Some(cluster))
@@ -33,12 +33,22 @@ pub async fn ensure(docker: &Docker, mark: &Mark) -> Result<Network, Error> {
             let subnet = subnets(found.ipam.as_ref()).next();
             let subnet =
                 subnet.ok_or_else(|| Error::Refused(format!("the network of {cluster} has no subnet")))?;
-            return Ok(describe(found.name.clone().unwrap_or_default(), subnet));
+            let text = |text: &Option<String>| text.clone().unwrap_or_default();
+            return Ok(describe(text(&found.id), text(&found.name), subnet));
         }
-        taken.extend(networks.iter().flat_map(|network| subnets(network.ipam.as_ref())));
-        taken.extend(network::routes());
-        let Some(subnet) = network::free_subnet(&taken) else { break };
-        let described = describe(format!("coracle-{cluster}"), subnet);
+        let taken = taken(&networks);
+        let overlapping = wanted.and_then(|wanted| taken.iter().find(|(_, other)| other.overlaps(&wanted)));
+        let subnet = match (wanted, overlapping) {
+            (Some(subnet), Some((by, _))) => return Err(Error::SubnetTaken { subnet, by: by.clone() }),
+            (Some(subnet), None) => subnet,
+            (None, _) => {
+                let taken: Vec<Subnet> =
+                    taken.into_iter().map(|(_, subnet)| subnet).chain(refused.clone()).collect();
+                let Some(subnet) = network::free_subnet(&taken) else { break };
+                subnet
+            }
+        };
+        let described = describe(String::new(), format!("coracle-{cluster}"), subnet);
         let pool = IpamConfig {
             subnet: Some(subnet.to_string()),
             gateway: Some(described.gateway.to_string()),
@@ -55,16 +65,29 @@ pub async fn ensure(docker: &Docker, mark: &Mark) -> Result<Network, Error> {
             ..Default::default()
         };
         match docker.create_network(request).await.map_err(error_of) {
-            Ok(_) => return Ok(described),
+            Ok(made) => return Ok(Network { id: made.id, ..described }),
             // Another agent of the cluster was first (found in the next round), or the subnet is somebody else's.
             Err(error @ (Error::Conflict(_) | Error::Refused(_))) => {
-                taken.push(subnet);
+                refused.push(subnet);
                 refusal = error;
             }
             Err(error) => return Err(error),
         }
     }
     Err(refusal)
+}
+
+/// The subnets of networks and the machine's routes, each with what people call it.
+fn taken(networks: &[models::Network]) -> Vec<(String, Subnet)> {
+    let of_network = |network: &models::Network| {
+        let name = network.name.clone().unwrap_or_default();
+        let named =
+            move |subnet| (format!("the network {name:?} ({subnet}; docker network rm {name})"), subnet);
+        subnets(network.ipam.as_ref()).map(named).collect::<Vec<_>>()
+    };
+    let routes = network::routes().into_iter();
+    let routes = routes.map(|subnet| (format!("a route of this machine ({subnet})"), subnet));
+    networks.iter().flat_map(of_network).chain(routes).collect()
 }
 
 fn label<'a>(network: &'a models::Network, key: &str) -> Option<&'a String> {
@@ -77,9 +100,9 @@ fn is_foreign(network: &models::Network, authority: &str) -> bool {
     theirs.is_some_and(|theirs| !authority.is_empty() && theirs != authority)
 }
 
-fn describe(name: String, subnet: Subnet) -> Network {
+fn describe(id: String, name: String, subnet: Subnet) -> Network {
     let gateway = Ipv4Addr::from(u32::from(subnet.first) + 1);
-    Network { name, subnet: subnet.first, prefix: subnet.prefix, gateway }
+    Network { id, name, subnet, gateway }
 }
 
 fn subnets(ipam: Option<&Ipam>) -> impl Iterator<Item = Subnet> {
@@ -114,7 +137,7 @@ pub async fn clean_up(
                 removed.volumes += more.volumes;
                 removed.networks += more.networks;
             }
-            Err(error @ Error::Unreachable(_)) => return Err(error),
+            Err(error @ (Error::Unreachable(_) | Error::InUse { .. })) => return Err(error),
             Err(error) if look >= LOOKS => return Err(error),
             Err(_) => {}
         }
@@ -149,9 +172,27 @@ async fn remove_once(runtime: &DockerRuntime, docker: &Docker, owner: &Owner) ->
         let options = query::ListNetworksOptions { filters: Some(label_filter(owner)) };
         for network in docker.list_networks(Some(options)).await.map_err(error_of)? {
             let Some(id) = network.id else { continue };
-            gone_is_fine(docker.remove_network(&id).await.map_err(error_of))?;
+            if let Err(error) = gone_is_fine(docker.remove_network(&id).await.map_err(error_of)) {
+                return Err(in_use(runtime, docker, &id).await.unwrap_or(error));
+            }
             removed.networks += 1;
         }
     }
     Ok(removed)
+}
+
+/// That containers which no agent has made keep a network from being removed; `None` if there are none.
+async fn in_use(runtime: &DockerRuntime, docker: &Docker, network: &str) -> Option<Error> {
+    let found = docker.inspect_network(network, None::<query::InspectNetworkOptions>).await.ok()?;
+    let mut names = Vec::new();
+    for (id, endpoint) in found.containers.unwrap_or_default() {
+        let looked = runtime.inspect(&id).await;
+        // What an agent has made is being removed.
+        if matches!(looked, Ok(Some(one)) if !one.labels.contains_key(labels::CLUSTER)) {
+            names.push(endpoint.name.filter(|name| !name.is_empty()).unwrap_or(id));
+        }
+    }
+    names.sort();
+    let network = found.name.unwrap_or_else(|| network.to_owned());
+    (!names.is_empty()).then_some(Error::InUse { network, containers: names })
 }

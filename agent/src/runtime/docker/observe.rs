@@ -109,6 +109,10 @@ pub fn container(found: ContainerInspectResponse) -> Container {
         memory: positive(host.memory),
         oom_score_adj: 0,
     };
+    // What was asked for names the network.
+    let mode = host.network_mode.unwrap_or_default();
+    let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    let address = networks.get(&mode).and_then(|endpoint| endpoint.ip_address.as_ref()?.parse().ok());
     let signal = config.stop_signal.filter(|signal| !signal.is_empty());
     Container {
         id: found.id.unwrap_or_default(),
@@ -119,6 +123,7 @@ pub fn container(found: ContainerInspectResponse) -> Container {
         limits,
         stop_signal: signal.unwrap_or_else(|| "SIGTERM".into()),
         pid: if running { state.pid.unwrap_or(0) } else { 0 },
+        address: address.filter(|_| running),
     }
 }
 

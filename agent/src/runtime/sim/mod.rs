@@ -33,6 +33,7 @@ use super::{
 };
 use crate::helper::Job;
 use crate::labels::{self, Mark, Owner};
+use crate::network::Subnet;
 use files::SimFiles;
 
 /// How many events a listener may lag behind before it has to look at everything.
@@ -65,12 +66,15 @@ struct Containers {
     names: BTreeMap<String, String>,
     /// Which running container has an address.
     addresses: BTreeMap<Ipv4Addr, String>,
+    /// The number of the cluster's network, if it is there.
+    network: Option<u64>,
     made: u64,
 }
 
 struct Simulated {
     container: Container,
     name: String,
+    /// The address that it is to have.
     address: Option<Ipv4Addr>,
     env: BTreeMap<String, String>,
     /// Whether an agent has made it; if not, its labels are those of its image.
@@ -145,8 +149,8 @@ impl Engine {
             State::Exited { code, oom, started: Some(started), finished, error: String::new() };
         found.container.pid = 0;
         found.paused = false;
-        let (labels, address) = (found.container.labels.clone(), found.address);
-        containers.release(address, id);
+        let labels = found.container.labels.clone();
+        containers.disconnect(id);
         drop(containers);
         self.send_event(&labels, id, EventKind::Ended { code, at: finished });
     }
@@ -213,9 +217,9 @@ impl Engine {
     /// Removes a container, ending it if it runs. It cannot be inspected any more then.
     fn remove(&self, id: &str) {
         let mut containers = self.containers.lock();
+        containers.disconnect(id);
         let Some(removed) = containers.by_id.remove(id) else { return };
         containers.names.remove(&removed.name);
-        containers.release(removed.address, id);
         drop(containers);
         let labels = &removed.container.labels;
         if removed.container.state.is_running() {
@@ -225,13 +229,10 @@ impl Engine {
     }
 
     fn take_address(&self, id: &str) -> Result<(), Error> {
-        let Some(address) = self.with(id, |one| one.address)? else { return Ok(()) };
-        let mut containers = self.containers.lock();
-        if containers.addresses.get(&address).is_some_and(|of| of != id) {
-            return Err(Error::AddressInUse("Address already in use".into()));
+        match self.with(id, |one| one.address)? {
+            Some(address) => self.containers.lock().connect(id, address),
+            None => Ok(()),
         }
-        containers.addresses.insert(address, id.to_owned());
-        Ok(())
     }
 
     fn with<T>(&self, id: &str, read: impl FnOnce(&mut Simulated) -> T) -> Result<T, Error> {
@@ -245,10 +246,24 @@ impl Engine {
 }
 
 impl Containers {
-    fn release(&mut self, address: Option<Ipv4Addr>, id: &str) {
-        if let Some(address) =
-            address.filter(|address| self.addresses.get(address).is_some_and(|of| of == id))
-        {
+    /// Connects a container to the network with this address.
+    fn connect(&mut self, id: &str, address: Ipv4Addr) -> Result<(), Error> {
+        if self.network.is_none() {
+            return Err(Error::NotFound("the network is not there".into()));
+        }
+        if self.addresses.get(&address).is_some_and(|of| of != id) {
+            return Err(Error::AddressInUse("Address already in use".into()));
+        }
+        self.addresses.insert(address, id.to_owned());
+        if let Some(one) = self.by_id.get_mut(id) {
+            one.container.address = Some(address);
+        }
+        Ok(())
+    }
+
+    fn disconnect(&mut self, id: &str) {
+        let address = self.by_id.get_mut(id).and_then(|one| one.container.address.take());
+        if let Some(address) = address {
             self.addresses.remove(&address);
         }
     }
@@ -279,11 +294,18 @@ impl Runtime for SimRuntime {
         Ok(())
     }
 
-    async fn ensure_network(&self, mark: &Mark) -> Result<Network, Error> {
+    async fn ensure_network(&self, mark: &Mark, _: Option<Subnet>) -> Result<Network, Error> {
+        let mut containers = self.0.containers.lock();
+        if containers.network.is_none() {
+            containers.made += 1;
+            containers.network = Some(containers.made);
+        }
+        let number = containers.network.unwrap_or_default();
         Ok(Network {
+            id: format!("{number:064x}"),
             name: format!("coracle-{}", mark.cluster),
-            subnet: Ipv4Addr::new(10, 0, 0, 0),
-            prefix: 8,
+            // Always the same: there is nothing that it could collide with.
+            subnet: Subnet::new(Ipv4Addr::new(10, 0, 0, 0), 8),
             gateway: Ipv4Addr::new(10, 0, 0, 1),
         })
     }
@@ -329,6 +351,7 @@ impl Runtime for SimRuntime {
             limits: Limits { oom_score_adj: 0, ..spec.limits },
             stop_signal: "SIGTERM".into(),
             pid: 0,
+            address: None,
         };
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let address = match &spec.network {

@@ -1,5 +1,6 @@
 //! What somebody else does to simulated containers behind the agent's back, as with `docker` in a shell.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::{SimRuntime, Simulated};
@@ -45,8 +46,14 @@ impl SimRuntime {
         containers.made += 1;
         let (id, name) = (format!("{:064x}", containers.made), format!("stranger-{}", containers.made));
         let now = self.0.clock.now();
-        let container =
-            Container { id: id.clone(), created: now, state: State::Created, pid: 0, ..container };
+        let container = Container {
+            id: id.clone(),
+            created: now,
+            state: State::Created,
+            pid: 0,
+            address: None,
+            ..container
+        };
         let run = Simulated {
             container,
             name: name.clone(),
@@ -89,6 +96,31 @@ impl SimRuntime {
         idle.iter().for_each(|id| self.0.remove(id));
     }
 
+    /// `docker network disconnect`.
+    pub fn disconnect(&self, id: &str) {
+        self.0.containers.lock().disconnect(id);
+        if let Ok(labels) = self.0.with(id, |one| one.container.labels.clone()) {
+            self.0.send_event(&labels, id, EventKind::Disconnected);
+        }
+    }
+
+    /// `docker network disconnect`, then `docker network connect --ip`. Nobody hears of it.
+    ///
+    /// # Errors
+    /// The address is another's.
+    pub fn reconnect(&self, id: &str, address: Ipv4Addr) -> Result<(), Error> {
+        let mut containers = self.0.containers.lock();
+        containers.disconnect(id);
+        containers.connect(id, address)
+    }
+
+    /// `docker network disconnect -f` of every container, then `docker network rm`.
+    pub fn remove_network(&self) {
+        let connected: Vec<String> = self.0.containers.lock().addresses.values().cloned().collect();
+        connected.iter().for_each(|id| self.disconnect(id));
+        self.0.containers.lock().network = None;
+    }
+
     /// `docker rename`; nothing happens where the name is taken.
     pub fn rename(&self, id: &str, name: &str) {
         let mut containers = self.0.containers.lock();
@@ -116,10 +148,10 @@ impl SimRuntime {
                     one.container.state = State::Exited { code: 137, oom: false, started, finished, error };
                 }
                 one.paused = false;
-                (one.container.labels.clone(), one.address)
+                one.container.labels.clone()
             });
-            if let Ok((labels, address)) = labels {
-                self.0.containers.lock().release(address, &id);
+            if let Ok(labels) = labels {
+                self.0.containers.lock().disconnect(&id);
                 self.0.send_event(&labels, &id, EventKind::Ended { code: 137, at: finished });
             }
         }
