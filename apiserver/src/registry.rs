@@ -129,6 +129,11 @@ impl Registry {
         self.state.changes(kind, since)
     }
 
+    /// The change that led to a revision: see [`State::change_at`].
+    pub fn change_at(&self, kind: Option<&Kind>, revision: Revision) -> (Revision, Option<Arc<Change>>) {
+        self.state.change_at(kind, revision)
+    }
+
     /// Waits a little for a revision that has not happened yet.
     ///
     /// # Errors

@@ -58,17 +58,20 @@ fn changes(app: &App, query: &Query) -> Result<Value, Status> {
         }
         None => None,
     };
-    let exact = number("revision")?.map(Revision);
-    let since =
-        exact.map(|r| Revision(r.0.saturating_sub(1))).or(number("since")?.map(Revision)).unwrap_or_default();
+    let (exact, since) = (number("revision")?.map(Revision), number("since")?.map(Revision));
     let limit = number("limit")?.and_then(|n| usize::try_from(n).ok()).unwrap_or(MOST).min(MOST);
     let with_fields = query.flag("fields");
     let wanted = |name: &str, found: &str| query.get(name).is_none_or(|wanted| wanted == found);
-    let (floor, changes) = app.registry.changes(kind.as_deref(), since);
+    let (floor, changes) = match exact {
+        Some(revision) => {
+            let (floor, change) = app.registry.change_at(kind.as_deref(), revision);
+            (floor, change.into_iter().collect())
+        }
+        None => app.registry.changes(kind.as_deref(), since.unwrap_or_default()),
+    };
     let mut left = MOST_COMPARED;
     let items: Vec<Value> = changes
         .iter()
-        .filter(|change| exact.is_none_or(|revision| change.revision == revision))
         .filter(|change| {
             let key = &change.entry.object.key;
             wanted("namespace", &key.namespace) && wanted("name", &key.name)

@@ -28,7 +28,7 @@ use tokio::sync::{Notify, watch as progress};
 use crate::entry::claims::Claims;
 use crate::entry::{Entry, ns_name, under};
 use crate::store::{Bounds, Committed, Follower, Loaded};
-use past::Change;
+use past::{Change, Feed};
 use selection::Selection;
 use shelf::{Shelf, Span, Undone};
 
@@ -148,14 +148,20 @@ impl State {
     /// The changes after a revision, of one kind or of all, in order; and the revision after which they are complete.
     pub fn changes(&self, kind: Option<&Kind>, since: Revision) -> (Revision, Vec<Arc<Change>>) {
         let inner = self.inner.read();
-        let shelves =
-            || inner.shelves.iter().filter(|(k, _)| kind.is_none_or(|kind| **k == *kind)).map(|(_, s)| s);
-        let floor = shelves().map(|shelf| shelf.feed().floor()).max().unwrap_or_default();
+        let floor = inner.feeds(kind).map(Feed::floor).max().unwrap_or_default();
         let mut changes: Vec<Arc<Change>> =
-            shelves().flat_map(|shelf| shelf.feed().since(since)).cloned().collect();
+            inner.feeds(kind).flat_map(|feed| feed.since(since)).cloned().collect();
         drop(inner);
         changes.sort_unstable_by_key(|change| change.revision);
         (floor, changes)
+    }
+
+    /// The change that led to a revision, if one of the kind or of any did; and the revision after which changes are complete. Only that
+    /// one is looked for: a trace asks for thousands of them.
+    pub fn change_at(&self, kind: Option<&Kind>, revision: Revision) -> (Revision, Option<Arc<Change>>) {
+        let inner = self.inner.read();
+        let floor = inner.feeds(kind).map(Feed::floor).max().unwrap_or_default();
+        (floor, inner.feeds(kind).find_map(|feed| feed.at(revision)).cloned())
     }
 
     /// Waits a little for a revision that has not happened yet: another server may have seen it first.
@@ -240,6 +246,12 @@ impl State {
 }
 
 impl Inner {
+    /// The changes of one kind, or of each.
+    fn feeds(&self, kind: Option<&Kind>) -> impl Iterator<Item = &Feed> {
+        let wanted = move |row: &KindRef| kind.is_none_or(|kind| **row == *kind);
+        self.shelves.iter().filter(move |(row, _)| wanted(row)).map(|(_, shelf)| shelf.feed())
+    }
+
     /// The shelf of a kind. One that nobody has defined gets one, too: nothing is lost while its definition is on its way.
     fn shelf(&mut self, kind: &KindRef) -> &mut Shelf {
         if !self.shelves.contains_key(kind) {

@@ -99,6 +99,12 @@ impl Feed {
         self.changes.range(start..)
     }
 
+    /// The change that led to a revision.
+    pub fn at(&self, revision: Revision) -> Option<&Arc<Change>> {
+        let at = self.changes.binary_search_by_key(&revision, |change| change.revision).ok()?;
+        self.changes.get(at)
+    }
+
     /// The oldest that it holds.
     pub fn oldest(&self) -> Option<&Arc<Change>> {
         self.changes.front()

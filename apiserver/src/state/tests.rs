@@ -245,6 +245,14 @@ fn a_busy_kind_and_a_busy_node_cost_others_no_history() {
     assert!(world.state.list(&selection(None, None), &then).is_err());
     let (_, kept) = world.state.changes(None, Revision(0));
     assert_eq!(kept.len(), 20, "the bound is for all together");
+    // Each of them is found by its revision, and nothing is by another, or by another kind.
+    for revision in (0..=world.revision() + 1).map(Revision) {
+        let expected = kept.iter().find(|change| change.revision == revision);
+        let of_kind = |kind: Option<&Kind>| world.state.change_at(kind, revision).1;
+        assert_eq!(of_kind(None).map(|found| found.revision), expected.map(|change| change.revision));
+        let is_map = expected.is_some_and(|change| *change.entry.object.key.kind == kinds::CONFIG_MAP);
+        assert_eq!(of_kind(Some(&kinds::CONFIG_MAP)).is_some(), is_map, "{revision}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
