@@ -1,6 +1,8 @@
 //! What a node may ask for: its own Node and lease, the pods that are bound to it, and what these name.
 //!
-//! What a node may change in an object that it may write is another question: `admission::node_restriction`.
+//! What a node may change in an object that it may write is another question: `admission::node_restriction`. Resources are
+//! named here and not asked of rows of the table of kinds, because authorization is asked about what nothing serves, too,
+//! such as `persistentvolumeclaims`.
 //!
 //! Source: `plugin/pkg/auth/authorizer/node/node_authorizer.go`, and `NodeRules` in
 //! `plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go`.

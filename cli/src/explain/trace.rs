@@ -73,7 +73,7 @@ struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     fn new(items: &'a [Change]) -> Tree<'a> {
-        // Events tell about changes; they cause none.
+        // Events tell about changes, and a lease is only renewed: neither causes a change.
         let counts = |c: &&Change| c.key.kind != "Event" && c.key.kind != "Lease";
         let changes: BTreeMap<u64, &Change> = items.iter().filter(counts).map(|c| (c.revision, c)).collect();
         let mut children: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
