@@ -114,6 +114,8 @@ fn view<'a>(
                 match (failed, crash_loop(observed, container, record)) {
                     (Some(failure), _) => (wait(&failure.reason, &failure.message), Some(record)),
                     (None, Some(message)) => (wait("CrashLoopBackOff", &message), Some(record)),
+                    // Where the policy says that nothing restarts, the API lets no container that is shown as over run again.
+                    (None, None) if record.replaced => (wait(waiting, ""), Some(record)),
                     (None, None) => (Shown::Terminated(record), previous),
                 }
             }

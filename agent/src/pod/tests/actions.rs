@@ -195,8 +195,12 @@ fn another_image_is_another_container() {
         done.sort_by_key(|word| word.starts_with("replace"));
         assert_eq!(done, expected, "case: {case}");
     }
-    let phase = |world: World| world.step().status["phase"].clone();
-    assert_eq!(phase(replaced("Never", 143)), "Running", "another follows");
+    let status = replaced("Never", 143).step().status;
+    assert_eq!(status["phase"], "Running", "another follows");
+    let shown = &status["containerStatuses"][0];
+    // The API refuses that what was shown as over runs again under this policy.
+    assert_eq!(shown["state"]["waiting"]["reason"], "PodInitializing", "{shown:#}");
+    assert_eq!(shown["lastState"]["terminated"]["exitCode"], 143, "{shown:#}");
     let Action::Start { backoff, .. } = replaced("Never", 143).step().actions[0] else { panic!("it starts") };
     assert_eq!(backoff, 10, "the back-off begins anew");
     let Action::Stop { message, .. } = &up("Never").with("a", running()).step().actions[0] else {
