@@ -51,8 +51,6 @@ pub(super) async fn answer(
     let options = admitted_as(sub, query, [stdin, stdout, stderr, tty]);
     let pod = Key::new(&kinds::POD, namespace, name);
     app.registry.admit_connection(&Context::of(app.user.clone()), &pod, sub, options).await?;
-    // In plain text, as a kubelet says it: clients show it as it is.
-    let refused = |status: Status| Ok(Reply::text(status.code, status.message).into_response());
     if !(stdin || stdout || stderr) {
         return refused(Status::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
     }
@@ -73,6 +71,15 @@ pub(super) async fn answer(
     Ok(socket.run(move |socket| async move {
         stop.run_until_cancelled(serve(socket, protocol, session)).await;
     }))
+}
+
+/// In plain text, as a kubelet says it: clients show it as it is. But they try to read a `Status` from it first, and what YAML takes
+/// for a mapping, such as `cause: effect`, becomes an empty one to them, which they show as nothing. So that comes as a `Status`.
+fn refused(status: Status) -> Result<Response, Status> {
+    if status.message.contains(": ") {
+        return Err(status);
+    }
+    Ok(Reply::text(status.code, status.message).into_response())
 }
 
 /// The request as the chain of admission sees it: a `PodExecOptions` or a `PodAttachOptions`.

@@ -117,8 +117,8 @@ async fn nodes_that_are_away_or_asleep_are_told_apart() {
     assert!(Way::attend(&lines, "n", 1).await.is_err(), "nobody waits for it");
 }
 
-/// What a client of SPDY is told that asks for a conversation with the container of the pod `web`.
-async fn status_of(server: &Server, sub: &str, query: &str) -> (u16, String) {
+/// What a client of SPDY is told that asks for a conversation with the container of the pod `web`, and whether as a `Status`.
+async fn answer_to(server: &Server, sub: &str, query: &str) -> (u16, String, bool) {
     let app = session::App {
         peers: Default::default(),
         registry: server.registry(),
@@ -140,9 +140,9 @@ async fn status_of(server: &Server, sub: &str, query: &str) -> (u16, String) {
         Ok(response) => {
             let code = response.status().as_u16();
             let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
-            (code, String::from_utf8(body.to_vec()).unwrap())
+            (code, String::from_utf8(body.to_vec()).unwrap(), false)
         }
-        Err(status) => (status.code, status.message),
+        Err(status) => (status.code, status.message, true),
     }
 }
 
@@ -171,18 +171,20 @@ async fn whoever_speaks_spdy_is_told_the_reason_before_the_protocol() {
     }
     for sub in ["exec", "attach"] {
         let query = "stdout=true&command=true";
-        let away = (500, "Internal error occurred: node \"near\" is not connected".to_owned());
-        assert_eq!(status_of(&server, sub, query).await, away, "{sub}");
+        let plain = |code: u16, text: &str| (code, text.to_owned(), false);
+        // Clients would read an empty `Status` from this text, and show nothing.
+        let away = (500, "Internal error occurred: node \"near\" is not connected".to_owned(), true);
+        assert_eq!(answer_to(&server, sub, query).await, away, "{sub}");
         let crashed = agent(server.lines(), false).await;
-        let gone = (500, "container not found (\"web\")".to_owned());
-        assert_eq!(status_of(&server, sub, query).await, gone, "{sub}");
-        let nothing = (400, "you must specify at least 1 of stdin, stdout, stderr".to_owned());
-        assert_eq!(status_of(&server, sub, "command=true").await, nothing, "{sub}");
-        let other = (400, "container other is not valid for pod web".to_owned());
-        assert_eq!(status_of(&server, sub, "container=other").await, other, "{sub}");
+        let gone = plain(500, "container not found (\"web\")");
+        assert_eq!(answer_to(&server, sub, query).await, gone, "{sub}");
+        let nothing = plain(400, "you must specify at least 1 of stdin, stdout, stderr");
+        assert_eq!(answer_to(&server, sub, "command=true").await, nothing, "{sub}");
+        let other = (400, "container other is not valid for pod web".to_owned(), true);
+        assert_eq!(answer_to(&server, sub, "container=other").await, other, "{sub}");
         crashed.abort();
         let runs = agent(server.lines(), true).await;
-        assert_eq!(status_of(&server, sub, query).await, (400, NO_SPDY.to_owned()), "{sub}");
+        assert_eq!(answer_to(&server, sub, query).await, (400, NO_SPDY.to_owned(), true), "{sub}");
         runs.abort();
         while server.lines().is_connected("near") {
             tokio::task::yield_now().await;
