@@ -124,7 +124,7 @@ impl LargeWork {
         });
         match tokio::time::timeout(TIME, task).await {
             Ok(Ok(outcome)) => Ok(outcome),
-            // A panic has been told of where it happened; the client gets to know that it was one.
+            // The log says where it panicked; the client gets to know that it was a panic.
             Ok(Err(error)) => Err(Status::internal(format!("the request did not come to its end: {error}"))),
             Err(_) => Err(too_long()),
         }

@@ -27,7 +27,7 @@ use crate::store::{Bounds, Store, StoreError};
 use crate::write::allocate::Allocator;
 use crate::write::tasks::Tasks;
 
-/// See the module.
+/// All objects of the cluster: reads from memory, writes through the chain.
 pub struct Registry {
     pub(crate) state: Arc<State>,
     pub(crate) store: Box<dyn Store>,

@@ -1,4 +1,4 @@
-//! Wires store, registry and faces together, and accepts connections.
+//! Puts store, registry, faces and listener together; ends them in order.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -219,7 +219,7 @@ impl Server {
         Ok(Server { address, url, registry, verdicts, authorizer, lines, peers, pki, checks, stop, tasks })
     }
 
-    /// Writes on behalf of somebody, from within the process.
+    /// A client in this process that acts as `user`.
     pub fn client(&self, user: &str, groups: &[&str]) -> Arc<dyn Client> {
         let identity = Identity::new(user, groups);
         let agent = faces::manager(&identity);
@@ -292,7 +292,7 @@ async fn forget(registry: Arc<Registry>, stop: CancellationToken) {
 /// What has to hold for the server to be well, in the order in which it is reported.
 pub(crate) fn checks(registry: &Arc<Registry>) -> Checks {
     let (checks, registry) = (Checks::new(), registry.clone());
-    // Upstream's names. There is nothing of the log that could fail.
+    // Upstream's names. `log` is upstream's check of its own logging; it cannot fail here, but clients ask for it by name.
     checks.live("log", || Ok(()));
     checks.live("store", move || registry.health());
     checks

@@ -17,8 +17,8 @@ use tokio::time::{Instant, Sleep, sleep};
 pub struct WriteTimeout<S> {
     stream: S,
     limit: Duration,
-    /// When patience ends. Made when a write has to wait for the first time; most never do.
-    patience: Option<Pin<Box<Sleep>>>,
+    /// When the write that waits now has waited too long. Made when a write has to wait for the first time; most never do.
+    deadline: Option<Pin<Box<Sleep>>>,
     /// Whether a write is waiting now.
     waits: bool,
 }
@@ -26,7 +26,7 @@ pub struct WriteTimeout<S> {
 impl<S> WriteTimeout<S> {
     /// Waits so long for a client to take anything.
     pub fn new(stream: S, limit: Duration) -> WriteTimeout<S> {
-        WriteTimeout { stream, limit, patience: None, waits: false }
+        WriteTimeout { stream, limit, deadline: None, waits: false }
     }
 
     /// What became of an attempt to write, unless it has waited for too long.
@@ -35,11 +35,11 @@ impl<S> WriteTimeout<S> {
             self.waits = false;
             return outcome;
         }
-        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(self.limit)));
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(self.limit)));
         if !std::mem::replace(&mut self.waits, true) {
-            patience.as_mut().reset(Instant::now() + self.limit);
+            deadline.as_mut().reset(Instant::now() + self.limit);
         }
-        match patience.as_mut().poll(cx) {
+        match deadline.as_mut().poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => {
                 let why = format!("the client has read nothing for {} s", self.limit.as_secs());

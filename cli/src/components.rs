@@ -167,7 +167,7 @@ impl Controllers {
     /// Runs the command.
     ///
     /// # Errors
-    /// Credentials that are none.
+    /// Credentials that cannot be read.
     pub async fn run(self) -> Result<()> {
         let credentials = read_credentials(&self.kubeconfig)?;
         let stop = CancellationToken::new();
@@ -202,7 +202,7 @@ impl Scheduler {
     /// Runs the command.
     ///
     /// # Errors
-    /// Credentials that are none, or a policy that does not exist.
+    /// Credentials that cannot be read, or a policy that does not exist.
     pub async fn run(self) -> Result<()> {
         let credentials = read_credentials(&self.kubeconfig)?;
         let config = match &self.config {

@@ -17,7 +17,7 @@ pub enum Where {
     Etcd,
 }
 
-/// See the module. The names are kube-apiserver's, but for the first two.
+/// Where an API server keeps everything. The names are kube-apiserver's, but for the first two.
 #[derive(Clone, Debug, clap::Args)]
 pub struct StoreArgs {
     /// Where objects are kept
@@ -50,7 +50,7 @@ impl StoreArgs {
     /// The store that is shared, if one is asked for.
     ///
     /// # Errors
-    /// Files that cannot be read, addresses and certificates that are none.
+    /// Files that cannot be read, addresses and certificates that cannot be used.
     pub fn shared(&self, config: &Config) -> Result<Option<Box<dyn Store>>> {
         if self.store == Where::Embedded {
             if !self.etcd_endpoints.is_empty() {

@@ -1,7 +1,8 @@
 //! Which pods a node refuses, though they are bound to it: decided once, when it first takes them. Pure.
 //!
 //! Source: `pkg/kubelet/lifecycle/predicate.go` and `AdmissionCheck` in `pkg/scheduler/eventhandlers.go`, whose order and texts
-//! these are. Of taints a kubelet looks at `NoExecute`, which here is the controller's that evicts by taints.
+//! these are. A kubelet also refuses what does not tolerate a NoExecute taint; here the controller that evicts by taints deletes
+//! such pods.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! How long a container that ends again and again waits for its next start: 10 s, doubled up to 5 minutes, forgotten
-//! once it has run for 10. It is computed from the last container alone, so that it survives a crash of the agent.
+//! once it has run for 10 minutes. It is computed from the last container alone, so that it survives a crash of the agent.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Container;

@@ -23,7 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Error, LogLine, LogOptions};
 
 type Lines = BoxStream<'static, Result<LogLine, Error>>;
-type Bell = mpsc::Receiver<Result<(), Error>>;
+type Signals = mpsc::Receiver<Result<(), Error>>;
 
 /// A log that can be read to its present end.
 pub trait Log: Send + Sync + 'static {
@@ -31,7 +31,7 @@ pub trait Log: Send + Sync + 'static {
     fn read(&self, tail: Option<u64>, since: Option<Timestamp>) -> Lines;
 
     /// Says that something was written, and ends when nothing more will be. It may miss something, and say too much.
-    fn bell(&self) -> BoxStream<'static, Result<(), Error>>;
+    fn written(&self) -> BoxStream<'static, Result<(), Error>>;
 }
 
 /// How many lines wait for a reader.
@@ -45,7 +45,7 @@ const TAIL: (u64, u64) = (128, 1 << 15);
 const FURTHER: u64 = 16;
 /// The pause between two reads of a log that is written all the time.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Waits for the bell before the log is read without it: the first, and the longest.
+/// How long a log is not read when nothing says that something was written: at first, and at most.
 const QUIET: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
 
 /// What stands in a log where lines are missing: they were written and, since a log keeps only so much, removed before the reader
@@ -81,11 +81,12 @@ enum Stop {
 }
 
 /// Why a log is read again.
-enum Rest {
+enum Wakeup {
     /// Nothing more will be written.
     Over,
-    Rung,
-    /// It has not rung for a while: it may have missed something.
+    /// Something was written.
+    Written,
+    /// Nothing has been signalled for a while; a signal may have been missed.
     Quiet,
 }
 
@@ -99,8 +100,8 @@ struct Follower<L> {
 
 impl<L: Log> Follower<L> {
     async fn run(&mut self, tail: Option<u64>) -> Result<(), Stop> {
-        let (ringer, mut bell) = mpsc::channel(1);
-        let _ringing = AbortOnDropHandle::new(tokio::spawn(ring(self.log.bell(), ringer)));
+        let (sender, mut signals) = mpsc::channel(1);
+        let _passing_on = AbortOnDropHandle::new(tokio::spawn(pass_on(self.log.written(), sender)));
         self.begin(tail).await?;
         let (mut tail, mut quiet, mut over) = (Some(TAIL.0), QUIET.0, false);
         loop {
@@ -120,33 +121,33 @@ impl<L: Log> Follower<L> {
                 continue;
             }
             let pause = if new > 0 { PAUSE } else { Duration::ZERO };
-            match self.rest(&mut bell, pause, quiet).await? {
+            match self.sleep(&mut signals, pause, quiet).await? {
                 // What was written last is still to be read.
-                Rest::Over => over = true,
-                Rest::Rung => quiet = QUIET.0,
-                Rest::Quiet => quiet = (quiet * 2).min(QUIET.1),
+                Wakeup::Over => over = true,
+                Wakeup::Written => quiet = QUIET.0,
+                Wakeup::Quiet => quiet = (quiet * 2).min(QUIET.1),
             }
         }
     }
 
-    /// Waits until it is worth to read again: until the bell has rung, but not before the pause is over. The end is heard at once: the
+    /// Waits until it is worth to read again: until something was written, but not before the pause is over. The end is told at once: the
     /// container, and its log with it, may be removed soon.
-    async fn rest(&self, bell: &mut Bell, pause: Duration, quiet: Duration) -> Result<Rest, Stop> {
-        let rested = Instant::now() + pause;
-        let mut has_rung = false;
+    async fn sleep(&self, signals: &mut Signals, pause: Duration, quiet: Duration) -> Result<Wakeup, Stop> {
+        let pause_over = Instant::now() + pause;
+        let mut written = false;
         loop {
-            let until = if has_rung { rested } else { rested + quiet };
+            let until = if written { pause_over } else { pause_over + quiet };
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(until) => {
-                    return Ok(if has_rung { Rest::Rung } else { Rest::Quiet });
+                    return Ok(if written { Wakeup::Written } else { Wakeup::Quiet });
                 }
-                rung = bell.recv() => match rung {
-                    Some(rung) => {
-                        rung.map_err(Stop::Failed)?;
-                        has_rung = true;
+                signal = signals.recv() => match signal {
+                    Some(signal) => {
+                        signal.map_err(Stop::Failed)?;
+                        written = true;
                     }
-                    None => return Ok(Rest::Over),
+                    None => return Ok(Wakeup::Over),
                 },
                 () = self.lines.closed() => return Err(Stop::Gone),
             }
@@ -250,12 +251,15 @@ fn key(line: &LogLine) -> u64 {
     hasher.finish()
 }
 
-/// Passes a bell on. However fast it rings, once is enough until somebody has looked.
-async fn ring(mut bell: BoxStream<'static, Result<(), Error>>, ringer: mpsc::Sender<Result<(), Error>>) {
-    while let Some(rung) = bell.next().await {
-        match rung {
-            Ok(()) => drop(ringer.try_send(Ok(()))),
-            Err(error) => return drop(ringer.send(Err(error)).await),
+/// Passes signals on. However many come, one is enough until somebody has looked.
+async fn pass_on(
+    mut written: BoxStream<'static, Result<(), Error>>,
+    sender: mpsc::Sender<Result<(), Error>>,
+) {
+    while let Some(signal) = written.next().await {
+        match signal {
+            Ok(()) => drop(sender.try_send(Ok(()))),
+            Err(error) => return drop(sender.send(Err(error)).await),
         }
     }
 }

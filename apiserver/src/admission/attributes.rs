@@ -20,7 +20,7 @@ pub enum Operation {
     Update,
     /// An object that is to be deleted.
     Delete,
-    /// A conversation with a container.
+    /// A session with a container.
     Connect,
 }
 

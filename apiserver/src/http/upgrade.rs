@@ -1,4 +1,4 @@
-//! Upgrades of a connection, checked before anything else happens: a request that cannot become a conversation must not have begun one.
+//! Upgrades of a connection, checked before anything else happens: a request that cannot become a session must not have begun one.
 
 use std::future::Future;
 
@@ -41,20 +41,20 @@ pub struct Socket {
     upgrade: WebSocketUpgrade,
     /// The protocol that was chosen.
     pub protocol: &'static str,
-    /// The connection's slot, which the conversation holds as the requests before it did.
+    /// The connection's slot, which the session holds as the requests before it did.
     held: Option<Request>,
 }
 
 impl Socket {
-    /// Answers, and then has the conversation.
-    pub fn run<F, Fut>(self, conversation: F) -> Response
+    /// Answers, and then runs the session.
+    pub fn run<F, Fut>(self, session: F) -> Response
     where
         F: FnOnce(WebSocket) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let held = self.held;
         self.upgrade.on_upgrade(move |socket| async move {
-            conversation(socket).await;
+            session(socket).await;
             drop(held);
         })
     }

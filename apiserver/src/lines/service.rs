@@ -26,7 +26,7 @@ const HELLO: Duration = Duration::from_secs(10);
 /// Of a node's name: it becomes an object's name.
 const LONGEST_NAME: usize = 253;
 
-/// See the module.
+/// Answers what nodes ask for: a certificate, and a line.
 #[derive(Clone)]
 pub struct Face {
     lines: Lines,

@@ -117,7 +117,7 @@ async fn nodes_that_are_away_or_asleep_are_told_apart() {
     assert!(Way::attend(&lines, "n", 1).await.is_err(), "nobody waits for it");
 }
 
-/// What a client of SPDY is told that asks for a conversation with the container of the pod `web`, and whether as a `Status`.
+/// What a client of SPDY is told that asks for a session with the container of the pod `web`, and whether as a `Status`.
 async fn answer_to(server: &Server, sub: &str, query: &str) -> (u16, String, bool) {
     let app = session::App {
         peers: Default::default(),

@@ -21,7 +21,7 @@ use crate::verdicts::Verdicts;
 /// How long another server may take to say what it wants.
 const HELLO: Duration = Duration::from_secs(10);
 
-/// See the module.
+/// Answers the other servers on the same store.
 #[derive(Clone)]
 pub struct Face {
     lines: Lines,

@@ -43,7 +43,7 @@ const MASTERS: &str = "system:masters";
 /// The first address of the services' network, where pods find the API.
 pub const SERVICE_ADDRESS: &str = "10.0.0.1";
 
-/// See the module.
+/// The cluster's authority: issues certificates, and knows bootstrap tokens and the tokens of service accounts.
 pub struct Pki {
     dir: PathBuf,
     ca_pem: String,

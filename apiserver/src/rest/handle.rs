@@ -59,7 +59,7 @@ async fn answer(
     let location = location?;
     asked.user = may(app, std::mem::take(&mut asked.user), parts, &location, &asked.query)?;
     match &location.route {
-        // Conversations with containers are no documents: what such a client sends is not read beforehand.
+        // Sessions with containers have no body: what the client sends is read as frames, later.
         Route::Resource(target) if lines::serve::serves(target) => {
             let streams = lines::session::App {
                 registry: app.registry.clone(),

@@ -18,7 +18,7 @@ const PIECE: usize = 64 << 10;
 /// What stands after the last item.
 const END: &[u8] = b"]}\n";
 
-/// See the module.
+/// The body of a list, which is put together while it is sent.
 pub struct Items {
     /// What is to be sent before the next item; empty once it is sent.
     head: Vec<u8>,

@@ -35,7 +35,7 @@ use shelf::{Shelf, Span, Undone};
 /// How long a read of a revision that has not happened yet waits for it: as long as upstream waits for its cache.
 const BEHIND: Duration = Duration::from_secs(3);
 
-/// See the module. Shared by all who read; only the store writes to it.
+/// All live objects, and what happened to them lately. Shared by all who read; only the store writes to it.
 pub struct State {
     inner: RwLock<Inner>,
     /// Tells of each new revision to those who wait for one.

@@ -24,7 +24,7 @@ const QUEUE: usize = 4096;
 /// How long a writer waits for a place in the queue.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// See the module.
+/// The store on this machine's disk, for one server.
 pub struct Embedded {
     disk: Arc<dyn Disk>,
     path: PathBuf,

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::ledger::Ledger;
 use super::{BEFORE_ALL, Batch, Bounds, Committed, Follower, Loaded, Outcome, Store, StoreError, Verb};
 
-/// See the module. [`Memory::another`] is the same store as another server sees it.
+/// A store that lives in memory alone. [`Memory::another`] is the same store as another server sees it.
 pub struct Memory {
     inner: Arc<Mutex<Inner>>,
     /// Which of the followers is this door's; none before the store is loaded and after it is closed.

@@ -64,7 +64,7 @@ impl Registry {
         self.admit(&asked, &mut Value::Null, extras).await
     }
 
-    /// The chain for a conversation with a container, before the node is asked for it. `options` is such as a `PodExecOptions`.
+    /// The chain for a session with a container, before the node is asked for it. `options` is such as a `PodExecOptions`.
     ///
     /// # Errors
     /// The first refusal.

@@ -63,7 +63,7 @@ impl Registry {
         let key = Key::new(kind, namespace, text(&object, "name"));
         let asked = self.asked(context, admission::Operation::Create, &key, "", &Value::Null);
         self.mutate(&asked, kind, &mut object, warnings).await?;
-        // Links may have added some.
+        // Links may have added owners.
         drop_double_owners(&mut object, warnings);
         let generated = text(&object, "name").is_empty() && !text(&object, "generateName").is_empty();
         let told = warnings.len();

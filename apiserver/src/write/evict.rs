@@ -31,7 +31,7 @@ enum Grant {
 }
 
 impl Registry {
-    /// See the module.
+    /// Deletes a pod if its disruption budget allows, and says so in its status.
     pub(super) async fn evict(
         &self,
         context: &Context,

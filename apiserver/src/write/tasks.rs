@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a registry that closes waits for the writes that are under way.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// See the module.
+/// All writes that are under way: how many there may be, and how to wait for them.
 pub struct Tasks {
     places: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -44,7 +44,7 @@ impl Tasks {
     /// user whose work it is.
     ///
     /// # Errors
-    /// 429 if too much is under way; 500 if the write panicked, of which has been told where it happened.
+    /// 429 if too much is under way; 500 if the write panicked, the log says where; 504 if large work takes too long.
     pub async fn run<T: Send + 'static>(
         &self,
         large: Option<(&LargeWork, &Identity)>,
@@ -93,7 +93,8 @@ impl Tasks {
 /// A future that comes to its end whoever drops it: what is not finished then goes on as a task of its own. Where nobody drops
 /// it, it runs in its caller's task, which costs none.
 ///
-/// It begins when it is first polled. One that is dropped before that goes on, too, so nothing is asked twice.
+/// It begins when it is first polled. One that is dropped before that goes on, too, so whoever dropped it need not know whether it
+/// had begun.
 pub struct Unstoppable<T: Send + 'static> {
     /// Nothing once it has come to its end.
     work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
@@ -134,7 +135,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Status {
     Status::internal(format!("the write did not come to its end: {text}"))
 }
 
-/// 429: the queue to the disk is full.
+/// 429: too many writes are under way, or wait for the disk.
 pub fn busy() -> Status {
     let why = "the server has received too many requests and has asked us to try again later";
     let details = Details { retry_after_seconds: 1, ..Details::default() };

@@ -62,7 +62,7 @@ impl Log for EngineLog {
     }
 
     /// What the engine passes on while it follows: which lines these are does not matter.
-    fn bell(&self) -> BoxStream<'static, Result<(), Error>> {
+    fn written(&self) -> BoxStream<'static, Result<(), Error>> {
         let followed = self.docker.logs(&self.id, Some(Self::options(Some(0), true)));
         let options = query::WaitContainerOptions { condition: "not-running".into() };
         // An error of the wait is one of the engine's, which the log shows, too.

@@ -16,12 +16,13 @@ struct Kept {
     most: usize,
     /// How much was read of it.
     read: Arc<Mutex<usize>>,
-    bell: watch::Sender<bool>,
+    /// Whether it has ended; tells of each line, too.
+    ended: watch::Sender<bool>,
 }
 
 impl Kept {
     fn new(most: usize) -> Kept {
-        Kept { lines: Arc::default(), most, read: Arc::default(), bell: watch::channel(false).0 }
+        Kept { lines: Arc::default(), most, read: Arc::default(), ended: watch::channel(false).0 }
     }
 
     fn write(&self, time: i64, data: &str) {
@@ -32,11 +33,11 @@ impl Kept {
         if lines.len() > self.most {
             lines.pop_front();
         }
-        self.bell.send_replace(false);
+        self.ended.send_replace(false);
     }
 
     fn end(&self) {
-        self.bell.send_replace(true);
+        self.ended.send_replace(true);
     }
 }
 
@@ -51,9 +52,9 @@ impl Log for Kept {
         stream::iter(wanted.into_iter().skip(skipped).map(Ok)).boxed()
     }
 
-    fn bell(&self) -> BoxStream<'static, Result<(), Error>> {
-        let rung = tokio_stream::wrappers::WatchStream::new(self.bell.subscribe());
-        rung.take_while(|over| std::future::ready(!over)).map(|_| Ok(())).boxed()
+    fn written(&self) -> BoxStream<'static, Result<(), Error>> {
+        let signals = tokio_stream::wrappers::WatchStream::new(self.ended.subscribe());
+        signals.take_while(|over| std::future::ready(!over)).map(|_| Ok(())).boxed()
     }
 }
 

@@ -14,7 +14,7 @@ use crate::store::base::Base;
 /// How much of a file is read and written again at a time.
 const CHUNK: usize = 1 << 20;
 
-/// See the module.
+/// Files and folders of this machine.
 #[derive(Clone, Default)]
 pub struct Machine {
     pub(in crate::store) syncs: Syncs,

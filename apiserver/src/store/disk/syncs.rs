@@ -13,7 +13,7 @@ pub enum Done {
     Removed,
 }
 
-/// See the module.
+/// Brings files and folders to the disk.
 #[derive(Clone, Default)]
 pub struct Syncs {
     /// Is called, in order, for all that was brought to the disk and all that was removed.

@@ -37,7 +37,7 @@ impl std::fmt::Debug for Endpoints {
     }
 }
 
-/// See the module.
+/// The members of an etcd, of which one is asked until it does not answer.
 pub struct Access {
     members: Vec<Channel>,
     /// Which member is asked.
@@ -78,7 +78,7 @@ impl Access {
     /// Nothing is sent yet.
     ///
     /// # Errors
-    /// [`StoreError::Open`] for URLs or certificates that are none.
+    /// [`StoreError::Open`] for URLs or certificates that cannot be used.
     pub fn new(endpoints: &Endpoints) -> Result<Access, StoreError> {
         let name = endpoints.urls.join(",");
         let path = PathBuf::from(&name);

@@ -50,7 +50,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// How long a store that closes waits for what is under way.
 const DRAIN: Duration = Duration::from_secs(12);
 
-/// See the module.
+/// The store in etcd, which several servers share.
 pub struct Etcd {
     access: Arc<Access>,
     layout: Layout,
@@ -66,7 +66,7 @@ impl Etcd {
     /// A store below a prefix of etcd's keys, which is read, or made, when it is loaded.
     ///
     /// # Errors
-    /// [`StoreError::Open`] for addresses or certificates that are none.
+    /// [`StoreError::Open`] for addresses or certificates that cannot be used.
     pub fn new(
         endpoints: &Endpoints,
         prefix: &str,

@@ -19,7 +19,7 @@ const PAGE_WITHIN: Duration = Duration::from_secs(10);
 /// How often it is begun again, where etcd was compacted meanwhile or somebody founded the store.
 const TRIES: usize = 5;
 
-/// See the module.
+/// What etcd held at one of its revisions.
 pub struct Snapshot {
     /// What a follower is shown.
     pub loaded: Loaded,
