@@ -4,9 +4,7 @@ use coracle_api::kind::KindRef;
 use coracle_api::{Key, kinds};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount,
-};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
@@ -40,16 +38,12 @@ pub trait Typed:
 
     /// The object as a tree, `apiVersion` and `kind` included.
     fn to_value(&self) -> Value;
-
-    /// Drops what no component decides by but weighs much: what informers hold is without it. An object without it must not be
-    /// written back whole; a patch of what has changed leaves it alone.
-    fn slim(&mut self) {}
 }
 
 /// Written out for each type, and not once for all that can be read and written: that code is large, and so it is
 /// compiled here and not again in every crate that uses the type. It halves the time that the components take to build.
 macro_rules! typed {
-    ($($kind:ty $(: $slim:path)?),+) => {$(
+    ($($kind:ty),+) => {$(
         impl Typed for $kind {
             fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
                 serde_json::from_slice(json)
@@ -59,10 +53,6 @@ macro_rules! typed {
                 // Serialising into a tree fails only for maps with keys that are no text, which these types do not have.
                 serde_json::to_value(self).unwrap_or_default()
             }
-
-            $(fn slim(&mut self) {
-                $slim(self);
-            })?
         }
     )+};
 }
@@ -74,20 +64,10 @@ typed!(
     Lease,
     Namespace,
     Node,
-    Pod: slim_pod,
+    Pod,
     PodDisruptionBudget,
     ReplicaSet,
     Secret,
     Service,
     ServiceAccount
 );
-
-/// What a pod's containers are made of is for its node alone. Of those that run before and beside the others stays which is which.
-fn slim_pod(pod: &mut Pod) {
-    let Some(spec) = &mut pod.spec else { return };
-    (spec.containers, spec.ephemeral_containers, spec.volumes) = (Vec::new(), None, None);
-    for container in spec.init_containers.iter_mut().flatten() {
-        let Container { name, restart_policy, .. } = std::mem::take(container);
-        *container = Container { name, restart_policy, ..Container::default() };
-    }
-}

@@ -32,12 +32,10 @@ pub trait Stored: Sized + Send + Sync + 'static {
 }
 
 /// Typed copies are without `managedFields`: these are a third of an object's text and most of what it takes as a tree, and none
-/// of what components decide by. An update without them leaves them as they are. What else is left out, [`Typed::slim`] says.
+/// of what components decide by. An update without them leaves them as they are.
 impl<K: Typed> Stored for K {
     fn read(object: &Arc<Object>) -> Result<Arc<K>, serde_json::Error> {
-        let mut read = K::from_json(&without_managed_fields(&object.json))?;
-        read.slim();
-        Ok(Arc::new(read))
+        K::from_json(&without_managed_fields(&object.json)).map(Arc::new)
     }
 
     fn ns_name(&self) -> NsName {
@@ -148,7 +146,7 @@ impl Stored for Metadata {
 #[cfg(test)]
 mod tests {
     use coracle_api::{Revision, kinds};
-    use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+    use k8s_openapi::api::core::v1::ConfigMap;
     use serde_json::{Value, json};
 
     use super::*;
@@ -174,23 +172,6 @@ mod tests {
             expected.metadata.managed_fields = None;
             assert_eq!(*ConfigMap::read(&object(&whole)).unwrap(), expected, "case: {name}");
         }
-    }
-
-    #[test]
-    fn a_pod_is_held_without_what_its_node_alone_needs() {
-        let container =
-            |name: &str| json!({"name": name, "image": "i", "env": [{"name": "A", "value": "b"}]});
-        let mut sidecar = container("s");
-        sidecar["restartPolicy"] = "Always".into();
-        let spec = json!({"nodeName": "n", "containers": [container("c")], "initContainers": [container("i"), sidecar],
-            "volumes": [{"name": "v", "emptyDir": {}}], "tolerations": [{"key": "k"}]});
-        let held = Pod::read(&object(
-            &json!({"metadata": {"name": "a"}, "spec": spec, "status": {"phase": "Running"}}),
-        ));
-        let held = serde_json::to_value(&*held.unwrap()).unwrap();
-        let inits = json!([{"name": "i"}, {"name": "s", "restartPolicy": "Always"}]);
-        let left = json!({"nodeName": "n", "containers": [], "initContainers": inits, "tolerations": [{"key": "k"}]});
-        assert_eq!((&held["spec"], &held["status"]["phase"]), (&left, &"Running".into()));
     }
 
     #[test]
