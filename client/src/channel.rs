@@ -42,7 +42,7 @@ pub fn noticing(endpoint: Endpoint) -> Endpoint {
 /// A channel to the API server, or to one of several on one store.
 ///
 /// # Errors
-/// [`Error::Malformed`] for credentials that are none.
+/// [`Error::Credentials`] for a server, an authority, a certificate or a key that cannot be used.
 pub fn channel(credentials: &Credentials) -> Result<Channel, Error> {
     open(&credentials.server, &credentials.ca, Some((&credentials.certificate, &credentials.key)))
 }
@@ -50,48 +50,47 @@ pub fn channel(credentials: &Credentials) -> Result<Channel, Error> {
 /// A channel to the API server for one who has no certificate yet.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a server or an authority that is none.
+/// [`Error::Credentials`] for a server or an authority that cannot be used.
 pub fn anonymous_channel(server: &str, ca: &str) -> Result<Channel, Error> {
     open(server, ca, None)
 }
 
 /// `servers`: one URL, or several with commas between them.
 fn open(servers: &str, ca: &str, identity: Option<(&String, &String)>) -> Result<Channel, Error> {
-    let bad = |server: &str, error: tonic::transport::Error| {
+    let bad = |error: tonic::transport::Error| {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        Error::Malformed(format!("credentials for {server}: {error}{cause}"))
+        Error::Credentials(format!("{error}{cause}"))
     };
-    let urls: Vec<&str> = servers.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
-    let mut endpoints = Vec::new();
-    for url in &urls {
-        endpoints.push(Endpoint::from_shared((*url).to_owned()).map_err(|error| bad(url, error))?);
-    }
-    let first = endpoints.first().cloned();
-    let first = first.ok_or_else(|| Error::Malformed("no API server is named".into()))?;
+    let urls = servers.split(',').map(str::trim).filter(|url| !url.is_empty());
+    let addresses: Vec<String> = urls.clone().map(host_and_port).collect::<Result<_, Error>>()?;
+    let first = urls.clone().next().ok_or_else(|| Error::Credentials("no API server is named".into()))?;
+    let first = Endpoint::from_shared(first.to_owned()).map_err(bad)?;
     let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
     if let Some((certificate, key)) = identity {
         tls = tls.identity(Identity::from_pem(certificate, key));
     }
-    if let [_] = endpoints[..] {
-        let endpoint = first.tls_config(tls).map_err(|error| bad(servers, error))?;
-        return Ok(noticing(endpoint.connect_timeout(CONNECT)).connect_lazy());
+    if addresses.len() > 1 {
+        tls = tls.domain_name(ANY_SERVER);
     }
-    let dialled: Result<Vec<String>, Error> = endpoints.iter().map(dialled).collect();
-    let dialler = Dialler { servers: dialled?.into(), next: Arc::default() };
-    // The dialler sees to the times, one for each server.
-    let endpoint = first.tls_config(tls.domain_name(ANY_SERVER)).map_err(|error| bad(servers, error))?;
+    // The dialler limits the time of each dial. What is left is for the handshake, so that a server which takes the connection
+    // and says nothing does not keep us from the next one.
+    let in_all = CONNECT * (1 + u32::try_from(addresses.len()).unwrap_or(u32::MAX - 1));
+    let dialler = Dialler { servers: addresses.into(), next: Arc::default() };
+    let endpoint = first.tls_config(tls).map_err(bad)?.connect_timeout(in_all);
     Ok(noticing(endpoint).connect_with_connector_lazy(dialler))
 }
 
-/// Host and port of a URL.
-fn dialled(endpoint: &Endpoint) -> Result<String, Error> {
-    let uri = endpoint.uri();
-    let bad = || Error::Malformed(format!("{uri} is no URL of an API server, such as https://10.0.0.1:6443"));
-    let host = uri.host().ok_or_else(bad)?;
-    if uri.scheme_str() != Some("https") {
-        return Err(bad());
+/// Host and port of a URL. A token must not travel in clear, so there is no way to a server but over TLS.
+fn host_and_port(url: &str) -> Result<String, Error> {
+    let read = url.parse::<Uri>().ok();
+    let uri = read.filter(|uri| uri.scheme_str() == Some("https"));
+    let host = uri.as_ref().and_then(Uri::host).filter(|host| !host.is_empty());
+    match (host, &uri) {
+        (Some(host), Some(uri)) => Ok(format!("{host}:{}", uri.port_u16().unwrap_or(443))),
+        _ => Err(Error::Credentials(format!(
+            "{url} is no URL of an API server, such as https://10.0.0.1:6443"
+        ))),
     }
-    Ok(format!("{host}:{}", uri.port_u16().unwrap_or(443)))
 }
 
 /// Dials several servers in turn. A server whose connection broke is the last to be tried again.
@@ -145,22 +144,57 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_list_of_servers_is_refused() {
         let ca = rcgen::generate_simple_self_signed(["x".to_owned()]).unwrap().cert.pem();
+        let no_url = |url: &str| format!("{url} is no URL of an API server, such as https://10.0.0.1:6443");
         let cases = [
-            ("https://127.0.0.1:1", Ok(())),
-            ("https://127.0.0.1:1, https://[::1]:2,", Ok(())),
-            ("", Err("no API server is named")),
-            (" , ", Err("no API server is named")),
-            ("https://a:1,b", Err("is no URL of an API server")),
-            ("https://a:1,http://b:2", Err("is no URL of an API server")),
-            ("https://a:1,https://b c", Err("credentials for https://b c")),
+            ("https://127.0.0.1:1", None),
+            ("https://127.0.0.1:1, https://[::1]:2,", None),
+            ("", Some("no API server is named".to_owned())),
+            (" , ", Some("no API server is named".to_owned())),
+            // A token would go out in clear.
+            ("http://127.0.0.1:1", Some(no_url("http://127.0.0.1:1"))),
+            ("https://a:1,http://b:2", Some(no_url("http://b:2"))),
+            ("a:6443", Some(no_url("a:6443"))),
+            ("https://a:1,b", Some(no_url("b"))),
+            ("https://a:1,https://b c", Some(no_url("https://b c"))),
         ];
         for (servers, expected) in cases {
             let got = anonymous_channel(servers, &ca).map(drop).map_err(|error| error.to_string());
-            match expected {
-                Ok(()) => assert_eq!(got, Ok(()), "{servers:?}"),
-                Err(part) => {
-                    assert!(got.clone().is_err_and(|text| text.contains(part)), "{servers:?}: {got:?}")
-                }
+            let expected = expected.map(|why| format!("cannot use the credentials: {why}"));
+            assert_eq!(got.err(), expected, "{servers:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_cannot_be_reached_is_named() {
+        let ca = rcgen::generate_simple_self_signed(["x".to_owned()]).unwrap().cert.pem();
+        let away = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = away.local_addr().unwrap();
+        drop(away);
+        let error = crate::join::join(&format!("https://{address}"), &ca, "n", "t").await.unwrap_err();
+        let expected =
+            format!("the API server cannot be reached: {address}: Connection refused (os error 111)");
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_takes_the_connection_and_says_nothing_is_followed_by_the_next() {
+        let ca = rcgen::generate_simple_self_signed(["x".to_owned()]).unwrap().cert.pem();
+        let (silent, next) = (
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        );
+        let url = |listener: &TcpListener| format!("https://{}", listener.local_addr().unwrap());
+        let channel = anonymous_channel(&format!("{},{}", url(&silent), url(&next)), &ca).unwrap();
+        let mut nodes = coracle_proto::v1::nodes_client::NodesClient::new(channel);
+        let calls = async {
+            loop {
+                nodes.join(coracle_proto::v1::JoinRequest::default()).await.expect_err("nobody speaks");
+            }
+        };
+        tokio::select! {
+            () = calls => {}
+            dialled = tokio::time::timeout(Duration::from_secs(3600), next.accept()) => {
+                dialled.expect("it is dialled").unwrap();
             }
         }
     }

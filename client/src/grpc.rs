@@ -47,7 +47,7 @@ impl Grpc {
     /// A client with the identity of these credentials.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for credentials that cannot be used.
+    /// [`Error::Credentials`] for a server, an authority, a certificate or a key that cannot be used.
     pub fn new(credentials: &Credentials) -> Result<Grpc, Error> {
         Ok(Grpc::over(channel(credentials)?))
     }

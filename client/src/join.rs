@@ -13,9 +13,9 @@ use crate::{Error, messages};
 /// Shows a bootstrap token and gets a certificate for the node `name` in return. The private key is made here and never leaves.
 ///
 /// # Errors
-/// [`Error::Refused`] for a bad token; [`Error::Unreachable`] where nobody answers.
+/// [`Error::Refused`] for a bad token; [`Error::Unreachable`] where nobody answers; [`Error::Credentials`] where nobody can be asked.
 pub async fn join(server: &str, ca: &str, name: &str, token: &str) -> Result<Credentials, Error> {
-    let bad = |error: rcgen::Error| Error::Malformed(error.to_string());
+    let bad = |error: rcgen::Error| Error::Credentials(error.to_string());
     let key = KeyPair::generate().map_err(bad)?;
     let params = CertificateParams::new(Vec::new()).map_err(bad)?;
     let certificate_request =

@@ -171,6 +171,9 @@ pub enum Error {
     /// The server answered what this version cannot read.
     #[error("unexpected answer from the API server: {0}")]
     Malformed(String),
+    /// The server's URL, its authority, the certificate or the key is of no use, so that nobody was asked.
+    #[error("cannot use the credentials: {0}")]
+    Credentials(String),
     /// The informers do not hold what was asked for: a list or watch fails, or nobody runs them any more. Says why.
     #[error("not all objects are known yet: {0}")]
     NotSynced(String),

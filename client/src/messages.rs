@@ -337,7 +337,9 @@ pub fn error_out(error: &Error) -> tonic::Status {
             tonic::Status::with_details(Code::FailedPrecondition, status.message.clone(), details.into())
         }
         Error::Unreachable(why) | Error::NotSynced(why) => tonic::Status::new(Code::Unavailable, why.clone()),
-        Error::Malformed(why) => tonic::Status::new(Code::InvalidArgument, why.clone()),
+        Error::Malformed(why) | Error::Credentials(why) => {
+            tonic::Status::new(Code::InvalidArgument, why.clone())
+        }
         Error::Held | Error::Panicked => tonic::Status::new(Code::Internal, error.to_string()),
     }
 }
