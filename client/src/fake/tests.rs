@@ -62,6 +62,39 @@ async fn preconditions_hold() {
     assert!(value(&client, "x").await.is_null());
 }
 
+/// Whatever the write: a create, an update, a patch. A part that the write does not change is not looked at.
+#[tokio::test]
+async fn a_range_of_pods_addresses_has_one_holder() {
+    let (_, client) = fake();
+    let node = |name: &str, ranges: &[&str]| {
+        let meta = json!({"name": name});
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": {"podCIDRs": ranges}})
+    };
+    let create = |name: &str, ranges: &[&str]| Op::Create {
+        kind: kinds::NODE.handle(),
+        namespace: String::new(),
+        sub: None,
+        object: node(name, ranges),
+    };
+    let key = || Key::new(&kinds::NODE, "", "b");
+    let update =
+        |sub: Option<&'static str>, range: &str| Op::Update { key: key(), sub, object: node("b", &[range]) };
+    let (taken, free) = ("10.0.1.0/24", "10.0.2.0/24");
+    let cases = [
+        ("the first", create("a", &[taken]), 0),
+        ("a create", create("b", &[taken]), 422),
+        ("without a range", create("b", &[]), 0),
+        ("a patch", Op::merge(key(), json!({"spec": {"podCIDRs": [taken]}})), 422),
+        ("an update", update(None, taken), 422),
+        ("an update of the status", update(Some("status"), taken), 0),
+        ("a patch of the status", Op::merge_status(key(), json!({"spec": {"podCIDRs": [taken]}})), 0),
+        ("an update to a free one", update(None, free), 0),
+    ];
+    for (case, op, expected) in cases {
+        assert_eq!(code(&client, op).await, expected, "case: {case}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn pods_go_gracefully_and_may_be_hurried() {
     let (_, client) = fake();

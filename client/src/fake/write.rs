@@ -46,6 +46,7 @@ impl State {
                     object = old;
                     object[part] = status;
                 }
+                self.check_ranges(&key, &object)?;
                 Ok(self.replace(key, object))
             }
             Op::Patch { sub, form, patch, .. } => {
@@ -57,12 +58,12 @@ impl State {
                 };
                 let mut new = patched(&key, &old, form, &patch)?;
                 same_object(&key, &old, &new)?;
-                self.check_ranges(&key, &new)?;
                 if let Some(part) = sub {
                     let status = new[part].take();
                     new = old;
                     new[part] = status;
                 }
+                self.check_ranges(&key, &new)?;
                 Ok(self.replace(key, new))
             }
             Op::Delete { uid, revision, grace_seconds, .. } => self.delete(key, uid, revision, grace_seconds),
