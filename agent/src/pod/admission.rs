@@ -141,24 +141,35 @@ mod tests {
 
     #[test]
     fn settings_of_the_machine_are_refused() {
-        let pod = |sysctl: &str, host_network: bool| -> Pod {
+        let pod = |sysctl: &str, of_host: &str| -> Pod {
             let sysctls = json!([{"name": sysctl, "value": "1"}]);
-            let spec = json!({"containers": [], "hostNetwork": host_network, "securityContext": {"sysctls": sysctls}});
+            let mut spec = json!({"containers": [], "securityContext": {"sysctls": sysctls}});
+            if !of_host.is_empty() {
+                spec[of_host] = json!(true);
+            }
             serde_json::from_value(json!({"spec": spec})).unwrap()
         };
         let cases = [
-            ("net.ipv4.tcp_syncookies", false, None),
-            ("net/ipv4/tcp_syncookies", false, None),
-            ("kernel.msgmax", false, Some("forbidden sysctl: \"kernel.msgmax\" not allowlisted")),
+            ("net.ipv4.tcp_syncookies", "", None),
+            ("net/ipv4/tcp_syncookies", "", None),
+            ("net.ipv4.tcp_syncookies", "hostIPC", None),
+            ("kernel.shm_rmid_forced", "", None),
+            ("kernel.shm_rmid_forced", "hostNetwork", None),
+            ("kernel.msgmax", "", Some("forbidden sysctl: \"kernel.msgmax\" not allowlisted")),
             (
                 "net.ipv4.tcp_syncookies",
-                true,
+                "hostNetwork",
                 Some("forbidden sysctl: \"net.ipv4.tcp_syncookies\" not allowed with host net enabled"),
             ),
+            (
+                "kernel.shm_rmid_forced",
+                "hostIPC",
+                Some("forbidden sysctl: \"kernel.shm_rmid_forced\" not allowed with host ipc enabled"),
+            ),
         ];
-        for (sysctl, host_network, expected) in cases {
-            let got = refused(&pod(sysctl, host_network), &Offer { most_pods: 1, ..Offer::default() });
-            assert_eq!(got.as_deref(), expected, "{sysctl}, host network: {host_network}");
+        for (sysctl, of_host, expected) in cases {
+            let got = refused(&pod(sysctl, of_host), &Offer { most_pods: 1, ..Offer::default() });
+            assert_eq!(got.as_deref(), expected, "{sysctl}, of the host: {of_host:?}");
         }
     }
 
@@ -238,6 +249,14 @@ mod tests {
         ];
         for (case, pod, offer, expected) in cases {
             assert_eq!(refused(&pod, offer), expected, "case: {case}");
+        }
+        for (os, expected) in [
+            ("linux", None),
+            ("windows", Some("Failed to admit pod as the `kubernetes.io/os` label doesn't match node label")),
+        ] {
+            let mut labelled = pod(none(), none());
+            labelled.metadata.labels = Some(BTreeMap::from([("kubernetes.io/os".to_owned(), os.to_owned())]));
+            assert_eq!(refused(&labelled, &offer).as_deref(), expected, "label: {os}");
         }
         let mut over = offer.clone();
         over.room.others.cpu_milli = 3000;
