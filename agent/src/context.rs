@@ -21,7 +21,7 @@ use crate::event_type::EventType;
 use crate::images::Images;
 use crate::network::Addresses;
 use crate::objects::Objects;
-use crate::pod_requests::PodRequests;
+use crate::pod_requests::NodeRoom;
 use crate::runtime::{Error, Network, PodFiles, Runtime};
 use crate::tokens::Tokens;
 
@@ -44,7 +44,7 @@ pub struct Context {
     /// The files of its pods.
     pub files: Arc<dyn PodFiles>,
     /// The resource requests of its pods.
-    pub requests: PodRequests,
+    pub requests: NodeRoom,
     /// The ConfigMaps and Secrets that its pods name.
     pub objects: Objects,
     /// Its image pulls: those under way, and those that failed a short while ago.

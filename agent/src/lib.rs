@@ -145,7 +145,7 @@ async fn begin(client: Arc<dyn Client>, config: AgentConfig, clock: Clock) -> Re
         network,
         addresses: Addresses::new(slice),
         files,
-        requests: pod_requests::PodRequests::new(&config.size),
+        requests: pod_requests::NodeRoom::new(&config.size),
         objects: objects::Objects::default(),
         images: images::Images::default(),
         tokens: tokens::Tokens::default(),

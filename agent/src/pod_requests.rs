@@ -14,9 +14,9 @@ use crate::spec::host_port::{HostPort, host_ports};
 use crate::spec::is_terminal;
 use crate::spec::requests::{Requests, Room, allocated};
 
-/// The requests of a node's pods, by uid.
+/// What the pods of a node take of it, by uid.
 #[derive(Debug, Default)]
-pub struct PodRequests {
+pub struct NodeRoom {
     size: Requests,
     most_pods: i64,
     pods: Mutex<BTreeMap<String, Taken>>,
@@ -42,11 +42,11 @@ pub struct Offer {
     pub ports: Vec<HostPort>,
 }
 
-impl PodRequests {
+impl NodeRoom {
     /// Those of a node of this size, which has no pods yet.
-    pub fn new(size: &Size) -> PodRequests {
+    pub fn new(size: &Size) -> NodeRoom {
         let requests = Requests { cpu_milli: size.cpu_milli, memory: size.memory, storage: size.storage };
-        PodRequests { size: requests, most_pods: size.pods, pods: Mutex::default() }
+        NodeRoom { size: requests, most_pods: size.pods, pods: Mutex::default() }
     }
 
     /// Notes what a pod takes; one that is over takes nothing.

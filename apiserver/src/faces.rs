@@ -11,16 +11,13 @@ use tonic::codegen::Service;
 use tonic::server::NamedService;
 
 use crate::grpc::{self, callers};
-use crate::identity::Identity;
+use crate::identity::{Identity, field_manager_of};
 use crate::lines::service;
 use crate::local::LocalClient;
 use crate::peers;
 use crate::pki::Pki;
 use crate::rest::app::App;
 use crate::rest::handle;
-
-/// What components are called in `managedFields` that are none of upstream's.
-const COMPONENT: &str = "coracle";
 
 /// Where each request goes. Cheap to clone.
 #[derive(Clone)]
@@ -45,9 +42,9 @@ impl Faces {
         let peers = peers::service::peers(lines.clone(), verdicts.clone());
         let (registry, verdicts, authorizer) = (registry.clone(), verdicts.clone(), authorizer.clone());
         let make_client = Arc::new(move |user: Arc<Identity>| {
-            let agent = manager(&user);
+            let user_agent = field_manager_of(&user);
             let client =
-                LocalClient::new(registry.clone(), verdicts.clone(), authorizer.clone(), user, agent);
+                LocalClient::new(registry.clone(), verdicts.clone(), authorizer.clone(), user, user_agent);
             Arc::new(client) as Arc<dyn Client>
         });
         Faces(Arc::new(Inner { objects: grpc::objects(make_client), nodes, peers, rest: Arc::new(rest) }))
@@ -91,16 +88,6 @@ fn headed(response: Response<Body>) -> Response<Body> {
         parts.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
     }
     Response::from_parts(parts, Body::empty())
-}
-
-/// Under which name a component owns fields: upstream's.
-pub(crate) fn manager(user: &Identity) -> &'static str {
-    match user.user.as_str() {
-        "system:kube-controller-manager" => "kube-controller-manager",
-        "system:kube-scheduler" => "kube-scheduler",
-        _ if user.node().is_some() => "kubelet",
-        _ => COMPONENT,
-    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,9 @@ pub const BOOTSTRAPPERS: &str = "system:bootstrappers";
 /// What the user names of nodes begin with.
 pub const NODE_PREFIX: &str = "system:node:";
 
+/// What components are called in `managedFields` that are none of upstream's.
+const COMPONENT: &str = "coracle";
+
 /// An authenticated caller. Every request carries one, and every change in the log names its user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
@@ -63,4 +66,14 @@ impl Identity {
 /// Namespace and name of the service account that a user name stands for.
 pub fn account_of(user: &str) -> Option<(&str, &str)> {
     user.strip_prefix("system:serviceaccount:")?.split_once(':')
+}
+
+/// Under which name a component owns fields: upstream's.
+pub fn field_manager_of(user: &Identity) -> &'static str {
+    match user.user.as_str() {
+        "system:kube-controller-manager" => "kube-controller-manager",
+        "system:kube-scheduler" => "kube-scheduler",
+        _ if user.node().is_some() => "kubelet",
+        _ => COMPONENT,
+    }
 }

@@ -56,7 +56,7 @@ impl LocalClient {
     }
 
     async fn write_one(&self, write: Write) -> Result<Arc<Object>, Status> {
-        self.may(&written(&write.op))?;
+        self.may(&attributes_of_write(&write.op))?;
         let (mut causes, now) = (write.causes, self.registry.revision());
         // What has not happened has made nobody act.
         causes.retain(|cause| *cause <= now || self.user.is_component());
@@ -84,7 +84,7 @@ impl Client for LocalClient {
 
     async fn list(&self, interest: &Interest) -> Result<(Vec<Arc<Object>>, Revision), Error> {
         let selection = selection(interest)?;
-        self.may(&read("list", interest, &selection))?;
+        self.may(&attributes_of_read("list", interest, &selection))?;
         let listing = self.registry.list(&selection, &ListOptions::default())?;
         let objects = listing.entries.into_iter().map(|entry| entry.object).collect();
         Ok((objects, listing.revision))
@@ -96,8 +96,10 @@ impl Client for LocalClient {
         since: Revision,
     ) -> Result<BoxStream<'static, Result<Event, Error>>, Error> {
         let selections = interests.iter().map(selection).collect::<Result<Vec<_>, Status>>()?;
-        let attributes =
-            interests.iter().zip(&selections).map(|(interest, selection)| read("watch", interest, selection));
+        let attributes = interests
+            .iter()
+            .zip(&selections)
+            .map(|(interest, selection)| attributes_of_read("watch", interest, selection));
         attributes.into_iter().try_for_each(|attributes| self.may(&attributes))?;
         // A revision that does not come is one from before the restore of a backup.
         self.registry.reach(since).await.map_err(|_| Error::Expired { since })?;
@@ -147,7 +149,7 @@ fn actor(user: &Identity, part: String) -> String {
 }
 
 /// What a list or a watch is about. The fields are those of the selection that is served.
-fn read(verb: &str, interest: &Interest, selection: &Selection) -> Attributes {
+fn attributes_of_read(verb: &str, interest: &Interest, selection: &Selection) -> Attributes {
     Attributes {
         namespace: interest.namespace.clone().unwrap_or_default(),
         name: selection.fields.requires("metadata.name").unwrap_or_default().to_owned(),
@@ -157,7 +159,7 @@ fn read(verb: &str, interest: &Interest, selection: &Selection) -> Attributes {
 }
 
 /// What a write is about.
-fn written(op: &Op) -> Attributes {
+fn attributes_of_write(op: &Op) -> Attributes {
     match op {
         // A new object's name is not looked at, as it is not in REST, where it stands in the body.
         Op::Create { kind, namespace, sub: None, .. } => {
@@ -201,14 +203,14 @@ impl Follow {
                 continue;
             }
             self.shown = seen;
-            let mut steps: Vec<_> = events.into_iter().map(|event| Ok(step(event))).collect();
+            let mut steps: Vec<_> = events.into_iter().map(|event| Ok(event_out(event))).collect();
             steps.push(Ok(Event::Bookmark(seen)));
             return Ok(steps);
         }
     }
 }
 
-fn step(event: watch::Event) -> Event {
+fn event_out(event: watch::Event) -> Event {
     match event {
         watch::Event::Added(entry) => Event::Added(entry.object),
         watch::Event::Modified(entry) => Event::Modified(entry.object),

@@ -25,7 +25,7 @@ use crate::state::selection::Selection;
 use crate::state::watch::{Expired, Watcher};
 use crate::store::{Bounds, Store, StoreError};
 use crate::write::allocate::Allocator;
-use crate::write::tasks::Tasks;
+use crate::write::under_way::WritesUnderWay;
 
 /// All objects of the cluster: reads from memory, writes through the chain.
 pub struct Registry {
@@ -37,7 +37,7 @@ pub struct Registry {
     pub(crate) tokens: OnceLock<Arc<AccountTokens>>,
     /// Whether an agent of this cluster has written: then its nodes are known for what they can do.
     pub(crate) has_agents: AtomicBool,
-    pub(crate) writes: Tasks,
+    pub(crate) writes: WritesUnderWay,
     pub(crate) large: LargeWork,
     pub(crate) chain: Chain,
 }
@@ -74,7 +74,7 @@ impl Registry {
             allocator: Mutex::default(),
             tokens: OnceLock::new(),
             has_agents: AtomicBool::new(false),
-            writes: Tasks::default(),
+            writes: WritesUnderWay::default(),
             large: LargeWork::default(),
             chain,
         }))
@@ -173,8 +173,8 @@ impl Registry {
         self.store.is_shared()
     }
 
-    /// Whether other servers have written what was not known here. It is by now.
-    pub async fn was_behind(&self) -> bool {
+    /// Takes in what other servers have written; says whether there was any.
+    pub async fn catch_up(&self) -> bool {
         let known = self.revision();
         self.is_shared()
             && self.health().is_ok()

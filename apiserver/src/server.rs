@@ -17,8 +17,8 @@ use crate::auth::authenticate::Authenticator;
 use crate::auth::authorize::Authorizer;
 use crate::auth::lookup::Lookup;
 use crate::connections::{Connections, Limits};
-use crate::faces::{self, Faces};
-use crate::identity::{Identity, MASTERS};
+use crate::faces::Faces;
+use crate::identity::{Identity, MASTERS, field_manager_of};
 use crate::lines::Lines;
 use crate::listener::Listener;
 use crate::local::LocalClient;
@@ -222,9 +222,9 @@ impl Server {
     /// A client in this process that acts as `user`.
     pub fn client(&self, user: &str, groups: &[&str]) -> Arc<dyn Client> {
         let identity = Identity::new(user, groups);
-        let agent = faces::manager(&identity);
+        let user_agent = field_manager_of(&identity);
         let (registry, verdicts) = (self.registry.clone(), self.verdicts.clone());
-        Arc::new(LocalClient::new(registry, verdicts, self.authorizer.clone(), identity, agent))
+        Arc::new(LocalClient::new(registry, verdicts, self.authorizer.clone(), identity, user_agent))
     }
 
     /// Certificates, bootstrap tokens and tokens of service accounts.

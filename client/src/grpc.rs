@@ -28,7 +28,7 @@ const LARGEST_MESSAGE: usize = 512 << 20;
 /// How long a client waits before it asks for the kinds again, at first and at most.
 const KINDS_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-/// A client over the network. Cheap to clone; it connects when it is first used, and again whenever the line broke. As long as
+/// A client over the network. Cheap to clone; it connects when it is first used, and again whenever the connection broke. As long as
 /// there is one, it follows which kinds the server knows.
 #[derive(Clone)]
 pub struct Grpc {
@@ -80,7 +80,7 @@ impl Bus {
     }
 }
 
-/// Follows the kinds for ever, over every line that breaks.
+/// Follows the kinds for ever, over every connection that breaks.
 async fn follow_kinds(bus: Bus) {
     let mut backoff = Backoff::new(KINDS_AGAIN.0, KINDS_AGAIN.1);
     loop {

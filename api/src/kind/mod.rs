@@ -60,8 +60,8 @@ pub struct Kind {
     pub scale: Option<ScalePaths>,
     /// Where in its objects the spec of pods stands, as a JSON pointer; of a pod itself `/spec`.
     pub pod_spec: Option<&'static str>,
-    /// What is allocated to each of its objects from a range of the whole cluster.
-    pub allocates: Option<Allocates>,
+    /// What only one object of the kind may hold, if there is any such thing.
+    pub claims: Option<Exclusive>,
     /// How its objects are deleted.
     pub deletion: Deletion,
     /// Whether its objects are deleted with their last owner. Kinds with very many short-lived objects are left out.
@@ -70,12 +70,12 @@ pub struct Kind {
     pub origin: Origin,
 }
 
-/// What is allocated to objects from the ranges of a cluster.
+/// What only one object may hold (ADR 27).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Allocates {
-    /// Addresses of the range for Services, and ports of nodes.
+pub enum Exclusive {
+    /// Addresses of the range for Services, and ports of nodes, which the server finds for them.
     ServiceAddresses,
-    /// Ranges of the cluster's network, from which nodes give their pods addresses.
+    /// Ranges of the cluster's network, from which nodes give their pods addresses; each node proposes its own.
     PodRanges,
 }
 

@@ -92,7 +92,7 @@ pub(crate) const USUAL: Kind = Kind {
     view: None,
     scale: None,
     pod_spec: None,
-    allocates: None,
+    claims: None,
     deletion: Deletion::AtOnce,
     collected: true,
     origin: Origin::BuiltIn,

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use coracle_api::kind::Allocates;
+use coracle_api::kind::Exclusive;
 use coracle_api::kinds::service::node_ports;
 use coracle_api::read::{int, list};
 use coracle_api::{Key, Kind};
@@ -38,15 +38,15 @@ impl fmt::Display for Claim {
 impl Claim {
     /// What an object claims.
     pub fn of(kind: &Kind, object: &Value) -> Vec<Claim> {
-        match kind.allocates {
+        match kind.claims {
             None => Vec::new(),
-            Some(Allocates::ServiceAddresses) => {
+            Some(Exclusive::ServiceAddresses) => {
                 let addresses = list(object, "/spec/clusterIPs").iter();
                 let addresses = addresses.filter_map(|ip| ip.as_str()?.parse().ok()).map(Claim::Address);
                 let ports = node_ports(object).into_iter().chain([int(object, "/spec/healthCheckNodePort")]);
                 addresses.chain(ports.filter(|port| *port != 0).map(Claim::NodePort)).collect()
             }
-            Some(Allocates::PodRanges) => {
+            Some(Exclusive::PodRanges) => {
                 let ranges = list(object, "/spec/podCIDRs").iter();
                 ranges.filter_map(|range| Some(Claim::PodRange(range.as_str()?.to_owned()))).collect()
             }

@@ -27,7 +27,7 @@ pub async fn get(app: &App, asked: &Asked, target: &Target) -> Result<Reply, Sta
         read_revision(asked.query.text("resourceVersion")).map_err(|text| Status::failure(500, "", text))?;
     app.registry.reach(wanted.unwrap_or_default()).await?;
     let mut object = app.registry.get(&key);
-    if object.is_none() && app.registry.was_behind().await {
+    if object.is_none() && app.registry.catch_up().await {
         object = app.registry.get(&key);
     }
     let object = object.ok_or_else(|| Status::not_found(&target.kind, &key.name))?;

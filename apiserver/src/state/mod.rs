@@ -304,7 +304,7 @@ impl Inner {
     }
 
     fn note_claims(&mut self, change: &Committed) {
-        if change.object.key.kind.allocates.is_some() {
+        if change.object.key.kind.claims.is_some() {
             self.claims.set(&change.object.key, change.claims());
         }
     }

@@ -144,7 +144,7 @@ impl Committed {
     pub fn claims(&self) -> Cow<'_, [Claim]> {
         let kind = &self.object.key.kind;
         match &self.summary {
-            _ if self.verb == Verb::Delete || kind.allocates.is_none() => Cow::Borrowed(&[]),
+            _ if self.verb == Verb::Delete || kind.claims.is_none() => Cow::Borrowed(&[]),
             Some(summary) => Cow::Borrowed(&summary.claims),
             None => Cow::Owned(Claim::of(kind, &self.object.value().unwrap_or_default())),
         }

@@ -21,7 +21,7 @@ use super::{Batch, Bounds, Follower, Outcome, Store, StoreError};
 
 /// How many batches may wait. At ten thousand writes a second this is well under a second of work.
 const QUEUE: usize = 4096;
-/// How long a writer waits for a place in the queue.
+/// How long a writer waits for room in the queue.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The store on this machine's disk, for one server.

@@ -45,7 +45,7 @@ impl Ledger {
             // `insert` would keep the old object, which has the same key.
             Verb::Create | Verb::Update => drop(self.lives.replace(ByKey(change.object.clone()))),
         }
-        if change.object.key.kind.allocates.is_some() {
+        if change.object.key.kind.claims.is_some() {
             self.claims.set(&change.object.key, change.claims());
         }
         self.last = self.last.max(change.object.revision);
@@ -149,7 +149,7 @@ impl Draft<'_> {
     /// Notes what a change gives up and what it takes. `before` changes of the draft come before it.
     fn claim(&mut self, before: usize, change: &Committed) {
         let key = &change.object.key;
-        if key.kind.allocates.is_none() {
+        if key.kind.claims.is_none() {
             return;
         }
         let mut earlier = self.changes[..before].iter().rev();

@@ -7,7 +7,7 @@ use coracle_api::{Errors, Key, Object, Path, Revision, Status};
 use serde_json::Value;
 
 use super::operation::Context;
-use super::tasks::busy;
+use super::under_way::busy;
 use crate::admission::attributes::Companion;
 use crate::entry::claims::Claim;
 use crate::entry::{Entry, Summary, encoding};

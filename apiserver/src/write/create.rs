@@ -1,6 +1,7 @@
 //! Creates: names, metadata and defaults of a new object, then the chain, then the commit.
 
 use coracle_api::decode::Target;
+use coracle_api::kind::Exclusive;
 use coracle_api::{Key, KindRef, Status};
 use serde_json::Value;
 use uuid::Uuid;
@@ -36,7 +37,7 @@ impl Registry {
         mut object: Value,
         warnings: &mut Vec<String>,
     ) -> Result<Written, Status> {
-        settle_namespace(kind, namespace, &mut object)?;
+        set_namespace(kind, namespace, &mut object)?;
         if !text(&object, "resourceVersion").is_empty() {
             // Upstream answers 500 without a reason here, although the fault is the client's.
             return Err(Status::failure(
@@ -66,14 +67,15 @@ impl Registry {
         // Links may have added owners.
         drop_double_owners(&mut object, warnings);
         let generated = text(&object, "name").is_empty() && !text(&object, "generateName").is_empty();
-        let told = warnings.len();
+        let warnings_before = warnings.len();
         // A copy is kept only where it may be needed: a name, a companion or an address can be lost to somebody who was quicker.
-        let again = generated || self.chain.writes_companions() || kind.allocates.is_some();
+        let again =
+            generated || self.chain.writes_companions() || kind.claims == Some(Exclusive::ServiceAddresses);
         let mut draft = Some(object);
         for attempt in 1..=TRIES {
             let kept = if again && attempt < TRIES { draft.clone() } else { None };
             let Some(mut object) = std::mem::replace(&mut draft, kept) else { break };
-            warnings.truncate(told);
+            warnings.truncate(warnings_before);
             fill_new(&mut object, self.clock().now(), &Uuid::new_v4().to_string());
             if generated {
                 let prefix = text(&object, "generateName").to_string();
@@ -116,18 +118,18 @@ impl Registry {
         let mut extras = Extras::default();
         self.chain.validate(asked, &object, &mut extras).await.map_err(Failure::refused)?;
         warnings.append(&mut extras.warnings);
-        let place = Key { kind: stored(kind), ..asked.key.clone() };
-        if self.entry(&place).is_some() {
+        let stored_key = Key { kind: stored(kind), ..asked.key.clone() };
+        if self.entry(&stored_key).is_some() {
             return Err(Failure::Conflict);
         }
-        self.commit(asked.context, &place, None, Verb::Create, &object, extras.changes).await
+        self.commit(asked.context, &stored_key, None, Verb::Create, &object, extras.changes).await
     }
 
     fn taken(&self, key: &Key, generated: bool) -> Status {
         let mut status = Status::already_exists(&key.kind, &key.name);
-        let place = Key { kind: stored(&key.kind), ..key.clone() };
+        let stored_key = Key { kind: stored(&key.kind), ..key.clone() };
         let deleting =
-            self.entry(&place).is_some_and(|e| e.value()["metadata"]["deletionTimestamp"].is_string());
+            self.entry(&stored_key).is_some_and(|e| e.value()["metadata"]["deletionTimestamp"].is_string());
         if deleting {
             status.message = format!("object is being deleted: {}", status.message);
         }
@@ -142,7 +144,7 @@ impl Registry {
 }
 
 /// The namespace of the path goes into the object; another one inside is an error.
-pub(super) fn settle_namespace(kind: &KindRef, namespace: &str, object: &mut Value) -> Result<(), Status> {
+pub(super) fn set_namespace(kind: &KindRef, namespace: &str, object: &mut Value) -> Result<(), Status> {
     let inside = text(object, "namespace");
     if !inside.is_empty() && inside != namespace && kind.namespaced {
         return Err(Status::bad_request(

@@ -14,11 +14,11 @@ pub fn object(
     warnings: &mut Vec<String>,
 ) -> Result<Value, Status> {
     let value = typed(context, &Target::of(kind), body, warnings)?;
-    Ok(settled(kind, value))
+    Ok(stored_form(kind, value))
 }
 
 /// The stored form of a decoded object, with its defaults.
-pub fn settled(kind: &Kind, value: Value) -> Value {
+pub fn stored_form(kind: &Kind, value: Value) -> Value {
     let mut object = match kind.view {
         Some(view) => (view.store)(value),
         None => value,

@@ -22,7 +22,7 @@ const POD_GRACE: i64 = 30;
 
 /// What deleting an object comes to.
 #[derive(Debug, PartialEq)]
-pub(super) enum Step {
+pub(super) enum DeleteOutcome {
     /// It is being deleted already: nothing to do.
     Pending,
     /// It stays for now, marked so.
@@ -73,13 +73,15 @@ impl Registry {
             warnings.append(&mut extras.warnings);
             let with = extras.changes;
             let outcome = match step(key, &value, options, self.clock().now()) {
-                Step::Pending => return Ok(Written::changed(old.object)),
-                Step::Mark(new) if new == value => return Ok(Written::changed(old.object)),
-                Step::Mark(new) => {
+                DeleteOutcome::Pending => return Ok(Written::changed(old.object)),
+                DeleteOutcome::Mark(new) if new == value => return Ok(Written::changed(old.object)),
+                DeleteOutcome::Mark(new) => {
                     self.commit(context, key, Some(&old), Verb::Update, &new, with).await.map(|e| (e, false))
                 }
-                Step::Remove(last) => self.remove(context, key, &old, &last, with).await.map(|e| (e, true)),
-                Step::MarkAndRemove(new) => {
+                DeleteOutcome::Remove(last) => {
+                    self.remove(context, key, &old, &last, with).await.map(|e| (e, true))
+                }
+                DeleteOutcome::MarkAndRemove(new) => {
                     self.mark_and_remove(context, key, &old, &new, with).await.map(|e| (e, true))
                 }
             };
@@ -162,7 +164,7 @@ fn conflict_of_kind(key: &Key, why: &str) -> Status {
 }
 
 /// Decides. Pure.
-pub(super) fn step(key: &Key, object: &Value, options: &DeleteOptions, now: Timestamp) -> Step {
+pub(super) fn step(key: &Key, object: &Value, options: &DeleteOptions, now: Timestamp) -> DeleteOutcome {
     if key.kind.deletion == Deletion::Emptied {
         return namespace_step(object, now);
     }
@@ -178,7 +180,7 @@ pub(super) fn step(key: &Key, object: &Value, options: &DeleteOptions, now: Time
                 // Marked, and not removed: a crash or another write came between the two.
                 _ if had == 0 => false,
                 // It may only be hurried.
-                None => return Step::Pending,
+                None => return DeleteOutcome::Pending,
                 Some(wanted) => {
                     let due = read_time(&object["metadata"]["deletionTimestamp"]).unwrap_or(now);
                     set_due(&mut new, later(due, wanted - had), wanted);
@@ -196,7 +198,7 @@ pub(super) fn step(key: &Key, object: &Value, options: &DeleteOptions, now: Time
     let held = !finalizers(&new).is_empty();
     tidy(&mut new);
     match (graceful, held) {
-        (false, false) => Step::Remove(new),
+        (false, false) => DeleteOutcome::Remove(new),
         (false, true) => {
             if object["metadata"]["deletionGracePeriodSeconds"].is_null() {
                 bump_generation(&mut new);
@@ -204,32 +206,32 @@ pub(super) fn step(key: &Key, object: &Value, options: &DeleteOptions, now: Time
             let due =
                 read_time(&object["metadata"]["deletionTimestamp"]).filter(|due| *due < now).unwrap_or(now);
             set_due(&mut new, due, 0);
-            Step::Mark(new)
+            DeleteOutcome::Mark(new)
         }
         (true, false) if new["metadata"]["deletionGracePeriodSeconds"].as_i64() == Some(0) => {
-            Step::MarkAndRemove(new)
+            DeleteOutcome::MarkAndRemove(new)
         }
-        (true, _) => Step::Mark(new),
+        (true, _) => DeleteOutcome::Mark(new),
     }
 }
 
 /// A namespace is emptied by its controller before it is removed.
-fn namespace_step(object: &Value, now: Timestamp) -> Step {
+fn namespace_step(object: &Value, now: Timestamp) -> DeleteOutcome {
     if !is_deleting(object) {
         let mut new = object.clone();
         meta(&mut new).insert("deletionTimestamp".into(), time_text(now).into());
         new["status"]["phase"] = "Terminating".into();
         let spec_finalizers = new["spec"]["finalizers"].as_array().map_or(0, Vec::len);
         if spec_finalizers == 0 && finalizers(&new).is_empty() {
-            return Step::Remove(new);
+            return DeleteOutcome::Remove(new);
         }
-        return Step::Mark(new);
+        return DeleteOutcome::Mark(new);
     }
     let spec_finalizers = object["spec"]["finalizers"].as_array().map_or(0, Vec::len);
     if spec_finalizers == 0 && finalizers(object).is_empty() {
-        return Step::Remove(object.clone());
+        return DeleteOutcome::Remove(object.clone());
     }
-    Step::Pending
+    DeleteOutcome::Pending
 }
 
 /// How long a pod may take; `None` for kinds that go at once. A pod that was never bound, or has ended, has nobody to wait for.
@@ -323,10 +325,10 @@ mod tests {
         for (case, object, grace_seconds, expected) in cases {
             let options = DeleteOptions { grace_seconds, ..DeleteOptions::default() };
             let got = match step(&Key::new(&kinds::POD, "ns", "x"), &object, &options, now) {
-                Step::Pending => "pending",
-                Step::Mark(_) => "mark",
-                Step::Remove(_) => "remove",
-                Step::MarkAndRemove(_) => "mark and remove",
+                DeleteOutcome::Pending => "pending",
+                DeleteOutcome::Mark(_) => "mark",
+                DeleteOutcome::Remove(_) => "remove",
+                DeleteOutcome::MarkAndRemove(_) => "mark and remove",
             };
             assert_eq!(got, expected, "case: {case}");
         }

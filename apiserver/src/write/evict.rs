@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::binding::{done, set_condition};
-use super::delete::{Step, check_preconditions, step};
+use super::delete::{DeleteOutcome, check_preconditions, step};
 use super::meta::{is_deleting, text, time_text};
 use super::operation::{Body, Context, DeleteOptions, Written};
 use super::update::STALE;
@@ -81,11 +81,13 @@ impl Registry {
         check_preconditions(key, &old, options).map_err(Failure::refused)?;
         let pod = told_why(&old, now);
         let (goes, gone) = match step(key, &pod, options, now) {
-            Step::Pending => (vec![], false),
-            Step::Mark(marked) if marked == pod => (vec![], false),
-            Step::Mark(marked) => (vec![(Verb::Update, marked)], false),
-            Step::Remove(last) => (vec![(Verb::Delete, last)], true),
-            Step::MarkAndRemove(last) => (vec![(Verb::Update, last.clone()), (Verb::Delete, last)], true),
+            DeleteOutcome::Pending => (vec![], false),
+            DeleteOutcome::Mark(marked) if marked == pod => (vec![], false),
+            DeleteOutcome::Mark(marked) => (vec![(Verb::Update, marked)], false),
+            DeleteOutcome::Remove(last) => (vec![(Verb::Delete, last)], true),
+            DeleteOutcome::MarkAndRemove(last) => {
+                (vec![(Verb::Update, last.clone()), (Verb::Delete, last)], true)
+            }
         };
         if context.dry_run {
             return Ok(Written { gone, ..done(unstored(key, &pod).object) });

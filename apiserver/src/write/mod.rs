@@ -24,8 +24,8 @@ mod patch;
 mod perform;
 mod scale;
 mod services;
-pub mod tasks;
 mod token;
+pub mod under_way;
 mod update;
 
 use crate::entry::stored;

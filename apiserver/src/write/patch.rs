@@ -5,10 +5,10 @@ use coracle_api::decode::{Decoded, Target};
 use coracle_api::{Key, Status, patch};
 use serde_json::Value;
 
-use super::create::settle_namespace;
+use super::create::set_namespace;
 use super::meta::text;
 use super::operation::{Body, Context, PatchForm, Written};
-use super::update::{Change, STALE, check_name};
+use super::update::{ObjectWrite, STALE, check_name};
 use super::{Failure, Registry, TRIES, decode, managed, stored};
 
 impl Registry {
@@ -31,8 +31,8 @@ impl Registry {
         if sub == Some("scale") {
             return self.patch_scale(context, key, form, &body, warnings).await;
         }
-        let place = Key { kind: stored(&key.kind), ..key.clone() };
-        let change = Change {
+        let stored_key = Key { kind: stored(&key.kind), ..key.clone() };
+        let change = ObjectWrite {
             context,
             key,
             sub,
@@ -42,7 +42,7 @@ impl Registry {
         };
         for _ in 0..TRIES {
             warnings.clear();
-            let Some(old) = self.entry(&place) else {
+            let Some(old) = self.entry(&stored_key) else {
                 let PatchForm::Apply { force } = form else {
                     return Err(Status::not_found(&key.kind, &key.name));
                 };
@@ -51,8 +51,8 @@ impl Registry {
             let live = old.value();
             let decoded = self.patched(&change, &live, form, &body)?;
             warnings.extend(decoded.warnings);
-            let mut new = decode::settled(&key.kind, decoded.value);
-            settle_namespace(&key.kind, &key.namespace, &mut new)?;
+            let mut new = decode::stored_form(&key.kind, decoded.value);
+            set_namespace(&key.kind, &key.namespace, &mut new)?;
             check_name(key, &new)?;
             match self.replace(&change, (&old, &live), new, warnings).await {
                 Ok(written) => return Ok(written),
@@ -65,7 +65,7 @@ impl Registry {
 
     fn patched(
         &self,
-        change: &Change<'_>,
+        change: &ObjectWrite<'_>,
         old: &Value,
         form: PatchForm,
         body: &[u8],
@@ -90,7 +90,7 @@ impl Registry {
     /// Applying to nothing makes an object.
     async fn apply_new(
         &self,
-        change: &Change<'_>,
+        change: &ObjectWrite<'_>,
         force: bool,
         body: &[u8],
         warnings: &mut Vec<String>,
@@ -101,7 +101,7 @@ impl Registry {
         }
         let decoded = managed::apply(context, &key.kind, "", force, None, body, self.clock().now())?;
         warnings.extend(decoded.warnings);
-        let mut object = decode::settled(&key.kind, decoded.value);
+        let mut object = decode::stored_form(&key.kind, decoded.value);
         check_name(key, &object)?;
         let uid = text(&object, "uid");
         if !uid.is_empty() {
@@ -110,7 +110,7 @@ impl Registry {
             );
             return Err(Status::conflict(&key.kind, &key.name, &why));
         }
-        settle_namespace(&key.kind, &key.namespace, &mut object)?;
+        set_namespace(&key.kind, &key.namespace, &mut object)?;
         self.create_tracked(context, &key.kind, &key.namespace, object, warnings).await
     }
 }

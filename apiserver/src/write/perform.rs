@@ -32,7 +32,7 @@ impl Registry {
         let mut result = self.dispatch(context, operation, &mut warnings).await;
         if let (Err(status), Some(operation)) = (&result, again)
             && matches!(status.code, 404 | 409)
-            && self.was_behind().await
+            && self.catch_up().await
         {
             // What it was refused for may be what another server has changed long since.
             warnings.clear();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::managed;
 use super::meta::{meta, text};
 use super::operation::{Body, Context, PatchForm, Written};
-use super::update::{Change, STALE, check_name, check_uid};
+use super::update::{ObjectWrite, STALE, check_name, check_uid};
 use super::{Failure, Registry, TRIES, decode};
 use crate::admission::attributes::{Extras, Operation};
 use crate::entry::Entry;
@@ -145,7 +145,7 @@ impl Registry {
         self.admit(&asked, &mut wanted, &mut extras).await?;
         scale::apply(&key.kind, &wanted, &mut new);
         warnings.append(&mut extras.warnings);
-        let change = Change { context, key, sub: None, tracked: true, precise: false, admitted: true };
+        let change = ObjectWrite { context, key, sub: None, tracked: true, precise: false, admitted: true };
         match self.replace(&change, old, new, &mut Vec::new()).await {
             Ok(written) => {
                 let shown = scale::of(&key.kind, &written.object.value().map_err(Status::internal)?);

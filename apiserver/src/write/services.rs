@@ -1,6 +1,6 @@
 //! Addresses and ports of services, found before every write of one.
 
-use coracle_api::kind::Allocates;
+use coracle_api::kind::Exclusive;
 use coracle_api::{Kind, Status};
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ impl Registry {
         old: Option<&Value>,
         dry_run: bool,
     ) -> Result<(), Status> {
-        if kind.allocates != Some(Allocates::ServiceAddresses) {
+        if kind.claims != Some(Exclusive::ServiceAddresses) {
             return Ok(());
         }
         let mut allocator = self.allocator.lock();

@@ -18,7 +18,7 @@ pub(super) const STALE: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
 
 /// A write to one object that is there, or to one of its subresources.
-pub(super) struct Change<'a> {
+pub(super) struct ObjectWrite<'a> {
     pub context: &'a Context,
     /// The object under the kind that was asked for, which may be a view.
     pub key: &'a Key,
@@ -49,12 +49,12 @@ impl Registry {
         if key.kind.namespaced {
             meta(&mut object).insert("namespace".into(), key.namespace.as_str().into());
         }
-        let change = Change { context, key, sub, tracked: false, precise: true, admitted: false };
-        let place = Key { kind: stored(&key.kind), ..key.clone() };
+        let change = ObjectWrite { context, key, sub, tracked: false, precise: true, admitted: false };
+        let stored_key = Key { kind: stored(&key.kind), ..key.clone() };
         let found = warnings.len();
         for _ in 0..TRIES {
             warnings.truncate(found);
-            let Some(old) = self.entry(&place) else {
+            let Some(old) = self.entry(&stored_key) else {
                 // Whoever names a uid means an object that is gone, not one to be made.
                 check_uid(key, text(&object, "uid"), &Value::Null)?;
                 if key.kind.strategy.create_on_update && sub.is_none() {
@@ -75,7 +75,7 @@ impl Registry {
     /// Puts a whole new object, or a new status, in place of the old, which is given with its tree: everything after decoding.
     pub(super) async fn replace(
         &self,
-        change: &Change<'_>,
+        change: &ObjectWrite<'_>,
         (old_entry, old): (&Entry, &Value),
         mut new: Value,
         warnings: &mut Vec<String>,
@@ -99,7 +99,7 @@ impl Registry {
 
     async fn replace_prepared(
         &self,
-        change: &Change<'_>,
+        change: &ObjectWrite<'_>,
         asked: &Attributes<'_>,
         old_entry: &Entry,
         mut new: Value,
@@ -133,12 +133,12 @@ impl Registry {
             self.chain.validate(asked, &new, &mut extras).await.map_err(Failure::refused)?;
             warnings.append(&mut extras.warnings);
         }
-        let place = Key { kind: stored(kind), ..key.clone() };
-        self.settle(context, &place, old_entry, old, &new, extras.changes).await
+        let stored_key = Key { kind: stored(kind), ..key.clone() };
+        self.store_or_remove(context, &stored_key, old_entry, old, &new, extras.changes).await
     }
 
     /// Stores what is ready: nothing where nothing changed, a removal where the last finalizer went.
-    pub(super) async fn settle(
+    pub(super) async fn store_or_remove(
         &self,
         context: &Context,
         key: &Key,
@@ -163,7 +163,7 @@ impl Registry {
 type Prepare = fn(&Kind, &mut Value, &Value);
 
 /// What a write may touch, and its rules.
-fn rules(change: &Change<'_>) -> (Prepare, CheckChange) {
+fn rules(change: &ObjectWrite<'_>) -> (Prepare, CheckChange) {
     let strategy = change.key.kind.strategy;
     let Some(sub) = change.sub else { return (strategy.prepare_update, strategy.validate_update) };
     let row = change.key.kind.subresources.iter().find(|row| row.name == sub);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use coracle_api::decode::{FieldValidation, Target};
-use coracle_api::kind::{Allocates, Deletion};
+use coracle_api::kind::{Deletion, Exclusive};
 use coracle_api::{Errors, Key, Object, Path, Revision, Status, patch, read};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ impl State {
     /// 422 where a Node is to have a range of another one.
     fn check_ranges(&self, key: &Key, object: &Value) -> Result<(), Status> {
         let ranges = read::list(object, "/spec/podCIDRs");
-        if !matches!(key.kind.allocates, Some(Allocates::PodRanges)) || ranges.is_empty() {
+        if !matches!(key.kind.claims, Some(Exclusive::PodRanges)) || ranges.is_empty() {
             return Ok(());
         }
         for (holder, other) in

@@ -12,7 +12,7 @@ use crate::addresses;
 use crate::defaults::{each, fill_absent};
 use crate::field::{Errors, Fault, Field, Path, is_zero};
 use crate::internal;
-use crate::kind::{Allocates, Kind, Selectable, Strategy};
+use crate::kind::{Exclusive, Kind, Selectable, Strategy};
 use crate::names;
 use crate::podspec::{TAINT_EFFECTS, amount};
 use crate::read::{list, text};
@@ -26,7 +26,7 @@ pub static NODE: Kind = Kind {
     short_names: Borrowed("no"),
     namespaced: false,
     schema: Named("io.k8s.api.core.v1.Node"),
-    allocates: Some(Allocates::PodRanges),
+    claims: Some(Exclusive::PodRanges),
     subresources: Borrowed(&[core("proxy", "NodeProxyOptions", PROXY_VERBS), STATUS]),
     selectable: Borrowed(&[Selectable::switch("spec.unschedulable", &["/spec/unschedulable"])]),
     table: Static(&table::TABLE),

@@ -23,7 +23,7 @@ use super::strategy::{PLAIN, clear};
 use super::{Borrowed, Named, PROXY_VERBS, STATUS, Static, USUAL, core};
 use crate::addresses::{cidr_warnings, ip_warning};
 use crate::defaults::{each, fill_absent, fill_empty};
-use crate::kind::{Allocates, Kind, Selectable, Strategy};
+use crate::kind::{Exclusive, Kind, Selectable, Strategy};
 use crate::names;
 use crate::read::{int, list, text};
 
@@ -35,7 +35,7 @@ pub static SERVICE: Kind = Kind {
     short_names: Borrowed("svc"),
     categories: Borrowed("all"),
     schema: Named("io.k8s.api.core.v1.Service"),
-    allocates: Some(Allocates::ServiceAddresses),
+    claims: Some(Exclusive::ServiceAddresses),
     name_rule: names::dns_label,
     subresources: Borrowed(&[core("proxy", "ServiceProxyOptions", PROXY_VERBS), STATUS]),
     selectable: Borrowed(&[

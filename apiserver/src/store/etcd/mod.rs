@@ -44,7 +44,7 @@ pub const PREFIX: &str = "/coracle";
 const QUEUE: usize = 4096;
 /// How many messages of the watch may wait. While they do, etcd waits.
 const HEARD: usize = 64;
-/// How long a writer waits for a place in the queue, and how long a batch may wait for its turn and its answer.
+/// How long a writer waits for room in the queue, and how long a batch may wait for its turn and its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long a store that closes waits for what is under way.

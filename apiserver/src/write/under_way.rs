@@ -28,18 +28,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// All writes that are under way: how many there may be, and how to wait for them.
-pub struct Tasks {
-    places: Arc<Semaphore>,
-    tasks: TaskTracker,
+pub struct WritesUnderWay {
+    slots: Arc<Semaphore>,
+    running: TaskTracker,
 }
 
-impl Default for Tasks {
-    fn default() -> Tasks {
-        Tasks { places: Arc::new(Semaphore::new(MOST)), tasks: TaskTracker::new() }
+impl Default for WritesUnderWay {
+    fn default() -> WritesUnderWay {
+        WritesUnderWay { slots: Arc::new(Semaphore::new(MOST)), running: TaskTracker::new() }
     }
 }
 
-impl Tasks {
+impl WritesUnderWay {
     /// Runs a write to its end, whether or not its caller waits for that; on the threads for large work, if it is given them and the
     /// user whose work it is.
     ///
@@ -50,10 +50,10 @@ impl Tasks {
         large: Option<(&LargeWork, &Identity)>,
         write: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Status> {
-        let place = self.place().await?;
-        let write = self.tasks.track_future(async move {
+        let slot = self.slot().await?;
+        let write = self.running.track_future(async move {
             let outcome = write.await;
-            drop(place);
+            drop(slot);
             outcome
         });
         match large {
@@ -64,29 +64,29 @@ impl Tasks {
         }
     }
 
-    /// A place among the writes that are under way, as soon as there is one.
-    async fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
-        if let Ok(place) = self.places.clone().try_acquire_owned() {
-            return Ok(place);
+    /// A slot for a write, as soon as there is one.
+    async fn slot(&self) -> Result<OwnedSemaphorePermit, Status> {
+        if let Ok(slot) = self.slots.clone().try_acquire_owned() {
+            return Ok(slot);
         }
-        let place = tokio::time::timeout(PATIENCE, self.places.clone().acquire_owned()).await;
-        place.ok().and_then(Result::ok).ok_or_else(busy)
+        let slot = tokio::time::timeout(PATIENCE, self.slots.clone().acquire_owned()).await;
+        slot.ok().and_then(Result::ok).ok_or_else(busy)
     }
 
     /// Waits for what is under way, within reason.
     pub async fn finish(&self) {
-        self.tasks.close();
-        if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
-            tracing::warn!(writes = self.tasks.len(), "closing before all writes have ended");
+        self.running.close();
+        if tokio::time::timeout(DRAIN, self.running.wait()).await.is_err() {
+            tracing::warn!(writes = self.running.len(), "closing before all writes have ended");
         }
     }
 
     /// Comes back when no write is under way.
     #[cfg(test)]
     pub(super) async fn idle(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
-        self.tasks.reopen();
+        self.running.close();
+        self.running.wait().await;
+        self.running.reopen();
     }
 }
 
@@ -152,10 +152,10 @@ mod tests {
     async fn work_comes_to_its_end_wherever_it_is_dropped() {
         const STEPS: usize = 5;
         for polls in 0..=STEPS + 1 {
-            let tasks = Tasks::default();
+            let writes = WritesUnderWay::default();
             let done = Arc::new(AtomicUsize::new(0));
             let steps = done.clone();
-            let work = Unstoppable::new(tasks.tasks.track_future(async move {
+            let work = Unstoppable::new(writes.running.track_future(async move {
                 for _ in 0..STEPS {
                     steps.fetch_add(1, Ordering::Relaxed);
                     tokio::task::yield_now().await;
@@ -166,22 +166,22 @@ mod tests {
                 let _ = futures::poll!(work.as_mut());
             }
             drop(work);
-            tasks.idle().await;
+            writes.idle().await;
             assert_eq!(done.load(Ordering::Relaxed), STEPS, "dropped after {polls} polls");
         }
     }
 
     #[tokio::test]
-    async fn a_panic_is_an_answer_and_gives_its_place_back() {
-        let tasks = Tasks::default();
-        let status = tasks.run(None, async { panic!("on purpose") }).await.map(|(): ()| ()).unwrap_err();
+    async fn a_panic_is_an_answer_and_gives_its_slot_back() {
+        let writes = WritesUnderWay::default();
+        let status = writes.run(None, async { panic!("on purpose") }).await.map(|(): ()| ()).unwrap_err();
         assert_eq!(status.code, 500);
         assert!(
             status.message.ends_with("the write did not come to its end: on purpose"),
             "{}",
             status.message
         );
-        assert_eq!(tasks.places.available_permits(), MOST);
-        tasks.idle().await;
+        assert_eq!(writes.slots.available_permits(), MOST);
+        writes.idle().await;
     }
 }
