@@ -141,7 +141,6 @@ mod tests {
     use coracle_client::{Chance, Clock};
 
     use super::*;
-    use crate::runtime::Runtime as _;
     use crate::runtime::sim::SimRuntime;
 
     fn config(name: &str, slice: Option<u16>, seed: u64) -> AgentConfig {
@@ -219,16 +218,5 @@ mod tests {
         register(&cluster, &config("b", Some(4), 1), &home).await.unwrap();
         assert!(matches!(back().await, Err(StartError::NoSlice { .. })));
         assert_eq!(shown(&cluster, "a").await, Value::Null);
-    }
-
-    #[tokio::test]
-    async fn a_simulated_network_is_made_again_with_another_id() {
-        let runtime = SimRuntime::new(Clock::system(), Duration::ZERO);
-        let mark = crate::labels::Mark::new("c", None);
-        let first = runtime.ensure_network(&mark, None).await.unwrap();
-        assert_eq!(runtime.ensure_network(&mark, None).await.unwrap(), first);
-        runtime.remove_network();
-        let second = runtime.ensure_network(&mark, Some(first.subnet)).await.unwrap();
-        assert_eq!((second.subnet, second.id == first.id), (first.subnet, false));
     }
 }

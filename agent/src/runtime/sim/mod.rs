@@ -10,6 +10,7 @@
 //! | `SIM_HEALTHY` | `false`: its probes and the commands run in it fail |
 
 mod files;
+mod network;
 mod stranger;
 
 use std::collections::BTreeMap;
@@ -228,13 +229,6 @@ impl Engine {
         self.send_event(labels, id, EventKind::Removed);
     }
 
-    fn take_address(&self, id: &str) -> Result<(), Error> {
-        match self.with(id, |one| one.address)? {
-            Some(address) => self.containers.lock().connect(id, address),
-            None => Ok(()),
-        }
-    }
-
     fn with<T>(&self, id: &str, read: impl FnOnce(&mut Simulated) -> T) -> Result<T, Error> {
         let mut containers = self.containers.lock();
         containers
@@ -242,30 +236,6 @@ impl Engine {
             .get_mut(id)
             .map(read)
             .ok_or_else(|| Error::NotFound(format!("No such container: {id}")))
-    }
-}
-
-impl Containers {
-    /// Connects a container to the network with this address.
-    fn connect(&mut self, id: &str, address: Ipv4Addr) -> Result<(), Error> {
-        if self.network.is_none() {
-            return Err(Error::NotFound("the network is not there".into()));
-        }
-        if self.addresses.get(&address).is_some_and(|of| of != id) {
-            return Err(Error::AddressInUse("Address already in use".into()));
-        }
-        self.addresses.insert(address, id.to_owned());
-        if let Some(one) = self.by_id.get_mut(id) {
-            one.container.address = Some(address);
-        }
-        Ok(())
-    }
-
-    fn disconnect(&mut self, id: &str) {
-        let address = self.by_id.get_mut(id).and_then(|one| one.container.address.take());
-        if let Some(address) = address {
-            self.addresses.remove(&address);
-        }
     }
 }
 
@@ -295,19 +265,7 @@ impl Runtime for SimRuntime {
     }
 
     async fn ensure_network(&self, mark: &Mark, _: Option<Subnet>) -> Result<Network, Error> {
-        let mut containers = self.0.containers.lock();
-        if containers.network.is_none() {
-            containers.made += 1;
-            containers.network = Some(containers.made);
-        }
-        let number = containers.network.unwrap_or_default();
-        Ok(Network {
-            id: format!("{number:064x}"),
-            name: format!("coracle-{}", mark.cluster),
-            // Always the same: there is nothing that it could collide with.
-            subnet: Subnet::new(Ipv4Addr::new(10, 0, 0, 0), 8),
-            gateway: Ipv4Addr::new(10, 0, 0, 1),
-        })
+        Ok(self.0.containers.lock().network(mark))
     }
 
     async fn containers(&self, owner: &Owner) -> Result<Vec<Container>, Error> {

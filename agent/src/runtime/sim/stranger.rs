@@ -1,6 +1,5 @@
 //! What somebody else does to simulated containers behind the agent's back, as with `docker` in a shell.
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::{SimRuntime, Simulated};
@@ -94,31 +93,6 @@ impl SimRuntime {
             idle.map(|(id, _)| id.clone()).collect()
         };
         idle.iter().for_each(|id| self.0.remove(id));
-    }
-
-    /// `docker network disconnect`.
-    pub fn disconnect(&self, id: &str) {
-        self.0.containers.lock().disconnect(id);
-        if let Ok(labels) = self.0.with(id, |one| one.container.labels.clone()) {
-            self.0.send_event(&labels, id, EventKind::Disconnected);
-        }
-    }
-
-    /// `docker network disconnect`, then `docker network connect --ip`. Nobody hears of it.
-    ///
-    /// # Errors
-    /// The address is another's.
-    pub fn reconnect(&self, id: &str, address: Ipv4Addr) -> Result<(), Error> {
-        let mut containers = self.0.containers.lock();
-        containers.disconnect(id);
-        containers.connect(id, address)
-    }
-
-    /// `docker network disconnect -f` of every container, then `docker network rm`.
-    pub fn remove_network(&self) {
-        let connected: Vec<String> = self.0.containers.lock().addresses.values().cloned().collect();
-        connected.iter().for_each(|id| self.disconnect(id));
-        self.0.containers.lock().network = None;
     }
 
     /// `docker rename`; nothing happens where the name is taken.
