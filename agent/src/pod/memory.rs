@@ -91,6 +91,7 @@ fn recall_one(attempts: &mut Vec<Record>, mut remembered: Record, now: Timestamp
         }
         return;
     };
+    present.replaced |= remembered.replaced && in_seconds(&remembered.state) == in_seconds(&present.state);
     if remembered.attempt < present.attempt {
         // The run before the last restart in place.
         remembered.gone = true;
@@ -125,6 +126,9 @@ fn remembered(reported: &ContainerStatus) -> Vec<Record> {
     let newest = id(reported.container_id.as_ref());
     let last = reported.last_state.as_ref().and_then(|state| state.terminated.as_ref());
     let mut records = Vec::new();
+    // What waits after it has ended comes again. Where its restart policy does not say so, it was ended for one of a new image.
+    let waits =
+        reported.state.as_ref().is_none_or(|state| state.terminated.is_none() && state.running.is_none());
     let mut push = |id: Option<String>, attempt: u32, state: Option<(State, String, bool)>| {
         let (Some(id), Some((state, message, unseen))) = (id, state) else { return };
         let begun = match &state {
@@ -149,7 +153,7 @@ fn remembered(reported: &ContainerStatus) -> Vec<Record> {
             gone: true,
             unseen,
             interrupted: false,
-            replaced: false,
+            replaced: waits,
         });
     };
     let last_id = last.and_then(|last| id(last.container_id.as_ref()));
@@ -233,7 +237,8 @@ mod tests {
         State::Exited { code, oom: false, started, finished, error: String::new() }
     }
 
-    /// `attempt:code` of each attempt; `r` for one that runs, a dot after what is only remembered, `?` after what nobody saw.
+    /// `attempt:code` of each attempt; `r` for one that runs, a dot after what is only remembered, `?` after what nobody saw,
+    /// `+` after what another follows, whatever the restart policy says.
     fn short(attempts: &Attempts) -> String {
         let word = |record: &Record| {
             let state = match record.state {
@@ -242,7 +247,9 @@ mod tests {
                 State::Created => "c".into(),
             };
             let gone = if record.gone { "." } else { "" };
-            format!("{}:{state}{gone}{}", record.attempt, if record.unseen { "?" } else { "" })
+            let (unseen, replaced) =
+                (if record.unseen { "?" } else { "" }, if record.replaced { "+" } else { "" });
+            format!("{}:{state}{gone}{unseen}{replaced}", record.attempt)
         };
         attempts.get("c").into_iter().flatten().map(word).collect::<Vec<_>>().join(" ")
     }
@@ -265,12 +272,18 @@ mod tests {
                 vec![found("b", 1, running(7))],
                 "0:3. 1:r",
             ),
-            ("pruned while it waited", ("a", 4, waits(), over("a", 3, 1, 5)), vec![], "4:3."),
+            ("pruned while it waited", ("a", 4, waits(), over("a", 3, 1, 5)), vec![], "4:3.+"),
             (
                 "it still waits",
                 ("a", 4, waits(), over("a", 3, 1, 5)),
                 vec![found("a", 4, ended(3, 1, 5))],
-                "4:3",
+                "4:3+",
+            ),
+            (
+                "somebody started it again while it waited",
+                ("a", 4, waits(), over("a", 3, 1, 5)),
+                vec![found("a", 4, running(7))],
+                "4:3.+ 5:r",
             ),
             (
                 "the labels are ahead of the status",
