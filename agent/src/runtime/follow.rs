@@ -6,6 +6,8 @@
 //!  got:            ... c d e f
 //!  read again:       b c d e f g h     ends with what was got at f, so that g and h are new
 //! ```
+//!
+//! A very long line is kept as many pieces of one time, which may be equal or come again in turn: these are counted from its first.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -36,14 +38,13 @@ pub trait Log: Send + Sync + 'static {
 
 /// How many lines wait for a reader.
 const AHEAD: usize = 256;
-/// How many of the lines that the reader got last are remembered. All of them are compared: the last few alone could be equal
-/// pieces of one very long line, which have the same time, too.
+/// How many of the lines that the reader got last are remembered. All of them are compared.
 const REMEMBERED: usize = 64;
 /// How many lines are read again at least, and after how many the whole log is.
 const TAIL: (u64, u64) = (128, 1 << 15);
 /// How much more is read when the last lines are not among those.
 const FURTHER: u64 = 16;
-/// The pause between two reads of a log that is written all the time.
+/// The pause between two reads of a log that is written all the time. It is longer after a long read, up to the first of [`QUIET`].
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a log is not read when nothing says that something was written: at first, and at most.
 const QUIET: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
@@ -58,7 +59,7 @@ pub fn follow(log: impl Log, options: LogOptions) -> Lines {
     let (lines, followed) = mpsc::channel(AHEAD);
     let task = tokio::spawn(async move {
         let since = options.since;
-        let mut follower = Follower { log, lines, since, got: VecDeque::new() };
+        let mut follower = Follower { log, lines, since, got: VecDeque::new(), run: Run::default() };
         match follower.run(options.tail).await {
             Err(Stop::Failed(error)) => drop(follower.lines.send(Err(error)).await),
             Ok(()) | Err(Stop::Gone) => {}
@@ -96,6 +97,27 @@ struct Follower<L> {
     since: Option<Timestamp>,
     /// The lines that the reader got last, or would have got without `since` and `tail`, oldest first.
     got: VecDeque<u64>,
+    /// The last of them that have one time.
+    run: Run,
+}
+
+/// Lines of one time, one after the other: mostly one line, or the pieces of a very long one.
+#[derive(Default)]
+struct Run {
+    time: String,
+    count: u64,
+    /// Whether something of another time was before them.
+    has_start: bool,
+}
+
+impl Run {
+    fn add(&mut self, line: &LogLine) {
+        if self.count > 0 && self.time == line.time {
+            self.count += 1;
+        } else {
+            *self = Run { time: line.time.clone(), count: 1, has_start: self.count > 0 };
+        }
+    }
 }
 
 impl<L: Log> Follower<L> {
@@ -103,30 +125,33 @@ impl<L: Log> Follower<L> {
         let (sender, mut signals) = mpsc::channel(1);
         let _passing_on = AbortOnDropHandle::new(tokio::spawn(pass_on(self.log.written(), sender)));
         self.begin(tail).await?;
-        let (mut tail, mut quiet, mut over) = (Some(TAIL.0), QUIET.0, false);
+        let (mut tail, mut quiet, mut over, mut read_since_over) = (Some(TAIL.0), QUIET.0, false, false);
+        let mut began = Instant::now();
         loop {
             let Some(new) = self.go_on(tail).await? else {
-                tail = match tail {
-                    Some(lines) if lines < TAIL.1 => Some(lines.saturating_mul(FURTHER)),
-                    Some(_) => None,
-                    None => return Err(Stop::Gone),
-                };
+                tail = further(tail);
                 continue;
             };
             tail = Some(new.saturating_mul(2).saturating_add(TAIL.0));
+            let pause = (began.elapsed() * 4).clamp(PAUSE, QUIET.0);
             if over && new == 0 {
                 return Ok(());
             }
             if over {
+                // The first time without a pause: the log may be removed soon.
+                if std::mem::replace(&mut read_since_over, true) {
+                    tokio::time::sleep(pause).await;
+                }
+                began = Instant::now();
                 continue;
             }
-            let pause = if new > 0 { PAUSE } else { Duration::ZERO };
             match self.sleep(&mut signals, pause, quiet).await? {
                 // What was written last is still to be read.
                 Wakeup::Over => over = true,
                 Wakeup::Written => quiet = QUIET.0,
                 Wakeup::Quiet => quiet = (quiet * 2).min(QUIET.1),
             }
+            began = Instant::now();
         }
     }
 
@@ -159,7 +184,7 @@ impl<L: Log> Follower<L> {
         let mut last = self.log.read(Some(TAIL.0), None);
         while let Some(line) = last.next().await {
             let line = line.map_err(Stop::Failed)?;
-            self.remember(key(&line));
+            self.remember(&line);
         }
         let mut lines = self.log.read(tail, self.since);
         let mut is_first = true;
@@ -167,9 +192,34 @@ impl<L: Log> Follower<L> {
             let line = line.map_err(Stop::Failed)?;
             if std::mem::take(&mut is_first) {
                 // It may be older than what was remembered, or come later.
-                self.got.clear();
+                self.forget();
             }
             self.send(line).await?;
+        }
+        if !self.run.has_start && (tail.is_some() || self.since.is_some()) {
+            self.count_again().await?;
+        }
+        Ok(())
+    }
+
+    /// Counts the pieces of the line that the reader got last from the first on, although the reader may not have wanted those.
+    async fn count_again(&mut self) -> Result<(), Stop> {
+        let mut tail = Some(TAIL.0);
+        while let Some(last) = self.got.back().copied() {
+            let (mut run, mut counted, mut has_start) = (Run::default(), self.run.count, false);
+            let mut lines = self.log.read(tail, None);
+            while let Some(line) = lines.next().await {
+                let line = line.map_err(Stop::Failed)?;
+                run.add(&line);
+                if key(&line) == last {
+                    (counted, has_start) = (run.count, run.has_start);
+                }
+            }
+            if has_start || tail.is_none() {
+                self.run.count = counted;
+                break;
+            }
+            tail = further(tail);
         }
         Ok(())
     }
@@ -181,7 +231,7 @@ impl<L: Log> Follower<L> {
         let mut found = self.got.is_empty();
         let tail = tail.filter(|_| !found);
         let mut lines = self.log.read(tail, None);
-        let (mut before, mut new) = (VecDeque::new(), 0);
+        let (mut before, mut run, mut new) = (VecDeque::new(), Run::default(), 0);
         while let Some(line) = lines.next().await {
             let line = line.map_err(Stop::Failed)?;
             if found {
@@ -189,7 +239,8 @@ impl<L: Log> Follower<L> {
                 self.send(line).await?;
             } else {
                 push(&mut before, key(&line));
-                found = self.ends_here(&before, tail.is_none());
+                run.add(&line);
+                found = self.ends_here(&before, &run, tail.is_none());
             }
         }
         drop(lines);
@@ -201,18 +252,27 @@ impl<L: Log> Follower<L> {
     }
 
     /// Whether lines that were read end with the last one that the reader got. `whole`: what was before them is not kept any more.
-    fn ends_here(&self, before: &VecDeque<u64>, whole: bool) -> bool {
+    fn ends_here(&self, before: &VecDeque<u64>, run: &Run, whole: bool) -> bool {
         let enough = whole || before.len() >= self.got.len();
-        enough && before.iter().rev().zip(self.got.iter().rev()).all(|(one, other)| one == other)
+        // Where all that is remembered may be pieces of one line, their number alone tells which is which.
+        let in_one_line = self.run.count >= self.got.len() as u64;
+        let counted = !in_one_line || (run.count == self.run.count && (whole || run.has_start));
+        enough && counted && before.iter().rev().zip(self.got.iter().rev()).all(|(one, other)| one == other)
     }
 
-    /// All that is kept comes after what the reader got.
+    /// All that is kept comes after what the reader got, or begins in the midst of the line that the reader got last. What is left of
+    /// that one cannot be counted and is passed over, lest it be sent again and again.
     async fn after_a_gap(&mut self) -> Result<u64, Stop> {
         let mut lines = self.log.read(None, None);
         let mut new = 0;
-        self.got.clear();
+        let cut = std::mem::take(&mut self.run).time;
+        self.forget();
         while let Some(line) = lines.next().await {
             let line = line.map_err(Stop::Failed)?;
+            if new == 0 && line.time == cut {
+                self.remember(&line);
+                continue;
+            }
             if new == 0 {
                 let data = Bytes::from_static(MISSING);
                 let notice = LogLine { time: line.time.clone(), stderr: true, data };
@@ -225,7 +285,7 @@ impl<L: Log> Follower<L> {
     }
 
     async fn send(&mut self, line: LogLine) -> Result<(), Stop> {
-        self.remember(key(&line));
+        self.remember(&line);
         let early = |since: Timestamp| line.time.parse::<Timestamp>().is_ok_and(|time| time < since);
         if self.since.is_some_and(early) {
             return Ok(());
@@ -233,9 +293,20 @@ impl<L: Log> Follower<L> {
         self.lines.send(Ok(line)).await.map_err(|_| Stop::Gone)
     }
 
-    fn remember(&mut self, key: u64) {
-        push(&mut self.got, key);
+    fn remember(&mut self, line: &LogLine) {
+        push(&mut self.got, key(line));
+        self.run.add(line);
     }
+
+    fn forget(&mut self) {
+        self.got.clear();
+        self.run = Run::default();
+    }
+}
+
+/// How much is read when so few lines did not reach back far enough.
+fn further(tail: Option<u64>) -> Option<u64> {
+    tail.filter(|lines| *lines < TAIL.1).map(|lines| lines.saturating_mul(FURTHER))
 }
 
 fn push(keys: &mut VecDeque<u64>, key: u64) {

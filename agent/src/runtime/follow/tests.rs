@@ -145,18 +145,80 @@ async fn little_is_read_again() {
     assert!(read < 128 * 80, "{read} lines");
 }
 
-/// A very long line is written as many equal pieces, at one time.
+/// A very long line is written as many pieces at one time, which are equal or come again in turn: each is passed on once, while the
+/// container runs and after it has ended, and little is read for that.
 #[tokio::test(start_paused = true)]
-async fn equal_pieces_are_counted() {
-    let log = Kept::new(10_000);
-    let lines = follow(log.clone(), LogOptions { follow: true, ..LogOptions::default() });
-    let reader = tokio::spawn(texts(lines));
-    for _ in 0..6 {
-        (0..10).for_each(|_| log.write(1, "piece"));
-        tokio::time::sleep(Duration::from_millis(150)).await;
+async fn pieces_of_a_long_line_are_counted() {
+    for (turn, before, batches) in [(1, 0, 6), (1, 256, 0), (1, 40, 300), (3, 100, 30), (75, 256, 40)] {
+        for lines_before in [0, 5] {
+            let log = Kept::new(10_000);
+            (0..lines_before).for_each(|_| log.write(0, "line"));
+            let mut written = (0..).map(|n: usize| (n % turn).to_string());
+            let mut write =
+                |count: usize| written.by_ref().take(count).for_each(|piece| log.write(1, &piece));
+            write(before);
+            let options = LogOptions { follow: true, ..LogOptions::default() };
+            let mut lines = follow(log.clone(), options);
+            let reader = tokio::spawn(async move {
+                let (mut got, most) = (Vec::new(), lines_before + before + batches * 10 + 1000);
+                while let Some(line) = lines.next().await {
+                    got.push(line.unwrap().data);
+                    assert!(got.len() < most, "the same pieces come again");
+                }
+                got
+            });
+            for _ in 0..batches {
+                tokio::time::sleep(Duration::from_millis(150)).await;
+                write(10);
+            }
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let read = *log.read.lock();
+            let most = (batches + 20) * 3 * (before + batches * 10 + lines_before + 128);
+            assert!(read < most, "{read} pieces were read");
+            log.end();
+            let got = tokio::time::timeout(Duration::from_secs(60), reader).await.unwrap().unwrap();
+            let case = format!("turn {turn}, {before} before, {batches} batches, after {lines_before} lines");
+            let line = |n: usize| {
+                if n < lines_before { "line".into() } else { ((n - lines_before) % turn).to_string() }
+            };
+            let all: Vec<String> = (0..lines_before + before + batches * 10).map(line).collect();
+            assert_eq!(got, all, "{case}");
+        }
     }
+}
+
+/// Of a long line whose last pieces were asked for, the first do not follow.
+#[tokio::test(start_paused = true)]
+async fn a_tail_within_a_long_line_is_no_more_than_that() {
+    for (pieces, tail) in [(24, 10), (24, 0), (300, 10), (300, 0), (300, 200)] {
+        let log = Kept::new(10_000);
+        (0..pieces).for_each(|_| log.write(1, "piece"));
+        let options = LogOptions { follow: true, tail: Some(tail), since: None };
+        let reader = tokio::spawn(texts(follow(log.clone(), options)));
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        (0..5).for_each(|_| log.write(1, "piece"));
+        log.end();
+        let got = tokio::time::timeout(Duration::from_secs(60), reader).await.unwrap().unwrap();
+        assert_eq!(got.len() as u64, tail + 5, "{tail} of {pieces}");
+    }
+}
+
+/// A line of equal pieces that is longer than what is kept ends, and what comes after it is passed on.
+#[tokio::test(start_paused = true)]
+async fn a_line_longer_than_what_is_kept_ends() {
+    let log = Kept::new(300);
+    (0..250).for_each(|_| log.write(1, "piece"));
+    let reader =
+        tokio::spawn(texts(follow(log.clone(), LogOptions { follow: true, ..LogOptions::default() })));
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        (0..10).for_each(|_| log.write(1, "piece"));
+    }
+    log.write(2, "after");
     log.end();
-    assert_eq!(reader.await.unwrap().len(), 60);
+    let got = tokio::time::timeout(Duration::from_secs(60), reader).await.unwrap().unwrap();
+    assert!(got.len() <= 750 + 2, "{} pieces", got.len());
+    assert_eq!(got.last().unwrap(), "after");
 }
 
 proptest! {
