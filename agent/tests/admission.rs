@@ -56,6 +56,11 @@ impl Node {
 
     /// The pod's status once it is in this phase.
     async fn until(&self, key: &Key, phase: &str) -> Value {
+        self.until_status(key, phase, |status| status["phase"] == phase).await
+    }
+
+    /// The pod's status once it shows something.
+    async fn until_status(&self, key: &Key, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let mut shown = Value::Null;
         let seen = tokio::time::timeout(PATIENCE, async {
             loop {
@@ -64,13 +69,13 @@ impl Node {
                     .peek(key)
                     .map(|found| found.value().unwrap()["status"].clone())
                     .unwrap_or_default();
-                if shown["phase"] == phase {
+                if holds(&shown) {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         });
-        assert!(seen.await.is_ok(), "{key} is never {phase}: {shown:#}");
+        assert!(seen.await.is_ok(), "{key} is never {what}: {shown:#}");
         shown
     }
 
@@ -153,4 +158,39 @@ async fn a_node_that_is_not_meant_refuses() {
     node.client().write_one(Op::merge(Key::new(&kinds::NODE, "", "node-1"), label)).await.unwrap();
     let late = node.create("late", "1m", zone()).await;
     node.until(&late, "Running").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_carries_out_no_resize_that_has_no_room() {
+    let node = Node::new();
+    let _stop = node.start(2000).drop_guard();
+    let key = node.create("x", "500m", json!({})).await;
+    node.until(&key, "Running").await;
+    let other = node.create("y", "1000m", json!({})).await;
+    node.until(&other, "Running").await;
+    let pending = |status: &Value| {
+        let all = status["conditions"].as_array().cloned().unwrap_or_default();
+        let found = all.into_iter().find(|one| one["type"] == "PodResizePending");
+        found.map(|one| one["reason"].clone()).unwrap_or_default()
+    };
+    for (restarts, cpu, reason) in [(1, "100", "Infeasible"), (2, "1500m", "Deferred")] {
+        let container = json!({"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}});
+        let wish = json!({"spec": {"containers": [container]}});
+        node.client().write_one(Op::merge(key.clone(), wish)).await.unwrap();
+        let status = node.until_status(&key, reason, |status| pending(status) == reason).await;
+        let id = status["containerStatuses"][0]["containerID"].as_str().unwrap().to_owned();
+        node.runtime.crash(id.trim_start_matches("docker://"), 1, false);
+        let again = |status: &Value| {
+            let shown = &status["containerStatuses"][0];
+            shown["restartCount"] == restarts && shown["state"]["running"].is_object()
+        };
+        let status = node.until_status(&key, "restarted", again).await;
+        assert_eq!(pending(&status), reason, "{status:#}");
+        let shown = &status["containerStatuses"][0];
+        assert_eq!(shown["allocatedResources"]["cpu"], "500m", "{status:#}");
+        let id = shown["containerID"].as_str().unwrap().trim_start_matches("docker://");
+        assert_eq!(node.runtime.inspect(id).await.unwrap().unwrap().limits.cpu_shares, 512, "{reason}");
+    }
+    let third = node.create("z", "500m", json!({})).await;
+    node.until(&third, "Running").await;
 }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use coracle_api::quantity::Quantity;
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 use serde_json::{Value, json};
 
@@ -39,23 +39,54 @@ pub enum Progress {
 
 /// How far the resize of a pod is.
 pub fn progress(observed: &Observed<'_>) -> Progress {
-    let resizable = containers(observed.spec()).filter(|(_, role)| *role != Role::Init);
-    let running = resizable.filter_map(|(container, _)| {
-        let record = observed.newest(&container.name).filter(|record| record.state.is_running())?;
-        Some((container, record))
-    });
-    let running: Vec<_> = running.collect();
-    if running.iter().any(|(container, _)| grows(container, reported(observed, &container.name)))
+    // Those that have ended as well: a restart gives them no more than was allocated to them.
+    if resizable(observed).any(|container| grows(container, reported(observed, &container.name)))
         && let Some(pending) = pending(observed)
     {
         return pending;
     }
+    let running = resizable(observed).filter_map(|container| {
+        let record = observed.newest(&container.name).filter(|record| record.state.is_running())?;
+        Some((container, record))
+    });
+    let running: Vec<_> = running.collect();
     let differ = |(container, record): &&(&Container, &Record)| wanted(observed, container, record).is_some();
     let Some((container, _)) = running.iter().find(differ) else { return Progress::Done };
     match observed.refused.get(&container.name) {
         Some(failure) => Progress::Failed(failure.message.clone()),
         None => Progress::Going,
     }
+}
+
+/// The containers that may be resized.
+fn resizable<'a>(observed: &Observed<'a>) -> impl Iterator<Item = &'a Container> {
+    containers(observed.spec()).filter(|(_, role)| *role != Role::Init).map(|(container, _)| container)
+}
+
+/// The pod with what was allocated to its containers in place of what they ask for, as long as its node has no room for that:
+/// whatever is made of it meanwhile is made of this. `None` if it may have what it asks for.
+///
+/// Source: `UpdatePodFromAllocation` in `pkg/kubelet/allocation/allocation_manager.go`.
+pub fn as_allocated(observed: &Observed<'_>) -> Option<Pod> {
+    if !matches!(progress(observed), Progress::Pending { .. }) {
+        return None;
+    }
+    let mut pod = observed.pod.clone();
+    let spec = pod.spec.as_mut()?;
+    for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
+        let Some(known) = reported(observed, &container.name).filter(|known| has_allocation(known)) else {
+            continue;
+        };
+        let mut resources = known.resources.clone().unwrap_or_default();
+        resources.requests = known.allocated_resources.clone();
+        container.resources = Some(resources);
+    }
+    Some(pod)
+}
+
+/// Whether a status says what was allocated to its container, which it does once that was made.
+fn has_allocation(status: &ContainerStatus) -> bool {
+    status.allocated_resources.is_some() || (status.container_id.is_some() && status.resources.is_some())
 }
 
 /// What a container is to have; `None` if the engine shows that it has it. Where its spec asks for no limit it may have one: a resize
@@ -74,14 +105,13 @@ fn reported<'a>(observed: &Observed<'a>, name: &str) -> Option<&'a ContainerStat
 
 /// Whether a container asks for more than was allocated to it.
 fn grows(container: &Container, reported: Option<&ContainerStatus>) -> bool {
-    let Some(allocated) = reported.and_then(|reported| reported.allocated_resources.as_ref()) else {
-        return false;
-    };
+    let Some(known) = reported.filter(|known| has_allocation(known)) else { return false };
+    let allocated = |name: &str| known.allocated_resources.as_ref()?.get(name);
     let requested = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
     requested.into_iter().flatten().any(|(name, amount)| {
         let parse = |amount: &Amount| amount.0.parse::<Quantity>().ok();
         matches!(name.as_str(), "cpu" | "memory")
-            && parse(amount) > allocated.get(name).and_then(parse).or(Some(Quantity::ZERO))
+            && parse(amount) > allocated(name).and_then(parse).or(Some(Quantity::ZERO))
     })
 }
 
@@ -108,14 +138,15 @@ fn pending(observed: &Observed<'_>) -> Option<Progress> {
 }
 
 /// What is allocated to a container, and what it may really use: the requests of its spec, or of its status as long as
-/// the node has no room for them; and the limits that the engine shows.
+/// the node has no room for them; and the limits that the engine shows while it runs. One that has ended keeps what was allocated,
+/// for the next attempt.
 pub fn shown(
     observed: &Observed<'_>,
     container: &Container,
     record: Option<&Record>,
 ) -> (Option<BTreeMap<String, Amount>>, Option<ResourceRequirements>) {
     let requested = container.resources.clone();
-    let Some(record) = record.filter(|record| record.state.is_running()) else { return (None, requested) };
+    let Some(record) = record else { return (None, requested) };
     let is_pending = matches!(progress(observed), Progress::Pending { .. });
     let old = reported(observed, &container.name).filter(|_| is_pending);
     let mut resources = match old.and_then(|old| old.resources.clone()) {
@@ -126,6 +157,9 @@ pub fn shown(
         Some(old) => old.allocated_resources.clone(),
         None => requested.and_then(|requested| requested.requests),
     };
+    if !record.state.is_running() {
+        return (allocated, resources);
+    }
     let meant =
         resources::limits(observed.pod, &Container { resources: resources.clone(), ..Default::default() }, 1);
     let applied = &record.limits;

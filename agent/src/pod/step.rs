@@ -246,7 +246,9 @@ impl Plan<'_> {
         let begun = old.into_iter().find(|one| one.type_ == conditions::RESIZING);
         let mut emit = |event_type, reason: &'static str, what: &str, error: Option<&str>| {
             let wish = observed.pod.metadata.generation.unwrap_or_default();
-            let once = format!("{reason}/{wish}/{}", error.unwrap_or_default());
+            // What the others use changes while a resize waits for room: that is no other event.
+            let told = error.filter(|_| reason == "ResizeError").unwrap_or_default();
+            let once = format!("{reason}/{wish}/{told}");
             self.emit(&once, event_type, reason, resize::message(observed, what, error));
         };
         match resize::progress(observed) {

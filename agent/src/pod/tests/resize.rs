@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
-use super::world::{World, at, running};
-use crate::pod::Failure;
+use super::world::{World, at, ended, running};
 use crate::pod::step::Action;
+use crate::pod::{Failure, resize};
+use crate::resources;
 use crate::runtime::{Enforced, Limits};
 
 /// Somebody has limited a container that asks for no limit, or its engine enforces none: nobody asked for a resize, so none is made and
@@ -107,4 +108,71 @@ fn a_resize_tells_what_is_applied() {
         shown.iter().any(|one| matches!(one, Action::Emit { message, .. } if *message == text)),
         "{shown:?}"
     );
+}
+
+/// A resize that has no room is not carried out by a restart either: the next attempt is made of what was allocated, and the status
+/// goes on saying that the resize waits.
+#[test]
+fn a_restart_carries_out_no_resize_that_has_no_room() {
+    let world = |cpu: &str, used: i64, known: serde_json::Value| {
+        let resources = json!({"requests": {"cpu": cpu}, "limits": {"cpu": cpu}});
+        let container = json!({"name": "a", "resources": resources});
+        let mut world = World::new(json!({"containers": [container]})).with("a", ended(1));
+        let mut status = json!({"name": "a", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "containerID": "docker://a-0"});
+        status.as_object_mut().unwrap().extend(known.as_object().unwrap().clone());
+        world.pod.status = serde_json::from_value(json!({"containerStatuses": [status]})).unwrap();
+        world.room.others.cpu_milli = used;
+        world
+    };
+    let had = || {
+        json!({"allocatedResources": {"cpu": "100m"},
+            "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "100m"}}})
+    };
+    let cases = [
+        ("never", world("3", 0, had()), Some("Infeasible"), Some("100m"), (102, 100)),
+        ("not now", world("1", 1500, had()), Some("Deferred"), Some("100m"), (102, 100)),
+        (
+            "it asked for nothing before",
+            world("3", 0, json!({"resources": {}})),
+            Some("Infeasible"),
+            None,
+            (2, 0),
+        ),
+        ("there is room", world("1", 1000, had()), None, Some("1"), (1024, 1000)),
+        ("less", world("50m", 1990, had()), None, Some("50m"), (51, 50)),
+    ];
+    for (case, world, pending, allocated, limits) in cases {
+        let next = world.step();
+        let all = next.status["conditions"].as_array().unwrap();
+        let shown = all.iter().find(|one| one["type"] == "PodResizePending");
+        assert_eq!(shown.and_then(|one| one["reason"].as_str()), pending, "case: {case}");
+        let shown = &next.status["containerStatuses"][0];
+        assert_eq!(shown["allocatedResources"]["cpu"].as_str(), allocated, "case: {case}");
+        assert_eq!(shown["resources"]["limits"]["cpu"].as_str(), allocated, "case: {case}");
+        let given = resize::as_allocated(&world.observed());
+        assert_eq!(given.is_some(), pending.is_some(), "case: {case}");
+        let pod = given.as_ref().unwrap_or(&world.pod);
+        let made = resources::limits(pod, &pod.spec.as_ref().unwrap().containers[0], 1);
+        assert_eq!((made.cpu_shares, made.cpu_milli), limits, "case: {case}");
+    }
+}
+
+/// What the node's other pods use changes while a resize waits: that is told once.
+#[test]
+fn a_resize_that_waits_is_told_once() {
+    let told = |used: i64| {
+        let container = json!({"name": "a", "resources": {"requests": {"cpu": "1"}}});
+        let mut world = World::new(json!({"containers": [container]})).with("a", running());
+        let status = json!({"name": "a", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+            "allocatedResources": {"cpu": "100m"}, "resources": {"requests": {"cpu": "100m"}}});
+        world.pod.status = serde_json::from_value(json!({"containerStatuses": [status]})).unwrap();
+        world.room.others.cpu_milli = used;
+        let once = world.step().actions.into_iter().find_map(|action| match action {
+            Action::Emit { once, reason: "ResizeDeferred", .. } => Some(once),
+            _ => None,
+        });
+        once.expect("it is told")
+    };
+    assert_eq!(told(1500), told(1700));
 }

@@ -100,7 +100,11 @@ impl World {
     }
 
     pub(super) fn step(&self) -> Step {
-        step(&Observed {
+        step(&self.observed())
+    }
+
+    pub(super) fn observed(&self) -> Observed<'_> {
+        Observed {
             pod: &self.pod,
             ephemeral: &[],
             sandbox: self.sandbox.as_ref(),
@@ -117,7 +121,7 @@ impl World {
             host: Ipv4Addr::new(10, 88, 0, 1),
             accepted: at(-100),
             now: self.now,
-        })
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! The worker's tasks. Everything slow is done in a task, which answers what came of it.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_client::backoff::Backoff;
 use futures::FutureExt;
+use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +16,7 @@ use crate::event_type::EventType;
 use crate::labels::SANDBOX;
 use crate::pod::start::{Start, Started};
 use crate::pod::stop::{SHORTEST, Stop};
-use crate::pod::{Busy, reporter};
+use crate::pod::{Busy, reporter, resize};
 use crate::runtime::Limits;
 use crate::spec::find;
 use crate::times::{instant_later, seconds_later};
@@ -35,7 +37,7 @@ impl Worker {
         let task = Task { cancel: CancellationToken::new(), serial: self.serials, stop: None };
         let start = Start {
             ctx: self.ctx.clone(),
-            pod: self.pod.clone(),
+            pod: self.as_allocated(),
             accepted: self.accepted,
             target: None,
             previous: None,
@@ -47,6 +49,11 @@ impl Worker {
             old.stop.inspect(|stop| stop.ended.cancel());
         }
         (start, self.serials)
+    }
+
+    /// The pod with the resources that its node has allocated to it.
+    fn as_allocated(&self) -> Arc<Pod> {
+        resize::as_allocated(&self.observed()).map_or_else(|| self.pod.clone(), Arc::new)
     }
 
     pub(super) fn end(&mut self, name: &str) {
@@ -200,7 +207,7 @@ impl Worker {
         self.refreshing = true;
         let start = Start {
             ctx: self.ctx.clone(),
-            pod: self.pod.clone(),
+            pod: self.as_allocated(),
             accepted: self.accepted,
             target: None,
             previous: None,
