@@ -25,17 +25,14 @@ pub async fn ensure(docker: &Docker, mark: &Mark, wanted: Option<Subnet>) -> Res
     let mut refused: Vec<Subnet> = Vec::new();
     for _ in 0..TRIES {
         let networks = docker.list_networks(None::<query::ListNetworksOptions>).await.map_err(error_of)?;
-        if let Some(found) = networks.iter().find(|network| label(network, labels::CLUSTER) == Some(cluster))
-        {
-            if is_foreign(found, &mark.authority) {
-                return Err(Error::Foreign(cluster.clone()));
-            }
+        if let Some(found) = choose(&networks, mark, wanted)? {
             let subnet = subnets(found.ipam.as_ref()).next();
             let subnet =
                 subnet.ok_or_else(|| Error::Refused(format!("the network of {cluster} has no subnet")))?;
             let text = |text: &Option<String>| text.clone().unwrap_or_default();
             return Ok(describe(text(&found.id), text(&found.name), subnet));
         }
+        free_name(&networks, mark)?;
         let taken = taken(&networks);
         let overlapping = wanted.and_then(|wanted| taken.iter().find(|(_, other)| other.overlaps(&wanted)));
         let subnet = match (wanted, overlapping) {
@@ -48,7 +45,7 @@ pub async fn ensure(docker: &Docker, mark: &Mark, wanted: Option<Subnet>) -> Res
                 subnet
             }
         };
-        let described = describe(String::new(), format!("coracle-{cluster}"), subnet);
+        let described = describe(String::new(), name(mark), subnet);
         let pool = IpamConfig {
             subnet: Some(subnet.to_string()),
             gateway: Some(described.gateway.to_string()),
@@ -75,6 +72,44 @@ pub async fn ensure(docker: &Docker, mark: &Mark, wanted: Option<Subnet>) -> Res
         }
     }
     Err(refusal)
+}
+
+/// The name under which a cluster's network is made.
+fn name(mark: &Mark) -> String {
+    format!("coracle-{}", mark.cluster)
+}
+
+/// The cluster's network among all of the engine. Anybody can give one the label of a cluster, so one that does not say whose
+/// cluster it means is taken only where no other is; among several that would do, the one on this subnet, or of the usual name.
+/// Refused where all there is belongs to another cluster of the same name.
+fn choose<'a>(
+    networks: &'a [models::Network],
+    mark: &Mark,
+    wanted: Option<Subnet>,
+) -> Result<Option<&'a models::Network>, Error> {
+    let labelled = || networks.iter().filter(|one| label(one, labels::CLUSTER) == Some(&mark.cluster));
+    let is_own = |one: &&models::Network| label(one, labels::AUTHORITY) == Some(&mark.authority);
+    let is_elsewhere = |one: &&models::Network| {
+        let on = |subnet| subnets(one.ipam.as_ref()).any(|other| other == subnet);
+        (wanted.is_some_and(|wanted| !on(wanted)), one.name != Some(name(mark)))
+    };
+    let own = labelled().filter(|one| !mark.authority.is_empty() && is_own(one)).min_by_key(is_elsewhere);
+    if own.is_none() && labelled().any(|one| is_foreign(one, &mark.authority)) {
+        return Err(Error::Foreign(mark.cluster.clone()));
+    }
+    Ok(own.or_else(|| labelled().min_by_key(is_elsewhere)))
+}
+
+/// Refuses to make the cluster's network beside one of its name: some engines would, and then connect nothing to either.
+fn free_name(networks: &[models::Network], mark: &Mark) -> Result<(), Error> {
+    let name = name(mark);
+    let Some(other) = networks.iter().find(|one| one.name.as_ref() == Some(&name)) else { return Ok(()) };
+    let id = other.id.as_deref().unwrap_or_default();
+    let on = subnets(other.ipam.as_ref()).next().map(|subnet| format!(" ({subnet})")).unwrap_or_default();
+    Err(Error::Refused(format!(
+        "the cluster's network cannot be made: its name {name:?} is that of a network{on} which is not the cluster's. Remove \
+         that (docker network rm {id}), or start the cluster under another name"
+    )))
 }
 
 /// The subnets of networks and the machine's routes, each with what people call it.
@@ -195,4 +230,80 @@ async fn in_use(runtime: &DockerRuntime, docker: &Docker, network: &str) -> Opti
     names.sort();
     let network = found.name.unwrap_or_else(|| network.to_owned());
     (!names.is_empty()).then_some(Error::InUse { network, containers: names })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(id: &str, name: &str, subnet: &str, labels: &[(&str, &str)]) -> models::Network {
+        let pool = IpamConfig { subnet: Some(subnet.into()), ..Default::default() };
+        models::Network {
+            id: Some(id.into()),
+            name: Some(name.into()),
+            ipam: Some(Ipam { config: Some(vec![pool]), ..Default::default() }),
+            labels: Some(labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()),
+            ..Default::default()
+        }
+    }
+
+    fn mark(authority: &str) -> Mark {
+        Mark { cluster: "x".into(), authority: authority.into() }
+    }
+
+    /// Whatever order the engine lists them in, which is by chance.
+    #[test]
+    fn the_clusters_network_is_the_one_of_its_authority() {
+        let (cluster, ours, theirs) =
+            ((labels::CLUSTER, "x"), (labels::AUTHORITY, "ours"), (labels::AUTHORITY, "theirs"));
+        let own = || made("own", "coracle-x", "10.88.0.0/16", &[cluster, ours]);
+        let nobodys = || made("nobodys", "s", "10.199.0.0/16", &[cluster]);
+        let old = || made("old", "coracle-x", "10.89.0.0/16", &[cluster]);
+        let foreign = || made("foreign", "coracle-x", "10.90.0.0/16", &[cluster, theirs]);
+        let unlabelled = || made("unlabelled", "coracle-x", "10.88.0.0/16", &[]);
+        let other = || made("other", "coracle-y", "10.91.0.0/16", &[(labels::CLUSTER, "y"), ours]);
+        let subnet = |text: &str| -> Option<Subnet> { text.parse().ok() };
+        let cases = [
+            ("none", vec![unlabelled(), other()], "ours", None, Ok(None)),
+            ("own beside nobody's", vec![nobodys(), own()], "ours", None, Ok(Some("own"))),
+            (
+                "nobody's has the subnet",
+                vec![nobodys(), own()],
+                "ours",
+                subnet("10.199.0.0/16"),
+                Ok(Some("own")),
+            ),
+            ("own beside another's", vec![foreign(), own()], "ours", None, Ok(Some("own"))),
+            ("nobody's alone", vec![nobodys()], "ours", None, Ok(Some("nobodys"))),
+            ("the usual name", vec![nobodys(), old()], "ours", None, Ok(Some("old"))),
+            (
+                "the known subnet",
+                vec![nobodys(), old()],
+                "ours",
+                subnet("10.199.0.0/16"),
+                Ok(Some("nobodys")),
+            ),
+            ("another's", vec![nobodys(), foreign()], "ours", None, Err(Error::Foreign("x".into()))),
+            ("without an authority", vec![nobodys(), own()], "", None, Ok(Some("own"))),
+        ];
+        for (case, mut networks, authority, wanted, expected) in cases {
+            for _ in 0..networks.len() {
+                networks.rotate_left(1);
+                let found = choose(&networks, &mark(authority), wanted);
+                let found = found.map(|found| found.and_then(|found| found.id.as_deref()));
+                assert_eq!(found, expected, "case: {case}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_has_the_networks_name_is_told() {
+        let other = made("1234", "coracle-y", "10.88.0.0/16", &[]);
+        assert_eq!(free_name(std::slice::from_ref(&other), &mark("ours")), Ok(()));
+        let stranger = made("5678", "coracle-x", "10.197.0.0/24", &[]);
+        let refused = free_name(&[other, stranger], &mark("ours")).unwrap_err().to_string();
+        for part in ["\"coracle-x\"", "(10.197.0.0/24)", "docker network rm 5678"] {
+            assert!(refused.contains(part), "{part}: {refused}");
+        }
+    }
 }
