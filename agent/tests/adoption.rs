@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_agent::AgentConfig;
-use coracle_agent::labels::Owner;
+use coracle_agent::labels::{Mark, Owner};
 use coracle_agent::runtime::{ContainerSpec, NetworkMode, Runtime};
 use coracle_agent::sim::SimRuntime;
 use coracle_api::{Key, kinds};
@@ -115,7 +115,14 @@ async fn pods_made_while_an_agent_is_down_take_nothing_from_those_that_run() {
 #[tokio::test(start_paused = true)]
 async fn an_address_that_the_engine_refuses_is_passed_over() {
     let node = Node::new();
+    let slice = "10.0.0.0/24";
+    let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"},
+        "spec": {"podCIDR": slice, "podCIDRs": [slice]}});
+    let op = Op::Create { kind: kinds::NODE.handle(), namespace: String::new(), sub: None, object };
+    let client: Arc<dyn Client> = Arc::new(node.cluster.clone());
+    client.write_one(op).await.unwrap();
     let address = "10.0.0.2".parse().unwrap();
+    node.runtime.ensure_network(&Mark::new("test", None), None).await.unwrap();
     let network = NetworkMode::Bridge { network: "coracle-test".into(), address, ports: Vec::new() };
     let foreign = ContainerSpec { name: "foreign".into(), network, ..ContainerSpec::default() };
     let foreign = node.runtime.create(&foreign).await.unwrap();
