@@ -103,7 +103,7 @@ struct Dialler {
 
 impl Dialler {
     async fn dial(self) -> io::Result<TokioIo<TcpStream>> {
-        let mut told = io::Error::other("no API server is named");
+        let mut last_error = io::Error::other("no API server is named");
         for _ in 0..self.servers.len() {
             let server = &self.servers[self.next.fetch_add(1, Ordering::Relaxed) % self.servers.len()];
             match tokio::time::timeout(CONNECT, TcpStream::connect(server)).await {
@@ -111,12 +111,14 @@ impl Dialler {
                     stream.set_nodelay(true)?;
                     return Ok(TokioIo::new(stream));
                 }
-                Ok(Err(error)) => told = io::Error::new(error.kind(), format!("{server}: {error}")),
-                Err(_) => told = io::Error::new(io::ErrorKind::TimedOut, format!("{server} does not answer")),
+                Ok(Err(error)) => last_error = io::Error::new(error.kind(), format!("{server}: {error}")),
+                Err(_) => {
+                    last_error = io::Error::new(io::ErrorKind::TimedOut, format!("{server} does not answer"))
+                }
             }
-            tracing::debug!(error = %told, "an API server cannot be reached");
+            tracing::debug!(error = %last_error, "an API server cannot be reached");
         }
-        Err(told)
+        Err(last_error)
     }
 }
 

@@ -83,7 +83,10 @@ async fn register_with(
         };
         match client.write_one(as_kubelet(op)).await {
             Ok(_) => return Ok(slice),
-            Err(Error::Refused(refusal)) if slice::is_taken(&refusal) => proposed = proposals.next(),
+            // A slice that the Node has already is not proposed: another one would not be either, and so that is an error.
+            Err(Error::Refused(refusal)) if has.is_none() && slice::is_taken(&refusal) => {
+                proposed = proposals.next();
+            }
             // It came, went or changed meanwhile.
             Err(Error::Refused(refusal)) if matches!(refusal.code, 404 | 409) && tries < TRIES => tries += 1,
             Err(error) => return Err(error.into()),
@@ -137,6 +140,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use coracle_api::{Errors, Path, Status};
     use coracle_client::fake::Fake;
     use coracle_client::{Chance, Clock};
 
@@ -204,6 +208,19 @@ mod tests {
         let second = register(&cluster, &config("b", Some(4), 1), &home).await.unwrap();
         assert_ne!(second, again);
         assert_eq!(shown(&cluster, "b").await["spec"]["podCIDR"], json!(second.to_string()));
+    }
+
+    /// What cannot be helped by another slice is told, and not asked again without end.
+    #[tokio::test]
+    async fn a_node_that_may_not_keep_its_slice_fails() {
+        let (cluster, home) = (Fake::new(), network("10.88.0.0/16"));
+        register(&cluster, &config("a", Some(4), 1), &home).await.unwrap();
+        let mut errors = Errors::new();
+        errors.invalid(&Path::root("spec").child("podCIDRs"), "10.88.4.0/24", "is another node's");
+        let refusal = Status::invalid(&kinds::NODE.handle(), "a", &errors);
+        cluster.fail_next_write(Error::Refused(refusal), false);
+        let again = register(&cluster, &config("a", Some(4), 1), &home).await;
+        assert!(matches!(again, Err(StartError::Api(Error::Refused(_)))), "{again:?}");
     }
 
     /// Pods keep their addresses for life: a living agent takes no other slice.
