@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use coracle_api::podspec::host_ports::{HostPort, host_ports};
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 
 use crate::config::Size;
-use crate::spec::host_port::{HostPort, host_ports};
 use crate::spec::is_terminal;
 use crate::spec::requests::{Requests, Room, allocated};
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::Quantity as Exact;
+use coracle_api::podspec::host_ports::is_sidecar;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -135,11 +136,6 @@ pub fn weight(spec: &PodSpec, requests: &Amounts) -> (i64, i64) {
         requests.cpu.saturating_add(silent("cpu").saturating_mul(UNASKED_CPU)),
         requests.memory.saturating_add(silent("memory").saturating_mul(UNASKED_MEMORY)),
     )
-}
-
-/// An init container that stays.
-pub fn is_sidecar(container: &Container) -> bool {
-    container.restart_policy.as_deref() == Some("Always")
 }
 
 fn requests_of(container: &Container) -> Amounts {

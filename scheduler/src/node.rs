@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use coracle_api::podspec::host_ports::HostPort;
 use k8s_openapi::api::core::v1 as k8s;
 
 use crate::amounts::{Amounts, exact};
 use crate::changes::Changes;
-use crate::pod::{HostPort, Pod, Taint};
+use crate::pod::{Pod, Taint};
 use crate::terms::Labels;
 
 /// What a node's object says.

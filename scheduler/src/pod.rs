@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use coracle_api::podspec::host_ports::{HostPort, host_ports};
 use k8s_openapi::api::core::v1 as k8s;
 
 use crate::amounts::{self, Amounts};
@@ -62,28 +63,6 @@ pub struct Shape {
     /// How it wants its kind to be spread.
     pub spread: Vec<SpreadRule>,
 }
-
-/// A port on the node.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct HostPort {
-    /// `0.0.0.0` for all addresses.
-    pub address: String,
-    /// `TCP`, `UDP`, `SCTP`.
-    pub protocol: String,
-    /// The port.
-    pub port: i32,
-}
-
-impl HostPort {
-    /// Whether both cannot be had on one node.
-    pub fn clashes(&self, other: &HostPort) -> bool {
-        self.port == other.port
-            && self.protocol == other.protocol
-            && (self.address == other.address || self.address == ANY || other.address == ANY)
-    }
-}
-
-const ANY: &str = "0.0.0.0";
 
 /// The taints that a pod tolerates.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -228,21 +207,6 @@ fn only_nodes(terms: &[NodeTerm]) -> Option<Vec<String>> {
     (!terms.is_empty()).then_some(names)
 }
 
-/// Ports of containers and sidecars. Plain init containers do not count: they end before the pod serves.
-fn host_ports(spec: &k8s::PodSpec) -> Vec<HostPort> {
-    let sidecars = spec.init_containers.iter().flatten().filter(|c| amounts::is_sidecar(c));
-    let ports = spec.containers.iter().chain(sidecars).flat_map(|c| c.ports.iter().flatten());
-    ports
-        .filter_map(|p| {
-            Some(HostPort {
-                address: p.host_ip.clone().filter(|ip| !ip.is_empty()).unwrap_or_else(|| ANY.into()),
-                protocol: p.protocol.clone().unwrap_or_else(|| "TCP".into()),
-                port: p.host_port.filter(|port| *port > 0)?,
-            })
-        })
-        .collect()
-}
-
 fn toleration(t: &k8s::Toleration) -> Toleration {
     Toleration {
         key: t.key.clone().unwrap_or_default(),
@@ -270,24 +234,6 @@ mod tests {
         for (value, expected) in cases {
             let read = toleration(&serde_json::from_value(value.clone()).expect("a toleration"));
             assert_eq!(read.tolerates(&taint), expected, "{value}");
-        }
-    }
-
-    #[test]
-    fn ports_clash_by_address() {
-        let port = |address: &str, protocol: &str| HostPort {
-            address: address.into(),
-            protocol: protocol.into(),
-            port: 80,
-        };
-        let cases = [
-            (port(ANY, "TCP"), port("127.0.0.1", "TCP"), true),
-            (port("127.0.0.1", "TCP"), port("127.0.0.1", "TCP"), true),
-            (port("127.0.0.1", "TCP"), port("127.0.0.2", "TCP"), false),
-            (port(ANY, "TCP"), port(ANY, "UDP"), false),
-        ];
-        for (a, b, expected) in cases {
-            assert_eq!((a.clashes(&b), b.clashes(&a)), (expected, expected), "{a:?} {b:?}");
         }
     }
 

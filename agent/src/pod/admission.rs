@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use coracle_api::podspec::host_ports::host_ports;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 use crate::pod_requests::Offer;
-use crate::spec::host_port::host_ports;
 use crate::spec::node_selector;
 use crate::spec::requests::{insufficient, requests};
 

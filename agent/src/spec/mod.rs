@@ -1,11 +1,11 @@
 //! What a pod's spec says. The lowest floor of the agent: nothing in it needs any other part.
 
-pub mod host_port;
 pub mod hostname;
 pub mod node_selector;
 pub mod references;
 pub mod requests;
 
+use coracle_api::podspec::host_ports::is_sidecar;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 /// `x_ns(uid)`, as upstream names a pod in texts.
@@ -18,11 +18,6 @@ pub fn full_name(pod: &Pod) -> String {
 /// Whether a pod in this phase is over.
 pub fn is_terminal(phase: &str) -> bool {
     matches!(phase, "Succeeded" | "Failed")
-}
-
-/// Whether an init container keeps running beside the others.
-pub fn is_sidecar(container: &Container) -> bool {
-    container.restart_policy.as_deref() == Some("Always")
 }
 
 /// What a container is in its pod.

@@ -3,6 +3,7 @@
 
 mod containers;
 mod defaults;
+pub mod host_ports;
 pub mod resources;
 mod validate;
 mod warnings;

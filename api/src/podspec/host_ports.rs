@@ -1,18 +1,19 @@
-//! Ports of the machine that a pod takes for itself.
+//! Ports of the machine that a pod takes for itself: the scheduler and the node must count them alike.
 
-use k8s_openapi::api::core::v1::PodSpec;
-
-use super::{Role, containers};
+use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 /// Every address of the machine.
 const ANY: &str = "0.0.0.0";
 
 /// A port of the machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPort {
-    address: String,
-    protocol: String,
-    port: i32,
+    /// `0.0.0.0` for all addresses.
+    pub address: String,
+    /// `TCP`, `UDP`, `SCTP`.
+    pub protocol: String,
+    /// The port.
+    pub port: i32,
 }
 
 impl HostPort {
@@ -28,8 +29,9 @@ impl HostPort {
 ///
 /// Source: `GetHostPorts` in `pkg/scheduler/util/utils.go`.
 pub fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
-    let serving = containers(spec).filter(|(_, role)| *role != Role::Init);
-    let ports = serving.flat_map(|(container, _)| container.ports.iter().flatten());
+    let sidecars = spec.init_containers.iter().flatten().filter(|container| is_sidecar(container));
+    let serving = sidecars.chain(&spec.containers);
+    let ports = serving.flat_map(|container| container.ports.iter().flatten());
     let taken = ports.filter_map(|port| {
         Some(HostPort {
             address: port.host_ip.clone().filter(|ip| !ip.is_empty()).unwrap_or_else(|| ANY.into()),
@@ -38,6 +40,11 @@ pub fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
         })
     });
     taken.collect()
+}
+
+/// Whether an init container keeps running beside the others.
+pub fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
 }
 
 #[cfg(test)]
@@ -62,6 +69,7 @@ mod tests {
         ];
         for (other, expected) in cases {
             assert_eq!(mine[0].clashes(&other[0]), expected, "{other:?}");
+            assert_eq!(other[0].clashes(&mine[0]), expected, "{other:?}, the other way round");
         }
         assert!(!taken("127.0.0.1", "TCP", 1)[0].clashes(&taken("127.0.0.2", "TCP", 1)[0]));
         assert!(taken("", "TCP", 0).is_empty());
